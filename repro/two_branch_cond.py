@@ -27,7 +27,7 @@ Reports
 """
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Model
+from bnguard.harness.case import Case, Inference, Model, Training
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
 import tensorflow.compat.v1 as tf
@@ -40,7 +40,7 @@ def build(fused):
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     y = bn(x, is_training, "bn", fused)
-    return Model(x, y, train_feed={is_training: True}, infer_feed={is_training: False})
+    return Model(x, [Training(y, {is_training: True})], Inference(y, {is_training: False}))
 
 
 def bn(x, is_training, name, fused):
