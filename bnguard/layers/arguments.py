@@ -1,4 +1,4 @@
-"""What the layers accept: every check is made here, before an op is created."""
+"""What the layers accept. Each check names the argument, what it is, and what to pass."""
 
 from __future__ import annotations
 
@@ -46,22 +46,65 @@ def check_data_format(data_format: str) -> None:
         )
 
 
-def check_inputs(inputs: tf.Tensor, channel_axis: int) -> None:
-    """Accept inputs whose rank and number of channels are known when the graph is built."""
-    rank = inputs.shape.ndims
-    if rank is None:
+def check_inputs(inputs: tf.Tensor) -> None:
+    """Accept floating point of a known rank, at least 2."""
+    if inputs.shape.ndims is None:
         raise ValueError(
             "batch_norm: give the inputs a rank with set_shape or in their placeholder: "
             f"Inputs {inputs.name} has undefined rank."
         )
-    if rank < 2:
+    if inputs.shape.ndims < 2:
         raise ValueError(
-            f"batch_norm: inputs {inputs.name} has shape {inputs.shape}, rank {rank}; at least "
-            "2 dimensions are expected, [batch, ..., channels]. Add one with tf.expand_dims."
+            f"batch_norm: inputs {inputs.name} has shape {inputs.shape}; at least 2 dimensions "
+            "are expected, such as [batch, channels]. Add one with tf.expand_dims."
         )
-    if inputs.shape[channel_axis : channel_axis + 1 or None].num_elements() is None:
+    if not inputs.dtype.is_floating:
+        raise ValueError(
+            f"batch_norm: inputs {inputs.name} is of type {inputs.dtype.name}; a floating type "
+            "is expected. Convert it with tf.cast."
+        )
+
+
+def channels(inputs: tf.Tensor, axis: int) -> int:
+    """Return the size of dimension `axis`, which must be known when the graph is built."""
+    size = inputs.shape.as_list()[axis]
+    if size is None:
         raise ValueError(
             "batch_norm: there is one beta, gamma, mean and variance for each channel, so give "
-            f"dimension {channel_axis} a size with set_shape: Inputs {inputs.name} of shape "
+            f"dimension {axis} a size with set_shape: Inputs {inputs.name} of shape "
             f"{inputs.shape} has undefined channels dimension."
+        )
+    return size
+
+
+def batch_weights(given: Any, inputs: tf.Tensor) -> tf.Tensor | None:
+    """Return the weights as a tensor, which must have one for each element of the batch."""
+    if given is None:
+        return None
+    weights = tf.convert_to_tensor(given)
+    if not weights.shape.is_compatible_with(inputs.shape[:1]):
+        raise ValueError(
+            f"batch_norm: batch_weights has shape {weights.shape}; one weight for each element "
+            f"of the batch is expected, shape {inputs.shape[:1]}."
+        )
+    return weights
+
+
+def check_names(argument: str, given: dict, known: tuple[str, ...]) -> None:
+    """Accept no name that nothing would be done with."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(
+            f"batch_norm: {argument} has {', '.join(map(repr, unknown))}, which names nothing "
+            f"here; the names are {', '.join(known)}."
+        )
+
+
+def check_renorm_clipping(renorm_clipping: dict) -> None:
+    """Accept the clip values of batch renormalization only."""
+    known = ["rmax", "rmin", "dmax"]
+    if set(renorm_clipping) - set(known):
+        raise ValueError(
+            "batch_norm: rename or drop the unknown ones: "
+            f"renorm_clipping {renorm_clipping} contains keys not in {known}"
         )
