@@ -100,7 +100,7 @@ def batch_norm(
     """
     arguments.check_data_format(data_format)
     _check_renorm(renorm, batch_weights, updates_collections, zero_debias_moving_mean)
-    training = arguments.training_mode(is_training)
+    training = arguments.training_mode(is_training, "is_training")
     with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as variable_scope:
         inputs = tf.convert_to_tensor(inputs)
         arguments.check_inputs(inputs)
@@ -152,7 +152,7 @@ def _check_renorm(
     elsewhere = updates_collections is not tf.GraphKeys.UPDATE_OPS
     if renorm and (batch_weights is not None or elsewhere or zero_debias):
         raise ValueError(
-            "batch_norm: leave these at their defaults, or renorm at False: renorm is not "
+            "batch normalization: leave these at their defaults, or renorm at False: renorm is not "
             "supported with batch_weights, updates_collections or zero_debias_moving_mean"
         )
 

@@ -74,15 +74,15 @@ class MomentsKernel:
     Args:
         inputs: any rank from 2, any floating type.
         parameters: of the statistics' shape and type.
-        statistics: what `infer` normalizes with; their shape is [channels], or that of the
-            inputs with 1 for each dimension that is reduced.
+        statistics: what `infer` normalizes with; their shape is [channels] or has the inputs'
+            rank, or one more with `virtual_batch_size`, with 1 for what is not a channel.
         epsilon: added to the variance.
         axes: the dimensions to reduce.
-        groups: a dimension whose elements have moments of their own; the running statistics
-            get the average of these.
         batch_weights: a frequency weight for each element of the batch, or None.
         adjustment: the inputs' dynamic shape -> scale and offset while training, or None.
         correction: the batch's moments -> renorm's r and d, or None.
+        virtual_batch_size: the size of groups that have moments of their own while training;
+            the running statistics get the average of these.
 
     """
 
@@ -91,41 +91,55 @@ class MomentsKernel:
     statistics: Statistics
     epsilon: float
     axes: list[int]
-    groups: int | None = None
-    batch_weights: Any = None
+    batch_weights: tf.Tensor | None = None
     adjustment: Callable | None = None
     correction: Callable | None = None
+    virtual_batch_size: int | None = None
 
     name = "batchnorm"
 
     def train(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Normalize with the batch's moments: outputs, mean, variance."""
-        mean, variance = self._moments()
-        averages = [self._average_groups(moment) for moment in (mean, variance)]
-        scale, offset = self._transform(*averages)
-        return (self._normalize(mean, variance, scale, offset), *averages)
+        inputs = self._grouped([self.virtual_batch_size, -1])
+        mean, variance = self._moments(inputs)
+        averages = self._average_groups(mean), self._average_groups(variance)
+        outputs = self._normalize(inputs, mean, variance, *self._transform(*averages))
+        return (outputs, *averages)
 
     def infer(self) -> tf.Tensor:
         """Normalize with the running statistics."""
-        statistics = self.statistics
-        return self._normalize(
-            statistics.moving_mean, statistics.moving_variance, *self._gamma_and_beta()
-        )
+        mean, variance = self.statistics.moving_mean, self.statistics.moving_variance
+        return self._normalize(self._grouped([-1, 1]), mean, variance, *self._gamma_and_beta())
 
-    def _moments(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def _grouped(self, batch_shape: list) -> tf.Tensor:
+        """Give the inputs the dimensions `batch_shape` for the batch, if it has groups."""
+        if self.virtual_batch_size is None:
+            return self.inputs
+        # The group is the second dimension, as in `tf.layers`: its elements lie apart.
+        shape = tf.concat([batch_shape, tf.shape(self.inputs)[1:]], 0)
+        grouped = tf.reshape(self.inputs, shape)
+        grouped.set_shape([None, None, *self.inputs.shape[1:]])
+        return grouped
+
+    def _moments(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         dtype = self.statistics.moving_mean.dtype.base_dtype
-        values = tf.cast(self.inputs, dtype)
+        values = tf.cast(inputs, dtype)
         keepdims = self.statistics.moving_mean.shape.ndims > 1
         if self.batch_weights is None:
-            return tf.nn.moments(values, self.axes, keepdims=keepdims)
-        ones = [1] * (self.inputs.shape.ndims - 1)
+            return tf.nn.moments(values, self._reduced(), keepdims=keepdims)
+        ones = [1] * (inputs.shape.ndims - 1)
         weights = tf.reshape(tf.cast(self.batch_weights, dtype), [-1, *ones])
         return tf.nn.weighted_moments(values, self.axes, weights, keepdims=keepdims)
 
+    def _reduced(self) -> list[int]:
+        if self.virtual_batch_size is None:
+            return self.axes
+        return [0, *(axis + 1 for axis in self.axes if axis != 0)]
+
     def _average_groups(self, moment: tf.Tensor) -> tf.Tensor:
-        if self.groups is None:
+        if self.virtual_batch_size is None:
             return moment
-        return tf.reduce_mean(moment, self.groups, keepdims=True)
+        return tf.reduce_mean(moment, 1, keepdims=True)
 
     def _transform(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple:
         """Scale and offset of: correct, then adjust, then gamma and beta."""
@@ -146,23 +160,27 @@ class MomentsKernel:
             None if beta is None else self._broadcast(beta),
         )
 
-    def _normalize(self, mean: Any, variance: Any, scale: Any, offset: Any) -> tf.Tensor:
-        return tf.nn.batch_normalization(
-            self.inputs,
+    def _normalize(
+        self, inputs: tf.Tensor, mean: Any, variance: Any, scale: Any, offset: Any
+    ) -> tf.Tensor:
+        outputs = tf.nn.batch_normalization(
+            inputs,
             self._broadcast(mean),
             self._broadcast(variance),
             offset,
             scale,
             self.epsilon,
         )
+        if self.virtual_batch_size is None:
+            return outputs
+        return tf.reshape(outputs, tf.shape(self.inputs), name=self.name)
 
     def _broadcast(self, value: Any) -> Any:
         """Align a value per channel with the inputs."""
         last = self.inputs.shape.ndims - 1
         if value.shape.ndims > 1 or last not in self.axes:
             return value
-        kept = [-1 if axis not in self.axes else 1 for axis in range(last + 1)]
-        return tf.reshape(value, kept)
+        return tf.reshape(value, [1 if axis in self.axes else -1 for axis in range(last + 1)])
 
 
 Kernel = Union[FusedKernel, MomentsKernel]
