@@ -1,0 +1,149 @@
+"""Checkpoints on disk: find, read, verify against a graph, and write without losing any."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, Sequence
+
+from bnguard.errors import BnguardError
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+def read(path: str) -> Dict[str, np.ndarray]:
+    """Every tensor of a checkpoint, by variable name.
+
+    Args:
+      path: a checkpoint prefix, or a directory whose `checkpoint` file names one.
+
+    Raises:
+      BnguardError: nothing is there, or its index or data file is damaged. Reading every
+        tensor verifies the checksum of each.
+    """
+    prefix = resolve(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        return {
+            name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())
+        }
+    except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+        raise BnguardError(
+            f"{prefix}: the checkpoint cannot be read ({first_line(error)}); expected an intact "
+            ".index file and all its .data shards. Restore the files from a copy, or give "
+            "another checkpoint."
+        ) from error
+
+
+def resolve(path: str) -> str:
+    """The checkpoint prefix that `path`, a prefix or a directory, stands for.
+
+    Raises:
+      BnguardError: there is no such checkpoint.
+    """
+    if os.path.isdir(path):
+        prefix = tf.train.latest_checkpoint(path)
+        if prefix is None:
+            raise BnguardError(
+                f"{path}: no checkpoint found; expected a `checkpoint` file that names one that "
+                "exists. Give the prefix itself, the path without .index."
+            )
+        return prefix
+    prefix = path[: -len(".index")] if path.endswith(".index") else path
+    if not _exists(prefix):
+        raise BnguardError(
+            f"{prefix}: no checkpoint found; expected {prefix}.index and its .data shards. "
+            "Give the prefix that Saver.save returned, or its directory."
+        )
+    return prefix
+
+
+def verify(path: str, variables: Sequence[Any]) -> None:
+    """Check that a checkpoint can restore `variables` before any of them is touched.
+
+    Args:
+      path: as for `read`.
+      variables: graph variables, each with a fully defined shape.
+
+    Raises:
+      BnguardError: the checkpoint is damaged, lacks a variable, or holds it in another
+        shape or dtype.
+    """
+    stored = read(path)
+    wanted = {variable.op.name: variable for variable in variables}
+    missing = sorted(set(wanted) - set(stored))
+    if missing:
+        raise BnguardError(
+            f"{path}: the checkpoint has no {', '.join(missing)}; it holds "
+            f"{', '.join(sorted(stored)) or 'nothing'}. Give a checkpoint of this model."
+        )
+    for name, variable in sorted(wanted.items()):
+        shape, dtype = tuple(variable.shape.as_list()), variable.dtype.base_dtype.as_numpy_dtype
+        if stored[name].shape != shape or stored[name].dtype != dtype:
+            raise BnguardError(
+                f"{path}: {name} has shape {stored[name].shape} and dtype {stored[name].dtype} in "
+                f"the checkpoint, {shape} and {np.dtype(dtype)} in the graph. "
+                "Give a checkpoint of this model."
+            )
+
+
+def claim_folder(parent: str) -> str:
+    """Create and return the first free folder `run-1`, `run-2`, ... under `parent`.
+
+    A run never writes where another has written, so nothing that it does, not even being
+    killed half way through a save, can damage an earlier checkpoint. mkdir is atomic: two
+    runs at once get two folders.
+
+    Raises:
+      BnguardError: `parent` cannot be created or written.
+    """
+    try:
+        os.makedirs(parent, exist_ok=True)
+        number = 1 + max((_run_number(name) for name in os.listdir(parent)), default=0)
+        while True:
+            folder = os.path.join(parent, f"run-{number}")
+            try:
+                os.mkdir(folder)
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise _unwritable(parent, error) from error
+
+
+def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
+    """Save `session` under `prefix`, and return it.
+
+    Raises:
+      BnguardError: the folder cannot be written, or is full.
+    """
+    try:
+        return saver.save(session, prefix, write_meta_graph=False)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        folder = os.path.dirname(prefix)
+        if isinstance(error, ValueError) and os.path.isdir(folder):
+            raise  # Saver's ValueError for a folder that is gone, and for misuse
+        raise _unwritable(folder, error) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _exists(prefix: str) -> bool:
+    try:
+        return tf.train.checkpoint_exists(prefix)
+    except tf.errors.NotFoundError:  # TF 1.15, where the folder does not exist either
+        return False
+
+
+def _run_number(name: str) -> int:
+    digits = name[len("run-") :]
+    return int(digits) if name.startswith("run-") and digits.isdigit() else 0
+
+
+def _unwritable(folder: str, error: Exception) -> BnguardError:
+    return BnguardError(
+        f"{folder}: cannot save a checkpoint there ({first_line(error)}); expected a folder that "
+        "can be written. Give another with --checkpoint-dir; earlier checkpoints are untouched."
+    )

@@ -1,0 +1,180 @@
+"""The command line: parse, call, render, exit code. No logic.
+
+Exit status: 0 when a run showed what its side claims, 1 when it did not, 2 for bad usage or
+input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Callable, Iterable, List, Optional, Sequence
+
+from bnguard._version import __version__
+from bnguard.errors import BnguardError
+from bnguard.harness import catalogue
+import click
+
+_MANY_STEPS = 1000  # from here on a terminal gets a progress bar
+_POSITIVE = click.IntRange(min=1)
+_SEED = click.IntRange(min=0, max=2**32 - 1)
+
+
+class _Mistake(click.ClickException):
+    exit_code = 2
+
+
+class _Command(click.Command):
+    """A command whose user's mistakes are one line on stderr and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BnguardError as error:
+            raise _Mistake(str(error)) from error
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bnguard")
+def cli() -> None:
+    """Who moves your batch-norm running statistics, and when."""
+
+
+def main(case_path: Optional[str] = None) -> None:
+    """Run the `bnguard` command; from a case file, `bnguard SIDE CASE` for that file.
+
+    Args:
+      case_path: the case file's `__file__`, in `repro/` or `fixed/`.
+    """
+    if case_path is None:
+        cli()
+        return
+    folder, filename = os.path.split(os.path.abspath(case_path))
+    side, name = os.path.basename(folder), os.path.splitext(filename)[0]
+    cli([side, name, *sys.argv[1:]], prog_name="bnguard")
+
+
+def _experiment_flags(command: Callable) -> Callable:
+    """The flags that `repro`, `fixed` and `compare` share; the defaults are the source's."""
+    flags = [
+        click.option("--restore", metavar="PATH", help="Start from this checkpoint."),
+        click.option("--no-train", is_flag=True, help="Do not train."),
+        click.option("--train-steps", type=_POSITIVE, default=100, show_default=True),
+        click.option("--infer-steps", type=_POSITIVE, default=10, show_default=True),
+        click.option("--batch-size", type=_POSITIVE, default=4, show_default=True),
+        click.option("--seed", type=_SEED, default=1006, show_default=True),
+        click.option("--fused", type=click.Choice(["auto", "yes", "no"]), default="no"),
+        click.option("--variables", type=click.Choice(["ref", "resource"]), default="ref"),
+        click.option("--control-flow", type=click.Choice(["v1", "v2"]), default="v1"),
+        click.option("--checkpoint-dir", metavar="DIR", default="checkpoints", show_default=True),
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+        click.option("--plot", metavar="FILE", help="Draw the statistics to a .png or .svg."),
+    ]
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+@cli.command("repro")
+@click.argument("case")
+@_experiment_flags
+def _repro(case: str, **flags: Any) -> None:
+    """Run the graph built wrong: repro/CASE.py."""
+    _run_side(case, "repro", **flags)
+
+
+@cli.command("fixed")
+@click.argument("case")
+@_experiment_flags
+def _fixed(case: str, **flags: Any) -> None:
+    """Run the graph built right: fixed/CASE.py."""
+    _run_side(case, "fixed", **flags)
+
+
+@cli.command("compare")
+@click.argument("case")
+@_experiment_flags
+def _compare(case: str, **flags: Any) -> None:
+    """Run both sides of a case; print them side by side, and the diff of the two files."""
+    judged = _run(case, catalogue.SIDES, **flags)
+    from bnguard.harness import report
+
+    difference = catalogue.diff(case)
+    if flags["as_json"]:
+        sides = {record.side: report.as_json(record, verdict) for record, verdict in judged}
+        _print_json({"case": case, **sides, "diff": difference})
+    else:
+        report.print_comparison(judged, difference)
+    sys.exit(_status(judged))
+
+
+@cli.command("list")
+def _list() -> None:
+    """List the cases and their symptoms."""
+    from bnguard.harness import report
+
+    report.print_catalogue([catalogue.find(name, "repro") for name in catalogue.names()])
+
+
+def _run_side(case: str, side: str, **flags: Any) -> None:
+    judged = _run(case, [side], **flags)
+    from bnguard.harness import report
+
+    if flags["as_json"]:
+        _print_json(report.as_json(*judged[0]))
+    else:
+        click.echo(report.as_text(*judged[0]))
+    sys.exit(_status(judged))
+
+
+def _run(case: str, sides: Sequence[str], plot: Optional[str], **flags: Any) -> List[Any]:
+    files = [catalogue.find(case, side) for side in sides]
+    from bnguard.harness import plot as plots
+    from bnguard.harness.quiet import import_tensorflow
+
+    if plot:
+        plots.check_target(plot)
+    import_tensorflow()
+    from bnguard.harness import experiment
+
+    options = _options(**flags)
+    loaded = [catalogue.load(file) for file in files]
+    records = [experiment.run(one, options, _progress(one)) for one in loaded]
+    if plot:
+        plots.draw(records, plot)
+    return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
+
+
+def _options(
+    fused: str, variables: str, control_flow: str, no_train: bool, as_json: bool, **flags: Any
+) -> Any:
+    from bnguard.harness.experiment import Options
+    from bnguard.harness.program import Build
+
+    return Options(train=not no_train, build=Build(fused, variables, control_flow), **flags)
+
+
+def _progress(case: catalogue.LoadedCase) -> Callable[[Sequence[int]], Iterable[int]]:
+    def track(steps: Sequence[int]) -> Iterable[int]:
+        if len(steps) < _MANY_STEPS or not sys.stderr.isatty():
+            return steps
+        from rich.console import Console
+        from rich.progress import track as rich_track
+
+        console = Console(stderr=True)
+        return rich_track(steps, f"training {case.file.label}", console=console, transient=True)
+
+    return track
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _status(judged: Sequence[Any]) -> int:
+    return 0 if all(verdict.shown for _, verdict in judged) else 1

@@ -1,0 +1,1 @@
+"""What every file in `repro/` and `fixed/` is run by."""

@@ -1,0 +1,112 @@
+"""The frozen record of a run: data only. Claims judge it and reports render it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
+
+from bnguard.harness.recurrence import Statistics
+import numpy as np
+
+Values = Dict[str, np.ndarray]
+"""Variable name to value."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One inference step.
+
+    Attributes:
+      x: the rows fed.
+      y: the output fetched.
+      check: the source's (x - mean) / (std + 0.001), from the statistics before the step.
+      beta, gamma, moving_mean, moving_variance: the layer's variables after the step.
+      reads: the statistics that y was computed from: `before`, `after`, `mixed` or `other`.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    check: np.ndarray
+    beta: np.ndarray
+    gamma: np.ndarray
+    moving_mean: np.ndarray
+    moving_variance: np.ndarray
+    reads: str
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of inference over the rows, in one session.
+
+    Attributes:
+      session: `initialized`, `trained` or `restored`: how its variables came to be.
+      before: every variable before the pass.
+      after: every variable after it.
+      steps: one for each row.
+      expected: the layer's statistics after the pass if every step had updated them, by
+        the closed form: moving_mean and moving_variance, float64.
+    """
+
+    session: str
+    before: Values
+    after: Values
+    steps: Tuple[Step, ...]
+    expected: Values
+
+    @property
+    def drift(self) -> Dict[str, float]:
+        """Largest absolute change of each variable over the pass."""
+        return largest_changes(self.before, self.after)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The two checkpoints of a run, saved before and after its first inference pass.
+
+    Attributes:
+      before: prefix of the one saved after training.
+      after: prefix of the one saved after inference, as the source does.
+      drift: largest absolute difference of each variable between the two on disk.
+    """
+
+    before: str
+    after: str
+    drift: Dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that one run of one side of a case showed.
+
+    Attributes:
+      case: the case's name.
+      side: `repro` or `fixed`.
+      tensorflow: TensorFlow's version.
+      variables: `ref` or `resource`.
+      control_flow: `v1` or `v2`.
+      fused: `auto`, `yes` or `no`.
+      passes: the inference passes that happened, in order.
+      checkpoints: what was saved; None where nothing was.
+      training: the layer's statistics at the start and after every training step.
+    """
+
+    case: str
+    side: str
+    tensorflow: str
+    variables: str
+    control_flow: str
+    fused: str
+    passes: Tuple[Pass, ...]
+    checkpoints: Optional[Checkpoints]
+    training: Tuple[Statistics, ...]
+
+
+def largest_changes(before: Values, after: Values) -> Dict[str, float]:
+    """Largest absolute change of each variable that both hold; 0.0 where bit-identical."""
+    return {name: _largest_change(before[name], after[name]) for name in before if name in after}
+
+
+def _largest_change(before: np.ndarray, after: np.ndarray) -> float:
+    if before.tobytes() == after.tobytes():  # so that a NaN that stays a NaN has not moved
+        return 0.0
+    return float(np.max(np.abs(after.astype(np.float64) - before.astype(np.float64))))

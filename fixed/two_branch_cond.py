@@ -1,0 +1,63 @@
+"""Batch norm built once, and given the boolean tensor.
+
+Symptom
+    moving_mean and moving_variance keep changing with is_training=False: evaluation changes
+    the model, and the checkpoint written after it is not the one that training made. In a
+    fresh process the same checkpoint may answer the same input differently.
+
+Cause
+    tf.cond runs conditionally only what is created inside its lambdas. bn_train exists before
+    the tf.cond and is an input of it, so every step computes it, whatever the predicate says.
+    With updates_collections=None the updates of moving_mean and moving_variance are control
+    dependencies of bn_train: computing it runs them. bn_inference reads the same variables,
+    and nothing orders these reads with the updates, so its output may use either value.
+
+Fix
+    Build one layer and give it the boolean tensor, is_training=is_training. The layer makes
+    the choice itself, and a step with False runs no update.
+
+How to see it in your own program
+    Fetch the inference output with is_training=False, and compare moving_mean before and
+    after: it must be bit-identical.
+
+Reports
+    https://habr.com/ru/post/1667048/ (this construction, this experiment, and the fix)
+    tensorflow/tensorflow#16652 (two branches outside tf.cond)
+    tensorflow/tensorflow#1724, tensorflow/tensorflow#2062 (averages move in evaluation)
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Model
+from bnguard.harness.claims import StatisticsStillAtInference
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+CASE = Case(claim=StatisticsStillAtInference())
+
+
+def build(fused):
+    """The source's graph: two features and one layer. `fused` is the layer's argument."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    y = bn(x, is_training, "bn", fused)
+    return Model(x, y, train_feed={is_training: True}, infer_feed={is_training: False})
+
+
+def bn(x, is_training, name, fused):
+    """The layer, inside `scope` name; `is_training` is a 0-D bool tensor."""
+    return batch_norm(
+        x,
+        decay=0.9,
+        center=True,
+        scale=True,
+        updates_collections=None,
+        is_training=is_training,
+        reuse=None,
+        trainable=True,
+        fused=fused,
+        scope=name,
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,30 @@
+"""One experiment for each way to run it, shared by every test that looks at it."""
+
+import functools
+import os
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+COMBINATIONS = [
+    (variables, control_flow) for variables in ("ref", "resource") for control_flow in ("v1", "v2")
+]
+
+
+@pytest.fixture(scope="session")
+def run_case(tmp_path_factory):
+    """Run one side of a case as `experiment.run` does, once for each set of options."""
+    from bnguard.harness import catalogue, experiment
+    from bnguard.harness.program import Build
+
+    folder = str(tmp_path_factory.mktemp("checkpoints"))
+
+    @functools.lru_cache(maxsize=None)
+    def run(case, side, variables="ref", control_flow="v1", fused="no", **options):
+        loaded = catalogue.load(catalogue.find(case, side))
+        build = Build(fused, variables, control_flow)
+        options = experiment.Options(build=build, checkpoint_dir=folder, **options)
+        return experiment.run(loaded, options)
+
+    return run

@@ -1,0 +1,244 @@
+"""The command line in process: output, exit status, and one line for every mistake."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from bnguard import cli
+from click.testing import CliRunner
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REFERENCE = os.path.join(ROOT, "checkpoints", "reference", "contrib.ckpt")
+CASE = "two_branch_cond"
+
+
+@pytest.fixture
+def bnguard(tmp_path, monkeypatch):
+    """Run `bnguard ...` with a checkpoint folder of its own."""
+    monkeypatch.chdir(ROOT)
+
+    def run(*args):
+        folder = ["--checkpoint-dir", str(tmp_path)] if args[0] != "list" else []
+        return CliRunner().invoke(cli.cli, [*args, *folder])
+
+    return run
+
+
+@pytest.mark.parametrize(("side", "verdict"), [("repro", "drift"), ("fixed", "still")])
+def test_a_run_prints_the_sources_lines_then_the_verdict(bnguard, side, verdict):
+    result = bnguard(side, CASE)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[2].startswith("x = [[  -1.782  100.941]], y = [[")
+    assert "check = [[-1.842  1.387]], reads = " in lines[2]
+    assert lines[3].startswith("BN Params: Beta [ 0.  0.] Gamma [ 1.  1.] mean [ -0.")
+    assert sum(line.startswith("BN Params") for line in lines) == 20
+    assert f"fused=no: {verdict}, as this side claims." in result.output
+
+
+def test_repro_prints_what_the_source_printed(bnguard):
+    output = bnguard("repro", CASE).output
+    assert (
+        "BN Params: Beta [ 0.  0.] Gamma [ 1.  1.] mean [ -0.2   99.93] var[ 0.818  0.589]"
+        in output
+    )
+    assert (
+        "BN Params: Beta [ 0.  0.] Gamma [ 1.  1.] mean [  -0.304  100.05 ] var[ 0.736  0.53 ]"
+        in output
+    )
+    assert (
+        "BN Params: Beta [ 0.  0.] Gamma [ 1.  1.] mean [ -0.285  99.98 ] var[ 0.662  0.477]"
+        in output
+    )
+    assert "bn/moving_mean moved by 0.33" in output
+
+
+def test_json_is_one_document_with_the_promised_keys(bnguard):
+    document = json.loads(bnguard("repro", CASE, "--json").output)
+    assert {
+        "case": CASE,
+        "side": "repro",
+        "tensorflow": tf.__version__,
+        "variables": "ref",
+        "control_flow": "v1",
+        "fused": "no",
+        "verdict": "drift",
+    }.items() <= document.items()
+    assert [one["session"] for one in document["passes"]] == ["trained", "restored"]
+    for one in document["passes"]:
+        assert set(one["drift"]) == set(one["before"]) == set(one["after"])
+        assert len(one["steps"]) == 10
+        for step in one["steps"]:
+            assert set(step) == {
+                *("x", "y", "check", "beta", "gamma", "moving_mean", "moving_variance", "reads")
+            }
+            assert step["reads"] in ("before", "after", "mixed")
+
+
+def test_compare_shows_both_sides_and_the_diff(bnguard):
+    result = bnguard("compare", CASE)
+    assert result.exit_code == 0, result.output
+    assert "bit-identical" in result.output
+    assert "+        is_training=is_training," in result.output
+    assert (
+        "-    return tf.cond(is_training, lambda: bn_train, lambda: bn_inference)" in result.output
+    )
+
+
+def test_compare_json_holds_both_sides(bnguard):
+    document = json.loads(bnguard("compare", CASE, "--json").output)
+    assert (document["repro"]["verdict"], document["fixed"]["verdict"]) == ("drift", "still")
+    assert document["diff"].startswith("--- repro/two_branch_cond.py\n+++ fixed/two_branch_cond.py")
+
+
+def test_list_names_every_case_and_its_symptom(bnguard):
+    output = bnguard("list").output
+    assert CASE in output
+    assert "evaluation changes" in " ".join(output.split())
+
+
+def test_another_programs_checkpoint_restores_and_infers(bnguard):
+    result = bnguard("fixed", CASE, "--restore", REFERENCE, "--no-train", "--json")
+    assert result.exit_code == 0, result.output
+    (only,) = json.loads(result.output)["passes"]
+    assert only["session"] == "restored"
+    np.testing.assert_allclose(only["before"]["bn/moving_mean"], [-0.024, 99.818], atol=5e-4)
+    np.testing.assert_allclose(only["before"]["bn/moving_variance"], [0.908, 0.654], atol=5e-4)
+
+
+def test_restore_with_training_goes_on_from_the_checkpoint(bnguard):
+    flags = ["--restore", REFERENCE, "--train-steps", "1", "--json"]
+    first, second = json.loads(bnguard("fixed", CASE, *flags).output)["passes"]
+    assert (first["session"], second["session"]) == ("trained", "restored")
+    batch = draw(4)
+    mean = 0.9 * np.array([-2.4101883e-02, 9.9817642e01]) + 0.1 * batch.mean(axis=0)
+    np.testing.assert_allclose(first["before"]["bn/moving_mean"], mean, rtol=1e-5)
+
+
+def test_no_train_alone_infers_from_the_initial_values(bnguard):
+    first, _ = json.loads(bnguard("fixed", CASE, "--no-train", "--json").output)["passes"]
+    assert first["session"] == "initialized"
+    assert first["before"]["bn/moving_mean"] == [0, 0]
+    np.testing.assert_allclose(first["steps"][0]["x"], draw(1), rtol=1e-6)
+
+
+def test_the_step_flags_count(bnguard):
+    flags = ["--train-steps", "3", "--batch-size", "5", "--infer-steps", "2", "--seed", "7"]
+    first, _ = json.loads(bnguard("fixed", CASE, *flags, "--json").output)["passes"]
+    assert len(first["steps"]) == 2
+    np.testing.assert_allclose(first["steps"][1]["x"], draw(5, 5, 5, 1, 1, seed=7), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "magic"), [("plot.png", b"\x89PNG"), ("plot.svg", b"<?xml")])
+def test_plot_writes_the_figure(bnguard, tmp_path, name, magic):
+    path = str(tmp_path / name)
+    assert bnguard("compare", CASE, "--plot", path).exit_code == 0
+    with open(path, "rb") as file:
+        assert file.read(len(magic)) == magic
+
+
+def test_a_run_that_does_not_show_its_claim_exits_with_1(bnguard, tmp_path, monkeypatch):
+    """The fixed construction in repro/: the status says that it shows no defect."""
+    for side in ("repro", "fixed"):
+        os.mkdir(str(tmp_path / side))
+        source = os.path.join(ROOT, "fixed", CASE + ".py")
+        shutil.copy(source, str(tmp_path / side / (CASE + ".py")))
+    monkeypatch.chdir(tmp_path)
+    result = bnguard("repro", CASE)
+    assert result.exit_code == 1
+    assert "still, which is not what this side claims" in result.output
+    assert bnguard("compare", CASE).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "fragments"),
+    [
+        (["repro", "nosuch"], ["unknown case 'nosuch'", "two_branch_cond"]),
+        (["compare", "../repro/two_branch_cond"], ["unknown case", "known cases are"]),
+        (["repro", CASE, "--train-steps", "0"], ["--train-steps"]),
+        (["repro", CASE, "--infer-steps", "-1"], ["--infer-steps"]),
+        (["repro", CASE, "--batch-size", "0"], ["--batch-size"]),
+        (["repro", CASE, "--seed", "-1"], ["--seed"]),
+        (["repro", CASE, "--fused", "maybe"], ["--fused", "auto", "yes", "no"]),
+        (["repro", CASE, "--plot", "plot.txt"], ["--plot plot.txt", ".png or .svg"]),
+        (["repro", CASE, "--plot", "none/plot.png"], ["no folder none", "create it"]),
+        (["fixed", CASE, "--restore", "none/model.ckpt"], ["none/model.ckpt: no checkpoint found"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(bnguard, args, fragments):
+    result = bnguard(*args)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)  # no traceback
+    (error,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    for fragment in fragments:
+        assert fragment in error
+
+
+def test_an_unwritable_folder_is_exit_2(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    occupied = tmp_path / "file"
+    occupied.write_text("in the way")
+    result = CliRunner().invoke(cli.cli, ["repro", CASE, "--checkpoint-dir", str(occupied)])
+    assert result.exit_code == 2
+    assert "cannot save a checkpoint there" in result.output
+    assert occupied.read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    ("shape", "fragments"),
+    [
+        ({"bn/beta": [2]}, ["has no bn/gamma, bn/moving_mean, bn/moving_variance"]),
+        (
+            {f"bn/{name}": [3] for name in ("beta", "gamma", "moving_mean", "moving_variance")},
+            ["bn/beta has shape (3,)", "in the checkpoint, (2,)"],
+        ),
+    ],
+)
+def test_another_models_checkpoint_is_exit_2_and_nothing_is_written(
+    bnguard, tmp_path, shape, fragments
+):
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name, dimensions in shape.items():
+            tf.get_variable(name, dimensions)
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "other" / "model.ckpt"))
+    for flags in (["--no-train"], []):
+        result = bnguard("fixed", CASE, "--restore", prefix, *flags)
+        assert result.exit_code == 2
+        for fragment in fragments:
+            assert fragment in result.output
+    assert os.listdir(str(tmp_path)) == ["other"]
+
+
+def test_outside_a_checkout_the_message_says_where_the_cases_are(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.catalogue, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    result = CliRunner().invoke(cli.cli, ["list"])
+    assert result.exit_code == 2
+    assert "no repro/ and fixed/ here" in result.output
+    assert "Run bnguard from a checkout" in result.output
+
+
+def test_a_case_file_runs_by_itself_and_tensorflow_is_quiet(tmp_path):
+    """In a process of its own: stdout is the JSON document alone, stderr is empty."""
+    command = [sys.executable, os.path.join(ROOT, "repro", CASE + ".py"), "--json"]
+    process = subprocess.run(
+        [*command, "--checkpoint-dir", str(tmp_path)], capture_output=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.decode())["verdict"] == "drift"
+    assert process.stderr == b""
+
+
+def draw(*sizes, seed=1006):
+    """The last of several batches of these sizes, from the source's stream."""
+    from scipy import stats
+
+    np.random.seed(seed)
+    normal = stats.multivariate_normal([0, 100])
+    return [normal.rvs(size).reshape(size, 2) for size in sizes][-1]
