@@ -63,7 +63,6 @@ def create_train_op(
     Raises:
         ValueError: `variables_to_train` is empty or has one that is not trainable, or
             `gradient_multipliers` names an unknown variable or one without a gradient.
-
     """
     if global_step is _GET_OR_CREATE:
         global_step = tf.train.get_or_create_global_step()

@@ -17,7 +17,6 @@ def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
 
     Raises:
         ValueError: it is something else.
-
     """
     if isinstance(given, (bool, np.bool_)):
         return bool(given)

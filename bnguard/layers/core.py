@@ -19,7 +19,6 @@ def normalize(
         rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
         training: a bool, or a 0-D bool tensor.
         updates_collections: where the two update ops go; None runs them before the outputs.
-
     """
     in_place = updates_collections is None
     if training is False:

@@ -19,7 +19,6 @@ class FusedKernel:
         statistics: what `infer` normalizes with.
         epsilon: added to the variance.
         data_format: `NHWC` or `NCHW`.
-
     """
 
     inputs: tf.Tensor
@@ -83,7 +82,6 @@ class MomentsKernel:
         correction: the batch's moments -> renorm's r and d, or None.
         virtual_batch_size: the size of groups that have moments of their own while training;
             the running statistics get the average of these.
-
     """
 
     inputs: tf.Tensor

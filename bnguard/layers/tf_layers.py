@@ -92,7 +92,6 @@ def batch_normalization(
 
     Raises:
         ValueError: an argument is not as above.
-
     """
     mode = arguments.training_mode(training, "training")
     with tf.variable_scope(name, "batch_normalization", [inputs], reuse=reuse):

@@ -44,10 +44,15 @@ class MovingAverages:
 
     def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
         """Compute the value for each target from the batch's moments."""
-        return [
-            _step_toward(self.statistics.moving_mean, mean, self.decay),
-            _step_toward(self.statistics.moving_variance, variance, self.decay),
-        ]
+        return [self.mean_value(mean), self.variance_value(variance)]
+
+    def mean_value(self, mean: tf.Tensor) -> tf.Tensor:
+        """Compute what to subtract from moving_mean."""
+        return _step_toward(self.statistics.moving_mean, mean, self.decay)
+
+    def variance_value(self, variance: tf.Tensor) -> tf.Tensor:
+        """Compute what to subtract from moving_variance."""
+        return _step_toward(self.statistics.moving_variance, variance, self.decay)
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,11 @@ class ZeroDebiased:
 
     def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
         """Compute the value for each target from the batch's moments."""
-        decay = tf.cast(self.averages.decay, self.biased.dtype.base_dtype)
+        decay = _scalar(self.averages.decay, self.biased.dtype.base_dtype)
         step = tf.constant(-1, self.local_step.dtype.base_dtype)
         biased = _step_toward(self.biased, mean, self.averages.decay)
         unbiased = (self.biased - biased) / (1 - tf.pow(decay, self.local_step - step))
-        _, variance = self.averages.values(mean, variance)
-        return [biased, step, unbiased, variance]
+        return [biased, step, unbiased, self.averages.variance_value(variance)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,6 @@ class Renorm:
         moving_stddev: the moving average whose square moving_variance is.
         renorm_mean: what training corrects the batch's mean toward.
         renorm_stddev: the same for the standard deviation.
-
     """
 
     averages: MovingAverages
@@ -137,7 +140,7 @@ class Renorm:
 
     def correction(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the (r, d) of the paper: normalized values become value * r + d."""
-        floor = tf.sqrt(tf.cast(self.epsilon, variance.dtype))
+        floor = tf.sqrt(_scalar(self.epsilon, variance.dtype))
         reference = tf.maximum(self.renorm_stddev, floor)
         r = self._stddev(variance) / reference
         d = (mean - self.renorm_mean) / reference
@@ -165,7 +168,7 @@ class Renorm:
             _step_toward(self.renorm_mean, mean, self.decay),
             _step_toward(self.renorm_stddev, stddev, self.decay),
             moving_stddev,
-            self.averages.values(mean, variance)[0],
+            self.averages.mean_value(mean),
             moving_variance,
         ]
 
@@ -189,7 +192,6 @@ def write(
         values: one for each target.
         after: a tensor whose op reads the statistics.
         read: return tensors of the new values, not operations.
-
     """
     with tf.control_dependencies([after, *values]):
         *auxiliary, mean, variance = zip(targets, values)
@@ -204,8 +206,14 @@ def is_ref(variable: tf.Variable) -> bool:
 
 
 def _step_toward(variable: tf.Variable, batch: tf.Tensor, decay: Any) -> tf.Tensor:
-    rate = tf.cast(1.0 - decay, variable.dtype.base_dtype)
-    return (variable - batch) * rate
+    return (variable - batch) * _scalar(1.0 - decay, variable.dtype.base_dtype)
+
+
+def _scalar(value: Any, dtype: tf.DType) -> tf.Tensor:
+    # Not tf.cast for a number, which would round it to float32 first.
+    if isinstance(value, (int, float)):
+        return tf.constant(value, dtype)
+    return tf.cast(value, dtype)
 
 
 def _sqrt_of(initializer: Any) -> Callable:

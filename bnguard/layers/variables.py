@@ -38,7 +38,6 @@ class VariableFactory:
         kinds: the collections of every variable.
         collections: more collections for beta, gamma and the moving statistics: a list for
             all of them, or variable name -> list.
-
     """
 
     shape: list[int]
