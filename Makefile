@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format plot clean
 
 demo: $(INSTALLED)
 	$(BIN)/bnguard compare two_branch_cond
@@ -23,6 +23,9 @@ format: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+plot: $(INSTALLED)
+	$(BIN)/bnguard compare two_branch_cond --plot docs/img/two_branch_cond.png
 
 # The stamp is written last, so an interrupted installation is tried again.
 $(INSTALLED): setup.cfg pyproject.toml

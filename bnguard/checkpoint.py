@@ -49,7 +49,7 @@ def resolve(path: str) -> str:
             )
         return prefix
     prefix = path[: -len(".index")] if path.endswith(".index") else path
-    if not tf.train.checkpoint_exists(prefix):
+    if not _exists(prefix):
         raise BnguardError(
             f"{prefix}: no checkpoint found; expected {prefix}.index and its .data shards. "
             "Give the prefix that Saver.save returned, or its directory."
@@ -128,6 +128,13 @@ def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _exists(prefix: str) -> bool:
+    try:
+        return tf.train.checkpoint_exists(prefix)
+    except tf.errors.NotFoundError:  # TF 1.15, where the folder does not exist either
+        return False
 
 
 def _run_number(name: str) -> int:

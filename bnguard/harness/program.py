@@ -202,13 +202,17 @@ class Program:
         try:
             yield
         except _REFUSALS as error:
-            how, said = self._how, checkpoint.first_line(error)
-            raise Refused(
-                Failure(phase, type(error).__name__, said),
-                f"{self._case.file.label}: TensorFlow {tf.__version__} refuses this graph with "
-                f"{how.variables} variables under control flow {how.control_flow} and "
-                f"fused={how.fused} ({said}). Choose another --variables or --control-flow.",
-            ) from error
+            failure = Failure(phase, type(error).__name__, checkpoint.first_line(error))
+            raise Refused(failure, self._refusal(failure)) from error
+
+    def _refusal(self, failure: Failure) -> str:
+        how = self._how
+        combination = f"{how.variables} variables under control flow {how.control_flow}"
+        return (
+            f"{self._case.file.label}: TensorFlow {tf.__version__} refuses this graph with "
+            f"{combination} and fused={how.fused} "
+            f"({failure.message}). Choose another --variables or --control-flow."
+        )
 
 
 def _or(tensor: Any, default: Any) -> Any:
