@@ -155,7 +155,7 @@ def _entry(case: catalogue.CaseFile, **flags: Any) -> Any:
 
     try:
         return report.Entry(case, _run(case.name, catalogue.SIDES, **flags))
-    except catalogue.Unavailable as unavailable:
+    except catalogue.UnavailableError as unavailable:
         return report.Entry(case, skipped=str(unavailable))
 
 

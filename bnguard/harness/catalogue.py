@@ -52,7 +52,7 @@ class CaseFile(NamedTuple):
         return _sections(ast.get_docstring(ast.parse(_text(self.path))) or "")
 
 
-class Unavailable(BnguardError):
+class UnavailableError(BnguardError):
     """A case cannot run here, or not in the way asked for."""
 
 
@@ -125,14 +125,14 @@ def load(file: CaseFile) -> LoadedCase:
     """Import a case file.
 
     Raises:
-      Unavailable: it needs something that is not installed here.
+      UnavailableError: it needs something that is not installed here.
     """
     loader = SourceFileLoader(f"{file.side}.{file.name}", file.path)
     module: Any = types.ModuleType(loader.name)
     try:
         loader.exec_module(module)
     except ImportError as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"{file.label} cannot run here: {error} Its docstring says what to install."
         ) from error
     serve = getattr(module, "serve", lambda fused, checkpoint: module.build(fused))

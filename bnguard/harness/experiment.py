@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 import os
-from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence
 
 from bnguard import checkpoint
 from bnguard.harness.case import Case
 from bnguard.harness.catalogue import LoadedCase
-from bnguard.harness.program import FUSED, Build, Program, Refused
+from bnguard.harness.program import FUSED, Build, Program, RefusedError
 from bnguard.harness.record import Checkpoints, Record, largest_changes
 import numpy as np
 from scipy import stats
@@ -62,7 +62,7 @@ def run(case: LoadedCase, options: Options, progress: Progress = iter) -> Record
     experiment = _Experiment(case, options)
     try:
         experiment.run(progress)
-    except Refused as refused:
+    except RefusedError as refused:
         if refused.failure.phase != case.case.claim.fails_in:
             raise
         experiment.record = replace(experiment.record, failure=refused.failure)
@@ -134,7 +134,7 @@ class _Experiment:
     def _fused(self) -> Optional[bool]:
         return FUSED[self._options.build.fused]
 
-    def _add(self, **fields: object) -> None:
+    def _add(self, **fields: Any) -> None:
         self.record = replace(self.record, **fields)
 
 

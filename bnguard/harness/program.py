@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from bnguard import checkpoint
 from bnguard.harness.case import Model, Training
-from bnguard.harness.catalogue import LoadedCase, Unavailable
+from bnguard.harness.catalogue import LoadedCase, UnavailableError
 from bnguard.harness.observation import Layer
 from bnguard.harness.record import Failure, Pass, Step, TrainingRun, Values
 from bnguard.harness.recurrence import NOTHING, Statistics
@@ -16,6 +16,8 @@ import tensorflow.compat.v1 as tf
 
 FUSED = {"auto": None, "yes": True, "no": False}
 _REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
+# How lines begin with which TensorFlow 2 says where, around the line that says what.
+_WHERE = ("Graph execution error", "Detected at node", "Node: ", "<", " ", "\t")
 
 
 class Build(NamedTuple):
@@ -32,7 +34,7 @@ class Build(NamedTuple):
     control_flow: str
 
 
-class Refused(Unavailable):
+class RefusedError(UnavailableError):
     """TensorFlow raised an error in one phase of a program."""
 
     def __init__(self, failure: Failure, message: str) -> None:
@@ -44,7 +46,7 @@ class Program:
     """A case's model in a fresh graph and session of its own; use it in a `with` block.
 
     Raises:
-      Refused: TensorFlow raises an error while it builds or runs the graph.
+      RefusedError: TensorFlow raises an error while it builds or runs the graph.
     """
 
     def __init__(
@@ -53,13 +55,14 @@ class Program:
         """Build the graph by `make`. No variable has a value until `initialize` or `restore`."""
         self._case = case
         self._how = how
+        self._phase = phase
         self._graph = tf.Graph()
         with self._graph.as_default(), self._errors(phase), _variables_and_control_flow(how):
             self._model = make()
             self._variables = tf.global_variables()
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
             self._initializer = tf.global_variables_initializer()
-        self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
+            self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
         self._state = self._model.variables or {one.op.name: one for one in self._variables}
         self._layers = [
             Layer(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
@@ -77,7 +80,7 @@ class Program:
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
-        self._session.run(self._initializer)
+        self._run(self._phase, self._initializer, {})
 
     def restore(self, path: str) -> None:
         """Initialize every variable, then restore what the case's Saver restores.
@@ -90,7 +93,7 @@ class Program:
             checkpoint.verify(path, self._variables)
         self.initialize()
         if self._saver is not None:
-            with self._errors("serve"):
+            with self._errors(self._phase):
                 self._saver.restore(self._session, prefix)
 
     def save(self, prefix: str) -> str:
@@ -202,8 +205,8 @@ class Program:
         try:
             yield
         except _REFUSALS as error:
-            failure = Failure(phase, type(error).__name__, checkpoint.first_line(error))
-            raise Refused(failure, self._refusal(failure)) from error
+            failure = Failure(phase, type(error).__name__, _said(error))
+            raise RefusedError(failure, self._refusal(failure)) from error
 
     def _refusal(self, failure: Failure) -> str:
         how = self._how
@@ -213,6 +216,13 @@ class Program:
             f"{combination} and fused={how.fused} "
             f"({failure.message}). Choose another --variables or --control-flow."
         )
+
+
+def _said(error: Exception) -> str:
+    """The line of an error's message that says what is wrong."""
+    lines = str(error).splitlines()
+    said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
+    return said[0] if said else checkpoint.first_line(error)
 
 
 def _or(tensor: Any, default: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 Values = Dict[str, np.ndarray]
 """Variable name to value."""
 
+
 @dataclass(frozen=True)
 class LayerRun:
     """What one training run did to the statistics of one layer.

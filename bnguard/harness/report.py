@@ -13,7 +13,7 @@ from bnguard.harness.record import Pass, Record, Step
 import numpy as np
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
+from rich.table import Column, Table
 
 Judged = Tuple[Record, Verdict]
 
@@ -96,7 +96,7 @@ def entry_json(entry: Entry) -> Dict[str, Any]:
 
 def print_comparison(sides: Sequence[Judged], difference: str) -> None:
     """Print both sides of a case in one table, a column each, then the diff of the files."""
-    console = Console()
+    console = _console()
     first = sides[0][0]
     table = Table("", title=f"{first.case} on TensorFlow {first.tensorflow}, {_how(first)}")
     for record, verdict in sides:
@@ -111,21 +111,28 @@ def print_comparison(sides: Sequence[Judged], difference: str) -> None:
 
 def print_entries(entries: Sequence[Entry]) -> None:
     """Print a run of the whole catalogue: one row for each case."""
-    table = Table("case", "symptom", "figure", "repro", "fixed", "verdict", show_lines=True)
+    table = Table(Column("case", overflow="fold"), "symptom", "figure", "repro", "fixed", "verdict")
+    table.show_lines = True
     for entry in entries:
         figures = [verdict.figure for _, verdict in entry.sides] or ["", ""]
         measures = entry.skipped or entry.sides[0][1].measures
         symptom = entry.case.summary("Symptom")
         table.add_row(entry.case.name, symptom, measures, *figures, entry.verdict)
-    Console().print(table)
+    _console().print(table)
 
 
 def print_catalogue(cases: Sequence[CaseFile]) -> None:
     """Print every case's name and symptom."""
-    table = Table("case", "symptom", show_lines=True)
+    table = Table(Column("case", no_wrap=True), "symptom", show_lines=True)
     for case in cases:
         table.add_row(case.name, case.sections["Symptom"])
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """The terminal; for a file or a pipe, wide enough for a table of the whole catalogue."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def _pass_text(one: Pass) -> str:

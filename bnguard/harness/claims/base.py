@@ -6,6 +6,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from bnguard.harness.claims import facts, health
 from bnguard.harness.record import Record
+import numpy as np
 
 
 class Verdict(NamedTuple):
@@ -75,9 +76,15 @@ def no_training(record: Record) -> List[str]:
 
 
 def trained_mean(record: Record) -> str:
-    """The layer's moving_mean after training, first channel, and its closed form."""
+    """The layer's moving_mean after training, and its closed form."""
     last = record.training[-1].layers[record.layer]
-    return f"{last.statistics.mean[0]:.3g} ({last.expected.mean[0]:.3g})"
+    return f"{channels(last.statistics.mean)} ({channels(last.expected.mean)})"
+
+
+def channels(values: np.ndarray) -> str:
+    """A figure of every channel, to three digits; the first four of them."""
+    shown = [f"{value:.3g}" for value in values[:4]]
+    return " ".join(shown + ["..."] * (len(values) > 4))
 
 
 def no_restored_session(record: Record) -> List[str]:

@@ -23,7 +23,9 @@ def _training(record: Record) -> List[str]:
         return []
     told = []
     for scope in record.initial:
-        runs = Counter((run.layers[scope].absorbed, run.layers[scope].due) for run in record.training)
+        runs = Counter(
+            (run.layers[scope].absorbed, run.layers[scope].due) for run in record.training
+        )
         for (absorbed, due), count in sorted(runs.items()):
             told.append(f"{scope} absorbed {absorbed} in {count} training runs; {due} was due.")
     return told

@@ -26,7 +26,7 @@ class StatisticsFollowData(Claim):
     defective: str = "stale"
 
     healthy = "follow"
-    measures = "moving_mean[0] after training (due)"
+    measures = "moving_mean after training (due)"
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""
@@ -52,5 +52,5 @@ class StatisticsFollowData(Claim):
         )
 
     def figure(self, record: Record) -> str:
-        """The first channel of the first layer, and its closed form."""
+        """Every channel of the first layer, and its closed form."""
         return trained_mean(record)

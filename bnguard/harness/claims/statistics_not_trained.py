@@ -20,7 +20,7 @@ class StatisticsNotTrained(Claim):
 
     healthy = "untouched"
     defective = "descend"
-    measures = "moving_mean[0] after fine-tuning (due)"
+    measures = "moving_mean after fine-tuning (due)"
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""
@@ -49,5 +49,5 @@ class StatisticsNotTrained(Claim):
         )
 
     def figure(self, record: Record) -> str:
-        """The first channel of the first layer, and its closed form."""
+        """Every channel of the first layer, and its closed form."""
         return trained_mean(record)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List
 
 from bnguard.harness.claims import health
-from bnguard.harness.claims.base import Claim, no_restored_session
+from bnguard.harness.claims.base import Claim, channels, no_restored_session
 from bnguard.harness.record import Record
 
 _STATISTICS = ("moving_mean", "moving_variance")
@@ -21,7 +21,7 @@ class StatisticsSurviveRestore(Claim):
 
     healthy = "restored"
     defective = "lost"
-    measures = "moving_mean[0] restored (saved)"
+    measures = "moving_mean restored (saved)"
 
     def missing(self, record: Record) -> List[str]:
         """A session restored what another had trained."""
@@ -49,8 +49,9 @@ class StatisticsSurviveRestore(Claim):
         )
 
     def figure(self, record: Record) -> str:
-        """The first channel in both sessions."""
+        """Every channel in both sessions."""
         trained, restored = (
-            health.layer_variables(one, one.before)["moving_mean"][0] for one in record.passes
+            channels(health.layer_variables(one, one.before)["moving_mean"])
+            for one in record.passes
         )
-        return f"{restored:.3g} ({trained:.3g})"
+        return f"{restored} ({trained})"
