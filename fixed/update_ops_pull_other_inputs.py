@@ -1,8 +1,8 @@
 """A train op that runs the update ops of its own network.
 
 Symptom
-    "You must feed a value for placeholder tensor" on the first training step, and the
-    placeholder is of a network that this step does not train.
+    The first training step asks for the inputs of another network: "You must feed a value for
+    placeholder tensor ..."
 
 Cause
     UPDATE_OPS belongs to the graph, not to a network. A second network in training mode (another
@@ -10,8 +10,8 @@ Cause
     not; the train op, which depends on the whole collection, does.
 
 Fix
-    Take the updates of the network that is trained: get_collection takes a scope, or give each
-    network's layers a collection of their own.
+    Depend on the updates of the network that is trained: get_collection takes a scope. Or give
+    the layers of each network a collection of their own.
 
 How to see it in your own program
     `bnguard audit`, rule BN204 updates-pull-other-inputs.

@@ -1,8 +1,8 @@
 """A GAN whose every step runs every update op.
 
 Symptom
-    The discriminator's statistics are a mixture of real and generated data, and fit neither;
-    the generator's move also when only the discriminator is trained.
+    The discriminator's statistics are a mixture of real and generated data. They fit neither;
+    and the generator's move also when only the discriminator is trained.
 
 Cause
     The discriminator is applied twice, to real and to generated rows, with the same variables,
@@ -11,8 +11,8 @@ Cause
     ordered either: the result of a step is one of several.
 
 Fix
-    Let each step depend on the updates of the network that it trains, on the data that this
-    network is to see at inference: get_collection takes a scope.
+    Let each step depend on the updates of the network that it trains, get_collection takes a
+    scope: of the discriminator's, on the data that it is to see at inference.
 
 How to see it in your own program
     Run the discriminator's step alone, and compare the generator's moving_mean before and after:

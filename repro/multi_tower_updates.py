@@ -11,9 +11,9 @@ Cause
     for the same variables, and decay twice as fast.
 
 Fix
-    Update once, from the rows of all towers: one more use of the layer whose output nobody
-    needs, or averages of the towers' means and second moments. Where the shares are alike, the
-    updates of one tower may do; choose it on purpose.
+    Update once, from the rows of all towers: by one more use of the layer, whose output nobody
+    needs, or from averages of the towers' means and second moments. Where the shares are alike,
+    the updates of one tower may do; choose it on purpose.
 
 How to see it in your own program
     Feed a batch whose halves differ, train on it many times, and compare moving_mean with the

@@ -11,8 +11,7 @@ Cause
     initializer has already given them a value.
 
 Fix
-    Make the map from all variables of the scope, and be strict: a variable that the map leaves
-    out is to be an error, not a default.
+    Make the map from all variables of the scope, and let one that it leaves out be an error.
 
 How to see it in your own program
     `bnguard audit --checkpoint PATH`, rule BN301 statistics-not-saved.

@@ -10,7 +10,7 @@ Cause
     before it restores keeps 0 and 1, silently, and one that does not run it fails.
 
 Fix
-    tf.train.Saver() saves all variables. To leave out the optimizer's slots, save
+    Save all variables, tf.train.Saver(). To leave out the optimizer's slots, save
     tf.model_variables(), which holds the statistics, or filter tf.global_variables().
 
 How to see it in your own program

@@ -11,7 +11,7 @@ Cause
     UPDATE_OPS that the program has, has nothing to run.
 
 Fix
-    Give it the flag: training=is_training.
+    Pass training=is_training.
 
 How to see it in your own program
     `bnguard audit`, rule BN202 statistics-never-written.

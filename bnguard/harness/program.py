@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Sequence, Tuple
 
 from bnguard import checkpoint
 from bnguard.harness.case import Model, Training
@@ -69,6 +70,7 @@ class Program:
             for scope in self._model.data
         ]
         self._session = tf.Session(graph=self._graph)
+        self._runs: Counter = Counter()
 
     def __enter__(self) -> Program:
         self._session.__enter__()  # its graph becomes the default: a Saver wants that
@@ -132,6 +134,7 @@ class Program:
         """
         layer = self._layers[0]
         before = now = self._values()
+        earlier_runs = self._runs[self._executor(*self._inference(rows[0]))]
         expected = layer.statistics(before)
         steps: List[Step] = []
         for x in rows:
@@ -150,6 +153,8 @@ class Program:
                 layer.name("moving_mean"): expected.mean,
                 layer.name("moving_variance"): expected.variance,
             },
+            earlier_runs=earlier_runs,
+            frozen=not self._variables,
         )
 
     def infer_together(self, rows: Sequence[np.ndarray]) -> Step:
@@ -186,10 +191,13 @@ class Program:
         )
 
     def _infer(self, x: np.ndarray) -> Any:
+        y, inputs, _ = self._run("infer", *self._inference(x))
+        return y, x if self._model.inference.inputs is None else inputs
+
+    def _inference(self, x: np.ndarray) -> Any:
         run = self._model.inference
         fetches = [run.output, _or(run.inputs, ()), list(run.beside)]
-        y, inputs, _ = self._run("infer", fetches, {self._model.x: x, **run.feed})
-        return y, x if run.inputs is None else inputs
+        return fetches, {self._model.x: x, **run.feed}
 
     def _values(self) -> Values:
         values = self._run("infer", self._state, {})
@@ -197,8 +205,14 @@ class Program:
         return {name: np.array(value) for name, value in values.items()}
 
     def _run(self, phase: str, fetches: Any, feed: Any) -> Any:
+        self._runs[self._executor(fetches, feed)] += 1
         with self._errors(phase):
             return self._session.run(fetches, feed)
+
+    def _executor(self, fetches: Any, feed: Any) -> Tuple[FrozenSet[str], FrozenSet[str]]:
+        """What a session looks its executor up by: what is computed, and what is fed."""
+        fed = frozenset(tensor.name for tensor in feed)
+        return frozenset(one.name for one in tf.nest.flatten(fetches)) - fed, fed
 
     @contextmanager
     def _errors(self, phase: str) -> Iterator[None]:

@@ -81,7 +81,11 @@ class Pass:
       steps: one for each row.
       expected: the layer's statistics after the pass if every step had updated them, by
         the closed form: moving_mean and moving_variance, float64.
+      earlier_runs: how often the session had run this very fetch before the pass. Its executor
+        learns from that which kernels are quick, and schedules them otherwise.
       together: all rows inferred in one step, after the pass; None where nobody looked.
+      frozen: whether the graph has no variables: TensorFlow folds its constants before it
+        runs, so it rounds otherwise than a graph with variables.
     """
 
     session: str
@@ -90,7 +94,9 @@ class Pass:
     after: Values
     steps: Tuple[Step, ...]
     expected: Values
+    earlier_runs: int = 0
     together: Optional[Step] = None
+    frozen: bool = False
 
     @property
     def drift(self) -> Dict[str, float]:

@@ -71,6 +71,7 @@ def as_json(record: Record, verdict: Verdict) -> Dict[str, Any]:
                 "before": one.before,
                 "after": one.after,
                 "drift": one.drift,
+                "earlier_runs": one.earlier_runs,
                 "steps": [vars(step) for step in one.steps],
                 "together": one.together and vars(one.together),
             }

@@ -37,7 +37,8 @@ def _inference(one: Pass) -> List[str]:
     late = reads["after"] + reads["mixed"]
     told = [
         f"{steps} inferences in the {one.session} session: {_changes(one.drift)}.",
-        f"{late} of {steps} outputs read statistics that the same step had updated.",
+        f"{late} of {steps} outputs read statistics that the same step had updated; the session "
+        f"had run this fetch {one.earlier_runs} times before.",
     ]
     if reads["batch"]:
         told.append(f"{reads['batch']} of {steps} outputs normalized rows by their own statistics.")
