@@ -74,7 +74,7 @@ def late(side, variables, earlier, inferences, folder):
 
 
 def print_pair(folder):
-    print("\nOne checkpoint, ten rows, in the process that trained it (200 steps) and in a fresh one\n")
+    print("\nOne checkpoint, ten rows: the process that trained it (200 steps), and a fresh one\n")
     print("| | answered differently | the first row there: trained | fresh |")
     print("| --- | --- | --- | --- |")
     for side in catalogue.SIDES:

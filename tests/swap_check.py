@@ -28,7 +28,14 @@ def main():
 def compare_all(folder):
     """What `bnguard compare --all` says of the cases in a folder."""
     process = subprocess.run(
-        [sys.executable, "-c", "from bnguard.cli import main; main()", "compare", "--all", "--json"],
+        [
+            sys.executable,
+            "-c",
+            "from bnguard.cli import main; main()",
+            "compare",
+            "--all",
+            "--json",
+        ],
         env={**os.environ, "PYTHONPATH": ROOT},
         cwd=folder,
         stdout=subprocess.PIPE,

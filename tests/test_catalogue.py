@@ -45,7 +45,7 @@ def test_each_side_shows_what_it_claims_or_tensorflow_refuses(
 ):
     how = (case, side, variables, control_flow)
     if how in REFUSED:
-        with pytest.raises(BnguardError, match="TensorFlow .* refuses this graph") as refusal:
+        with pytest.raises(BnguardError, match="refuses this graph") as refusal:
             run(*how)
         assert f"{variables} variables under control flow {control_flow}" in str(refusal.value)
         assert "is not an element of this graph" in str(refusal.value)

@@ -38,19 +38,21 @@ class Claim:
       healthy: the word for a record without any departure from health.
       defective: the word for one that shows the defect.
       measures: what `figure` is.
+      concerns: the aspects of health that the defect is about; in the others it is healthy.
       fails_in: the phase in which the defect is an error; None: it is silent.
     """
 
     healthy: str
     defective: str
     measures: str
+    concerns: Tuple[health.Aspect, ...]
     fails_in: Optional[str] = None
 
     def judge(self, record: Record) -> Verdict:
         """Say which of the two the record shows, and whether its side claims that."""
         missing = self.missing(record)
         departures = health.departures(record)
-        doubts = missing or (self.doubts(record) if departures else [])
+        doubts = missing or (self._doubts(record) if departures else [])
         word = "unclear" if doubts else self.defective if departures else self.healthy
         claimed = self.defective if record.side == "repro" else self.healthy
         reasons = facts.sentences(record) + (departures + doubts if doubts else [])
@@ -62,12 +64,15 @@ class Claim:
         raise NotImplementedError
 
     def doubts(self, record: Record) -> List[str]:
-        """What speaks against the record's showing this defect, and this defect alone."""
+        """What speaks against the record's showing this defect, in what it concerns."""
         raise NotImplementedError
 
     def figure(self, record: Record) -> str:
         """What `measures` says, in this record."""
         raise NotImplementedError
+
+    def _doubts(self, record: Record) -> List[str]:
+        return self.doubts(record) + health.departures(record, but=self.concerns)
 
 
 def no_training(record: Record) -> List[str]:

@@ -21,13 +21,14 @@ class EveryRunTrains(Claim):
     healthy = "trains"
     defective = "skipped"
     measures = "training runs that changed no variable"
+    concerns = (health.idle_training,)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Idle are all the runs with nothing due, and these alone; the rest works."""
+        """Idle are all the runs with nothing due, and these alone."""
         doubts = []
         for number, run in enumerate(record.training, 1):
             due = any(layer.due != "nothing" for layer in run.layers.values())
@@ -36,14 +37,7 @@ class EveryRunTrains(Claim):
                     f"Training run {number}, where statistics are {'' if due else 'not '}due to "
                     f"move, changed {', '.join(run.moved) or 'nothing'}."
                 )
-        return (
-            doubts
-            + health.failure(record)
-            + health.training_statistics(record)
-            + health.moves_at_inference(record.passes)
-            + health.reads_at_inference(record.passes)
-            + health.restored_values(record)
-        )
+        return doubts
 
     def figure(self, record: Record) -> str:
         """How many, of how many."""

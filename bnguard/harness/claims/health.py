@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Sequence
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.harness.record import Pass, Record, Step, Values
 from bnguard.harness.recurrence import NOTHING, ROUNDING
 import numpy as np
 
-
-def departures(record: Record) -> List[str]:
-    """Every way in which the record departs from health; none for a correct program."""
-    return [
-        *failure(record),
-        *training_statistics(record),
-        *training_outputs(record),
-        *idle_training(record),
-        *moves_at_inference(record.passes),
-        *reads_at_inference(record.passes),
-        *restored_values(record),
-        *restored_answers(record),
-    ]
+Aspect = Callable[[Record], List[str]]
 
 
 def failure(record: Record) -> List[str]:
@@ -70,22 +58,22 @@ def idle_training(record: Record) -> List[str]:
     return [f"{idle} of {len(record.training)} training runs changed no variable, and no error."]
 
 
-def moves_at_inference(passes: Sequence[Pass]) -> List[str]:
+def moves_at_inference(record: Record) -> List[str]:
     """Inference leaves every variable bit-identical."""
     return [
         f"{name} moved by {change:.6g} in the {one.session} session's inference."
-        for one in passes
+        for one in record.passes
         for name, change in sorted(one.drift.items())
         if change
     ]
 
 
-def reads_at_inference(passes: Sequence[Pass]) -> List[str]:
+def reads_at_inference(record: Record) -> List[str]:
     """Inference computes its output from the statistics that the session holds, nothing else."""
     return [
         f"{count} inferences in the {one.session} session read other statistics than it holds: "
         f"{reads}."
-        for one in passes
+        for one in record.passes
         for reads, count in _reads(one).items()
         if reads != "before"
     ]
@@ -117,6 +105,28 @@ def restored_answers(record: Record) -> List[str]:
         f"The {trained.session} and the {restored.session} session answer differently: "
         f"{different} of {len(pairs)} rows."
     ]
+
+
+ASPECTS: Tuple[Aspect, ...] = (
+    failure,
+    training_statistics,
+    training_outputs,
+    idle_training,
+    moves_at_inference,
+    reads_at_inference,
+    restored_values,
+    restored_answers,
+)
+
+
+def departures(record: Record, but: Sequence[Aspect] = ()) -> List[str]:
+    """Every way in which the record departs from health; none for a correct program.
+
+    Args:
+      record: what a run showed.
+      but: the aspects not to look at.
+    """
+    return [sentence for aspect in ASPECTS if aspect not in but for sentence in aspect(record)]
 
 
 def layer_variables(one: Pass, values: Values) -> Dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ class NormalizesInTraining(Claim):
     healthy = "normalizes"
     defective = "inert"
     measures = "training runs normalized by their own batch"
+    concerns = (health.training_statistics, health.training_outputs)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened, and its outputs were looked at."""
@@ -30,7 +31,7 @@ class NormalizesInTraining(Claim):
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """No run computed or absorbed a batch's statistics; training and the rest work."""
+        """No run computed or absorbed a batch's statistics."""
         doubts = []
         for number, run in enumerate(record.training, 1):
             absorbed = run.layers[record.layer].absorbed
@@ -39,14 +40,7 @@ class NormalizesInTraining(Claim):
                     f"Training run {number} normalized by {run.reads} and absorbed {absorbed}; an "
                     "inert layer reads its initial statistics and absorbs nothing."
                 )
-        return (
-            doubts
-            + health.failure(record)
-            + health.idle_training(record)
-            + health.moves_at_inference(record.passes)
-            + health.reads_at_inference(record.passes)
-            + health.restored_values(record)
-        )
+        return doubts
 
     def figure(self, record: Record) -> str:
         """How many, of how many."""

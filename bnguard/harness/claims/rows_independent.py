@@ -21,6 +21,7 @@ class RowsIndependent(Claim):
     healthy = "independent"
     defective = "dependent"
     measures = "a row's output alone, and among the others: largest difference"
+    concerns = (health.reads_at_inference,)
 
     def missing(self, record: Record) -> List[str]:
         """Some session inferred all rows in one step."""
@@ -28,21 +29,14 @@ class RowsIndependent(Claim):
         return [] if together else ["No session inferred the rows together."]
 
     def doubts(self, record: Record) -> List[str]:
-        """Every output follows from its own rows; training and the rest work."""
-        doubts = [
+        """Every output follows from its own rows."""
+        return [
             f"An output in the {one.session} session was normalized by {step.reads}, not by the "
             "statistics of its own rows."
             for one in record.passes
             for step in (*one.steps, *filter(None, [one.together]))
             if step.reads != "batch"
         ]
-        return (
-            doubts
-            + health.training_statistics(record)
-            + health.idle_training(record)
-            + health.moves_at_inference(record.passes)
-            + health.restored_values(record)
-        )
 
     def figure(self, record: Record) -> str:
         """Over all rows and channels of the restored session."""

@@ -27,29 +27,21 @@ class StatisticsFollowData(Claim):
 
     healthy = "follow"
     measures = "moving_mean after training (due)"
+    concerns = (health.training_statistics,)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Every run absorbed what the defect says; training and the rest work."""
-        doubts = [
+        """Every run absorbed what the defect says."""
+        return [
             f"{scope} absorbed {run.layers[scope].absorbed} in training run {number}; the defect "
             f"makes it absorb {data}."
             for number, run in enumerate(record.training, 1)
             for scope, data in self.instead.items()
             if run.layers[scope].absorbed != data
         ]
-        return (
-            doubts
-            + health.failure(record)
-            + health.training_outputs(record)
-            + health.idle_training(record)
-            + health.moves_at_inference(record.passes)
-            + health.reads_at_inference(record.passes)
-            + health.restored_values(record)
-        )
 
     def figure(self, record: Record) -> str:
         """Every channel of the first layer, and its closed form."""

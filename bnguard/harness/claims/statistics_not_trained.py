@@ -21,13 +21,14 @@ class StatisticsNotTrained(Claim):
     healthy = "untouched"
     defective = "descend"
     measures = "moving_mean after fine-tuning (due)"
+    concerns = (health.training_statistics,)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Both statistics are trainable and move by no data; the rest works."""
+        """Both statistics are trainable and move by no data."""
         scope = record.layer
         doubts = [
             f"{name} is not among the trainable variables."
@@ -39,14 +40,7 @@ class StatisticsNotTrained(Claim):
             for number, run in enumerate(record.training, 1)
             if run.layers[scope].absorbed != "other"
         ]
-        return (
-            doubts
-            + health.failure(record)
-            + health.idle_training(record)
-            + health.moves_at_inference(record.passes)
-            + health.reads_at_inference(record.passes)
-            + health.restored_values(record)
-        )
+        return doubts
 
     def figure(self, record: Record) -> str:
         """Every channel of the first layer, and its closed form."""

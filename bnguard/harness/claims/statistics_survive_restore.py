@@ -22,13 +22,14 @@ class StatisticsSurviveRestore(Claim):
     healthy = "restored"
     defective = "lost"
     measures = "moving_mean restored (saved)"
+    concerns = (health.restored_values, health.restored_answers)
 
     def missing(self, record: Record) -> List[str]:
         """A session restored what another had trained."""
         return no_restored_session(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Lost are both statistics, and these alone; the rest works."""
+        """Lost are both statistics, and these alone."""
         trained, restored = record.passes
         saved = health.layer_variables(trained, trained.before)
         initial = dict(zip(_STATISTICS, record.initial[trained.layer]))
@@ -40,13 +41,7 @@ class StatisticsSurviveRestore(Claim):
                     f"{restored.layer}/{name} is {value} in the restored session; the defect "
                     f"leaves it at {wanted}."
                 )
-        return (
-            doubts
-            + health.training_statistics(record)
-            + health.idle_training(record)
-            + health.moves_at_inference(record.passes)
-            + health.reads_at_inference(record.passes)
-        )
+        return doubts
 
     def figure(self, record: Record) -> str:
         """Every channel in both sessions."""
