@@ -20,7 +20,8 @@ Reports
     ray-project/ray#4831
     saforem2/l2hmc-qcd#2 (the same, fixed)
 
-This case needs TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install 'bnguard[keras]'
+Needs
+    TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install 'bnguard[keras]'
 """
 
 import os

@@ -1,7 +1,7 @@
 """Batch norm trained by minimize alone, which runs no update op.
 
 Symptom
-    After training every moving_mean is still 0 and every moving_variance still 1. The training
+    After training all moving means are still 0 and all moving variances still 1. The training
     loss is good, and inference with is_training=False guesses.
 
 Cause

@@ -45,7 +45,8 @@ def draw(records: Sequence[Record], path: str) -> None:
         _draw_record(column, record)
     axes[0][0].set_ylabel("moving_mean - trained value")
     axes[1][0].set_ylabel("moving_variance")
-    axes[0][0].legend(loc="upper left", fontsize="small")
+    for axis in [axis for axis in axes[0] if axis.has_data()][:1]:
+        axis.legend(loc="upper left", fontsize="small")
     figure.tight_layout()
     try:
         figure.savefig(path, dpi=120, metadata={"Date": None} if path.endswith(".svg") else None)
