@@ -11,8 +11,8 @@ Cause
     ordered either: the result of a step is one of several.
 
 Fix
-    Let each step depend on the updates of the network that it trains, get_collection takes a
-    scope: of the discriminator's, on the data that it is to see at inference.
+    Let each step depend on the updates of the network that it trains: get_collection takes a
+    scope. Of the discriminator's two uses take the one whose data it is to see at inference.
 
 How to see it in your own program
     Run the discriminator's step alone, and compare the generator's moving_mean before and after:

@@ -10,8 +10,8 @@ Cause
     before it restores keeps 0 and 1, silently, and one that does not run it fails.
 
 Fix
-    Save all variables, tf.train.Saver(). To leave out the optimizer's slots, save
-    tf.model_variables(), which holds the statistics, or filter tf.global_variables().
+    Save all variables, tf.train.Saver(). To leave out the optimizer's slots, filter
+    tf.global_variables(), and keep what is under the scopes of your layers.
 
 How to see it in your own program
     `bnguard audit`, rule BN301 statistics-not-saved.

@@ -6,9 +6,9 @@ Symptom
 
 Cause
     tf.control_dependencies acts on ops created inside its block. Making an optimizer creates
-    none; minimize, after the block, creates them all. The same in other clothes: naming an
-    existing op or tensor inside the block (`train_op = total_loss`), tf.group of no new op, or
-    a loss wrapped by tf.identity that the gradients do not need.
+    none; minimize, after the block, creates them all. The same in other clothes: to name an
+    existing op or tensor inside the block (`train_op = total_loss`), or to wrap the loss there
+    by tf.identity, whose value the gradients do not need.
 
 Fix
     Call minimize (or apply_gradients) inside the block: one level of indentation.

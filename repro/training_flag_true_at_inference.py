@@ -1,8 +1,8 @@
 """Batch norm whose is_training is True at inference too.
 
 Symptom
-    The prediction for one image depends on the other images in its batch, and for a batch of
-    one it is worthless. The training loss and the statistics in the checkpoint are fine.
+    The prediction for one image depends on the other images in its batch, and alone the image
+    gets yet another. The training loss and the statistics in the checkpoint are fine.
 
 Cause
     is_training is a Python True, the default of contrib and slim, and so is baked into the
