@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 from bnguard.harness.claims import Claim
 from bnguard.harness.quiet import import_tensorflow
+from bnguard.harness.recurrence import NOTHING
 
 import_tensorflow()  # quietly, before the case file imports it
 
@@ -46,6 +47,13 @@ class Training:
     feed: Dict[Any, Any] = field(default_factory=dict)
     updates: Optional[Dict[str, str]] = None
     outputs: Optional[Any] = None
+
+    def due(self, scope: str, data: Iterable[str]) -> str:
+        """Which of its data, by name, the layer in `scope` is due to absorb; or `nothing`."""
+        if self.updates is not None:
+            return self.updates.get(scope, NOTHING)
+        (only,) = data
+        return only
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from bnguard import checkpoint
 from bnguard.harness.case import Model, Training
 from bnguard.harness.catalogue import LoadedCase, UnavailableError
 from bnguard.harness.observation import Layer
 from bnguard.harness.record import Failure, Pass, Step, TrainingRun, Values
-from bnguard.harness.recurrence import NOTHING, Statistics
+from bnguard.harness.recurrence import Statistics
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -114,14 +125,23 @@ class Program:
           batch: float [rows, *spatial, channels].
           expected: the closed form of every layer's statistics before the step.
         """
-        runs = []
+        runs: List[TrainingRun] = []
         was = self._values()
         for training in self._model.training:
-            fetches = [training.fetch, self._model.data, _or(training.outputs, ())]
-            _, data, outputs = self._run("train", fetches, {self._model.x: batch, **training.feed})
+            data, outputs = self._train(training, batch)
             now = self._values()
-            runs.append(self._training_run(training, was, now, data, outputs, expected))
-            expected = {scope: run.expected for scope, run in runs[-1].layers.items()}
+            layers = {
+                layer.scope: layer.trained(
+                    was,
+                    now,
+                    data[layer.scope],
+                    training.due(layer.scope, data[layer.scope]),
+                    expected[layer.scope],
+                )
+                for layer in self._layers
+            }
+            runs.append(TrainingRun(_moved(was, now), layers, self._reads(was, now, data, outputs)))
+            expected = {scope: run.expected for scope, run in layers.items()}
             was = now
         return runs
 
@@ -164,31 +184,16 @@ class Program:
         y, inputs = self._infer(x)
         return self._layers[0].inferred(was, self._values(), x, inputs, y)
 
-    def _training_run(
-        self,
-        training: Training,
-        was: Values,
-        now: Values,
-        data: Dict[str, Dict[str, np.ndarray]],
-        outputs: Any,
-        expected: Dict[str, Statistics],
-    ) -> TrainingRun:
+    def _train(self, training: Training, batch: np.ndarray) -> Any:
+        fetches = [training.fetch, self._model.data, _or(training.outputs, ())]
+        _, data, outputs = self._run("train", fetches, {self._model.x: batch, **training.feed})
+        return data, None if training.outputs is None else outputs
+
+    def _reads(self, was: Values, now: Values, data: Any, outputs: Any) -> Optional[str]:
+        if outputs is None:
+            return None
         first = self._layers[0]
-        (inputs, *_) = data[first.scope].values()
-        return TrainingRun(
-            moved=tuple(name for name in sorted(was) if was[name].tobytes() != now[name].tobytes()),
-            layers={
-                layer.scope: layer.trained(
-                    was,
-                    now,
-                    data[layer.scope],
-                    _due(training, layer.scope, data[layer.scope]),
-                    expected[layer.scope],
-                )
-                for layer in self._layers
-            },
-            reads=None if training.outputs is None else first.reads(was, now, inputs, outputs),
-        )
+        return first.reads(was, now, next(iter(data[first.scope].values())), outputs)
 
     def _infer(self, x: np.ndarray) -> Any:
         y, inputs, _ = self._run("infer", *self._inference(x))
@@ -243,11 +248,8 @@ def _or(tensor: Any, default: Any) -> Any:
     return default if tensor is None else tensor  # a tensor has no truth value
 
 
-def _due(training: Training, scope: str, data: Dict[str, np.ndarray]) -> str:
-    if training.updates is not None:
-        return training.updates.get(scope, NOTHING)
-    (only,) = data
-    return only
+def _moved(was: Values, now: Values) -> Tuple[str, ...]:
+    return tuple(name for name in sorted(was) if was[name].tobytes() != now[name].tobytes())
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def idle_training(record: Record) -> List[str]:
     idle = sum(not run.moved for run in record.training)
     if not idle:
         return []
-    return [f"{idle} of {len(record.training)} training runs changed no variable, and no error."]
+    return [f"{idle} of {len(record.training)} training runs changed no variable."]
 
 
 def moves_at_inference(record: Record) -> List[str]:
