@@ -18,7 +18,8 @@ def normalize(
         kernel: a `FusedKernel` or `MomentsKernel`.
         rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
         training: a bool, or a 0-D bool tensor.
-        updates_collections: where the two update ops go; None runs them before the outputs.
+        updates_collections: where the two update ops go; if empty there are none; None runs
+            them before the outputs.
     """
     in_place = updates_collections is None
     if training is False:
@@ -31,6 +32,8 @@ def normalize(
         outputs, *values = _choose(kernel, rule, training)
     if in_place:
         return _write_first(kernel, rule, outputs, values)
+    if not updates_collections:
+        return outputs
     for update in write(rule.targets, values, after=outputs, read=True):
         tf.add_to_collections(updates_collections, update)
     return outputs

@@ -15,7 +15,7 @@ BESSEL = {True: True, None: True, False: False}
 
 def build(is_training="tensor", shape=SHAPE, **options):
     """A layer with decay 0.9 on a placeholder, in a session."""
-    x = tf.placeholder(tf.float32, (None,) + shape[1:])
+    x = tf.placeholder(tf.float32, [None, *shape[1:]])
     mode = tf.placeholder(tf.bool) if is_training == "tensor" else is_training
     y = batch_norm(x, decay=0.9, scale=True, is_training=mode, **options)
     return LayerSession(x, y, mode if is_training == "tensor" else None)
