@@ -86,7 +86,7 @@ def create_train_op(
     with tf.control_dependencies([loss]):
         applied = optimizer.apply_gradients(gradients, global_step=global_step)
     with tf.name_scope("train_op"), tf.control_dependencies([applied]):
-        train_op = tf.identity(loss)
+        train_op = tf.identity(loss, name="control_dependency")
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
     return train_op
 
@@ -141,9 +141,8 @@ def _trainable(variables_to_train: Any) -> list:
 def _after_updates(total_loss: tf.Tensor, updates: list, check_numerics: bool) -> tf.Tensor:
     """Return the loss, to be had once the updates have run."""
     if check_numerics:
-        with tf.name_scope("train_op"):
-            finite = tf.check_numerics(total_loss, "LossTensor is inf or nan").op
-            updates = [finite, *_hold_back(updates, finite, total_loss)]
+        finite = tf.check_numerics(total_loss, "LossTensor is inf or nan").op
+        updates = [finite, *_hold_back(updates, finite, total_loss)]
     with tf.control_dependencies(updates):
         barrier = tf.no_op(name="update_barrier")
     with tf.control_dependencies([barrier]):

@@ -74,7 +74,9 @@ def batch_norm(
             or a dict of lists by variable name.
         outputs_collections: the name or names of collections for the outputs, which then
             have the scope's name in their `aliases`.
-        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES.
+        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES. With False and the
+            default updates_collections there are no update ops either, unless with
+            batch_weights, with zero_debias_moving_mean, or where fused for rank 2.
         batch_weights: [batch], a frequency weight for each element in the moments.
         fused: None and True use the fused kernel where there is one: rank 2 or 4, at most 32
             bits, no batch_weights, renorm or adjustment. Its moving_variance has Bessel's
@@ -137,6 +139,8 @@ def batch_norm(
                 adjustment=adjustment,
                 correction=rule.correction if isinstance(rule, Renorm) else None,
             )
+        if _is_frozen(trainable, updates_collections, rule, kernel, batch_weights):
+            updates_collections = ()
         outputs = normalize(kernel, rule, training, updates_collections)
         outputs.set_shape(inputs.shape)
         if activation_fn is not None:
@@ -154,6 +158,16 @@ def _check_renorm(
             "batch normalization: leave these at their defaults, or renorm at False: renorm is not "
             "supported with batch_weights, updates_collections or zero_debias_moving_mean"
         )
+
+
+def _is_frozen(
+    trainable: bool, updates_collections: Any, rule: Rule, kernel: Kernel, batch_weights: Any
+) -> bool:
+    """Say whether contrib leaves such a call to `tf.layers`: it updates only what it trains."""
+    is_default = updates_collections is tf.GraphKeys.UPDATE_OPS and batch_weights is None
+    is_fused_rank_2 = isinstance(kernel, FusedKernel) and kernel.inputs.shape.ndims == 2
+    elsewhere = isinstance(rule, ZeroDebiased) or is_fused_rank_2
+    return not trainable and is_default and not elsewhere
 
 
 def _initializers(given: dict | None) -> dict:

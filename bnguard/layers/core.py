@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator
 
 from bnguard.layers.kernels import Kernel
 from bnguard.layers.updates import Rule, is_ref, write
@@ -18,20 +19,23 @@ def normalize(
         kernel: a `FusedKernel` or `MomentsKernel`.
         rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
         training: a bool, or a 0-D bool tensor.
-        updates_collections: where the two update ops go; None runs them before the outputs.
+        updates_collections: where the two update ops go; if empty there are none; None runs
+            them before the outputs.
     """
     in_place = updates_collections is None
     if training is False:
         return kernel.infer()
     if training is True:
         outputs, *values = _train(kernel, rule)
-    elif in_place and _branches_can_write(rule):
+        if in_place:
+            return _write_first(kernel, rule, outputs, values)
+        readers = _readers(kernel, outputs)
+    elif in_place:
         return _write_in_branch(kernel, rule, training)
     else:
         outputs, *values = _choose(kernel, rule, training)
-    if in_place:
-        return _write_first(kernel, rule, outputs, values)
-    for update in write(rule.targets, values, after=outputs, read=True):
+        readers = [outputs]
+    for update in write(rule.targets, values, after=readers, read=True):
         tf.add_to_collections(updates_collections, update)
     return outputs
 
@@ -42,11 +46,6 @@ def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
     return [outputs, *rule.values(mean, variance)]
 
 
-def _branches_can_write(rule: Rule) -> bool:
-    """TensorFlow refuses to assign a ref variable in a branch of control flow v2."""
-    return not (tf.control_flow_v2_enabled() and is_ref(rule.targets[-1].variable))
-
-
 def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:
     """Write in the training branch, so that inference runs no update op at all."""
 
@@ -54,8 +53,22 @@ def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tens
         outputs, *values = _train(kernel, rule)
         return [_write_first(kernel, rule, outputs, values)]
 
-    (outputs,) = _cond(training, train, lambda: [kernel.infer()], kernel.name)
+    with _branches_that_can_write(rule):
+        (outputs,) = _cond(training, train, lambda: [kernel.infer()], kernel.name)
     return outputs
+
+
+@contextmanager
+def _branches_that_can_write(rule: Rule) -> Iterator[None]:
+    """Have control flow v1 where v2 is on: only its branches can assign a ref variable."""
+    if not (tf.control_flow_v2_enabled() and is_ref(rule.targets[-1].variable)):
+        yield
+        return
+    tf.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        tf.enable_control_flow_v2()
 
 
 def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
@@ -71,7 +84,12 @@ def _cond(training: tf.Tensor, train: Callable, infer: Callable, name: str) -> l
     return tf.cond(training, train, infer, strict=True, name=name)
 
 
+def _readers(kernel: Kernel, outputs: tf.Tensor) -> list[tf.Tensor]:
+    """Say what reads a statistic in training beside the values to write."""
+    return [outputs] if kernel.train_reads_statistics else []
+
+
 def _write_first(kernel: Kernel, rule: Rule, outputs: tf.Tensor, values: list) -> tf.Tensor:
-    updates = write(rule.targets, values, after=outputs, read=False)
+    updates = write(rule.targets, values, after=_readers(kernel, outputs), read=False)
     with tf.control_dependencies(updates):
         return tf.identity(outputs, name=kernel.name)

@@ -28,6 +28,7 @@ class FusedKernel:
     data_format: str
 
     name = "FusedBatchNorm"
+    train_reads_statistics = False
 
     @staticmethod
     def accepts(inputs: tf.Tensor) -> bool:
@@ -95,6 +96,11 @@ class MomentsKernel:
     virtual_batch_size: int | None = None
 
     name = "batchnorm"
+
+    @property
+    def train_reads_statistics(self) -> bool:
+        """Whether the outputs of `train` depend on running statistics: renorm's do."""
+        return self.correction is not None
 
     def train(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Normalize with the batch's moments: outputs, mean, variance."""

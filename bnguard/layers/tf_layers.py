@@ -72,7 +72,8 @@ def batch_normalization(
         beta_constraint: projects `beta` after an optimizer's update, or None.
         gamma_constraint: the same.
         training: a Python bool, or a 0-D bool tensor or variable.
-        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES.
+        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES, and the update ops
+            to UPDATE_OPS.
         name: the variable scope, by default a new `batch_normalization`.
         reuse: as for `tf.variable_scope`; needs `name`.
         renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
@@ -136,7 +137,7 @@ def batch_normalization(
                 correction=rule.correction if isinstance(rule, Renorm) else None,
                 virtual_batch_size=virtual_batch_size,
             )
-        outputs = normalize(kernel, rule, mode, tf.GraphKeys.UPDATE_OPS)
+        outputs = normalize(kernel, rule, mode, tf.GraphKeys.UPDATE_OPS if trainable else ())
         outputs.set_shape(inputs.shape)
         return outputs
 

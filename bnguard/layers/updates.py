@@ -180,9 +180,9 @@ Rule = Union[MovingAverages, ZeroDebiased, Renorm]
 
 
 def write(
-    targets: list[Target], values: list[tf.Tensor], after: tf.Tensor, read: bool
+    targets: list[Target], values: list[tf.Tensor], after: list[tf.Tensor], read: bool
 ) -> list[Any]:
-    """Write each value, once `after` is there; the update ops of moving_mean, moving_variance.
+    """Write each value, once `after` is computed; the updates of moving_mean, moving_variance.
 
     Every value is computed before the first variable moves: what is read from a ref variable
     is an alias of its buffer, and would show the new value.
@@ -190,10 +190,10 @@ def write(
     Args:
         targets: a rule's.
         values: one for each target.
-        after: a tensor whose op reads the statistics.
+        after: tensors whose ops read a statistic.
         read: return tensors of the new values, not operations.
     """
-    with tf.control_dependencies([after, *values]):
+    with tf.control_dependencies([*after, *values]):
         *auxiliary, mean, variance = zip(targets, values)
         done = [_write(*pair, "AssignAuxiliary", read=False) for pair in auxiliary]
         with tf.control_dependencies(done):

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 
 def refusal(function, *arguments, **options):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=r"^batch normalization: ") as error:
         function(*arguments, **options)
     return str(error.value)
 

@@ -2,6 +2,7 @@
 
 from bnguard import batch_norm
 from conftest import COMBINATIONS
+from graphs import build_with
 from layer_session import LayerSession, batches
 import numpy as np
 from numpy_layer import NumpyLayer
@@ -15,7 +16,7 @@ BESSEL = {True: True, None: True, False: False}
 
 def build(is_training="tensor", shape=SHAPE, **options):
     """A layer with decay 0.9 on a placeholder, in a session."""
-    x = tf.placeholder(tf.float32, (None,) + shape[1:])
+    x = tf.placeholder(tf.float32, [None, *shape[1:]])
     mode = tf.placeholder(tf.bool) if is_training == "tensor" else is_training
     y = batch_norm(x, decay=0.9, scale=True, is_training=mode, **options)
     return LayerSession(x, y, mode if is_training == "tensor" else None)
@@ -30,7 +31,7 @@ def assert_statistics(layer, expected):
 @pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
 @pytest.mark.parametrize("fused", [None, False])
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
-def test_training_then_inference(build_with, variables, control_flow, fused, updates_collections):
+def test_training_then_inference(variables, control_flow, fused, updates_collections):
     with build_with(variables, control_flow):
         layer = build(fused=fused, updates_collections=updates_collections)
     expected = NumpyLayer([3], bessel=BESSEL[fused])
@@ -47,7 +48,7 @@ def test_training_then_inference(build_with, variables, control_flow, fused, upd
 @pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
 @pytest.mark.parametrize("fused", [None, False])
 @pytest.mark.parametrize("variables", ["ref", "resource"])
-def test_a_known_mode_builds_one_side_only(build_with, variables, fused, updates_collections):
+def test_a_known_mode_builds_one_side_only(variables, fused, updates_collections):
     with build_with(variables, "v1"):
         options = {"fused": fused, "updates_collections": updates_collections, "scope": "bn"}
         trains = build(True, **options)
