@@ -18,9 +18,9 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-from bnguard import batch_norm  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow.compat.v1 as tf  # noqa: E402
+from bnguard import batch_norm
+import numpy as np
+import tensorflow.compat.v1 as tf
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 DECAY, EPSILON = 0.99, 0.001
@@ -155,6 +155,7 @@ class Contestant:
         self.run = self.session.make_callable(self.step, [self.training])
 
     def seconds(self, trains, repeats):
+        """The mean of so many steps."""
         start = time.perf_counter()
         for _ in range(repeats):
             self.run(trains)
@@ -163,9 +164,7 @@ class Contestant:
 
 def race(builds, data, trains, resource, arguments):
     """Seconds of each contestant in each round, shape [contestants, rounds]."""
-    contestants = [
-        Contestant(build, data, trains, resource, arguments.threads) for build in builds
-    ]
+    contestants = [Contestant(build, data, trains, resource, arguments.threads) for build in builds]
     for contestant in contestants:
         contestant.seconds(trains, 100 if data.size < 1e6 else 3)
     repeats = max(1, int(arguments.slice / contestants[0].seconds(trains, 3)))
