@@ -155,6 +155,7 @@ class Contestant:
         self.run = self.session.make_callable(self.step, [self.training])
 
     def seconds(self, trains, repeats):
+        """The mean of so many steps."""
         start = time.perf_counter()
         for _ in range(repeats):
             self.run(trains)

@@ -93,7 +93,9 @@ def batch_normalization(
 
     Raises:
         ValueError: an argument is not as above.
+        RuntimeError: eager execution is enabled.
     """
+    arguments.check_graph_mode()
     mode = arguments.training_mode(training, "training")
     with tf.variable_scope(name, "batch_normalization", [inputs], reuse=reuse):
         inputs = tf.convert_to_tensor(inputs)
