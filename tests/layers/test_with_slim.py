@@ -55,9 +55,9 @@ def test_normalizer_fn_of_fully_connected_reused():
 def test_arg_scope():
     scoped = slim.add_arg_scope(batch_norm)
     x = tf.placeholder(tf.float32, [6, 3])
-    with slim.arg_scope([scoped], decay=0.5, updates_collections=None, fused=False):
-        with slim.arg_scope([scoped], epsilon=0.1):
-            layer = LayerSession(x, scoped(x))
+    outer = slim.arg_scope([scoped], decay=0.5, updates_collections=None, fused=False)
+    with outer, slim.arg_scope([scoped], epsilon=0.1):
+        layer = LayerSession(x, scoped(x))
     expected = NumpyLayer([3], decay=0.5, epsilon=0.1)
     for batch in batches((6, 3)):
         np.testing.assert_allclose(layer.train(batch), expected.train(batch), atol=1e-5)
