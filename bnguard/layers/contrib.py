@@ -8,7 +8,7 @@ from bnguard.layers import arguments
 from bnguard.layers.core import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
 from bnguard.layers.updates import MovingAverages, Renorm, Rule, ZeroDebiased
-from bnguard.layers.variables import Parameters, VariableFactory, parameter_type
+from bnguard.layers.variables import Parameters, Statistics, VariableFactory, parameter_type
 import tensorflow.compat.v1 as tf
 
 
@@ -151,7 +151,7 @@ def _check_renorm(
 
 
 def _kernel(
-    common: tuple,
+    common: tuple[tf.Tensor, Parameters, Statistics, float],
     data_format: str,
     rule: Rule,
     fused: bool | None,
