@@ -40,29 +40,29 @@ def create_train_op(
     `batch_norm(updates_collections=None)`, have happened before the loss is known.
 
     Args:
-        total_loss: the scalar to minimize.
-        optimizer: a `tf.train.Optimizer`.
-        global_step: the variable to increment; by default the graph's own, created if there
-            is none; None counts nothing.
-        update_ops: tensors or operations to run before the loss is returned; by default
-            all of UPDATE_OPS; `[]` runs none. A list that misses some of UPDATE_OPS is run as
-            it is, with a warning.
-        variables_to_train: by default all of TRAINABLE_VARIABLES.
-        clip_gradient_norm: the largest norm for each gradient by itself; 0 does not clip.
-        summarize_gradients: whether to add summaries of each gradient and its norm.
-        gate_gradients: as for `tf.train.Optimizer.compute_gradients`.
-        aggregation_method: the same.
-        colocate_gradients_with_ops: the same.
-        gradient_multipliers: variable or its op's name -> number or scalar tensor to
-            multiply its gradient by, before clipping.
-        check_numerics: whether to stop the step if the loss is NaN or infinite.
+      total_loss: the scalar to minimize.
+      optimizer: a `tf.train.Optimizer`.
+      global_step: the variable to increment; by default the graph's own, created if there
+        is none; None counts nothing.
+      update_ops: tensors or operations to run before the loss is returned; by default
+        all of UPDATE_OPS; `[]` runs none. A list that misses some of UPDATE_OPS is run as
+        it is, with a warning.
+      variables_to_train: by default all of TRAINABLE_VARIABLES.
+      clip_gradient_norm: the largest norm for each gradient by itself; 0 does not clip.
+      summarize_gradients: whether to add summaries of each gradient and its norm.
+      gate_gradients: as for `tf.train.Optimizer.compute_gradients`.
+      aggregation_method: the same.
+      colocate_gradients_with_ops: the same.
+      gradient_multipliers: variable or its op's name -> number or scalar tensor to
+        multiply its gradient by, before clipping.
+      check_numerics: whether to stop the step if the loss is NaN or infinite.
 
     Returns:
-        The loss, a tensor that is also added to TRAIN_OP; to evaluate it runs everything.
+      The loss, a tensor that is also added to TRAIN_OP; to evaluate it runs everything.
 
     Raises:
-        ValueError: `variables_to_train` is empty or has one that is not trainable, or
-            `gradient_multipliers` names an unknown variable or one without a gradient.
+      ValueError: `variables_to_train` is empty or has one that is not trainable, or
+        `gradient_multipliers` names an unknown variable or one without a gradient.
     """
     if global_step is _GET_OR_CREATE:
         global_step = tf.train.get_or_create_global_step()

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import inspect
 import io
+import itertools
 import os
 import sys
 from unittest import mock
@@ -113,7 +114,7 @@ def argument_mutants():
 def safeguard_mutants():
     """(name, replacements of internals, test files)."""
     from bnguard import training
-    from bnguard.layers import core, updates
+    from bnguard.layers import updates
     import tensorflow.compat.v1 as tf
 
     def unordered(targets, values, after, read):
@@ -141,21 +142,16 @@ def safeguard_mutants():
     hold_back = ("bnguard.training", "_hold_back")
     originals = {hold_back: lambda updates, until, loss: updates}
     yield "updates do not wait for the loss", originals, TRAINING_TESTS
-    needed = {("bnguard.training", "_ancestors"): functools.partial(ancestors_of_all, training)}
-    yield "what the loss needs is copied too", needed, TRAINING_TESTS
-    unique = {("bnguard.training", "_unique"): lambda items: sorted(items, key=id)}
+    blind = {("bnguard.training", "_ancestors"): forgetting_the_loss(training._ancestors)}
+    yield "what the loss needs is copied too", blind, TRAINING_TESTS
+    unique = {("bnguard.training", "_unique"): lambda items: list(set(items))}
     yield "update ops in the order of a set", unique, TRAINING_TESTS
-    assert core  # imported so that it can be patched
 
 
-def ancestors_of_all(training, operations, stop, ancestors=None):
-    found, waiting = set(), list(operations)
-    while waiting:
-        op = waiting.pop()
-        if op not in found:
-            found.add(op)
-            waiting.extend(training._sources(op))
-    return found if stop else set()
+def forgetting_the_loss(ancestors):
+    """_ancestors, but empty when asked for those of the loss, which is asked for first."""
+    calls = itertools.count()
+    return lambda operations, stop: ancestors(operations, stop) if next(calls) % 2 else set()
 
 
 class Failures:
@@ -190,11 +186,8 @@ def failures(replacements, tests):
 
 def forget_tests():
     """Have the test modules, which hold the functions, imported anew."""
-    folder = os.path.join(ROOT, "tests")
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None) or ""
-        if path.startswith(folder) and path != os.path.abspath(__file__):
-            del sys.modules[name]
+    for name in [name for name in sys.modules if name.split(".")[-1].startswith("test_")]:
+        del sys.modules[name]
 
 
 def main(words):

@@ -168,6 +168,14 @@ def test_the_graph_is_the_same_on_every_run():
     assert len({graph() for _ in range(5)}) == 1
 
 
+def test_update_ops_stay_in_their_order():
+    """Which that of a set, as in slim, is not."""
+    updates = counters(20)
+    train_op = create_train_op(tf.square(weight("w")), optimizer(), check_numerics=False)
+    barrier = train_op.graph.get_operation_by_name("update_barrier")
+    assert list(barrier.node_def.input) == ["^" + update.op.name for update in updates]
+
+
 def test_variables_to_train():
     first, second = weight("first"), weight("second")
     loss = tf.square(first) + tf.square(second)

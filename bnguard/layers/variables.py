@@ -29,15 +29,15 @@ class VariableFactory:
     """Gets a layer's variables in the current variable scope.
 
     Args:
-        shape: the static shape of every variable.
-        dtype: their type.
-        trainable: whether beta and gamma are to be trained.
-        initializers: variable name -> initializer.
-        regularizers: variable name -> regularizer or None.
-        constraints: variable name -> constraint or None.
-        kinds: the collections of every variable.
-        collections: more collections for beta, gamma and the moving statistics: a list for
-            all of them, or variable name -> list.
+      shape: the static shape of every variable.
+      dtype: their type.
+      trainable: whether beta and gamma are to be trained.
+      initializers: variable name -> initializer.
+      regularizers: variable name -> regularizer or None.
+      constraints: variable name -> constraint or None.
+      kinds: the collections of every variable.
+      collections: more collections for beta, gamma and the moving statistics: a list for
+        all of them, or variable name -> list.
     """
 
     shape: list[int]
