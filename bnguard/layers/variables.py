@@ -70,7 +70,8 @@ class VariableFactory:
         self, name: str, initializer: Callable, shape: list[int] | None = None
     ) -> tf.Variable:
         """Get a variable that only the updates use; never trained and never partitioned."""
-        with tf.variable_scope(tf.get_variable_scope()) as scope:
+        here = tf.get_variable_scope()
+        with tf.variable_scope(here, auxiliary_name_scope=False) as scope:
             # A statistic is assigned whole, which a partitioned variable does not allow.
             scope.set_partitioner(None)
             return self._get(
