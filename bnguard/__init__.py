@@ -12,7 +12,12 @@ from typing import Any
 from bnguard._version import __version__
 
 _HOME = {
+    "RunningStatistics": "bnguard.statistics",
+    "StatisticsDiff": "bnguard.statistics",
     "batch_norm": "bnguard.layers",
+    "diff": "bnguard.statistics",
+    "snapshot": "bnguard.statistics",
+    "statistics_summaries": "bnguard.statistics",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

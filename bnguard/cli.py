@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Callable, Iterable, List, Optional, Sequence
 
+from bnguard import statistics_command
 from bnguard._version import __version__
 from bnguard.errors import BnguardError
 from bnguard.harness import catalogue
@@ -119,6 +120,10 @@ def _list() -> None:
     from bnguard.harness import report
 
     report.print_catalogue([catalogue.find(name, "repro") for name in catalogue.names()])
+
+
+cli.command("diff")(statistics_command.diff)
+cli.command("stats")(statistics_command.stats)
 
 
 def _run_side(case: str, side: str, **flags: Any) -> None:
