@@ -12,10 +12,15 @@ from typing import Any
 from bnguard._version import __version__
 
 _HOME = {
+    "FrozenStatisticsHook": "bnguard.guard.hook",
     "RunningStatistics": "bnguard.statistics",
+    "StatisticsChanged": "bnguard.guard.errors",
+    "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
     "batch_norm": "bnguard.layers",
     "diff": "bnguard.statistics",
+    "frozen": "bnguard.guard.frozen",
+    "must_move": "bnguard.guard.must_move",
     "snapshot": "bnguard.statistics",
     "statistics_summaries": "bnguard.statistics",
 }

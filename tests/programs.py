@@ -82,3 +82,14 @@ def after_one_step(batch=BATCH):
     """moving_mean and moving_variance of layer `one` after one training step, closed form."""
     rows = batch.astype(np.float64)
     return (1 - DECAY) * rows.mean(axis=0), DECAY + (1 - DECAY) * rows.var(axis=0)
+
+
+def two_branches():
+    """The source's graph in a layer `one`: inference moves its statistics too."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    arguments = {"fused": False, "updates_collections": None, "scope": "one"}
+    train = bnguard.batch_norm(x, is_training=True, decay=DECAY, **arguments)
+    infer = bnguard.batch_norm(x, is_training=False, reuse=True, **arguments)
+    y = tf.identity(tf.cond(is_training, lambda: train, lambda: infer), name="y")
+    return Layers(x, y, is_training, [])

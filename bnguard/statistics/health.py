@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import re
 from typing import Any, Dict, Iterator, Tuple
 
 from bnguard.statistics.render import plain
@@ -13,17 +14,10 @@ import numpy as np
 LARGEST = {"mean": 1e5, "variance": 1e10, "deviation": 1e5}
 INITIAL = {"mean": 0.0, "variance": 1.0, "deviation": 1.0}
 
-_KINDS = {
-    "moving_mean": "mean",
-    "running_mean": "mean",
-    "renorm_mean": "mean",
-    "moving_variance": "variance",
-    "moving_var": "variance",
-    "running_variance": "variance",
-    "running_var": "variance",
-    "renorm_variance": "variance",
-    "renorm_stddev": "deviation",
-}
+_NAME = re.compile(
+    r"(?:moving|running|renorm)_(?:(?P<mean>mean)|(?P<variance>var(?:iance)?)|(?P<deviation>stddev))"
+    r"(?:_\d+)?\Z"
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class Health:
 
     Attributes:
       name: of the variable.
-      kind: `mean`, `variance`, `deviation`, or `unknown` where the name does not say.
+      kind: `mean`, `variance`, `deviation` or `unknown`.
       shape: of the variable.
       smallest, average, largest: over the elements that are finite; NaN where none is.
       problems: what is wrong, in words; empty where nothing is.
@@ -53,12 +47,12 @@ class Health:
 
 def kind_of(name: str) -> str:
     """`mean`, `variance` or `deviation` by the last part of a variable's name, or `unknown`."""
-    return _KINDS.get(name.rpartition("/")[2], "unknown")
+    match = _NAME.match(name.rpartition("/")[2])
+    return (match and match.lastgroup) or "unknown"
 
 
-def examine(name: str, value: np.ndarray) -> Health:
+def examine(name: str, kind: str, value: np.ndarray) -> Health:
     """Look at the value of one running statistic, a float array of any shape."""
-    kind = kind_of(name)
     value = value.astype(np.float64)  # NumPy knows little of bfloat16
     finite = value[np.isfinite(value)]
     figures = finite if finite.size else np.array([np.nan])

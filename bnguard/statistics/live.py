@@ -7,9 +7,10 @@ import weakref
 
 from bnguard.errors import BnguardError
 from bnguard.statistics import sessions
-from bnguard.statistics.health import kind_of
 from bnguard.statistics.parts import Part, parts
 from bnguard.statistics.scopes import within
+from bnguard.statistics.structure import model_of
+from bnguard.statistics.values import RunningStatistics
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -19,10 +20,12 @@ class LiveStatistic(NamedTuple):
 
     Attributes:
       name: what a Saver calls it: of a partitioned variable, the full name.
+      kind: `mean` or `variance`; empty where the graph does not tell.
       parts: the variables that hold it, in the order of their places in it.
     """
 
     name: str
+    kind: str
     parts: Tuple[Part, ...]
 
     @property
@@ -52,8 +55,8 @@ def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
     return list(within(scope, known, "the session's graph").values())
 
 
-def read(session: Any, statistics: Sequence[LiveStatistic]) -> Dict[str, np.ndarray]:
-    """The values of running statistics of the session's graph, in one `Session.run`.
+def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics:
+    """Running statistics of the session's graph, in one `Session.run`.
 
     Raises:
       BnguardError: the session is closed, or a variable has no value or cannot be read.
@@ -70,7 +73,30 @@ def read(session: Any, statistics: Sequence[LiveStatistic]) -> Dict[str, np.ndar
         values = sessions.run(session, fetches)
     except tf.errors.FailedPreconditionError as error:
         raise _uninitialized(session, fetches) from error
-    return {one.name: _join(one, values) for one in statistics}
+    return RunningStatistics(
+        f"the {type(session).__name__}",
+        {one.name: _join(one, values) for one in statistics},
+        {one.name: one.kind for one in statistics},
+    )
+
+
+def make_readable(graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
+    """Add an op to read each resource variable that `read` could not; mostly there is none.
+
+    Raises:
+      BnguardError: it has to add one, and the graph is finalized.
+    """
+    missing = [part.name for one in statistics for part in one.parts if part.read is None]
+    if missing and graph.finalized:
+        raise BnguardError(
+            f"{', '.join(sorted(missing))}: the graph is finalized, and has no op that only reads "
+            "this resource variable; expected a graph that can still be added to. Add the hook "
+            "before the graph is finalized."
+        )
+    with graph.as_default(), tf.control_dependencies(None):
+        for name in missing:
+            handle = graph.get_operation_by_name(name)
+            tf.raw_ops.ReadVariableOp(resource=handle.outputs[0], dtype=handle.get_attr("dtype"))
 
 
 def write(session: Any, statistics: Sequence[LiveStatistic], values: Mapping[str, Any]) -> None:
@@ -113,12 +139,16 @@ def check_writable(statistics: Sequence[LiveStatistic]) -> None:
 
 
 def _search(graph: tf.Graph) -> Dict[str, LiveStatistic]:
+    variables = parts(graph)
     joined: Dict[str, List[Part]] = {}
-    for part in parts(graph).values():
-        if kind_of(part.whole) != "unknown":
-            joined.setdefault(part.whole, []).append(part)
+    kinds: Dict[str, str] = {}
+    for one in model_of(graph).statistics:
+        part = variables[one.name]
+        joined.setdefault(part.whole, []).append(part)
+        kinds[part.whole] = one.role
     return {
-        name: LiveStatistic(name, tuple(sorted(held, key=_start))) for name, held in joined.items()
+        name: LiveStatistic(name, kinds[name], tuple(sorted(held, key=_start)))
+        for name, held in joined.items()
     }
 
 

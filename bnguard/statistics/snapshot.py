@@ -70,7 +70,8 @@ def _take_any(source: Source, scope: Any, also: Collection[str] = ()) -> Running
 
 def _take(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStatistics:
     if isinstance(source, RunningStatistics):
-        return RunningStatistics(source.source, within(scope, source, source.source))
+        chosen = within(scope, source, source.source)
+        return RunningStatistics(source.source, chosen, source.kinds)
     if _is_path(source):
         return RunningStatistics(_name(source), saved.read(os.fspath(source), scope, also))
     if not sessions.is_session(source):
@@ -79,7 +80,7 @@ def _take(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStat
             "tf.InteractiveSession, tf.train.MonitoredSession, or the path of a checkpoint."
         )
     found = live.find(sessions.graph_of(source), scope)
-    return RunningStatistics(_name(source), live.read(source, found))
+    return live.read(source, found)
 
 
 def _name(source: Source) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from bnguard.statistics import render
-from bnguard.statistics.health import Health, examine
+from bnguard.statistics.health import Health, examine, kind_of
 import numpy as np
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
@@ -18,14 +18,19 @@ class RunningStatistics(Mapping[str, np.ndarray]):
     a read-only array. Two are equal where they hold the same names and the same bits.
     `print` shows a table, one row for each variable.
 
-    Attributes:
+    Args:
       source: where they come from, in words.
+      values: by variable name. They are copied: a fetched ref variable may share its memory
+        with the variable.
+      kinds: which are a `mean`, a `variance`, a `deviation`; where not given, their names say.
     """
 
-    def __init__(self, source: str, values: Mapping[str, Any]) -> None:
-        """Copy the values: a fetched ref variable may share its memory with the variable."""
+    def __init__(
+        self, source: str, values: Mapping[str, Any], kinds: Optional[Mapping[str, str]] = None
+    ) -> None:
         self.source = source
-        self._values = {name: _read_only(values[name]) for name in sorted(values)}
+        self.kinds = {name: (kinds or {}).get(name) or kind_of(name) for name in sorted(values)}
+        self._values = {name: _read_only(values[name]) for name in self.kinds}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._values[name]
@@ -43,8 +48,8 @@ class RunningStatistics(Mapping[str, np.ndarray]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __reduce__(self) -> Tuple[type, Tuple[str, Dict[str, np.ndarray]]]:
-        return RunningStatistics, (self.source, self._values)
+    def __reduce__(self) -> Tuple[type, Tuple[Any, ...]]:
+        return RunningStatistics, (self.source, self._values, self.kinds)
 
     def __repr__(self) -> str:
         return f"RunningStatistics({self.source}, {len(self)} variables)"
@@ -54,7 +59,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
 
     def health(self) -> List[Health]:
         """What a look at each variable tells, in the order of their names."""
-        return [examine(name, value) for name, value in self.items()]
+        return [examine(name, self.kinds[name], value) for name, value in self.items()]
 
     def as_json(self) -> Dict[str, Any]:
         """As a JSON object: the source, and the health of each variable."""

@@ -6,7 +6,7 @@ import pytest
 
 
 def problems(name, *value, dtype=np.float32):
-    return list(examine(name, np.array(value, dtype)).problems)
+    return list(examine(name, kind_of(name), np.array(value, dtype)).problems)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ def problems(name, *value, dtype=np.float32):
         ("moving_mean", "mean"),
         ("resnet/bn_1/moving_variance", "variance"),
         ("bn/renorm_stddev", "deviation"),
+        ("bn/moving_var_1", "variance"),
         ("bn/gamma", "unknown"),
         ("bn/moving_mean/Adam", "unknown"),
         ("moving_mean/biased", "unknown"),
@@ -56,12 +57,12 @@ def test_a_mean_may_be_zero_or_negative_but_not_huge_or_nan():
 
 
 def test_the_figures_are_of_the_finite_elements():
-    one = examine("bn/moving_mean", np.array([1, np.nan, 4, -np.inf], np.float32))
+    one = examine("bn/moving_mean", "mean", np.array([1, np.nan, 4, -np.inf], np.float32))
     assert (one.smallest, one.average, one.largest) == (1.0, 2.5, 4.0)
     assert one.shape == (4,)
 
 
 def test_nothing_finite_has_no_figures():
-    one = examine("bn/moving_mean", np.array([np.nan], np.float32))
+    one = examine("bn/moving_mean", "mean", np.array([np.nan], np.float32))
     assert np.isnan([one.smallest, one.average, one.largest]).all()
     assert one.as_json()["smallest"] == "nan"
