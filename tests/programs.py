@@ -43,10 +43,11 @@ def kind_of_variables(kind):
         (tf.enable_resource_variables if was else tf.disable_resource_variables)()
 
 
-def layers(**arguments):
-    """Build two layers with the flag in a placeholder; inference writes nothing."""
-    x = tf.placeholder(tf.float32, [None, 2], name="x")
-    is_training = tf.placeholder(tf.bool, [], name="is_training")
+def layers(x=None, is_training=None, **arguments):
+    """Build two layers; by default the flag is a placeholder. Inference writes nothing."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x") if x is None else x
+    if is_training is None:
+        is_training = tf.placeholder(tf.bool, [], name="is_training")
     arguments = {"decay": DECAY, "fused": False, "is_training": is_training, **arguments}
     hidden = bnguard.batch_norm(x, scope="one", **arguments)
     y = tf.identity(bnguard.batch_norm(hidden, scope="two", **arguments), name="y")
@@ -84,10 +85,11 @@ def after_one_step(batch=BATCH):
     return (1 - DECAY) * rows.mean(axis=0), DECAY + (1 - DECAY) * rows.var(axis=0)
 
 
-def two_branches():
+def two_branches(x=None, is_training=None):
     """The source's graph in a layer `one`: inference moves its statistics too."""
-    x = tf.placeholder(tf.float32, [None, 2], name="x")
-    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    x = tf.placeholder(tf.float32, [None, 2], name="x") if x is None else x
+    if is_training is None:
+        is_training = tf.placeholder(tf.bool, [], name="is_training")
     arguments = {"fused": False, "updates_collections": None, "scope": "one"}
     train = bnguard.batch_norm(x, is_training=True, decay=DECAY, **arguments)
     infer = bnguard.batch_norm(x, is_training=False, reuse=True, **arguments)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, Sequence
 
-from bnguard.audit.conditions import ALWAYS
-from bnguard.audit.effects import Effects
-from bnguard.audit.execution import Execution
-from bnguard.audit.variables import Write as AuditedWrite
-from bnguard.guard.errors import Moved, Still, Write
+from bnguard.audit.finding import Assumed, Finding
+from bnguard.audit.rules import statistics_written_at_inference
+from bnguard.audit.situation import Feeds, Situation
+from bnguard.audit.situation import Step as AuditedStep
+from bnguard.audit.variables import Write
+from bnguard.guard.errors import Moved, Still
 from bnguard.guard.steps import Step, Steps
 from bnguard.statistics import StatisticsDiff
 from bnguard.statistics.live import LiveStatistic
 from bnguard.statistics.structure import model_of
 import tensorflow.compat.v1 as tf
-
-
-class _Run(NamedTuple):
-    step: Step
-    execution: Execution
-    effects: Effects
 
 
 class Auditor:
@@ -32,72 +27,67 @@ class Auditor:
 
     def __init__(self, graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
         self._model = model_of(graph)
-        whole = {part.name: one.name for one in statistics for part in one.parts}
-        self._writes: Dict[str, List[AuditedWrite]] = {one.name: [] for one in statistics}
-        self._updates: Dict[str, List[AuditedWrite]] = {one.name: [] for one in statistics}
-        for one in self._model.statistics:
-            if one.name in whole:
-                self._writes[whole[one.name]] += one.writes
-                self._updates[whole[one.name]] += one.updates
+        self._whole = {part.name: one.name for one in statistics for part in one.parts}
 
-    def writes(self, step: Step) -> Dict[str, Write]:
-        """How a step writes each statistic that it changes, or may change."""
-        run = self._run(step)
-        found = {}
-        for name, writes in self._writes.items():
-            effective = [
-                one.node
-                for one in writes
-                if run.execution.may_run(one.node) and run.effects.changes(one)
-            ]
-            if effective:
-                certain = [one for one in effective if run.execution.condition(one) == ALWAYS]
-                found[name] = self._described(run, (certain or effective)[0], bool(certain))
+    def findings(self, step: Step) -> Dict[str, Finding]:
+        """What rule BN101 says of each statistic that a step writes, or may write."""
+        situation = Situation(
+            model=self._model,
+            flags=(),  # what was not fed was not: nothing is assumed
+            feeds={},
+            inference=(self._audited(step),),
+            training=(),
+            stored=None,
+            assumed=Assumed(),
+        )
+        found: Dict[str, Finding] = {}
+        for finding in statistics_written_at_inference.check(situation):
+            if finding.variable in self._whole:
+                found.setdefault(self._whole[finding.variable], finding)
         return found
 
     def explain_changes(self, difference: StatisticsDiff, steps: Steps) -> List[Moved]:
-        """Each variable that changed, with what wrote it in these steps."""
-        writes = [self.writes(step) for step in steps]
+        """Each variable that changed, with what the audit finds in these steps."""
+        found = [self.findings(step) for step in steps]
         return [
-            Moved(one.name, one.absolute, tuple(w[one.name] for w in writes if one.name in w))
+            Moved(one.name, one.absolute, tuple(by[one.name] for by in found if one.name in by))
             for one in difference.changed
         ]
 
     def explain_stillness(self, names: Sequence[str], steps: Steps) -> List[Still]:
         """Each of these variables, with the reason why these steps did not move it."""
-        runs = [self._run(step) for step in steps]
-        return [Still(name, self._why_still(self._updates[name], runs)) for name in names]
+        updates: Dict[str, List[Write]] = {name: [] for name in names}
+        for one in self._model.statistics:
+            name = self._whole.get(one.name)
+            if name in updates:
+                updates[name] += one.updates
+        audited = [self._audited(step) for step in steps]
+        return [Still(name, self._why_still(updates[name], audited)) for name in names]
 
-    def _run(self, step: Step) -> _Run:
+    def _audited(self, step: Step) -> AuditedStep:
         model = self._model
-        feeds = {model.tensor(name): value for name, value in step.feeds}
+        feeds: Feeds = {model.tensor(name): value for name, value in step.feeds}
         fetches = [
             model.tensor(name) if ":" in name else model.operation(name) for name in step.fetches
         ]
-        execution = Execution(model.graph, fetches, feeds)
-        return _Run(step, execution, Effects(execution))
+        return AuditedStep(model, str(step), fetches, feeds)
 
-    def _described(self, run: _Run, node: int, certain: bool) -> Write:
-        names, types = self._model.graph.names, self._model.graph.types
-        path = " <- ".join(f"{names[one]} ({types[one]})" for one in run.execution.path(node))
-        return Write(str(run.step), names[node], path, certain)
-
-    def _why_still(self, updates: Sequence[AuditedWrite], runs: Sequence[_Run]) -> str:
+    def _why_still(self, updates: Sequence[Write], steps: Sequence[AuditedStep]) -> str:
         ops = ", ".join(self._model.graph.names[one.node] for one in updates)
-        ran = "; ".join(str(run.step) for run in runs)
+        ran = "; ".join(step.fetch for step in steps)
         if not updates:
             return "nothing in the graph updates it. Build its layer for training, too"
-        if not runs:
+        if not steps:
             return "no step ran in the block. Train inside it, by session.run"
-        if not any(run.execution.needs(one.node) for run in runs for one in updates):
+        if not any(step.execution.needs(one.node) for step in steps for one in updates):
             return (
                 f"no step reaches its update op {ops}; these ran: {ran}. Make the train op depend "
                 "on the collection UPDATE_OPS, or use updates_collections=None"
             )
-        if not any(run.execution.may_run(one.node) for run in runs for one in updates):
+        if not any(step.execution.may_run(one.node) for step in steps for one in updates):
             return (
                 f"its update op {ops} is in a branch that the step does not take; these ran: "
-                f"{ran}. Feed the training flag, and make the ops inside the branch part of it"
+                f"{ran}. Feed the training flag, or move the update out of the branch"
             )
         return (
             f"its update op {ops} is reached, but leaves the value as it is; these ran: {ran}. "

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
+from bnguard.audit.finding import Finding
+
 _SHOWN = 10  # a network has a hundred statistics, and they mostly move for one reason
-
-
-class Write(NamedTuple):
-    """How a step reaches an op that writes a running statistic.
-
-    Attributes:
-      fetch: what was fetched, with the flags that were fed.
-      op: the op that writes.
-      path: from the fetch to that op.
-      certain: whether such a step is sure to run it.
-    """
-
-    fetch: str
-    op: str
-    path: str
-    certain: bool
 
 
 class Moved(NamedTuple):
@@ -29,12 +15,13 @@ class Moved(NamedTuple):
     Attributes:
       variable: its name.
       change: the largest absolute change of an element; None where the step was not run.
-      writes: what writes it, for each distinct step that does; empty where unknown.
+      findings: what the audit says of each distinct step that writes it; empty where no step
+        that was seen does.
     """
 
     variable: str
     change: Optional[float]
-    writes: Tuple[Write, ...] = ()
+    findings: Tuple[Finding, ...] = ()
 
 
 class Still(NamedTuple):
@@ -96,7 +83,7 @@ _REMEDY = (
 def _described(one: Moved) -> Iterator[str]:
     change = "would change" if one.change is None else f"changed by up to {one.change:.6g}"
     yield f"  {one.variable} {change}"
-    for write in one.writes:
-        verb = "written" if write.certain else "perhaps written"
-        yield f"    {verb} by {write.op} when {write.fetch} is fetched"
-        yield f"    path: {write.path}"
+    for finding in one.findings:
+        verb = "written" if finding.certain else "perhaps written"
+        yield f"    {verb} by {finding.op} when {finding.fetch} is fetched"
+        yield f"    path: {' <- '.join(f'{op.name} ({op.type})' for op in finding.path)}"

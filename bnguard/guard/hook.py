@@ -131,12 +131,12 @@ class _Audits:
         return step
 
     def _audit(self, step: Step) -> None:
-        writes = self._auditor.writes(step).items()
-        certain = [Moved(name, None, (write,)) for name, write in writes if write.certain]
+        findings = self._auditor.findings(step).items()
+        certain = [Moved(name, None, (one,)) for name, one in findings if one.certain]
         if certain:
             raise StatisticsChanged(_STATIC, certain)
-        if writes and self._is_last_word:
-            possible = [Moved(name, None, (write,)) for name, write in writes]
+        if findings and self._is_last_word:
+            possible = [Moved(name, None, (one,)) for name, one in findings]
             warnings.warn(str(StatisticsChanged(_STATIC, possible)), RuntimeWarning, stacklevel=2)
 
 

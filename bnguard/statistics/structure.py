@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 import weakref
 
-from bnguard.audit.loading import load
-from bnguard.audit.model import Model, understand
+from bnguard.audit import Model, load, understand
 import tensorflow.compat.v1 as tf
 
 _models: Any = weakref.WeakKeyDictionary()  # graph -> its version, and the model of that

@@ -1,22 +1,36 @@
 """What the guards raise, as it reads."""
 
-from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove, Still, Write
+from dataclasses import replace
 
-WRITE = Write("y:0 with is_training:0=False", "bn/Assign", "y <- bn/Assign", certain=True)
+from bnguard.audit.finding import Finding, Op
+from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove, Still
+
+FINDING = Finding(
+    rule="BN101",
+    severity="error",
+    certain=True,
+    variable="bn/moving_mean",
+    layer="bn",
+    op="bn/Assign",
+    path=(Op("y", "Identity"), Op("bn/Assign", "AssignSub")),
+    fetch="y:0 with is_training:0=False",
+    problem="is written",
+    remedy="mend it",
+)
 
 
 def test_every_variable_is_named_with_change_fetch_op_and_path():
-    error = StatisticsChanged("the guard", [Moved("bn/moving_mean", 0.25, (WRITE,))])
+    error = StatisticsChanged("the guard", [Moved("bn/moving_mean", 0.25, (FINDING,))])
     assert str(error).splitlines()[:4] == [
         "the guard",
         "  bn/moving_mean changed by up to 0.25",
         "    written by bn/Assign when y:0 with is_training:0=False is fetched",
-        "    path: y <- bn/Assign",
+        "    path: y (Identity) <- bn/Assign (AssignSub)",
     ]
 
 
 def test_what_did_not_run_yet_would_change_and_what_is_not_certain_is_perhaps():
-    moved = Moved("bn/moving_mean", None, (WRITE._replace(certain=False),))
+    moved = Moved("bn/moving_mean", None, (replace(FINDING, certain=False),))
     text = str(StatisticsChanged("the guard", [moved]))
     assert "bn/moving_mean would change" in text
     assert "perhaps written by bn/Assign" in text
@@ -24,7 +38,7 @@ def test_what_did_not_run_yet_would_change_and_what_is_not_certain_is_perhaps():
 
 def test_of_many_variables_the_first_are_explained_and_all_are_named():
     names = [f"bn_{number}/moving_mean" for number in range(106)]
-    text = str(StatisticsChanged("the guard", [Moved(name, 1.0, (WRITE,)) for name in names]))
+    text = str(StatisticsChanged("the guard", [Moved(name, 1.0, (FINDING,)) for name in names]))
     assert text.count("path: ") == 10
     assert "and 96 more: bn_10/moving_mean, " in text
     assert all(name in text for name in names)

@@ -1,5 +1,6 @@
 """`must_move`: it fires when training leaves statistics alone, and says why."""
 
+import contextlib
 import pickle
 
 import bnguard
@@ -10,6 +11,13 @@ import tensorflow.compat.v1 as tf
 
 KINDS = ["ref", "resource"]
 NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
+
+
+@contextlib.contextmanager
+def fires(session):
+    """A must_move block that has to fire."""
+    with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
+        yield caught
 
 
 def why(caught):
@@ -29,9 +37,8 @@ def test_training_that_runs_the_updates(kind, updates_collections):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_update_ops_that_nothing_reaches(kind):
-    with programs.session(kind) as (session, layers):
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
-            session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
+    with programs.session(kind) as (session, layers), fires(session) as caught:
+        session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
     reasons = {one.variable: one.reason for one in caught.value.still}
     assert sorted(reasons) == NAMES
     assert reasons["two/moving_mean"] == (
@@ -44,7 +51,7 @@ def test_update_ops_that_nothing_reaches(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_layer_of_two(kind):
     with programs.session(kind) as (session, layers):
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
+        with fires(session) as caught:
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
         assert [one.variable for one in caught.value.still] == NAMES[2:]
         with bnguard.must_move(session, scope="one"):
@@ -52,9 +59,8 @@ def test_one_layer_of_two(kind):
 
 
 def test_a_graph_without_updates():
-    with programs.session(is_training=False) as (session, layers):
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
-            session.run(layers.y, {layers.x: programs.BATCH})
+    with programs.session(is_training=False) as (session, layers), fires(session) as caught:
+        session.run(layers.y, {layers.x: programs.BATCH})
     names, reason = why(caught)
     assert names == NAMES
     assert reason.startswith("nothing in the graph updates it.")
@@ -74,7 +80,7 @@ def test_a_dead_branch():
         feed = {"batch:0": [[5.0]]}
         with bnguard.must_move(session):
             session.run(moved, {**feed, "flag:0": True})
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
+        with fires(session) as caught:
             session.run(moved, {**feed, "flag:0": False})
     _, reason = why(caught)
     assert "is in a branch that the step does not take" in reason
@@ -82,16 +88,15 @@ def test_a_dead_branch():
 
 
 def test_an_update_that_changes_nothing():
-    with programs.session(decay=1.0, is_training=True) as (session, layers):
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
-            session.run([layers.y, layers.updates], {layers.x: programs.BATCH})
+    still = programs.session(decay=1.0, is_training=True)
+    with still as (session, layers), fires(session) as caught:
+        session.run([layers.y, layers.updates], {layers.x: programs.BATCH})
     assert "is reached, but leaves the value as it is" in caught.value.still[0].reason
 
 
 def test_a_block_without_steps():
-    with programs.session() as (session, _):
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
-            pass
+    with programs.session() as (session, _), fires(session) as caught:
+        pass
     names, reason = why(caught)
     assert names == NAMES
     assert reason == "no step ran in the block. Train inside it, by session.run"
@@ -110,9 +115,9 @@ def test_it_nests_and_may_be_entered_again():
         guard = bnguard.must_move(session)
         with guard, guard:
             programs.train(session, layers)
-        with guard, pytest.raises(bnguard.StatisticsDidNotMove):
+        with guard:
             programs.train(session, layers)
-            with guard:
+            with pytest.raises(bnguard.StatisticsDidNotMove), guard:
                 programs.infer(session, layers)
 
 
@@ -122,14 +127,13 @@ def test_a_monitored_session():
         with tf.train.MonitoredSession() as session:
             with bnguard.must_move(session):
                 programs.train(session, layers)
-            with pytest.raises(bnguard.StatisticsDidNotMove), bnguard.must_move(session):
+            with fires(session):
                 programs.infer(session, layers)
 
 
 def test_the_exception_survives_a_pickle():
-    with programs.session() as (session, _):
-        with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
-            pass
+    with programs.session() as (session, _), fires(session) as caught:
+        pass
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.still == caught.value.still
     assert str(again) == str(caught.value)

@@ -44,6 +44,24 @@ def test_a_snapshot_stays_what_it_was(kind):
     assert [one.name for one in bnguard.diff(before, after).changed] == NAMES
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistics_are_found_by_structure_whatever_their_names(kind, tmp_path):
+    def build():
+        mu = tf.get_variable("net/mu", [2], initializer=tf.zeros_initializer(), trainable=False)
+        sigma = tf.get_variable("net/s", [2], initializer=tf.ones_initializer(), trainable=False)
+        tf.get_variable("net/kernel", [2])
+        x = tf.placeholder(tf.float32, [None, 1, 1, 2])
+        return tf.nn.fused_batch_norm(x, [1.0, 1], [0.0, 0], mu, sigma, is_training=False)
+
+    with programs.session(kind, build) as (session, _):
+        taken = bnguard.snapshot(session)
+        path = session.saver.save(session, str(tmp_path / "model.ckpt"))
+        assert not bnguard.diff(session, path)  # which by its names alone has none
+        assert not bnguard.diff(path, session)
+    assert taken.kinds == {"net/mu": "mean", "net/s": "variance"}
+    assert taken.health()[1].problems == ("never moved from its initial value 1",)
+
+
 def test_only_the_scope_is_read():
     with programs.session() as (session, _):
         assert list(bnguard.snapshot(session, scope="two")) == NAMES[2:]
