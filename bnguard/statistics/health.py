@@ -82,6 +82,6 @@ def _suspects(kind: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
     yield "not finite", ~finite
     if kind in ("variance", "deviation"):
         yield "zero", value == 0
-        yield "negative", finite & (value < 0)
+        yield "negative", np.where(finite, value, 0) < 0
     if kind in LARGEST:
-        yield f"above {LARGEST[kind]:g}", finite & (np.abs(value) > LARGEST[kind])
+        yield f"above {LARGEST[kind]:g}", np.abs(np.where(finite, value, 0)) > LARGEST[kind]
