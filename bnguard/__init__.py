@@ -13,6 +13,8 @@ from bnguard._version import __version__
 
 _HOME = {
     "batch_norm": "bnguard.layers",
+    "batch_normalization": "bnguard.layers",
+    "create_train_op": "bnguard.training",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Dict, Sequence
 
 from bnguard.errors import BnguardError
@@ -14,7 +15,8 @@ def read(path: str) -> Dict[str, np.ndarray]:
     """Every tensor of a checkpoint, by variable name.
 
     Args:
-      path: a checkpoint prefix, or a directory whose `checkpoint` file names one.
+      path: a checkpoint prefix, one of its files, or a directory whose `checkpoint` file
+        names one.
 
     Raises:
       BnguardError: nothing is there, or its index or data file is damaged. Reading every
@@ -35,7 +37,7 @@ def read(path: str) -> Dict[str, np.ndarray]:
 
 
 def resolve(path: str) -> str:
-    """The checkpoint prefix that `path`, a prefix or a directory, stands for.
+    """The checkpoint prefix that `path` stands for: a prefix, one of its files, or a directory.
 
     Raises:
       BnguardError: there is no such checkpoint.
@@ -48,8 +50,8 @@ def resolve(path: str) -> str:
                 "exists. Give the prefix itself, the path without .index."
             )
         return prefix
-    prefix = path[: -len(".index")] if path.endswith(".index") else path
-    if not tf.train.checkpoint_exists(prefix):
+    prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
+    if not _exists(prefix):
         raise BnguardError(
             f"{prefix}: no checkpoint found; expected {prefix}.index and its .data shards. "
             "Give the prefix that Saver.save returned, or its directory."
@@ -128,6 +130,13 @@ def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _exists(prefix: str) -> bool:
+    try:
+        return tf.train.checkpoint_exists(prefix)
+    except tf.errors.NotFoundError:  # TF 1.15, where the folder does not exist either
+        return False
 
 
 def _run_number(name: str) -> int:

@@ -228,10 +228,7 @@ def test_a_case_file_runs_by_itself_and_tensorflow_is_quiet(tmp_path):
     """In a process of its own: stdout is the JSON document alone, stderr is empty."""
     command = [sys.executable, os.path.join(ROOT, "repro", CASE + ".py"), "--json"]
     process = subprocess.run(
-        [*command, "--checkpoint-dir", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        check=False,
+        [*command, "--checkpoint-dir", str(tmp_path)], capture_output=True, check=False
     )
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout.decode())["verdict"] == "drift"

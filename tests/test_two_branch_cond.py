@@ -3,7 +3,6 @@
 from itertools import product
 
 from bnguard import checkpoint
-from bnguard.errors import BnguardError
 from bnguard.harness import catalogue
 from bnguard.harness.claims import StatisticsStillAtInference
 from closed_form import (
@@ -20,18 +19,6 @@ CASE = "two_branch_cond"
 STATISTICS = ("bn/moving_mean", "bn/moving_variance")
 BATCHES, ROWS = source_data()
 TRAINED = running_statistics(BATCHES)[-1]
-REFUSED = ("ref", "v2")  # TensorFlow has no ref variables inside a control-flow v2 branch
-
-
-def run_or_refusal(run_case, side, variables, control_flow, **options):
-    """The record, or None where TensorFlow refuses, which it may do in one combination alone."""
-    try:
-        return run_case(CASE, side, variables, control_flow, **options)
-    except BnguardError as refusal:
-        assert (variables, control_flow) == REFUSED
-        assert "refuses this graph with ref variables under control flow v2" in str(refusal)
-        assert "Choose another --variables or --control-flow" in str(refusal)
-        return None
 
 
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
@@ -41,10 +28,7 @@ def repro(request, run_case):
 
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
 def fixed(request, run_case):
-    record = run_or_refusal(run_case, "fixed", *request.param)
-    if record is None:
-        pytest.skip("TensorFlow refuses ref variables in a control-flow v2 branch; it says so")
-    return record
+    return run_case(CASE, "fixed", *request.param)
 
 
 class TestSource:
@@ -165,8 +149,8 @@ class TestFused:
     @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
     def test_both_sides_show_what_they_claim(self, run_case, variables, control_flow):
         for side in catalogue.SIDES:
-            record = run_or_refusal(run_case, side, variables, control_flow, fused="yes")
-            assert record is None or StatisticsStillAtInference().judge(record).shown
+            record = run_case(CASE, side, variables, control_flow, fused="yes")
+            assert StatisticsStillAtInference().judge(record).shown
 
 
 class TestRepeated:

@@ -154,9 +154,10 @@ class Program:
 
     def _refusal(self, error: Exception) -> BnguardError:
         how = self._how
+        combination = f"{how.variables} variables under control flow {how.control_flow}"
         return BnguardError(
             f"{self._case.file.label}: TensorFlow {tf.__version__} refuses this graph with "
-            f"{how.variables} variables under control flow {how.control_flow} and fused={how.fused} "
+            f"{combination} and fused={how.fused} "
             f"({checkpoint.first_line(error)}). Choose another --variables or --control-flow."
         )
 

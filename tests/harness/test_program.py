@@ -1,0 +1,61 @@
+"""Programs: what TensorFlow refuses is said in one line, and its switches are put back."""
+
+from bnguard.errors import BnguardError
+from bnguard.harness.case import Case, Model
+from bnguard.harness.catalogue import CaseFile, LoadedCase
+from bnguard.harness.claims import StatisticsStillAtInference
+from bnguard.harness.program import Build, Program
+import pytest
+import tensorflow.compat.v1 as tf
+
+
+def assign_in_a_branch(fused):
+    """What TensorFlow refuses for ref variables under control flow v2."""
+    x = tf.placeholder(tf.float32, [None, 1])
+    variable = tf.get_variable("v", [1], initializer=tf.zeros_initializer())
+    y = tf.cond(
+        tf.constant(True),
+        lambda: tf.identity(tf.assign_add(variable, [1.0])),
+        lambda: tf.constant([0.0]),
+    )
+    return Model(x, x + y, {}, {})
+
+
+def program(build, how):
+    file = CaseFile("branch", "repro", "repro/branch.py")
+    return Program(LoadedCase(file, Case(StatisticsStillAtInference()), build), how)
+
+
+def test_a_combination_that_tensorflow_refuses_is_named():
+    with pytest.raises(BnguardError) as caught:
+        program(assign_in_a_branch, Build("no", "ref", "v2"))
+    message = str(caught.value)
+    assert f"repro/branch.py: TensorFlow {tf.__version__} refuses this graph" in message
+    assert "with ref variables under control flow v2 and fused=no (" in message
+    assert "Choose another --variables or --control-flow." in message
+    assert len(message.splitlines()) == 1
+
+
+def test_the_same_graph_is_built_where_tensorflow_allows_it():
+    for variables, control_flow in [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]:
+        with program(assign_in_a_branch, Build("no", variables, control_flow)) as built:
+            built.initialize()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_switches_are_put_back(before):
+    was = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
+    switch(before)
+    try:
+        for how in (Build("no", "ref", "v1"), Build("no", "resource", "v2")):
+            with program(assign_in_a_branch, how):
+                pass
+            assert tf.resource_variables_enabled() == tf.control_flow_v2_enabled() == before
+    finally:
+        (tf.enable_resource_variables if was[0] else tf.disable_resource_variables)()
+        (tf.enable_control_flow_v2 if was[1] else tf.disable_control_flow_v2)()
+
+
+def switch(on):
+    (tf.enable_resource_variables if on else tf.disable_resource_variables)()
+    (tf.enable_control_flow_v2 if on else tf.disable_control_flow_v2)()
