@@ -18,6 +18,8 @@ _HOME = {
     "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
     "batch_norm": "bnguard.layers",
+    "batch_normalization": "bnguard.layers",
+    "create_train_op": "bnguard.training",
     "diff": "bnguard.statistics",
     "frozen": "bnguard.guard.frozen",
     "must_move": "bnguard.guard.must_move",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Collection, Dict, List, Optional, Sequence
 
 from bnguard.errors import BnguardError
@@ -16,7 +17,8 @@ def read(path: str, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
     """Tensors of a checkpoint by their names in it: of a TF 1.x one, the variables' names.
 
     Args:
-      path: a checkpoint prefix, or a directory whose `checkpoint` file names one.
+      path: a checkpoint prefix, one of its files, or a directory whose `checkpoint` file
+        names one.
       names: the tensors to read; those that it does not hold are left out. None: all.
 
     Raises:
@@ -46,7 +48,7 @@ def names(path: str) -> List[str]:
 
 
 def resolve(path: str) -> str:
-    """The checkpoint prefix that `path`, a prefix or a directory, stands for.
+    """The checkpoint prefix that `path` stands for: a prefix, one of its files, or a directory.
 
     Raises:
       BnguardError: there is no such checkpoint.
@@ -59,7 +61,7 @@ def resolve(path: str) -> str:
                 "exists. Give the prefix itself, the path without .index."
             )
         return prefix
-    prefix = path[: -len(".index")] if path.endswith(".index") else path
+    prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
     if not _exists(prefix):
         raise BnguardError(
             f"{prefix}: no checkpoint found; expected {prefix}.index and its .data shards. "

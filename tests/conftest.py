@@ -28,3 +28,14 @@ def run_case(tmp_path_factory):
         return experiment.run(loaded, options)
 
     return run
+
+
+@pytest.fixture
+def graph():
+    """A fresh default graph, for ref variables and control flow v1 unless a test says else."""
+    from graphs import build_with
+    import tensorflow.compat.v1 as tf
+
+    tf.disable_eager_execution()
+    with tf.Graph().as_default() as graph, build_with("ref", "v1"):
+        yield graph

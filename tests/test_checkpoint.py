@@ -1,7 +1,6 @@
 """Checkpoints: what is wrong is said in one line, and nothing that was there is lost."""
 
 import os
-import shutil
 
 from bnguard import checkpoint
 from bnguard.errors import BnguardError
@@ -31,8 +30,17 @@ def test_read_gives_every_tensor(saved):
     np.testing.assert_array_equal(values["v"], [1, 2, 3])
 
 
-@pytest.mark.parametrize("spelling", ["{prefix}", "{prefix}.index", "{folder}"])
-def test_a_checkpoint_has_three_spellings(saved, spelling):
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{prefix}",
+        "{prefix}.index",
+        "{prefix}.meta",
+        "{prefix}.data-00000-of-00001",
+        "{folder}",
+    ],
+)
+def test_a_checkpoint_has_several_spellings(saved, spelling):
     path = spelling.format(prefix=saved, folder=os.path.dirname(saved))
     assert checkpoint.resolve(path) == saved
 
@@ -122,18 +130,27 @@ def test_an_unwritable_parent_is_reported(tmp_path):
     assert_says(lambda: checkpoint.claim_folder(parent), parent, "cannot save", "--checkpoint-dir")
 
 
-def test_a_failed_save_leaves_the_previous_checkpoint_usable(saved, tmp_path):
-    folder = tmp_path / "run-1"
-    folder.mkdir()
+def test_a_failed_save_leaves_the_previous_checkpoint_usable(saved):
+    """The next save, in the same folder, finds something in the way of its index file."""
+    prefix = os.path.join(os.path.dirname(saved), "next.ckpt")
+    os.mkdir(prefix + ".index")
     with tf.Graph().as_default(), tf.Session() as session:
         tf.get_variable("v", initializer=np.array([9, 9, 9], np.float32))
         session.run(tf.global_variables_initializer())
         saver = tf.train.Saver()
-        shutil.rmtree(str(folder))
-        folder.write_text("in the way")
-        prefix = str(folder / "model.ckpt")
         assert_says(lambda: checkpoint.save(session, saver, prefix), "earlier checkpoints are")
+    assert checkpoint.resolve(os.path.dirname(saved)) == saved
     np.testing.assert_array_equal(checkpoint.read(saved)["v"], [1, 2, 3])
+
+
+def test_a_folder_that_is_gone_is_reported(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("v", initializer=np.zeros(1, np.float32))
+        session.run(tf.global_variables_initializer())
+        saver = tf.train.Saver()
+        prefix = str(tmp_path / "gone" / "model.ckpt")
+        (tmp_path / "gone").write_text("a file where the folder was")
+        assert_says(lambda: checkpoint.save(session, saver, prefix), "cannot save a checkpoint")
 
 
 def assert_says(action, *fragments):

@@ -14,7 +14,7 @@ from bnguard.audit.graph import Graph
 from bnguard.audit.reading import read_graph
 
 _LARGEST = 2**31 - 1  # bytes that one protobuf message can have
-_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _OP_TYPE = re.compile(r"[A-Za-z0-9_.>/-]+\Z")
 _TEXT = re.compile(r"(?:\s|#[^\n]*\n)*([a-z_]+)\s*[:{<]")
 _TEXT_KINDS = {
@@ -92,7 +92,7 @@ def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
 
 
 def _saved_model_file(folder: str) -> str:
-    for name in _SAVED_MODEL_FILES:
+    for name in SAVED_MODEL_FILES:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Tuple
 
 from bnguard.audit.errors import CannotAudit
 from bnguard.audit.graph import CONTROL, Graph, Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, List, Sequence, Set
+from typing import Callable, Iterable, List, Optional, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
@@ -73,15 +73,28 @@ def backward_part(graph: Graph) -> Set[int]:
     return closure(starts, graph.consumers)
 
 
-def closure(starts: Iterable[int], neighbours: Sequence[Sequence[int]]) -> Set[int]:
-    """`starts`, their neighbours, the neighbours of these, and so on."""
+def closure(
+    starts: Iterable[int],
+    neighbours: Sequence[Sequence[int]],
+    ends_at: Optional[Callable[[int], bool]] = None,
+) -> Set[int]:
+    """`starts`, their neighbours, the neighbours of these, and so on.
+
+    Args:
+      starts: nodes.
+      neighbours: for each node; a graph's `sources` or `consumers`.
+      ends_at: whether to go no further than this node.
+    """
     reached = set(starts)
     stack = list(reached)
     while stack:
-        for node in neighbours[stack.pop()]:
-            if node not in reached:
-                reached.add(node)
-                stack.append(node)
+        node = stack.pop()
+        if ends_at is not None and ends_at(node):
+            continue
+        for neighbour in neighbours[node]:
+            if neighbour not in reached:
+                reached.add(neighbour)
+                stack.append(neighbour)
     return reached
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
 
 from bnguard.audit.graph import Tensor
 from bnguard.audit.loading import Subject
@@ -56,14 +56,22 @@ class Statistic(NamedTuple):
       name: the variable's name.
       role: "mean", "variance", or "" if that cannot be told.
       writes: all, in the graph's order.
-      normalizations: the places that may normalize with it.
+      readers: the normalizations that may use it.
+      sources: the normalizations of whose batches' moments it is the average.
     """
 
     variable: int
     name: str
     role: str
     writes: Tuple[Write, ...]
-    normalizations: Tuple[Normalization, ...]
+    readers: Tuple[Normalization, ...]
+    sources: Tuple[Normalization, ...]
+
+    @property
+    def parameters(self) -> Tuple[int, ...]:
+        """The gamma and beta, as far as they are variables, of the layer that it is of."""
+        parameters = (node for one in self.readers + self.sources for node in one.parameters)
+        return tuple(dict.fromkeys(parameters))
 
     @property
     def updates(self) -> Tuple[Write, ...]:
@@ -105,8 +113,11 @@ def find_statistics(
             for variable in variables:
                 readers.setdefault(variable, []).append(one)
                 roles.setdefault(variable, role)
-    for variable, role in _averages_of_moments(tracer, normalizations, writes).items():
-        roles.setdefault(variable, role)
+    owners = {moment: one for one in normalizations for moment in one.moments}
+    averaged, helpers = _averages_of_moments(tracer, set(owners), writes)
+    for variable, moments in averaged.items():
+        if variable not in helpers:
+            roles.setdefault(variable, _role(tracer, moments[0]))
     for variable in graph.of_types(VARIABLES):
         named = _NAME.match(graph.names[variable])
         if named and not roles.get(variable):
@@ -118,6 +129,7 @@ def find_statistics(
             roles[variable],
             tuple(writes.get(variable, ())),
             tuple(dict.fromkeys(readers.get(variable, ()))),
+            tuple(dict.fromkeys(owners[moment] for moment in averaged.get(variable, ()))),
         )
         for variable in sorted(roles)
     ]
@@ -139,38 +151,37 @@ def _purpose(
 
 
 def _averages_of_moments(
-    tracer: Tracer, normalizations: Sequence[Normalization], writes: Dict[int, List[Write]]
-) -> Dict[int, str]:
-    """The variables that an update gives a moment of a batch, with their roles.
+    tracer: Tracer, moments: Set[Tensor], writes: Dict[int, List[Write]]
+) -> Tuple[Dict[int, List[Tensor]], Set[int]]:
+    """The variables that updates give any of `moments`, with these.
 
-    A variable that only helps to update another one, as zero debiasing has them, is left out.
+    The second result are those among them that help to update another, as zero debiasing does.
     """
-    moments = {moment for one in normalizations for moment in one.moments}
-    roles: Dict[int, str] = {}
+    averaged: Dict[int, List[Tensor]] = {}
     helpers: Set[int] = set()
     for variable, all_writes in writes.items() if moments else ():
         for write in all_writes:
             if write.purpose is Purpose.UPDATE:
                 value = tracer.graph.data_inputs(write.node)[-1]
-                moment, met = _search_moment(tracer, value, moments)
-                if moment is not None:
-                    roles.setdefault(variable, _role(tracer, moment))
+                found, met = _search_moments(tracer, value, moments)
+                if found:
+                    averaged.setdefault(variable, []).extend(found)
                     helpers |= met - {variable}
-    return {variable: role for variable, role in roles.items() if variable not in helpers}
+    return averaged, helpers
 
 
-def _search_moment(
+def _search_moments(
     tracer: Tracer, value: Tensor, moments: Set[Tensor]
-) -> Tuple[Optional[Tensor], Set[int]]:
-    """The first of `moments` that `value` is computed from, and the variables on the way."""
+) -> Tuple[List[Tensor], Set[int]]:
+    """Those of `moments` that `value` is computed from, and the variables on the way."""
     graph = tracer.graph
-    stack, found = tracer.origins(value), None
+    stack, found = tracer.origins(value), []
     seen, variables = set(stack), set()
     while stack and len(seen) < _LONGEST_CHAIN:
         current = stack.pop()
         kind = graph.types[current.node]
         if current in moments:
-            found = found or current
+            found.append(current)
         elif kind in VARIABLES:
             variables.add(current.node)
         elif kind in ARITHMETIC:

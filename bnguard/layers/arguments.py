@@ -1,4 +1,4 @@
-"""What the layers accept: every check is made here, before an op is created."""
+"""What the layers accept. Each check names the argument, what it is, and what to pass."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 
-def training_mode(is_training: Any) -> bool | tf.Tensor:
+def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
     """Turn `is_training` into a Python bool if its value is known, else into a 0-D tensor.
 
-    Raises:
-        ValueError: it is neither a bool nor a 0-D bool tensor or variable.
+    Args:
+        given: a bool, or a 0-D bool tensor or variable.
+        argument: what the caller knows it as.
 
+    Raises:
+        ValueError: it is something else.
     """
-    if isinstance(is_training, (bool, np.bool_)):
-        return bool(is_training)
+    if isinstance(given, (bool, np.bool_)):
+        return bool(given)
     try:
-        mode = tf.convert_to_tensor(is_training)
+        mode = tf.convert_to_tensor(given)
     except (TypeError, ValueError):
-        raise _bad_mode(is_training, f"of type {type(is_training).__name__}") from None
+        raise _bad_mode(given, argument, f"of type {type(given).__name__}") from None
     if mode.dtype.base_dtype != tf.bool:
-        raise _bad_mode(is_training, f"of type {mode.dtype.base_dtype.name}")
+        raise _bad_mode(given, argument, f"of type {mode.dtype.base_dtype.name}")
     if mode.shape.ndims not in (None, 0):
-        raise _bad_mode(is_training, f"of shape {mode.shape}")
+        raise _bad_mode(given, argument, f"of shape {mode.shape}")
     value = tf.get_static_value(mode)
     return mode if value is None else bool(value)
 
 
-def _bad_mode(is_training: Any, seen: str) -> ValueError:
-    name = getattr(is_training, "name", repr(is_training))
+def _bad_mode(given: Any, argument: str, seen: str) -> ValueError:
+    name = getattr(given, "name", repr(given))
     return ValueError(
-        f"batch_norm: is_training is {name}, {seen}; it must be True, False, or a bool tensor "
-        "or variable of rank 0. Feed it through tf.placeholder(tf.bool, shape=[])."
+        f"batch normalization: {argument} is {name}, {seen}; it must be True, False, or a bool "
+        "tensor or variable of rank 0. Feed it through tf.placeholder(tf.bool, shape=[])."
     )
 
 
@@ -41,27 +44,99 @@ def check_data_format(data_format: str) -> None:
     """Accept NHWC and NCHW only."""
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError(
-            f"batch_norm: data_format is {data_format!r}; name the layout of the inputs: "
+            f"batch normalization: data_format is {data_format!r}; name the layout of the inputs: "
             "data_format has to be either NCHW or NHWC."
         )
 
 
-def check_inputs(inputs: tf.Tensor, channel_axis: int) -> None:
-    """Accept inputs whose rank and number of channels are known when the graph is built."""
+def check_inputs(inputs: tf.Tensor) -> None:
+    """Accept floating point of a known rank, at least 2."""
+    if inputs.shape.ndims is None:
+        raise ValueError(
+            "batch normalization: give the inputs a rank with set_shape or in their "
+            f"placeholder: Inputs {inputs.name} has undefined rank."
+        )
+    if inputs.shape.ndims < 2:
+        raise ValueError(
+            f"batch normalization: inputs {inputs.name} has shape {inputs.shape}; at least 2 "
+            "dimensions are expected, such as [batch, channels]. Add one with tf.expand_dims."
+        )
+    if not inputs.dtype.is_floating:
+        raise ValueError(
+            f"batch normalization: inputs {inputs.name} is of type {inputs.dtype.name}; a floating "
+            "type is expected. Convert it with tf.cast."
+        )
+
+
+def axes(axis: Any, inputs: tf.Tensor) -> list[int]:
+    """Return the channels' dimensions, counted from zero."""
     rank = inputs.shape.ndims
-    if rank is None:
+    given = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    counted = [each + rank if each < 0 else each for each in given]
+    if len(set(counted)) != len(counted) or any(not 0 <= each < rank for each in counted):
         raise ValueError(
-            "batch_norm: give the inputs a rank with set_shape or in their placeholder: "
-            f"Inputs {inputs.name} has undefined rank."
+            f"batch normalization: axis is {axis}; for inputs {inputs.name} of rank {rank}, one "
+            f"or more different dimensions from {-rank} to {rank - 1} are expected."
         )
-    if rank < 2:
+    return counted
+
+
+def channels(inputs: tf.Tensor, axis: int) -> int:
+    """Return the size of dimension `axis`, which must be known when the graph is built."""
+    size = inputs.shape.as_list()[axis]
+    if size is None:
         raise ValueError(
-            f"batch_norm: inputs {inputs.name} has shape {inputs.shape}, rank {rank}; at least "
-            "2 dimensions are expected, [batch, ..., channels]. Add one with tf.expand_dims."
-        )
-    if inputs.shape[channel_axis : channel_axis + 1 or None].num_elements() is None:
-        raise ValueError(
-            "batch_norm: there is one beta, gamma, mean and variance for each channel, so give "
-            f"dimension {channel_axis} a size with set_shape: Inputs {inputs.name} of shape "
+            "batch normalization: there is one beta, gamma, mean and variance for each channel, so "
+            f"give dimension {axis} a size with set_shape: Inputs {inputs.name} of shape "
             f"{inputs.shape} has undefined channels dimension."
+        )
+    return size
+
+
+def batch_weights(given: Any, inputs: tf.Tensor) -> tf.Tensor | None:
+    """Return the weights as a tensor, which must have one for each element of the batch."""
+    if given is None:
+        return None
+    weights = tf.convert_to_tensor(given)
+    if not weights.shape.is_compatible_with(inputs.shape[:1]):
+        raise ValueError(
+            f"batch normalization: batch_weights has shape {weights.shape}; one weight for each "
+            f"element of the batch is expected, shape {inputs.shape[:1]}."
+        )
+    return weights
+
+
+def check_names(argument: str, given: dict, known: tuple[str, ...]) -> None:
+    """Accept no name that nothing would be done with."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(
+            f"batch normalization: {argument} has {', '.join(map(repr, unknown))}, which names "
+            f"nothing here; the names are {', '.join(known)}."
+        )
+
+
+def check_renorm_clipping(renorm_clipping: dict) -> None:
+    """Accept the clip values of batch renormalization only."""
+    known = ["rmax", "rmin", "dmax"]
+    if set(renorm_clipping) - set(known):
+        raise ValueError(
+            "batch normalization: rename or drop the unknown ones: "
+            f"renorm_clipping {renorm_clipping} contains keys not in {known}"
+        )
+
+
+def check_virtual_batch_size(size: int | None, axes: list[int], adjustment: Any) -> None:
+    """Accept groups of the batch, where the batch is what is reduced."""
+    if size is None:
+        return
+    if size <= 0:
+        raise ValueError(
+            f"batch normalization: virtual_batch_size is {size}; a positive divisor of the "
+            "batch's size is expected."
+        )
+    if 0 in axes or adjustment is not None:
+        raise ValueError(
+            "batch normalization: virtual_batch_size cannot be combined with axis 0 or with "
+            "adjustment; drop one of them."
         )

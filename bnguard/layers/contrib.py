@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnguard.layers.arguments import check_data_format, check_inputs, training_mode
+from bnguard.layers import arguments
 from bnguard.layers.core import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
-from bnguard.layers.updates import moving_averages
-from bnguard.layers.variables import Parameters, Statistics, VariableFactory
+from bnguard.layers.updates import MovingAverages, Renorm, Rule, ZeroDebiased
+from bnguard.layers.variables import Parameters, VariableFactory, parameter_type
 import tensorflow.compat.v1 as tf
-
-_FUSED_TYPES = (tf.float16, tf.bfloat16, tf.float32)
 
 
 def batch_norm(
@@ -30,7 +28,7 @@ def batch_norm(
     outputs_collections: Any = None,
     trainable: bool = True,
     batch_weights: Any = None,
-    fused: Any = None,
+    fused: bool | None = None,
     data_format: str = "NHWC",
     zero_debias_moving_mean: bool = False,
     scope: Any = None,
@@ -39,89 +37,158 @@ def batch_norm(
     renorm_decay: Any = 0.99,
     adjustment: Any = None,
 ) -> tf.Tensor:
-    """Batch normalization, as `tf.contrib.layers.batch_norm` of TensorFlow 1.15.
+    """Batch normalization (Ioffe and Szegedy, arXiv:1502.03167) with running statistics.
 
-    | is_training | ops created                 | statistics read | statistics written        |
-    |-------------|-----------------------------|-----------------|---------------------------|
-    | True        | moments, normalize, 2 update ops | none, but by their own update | both |
-    | False       | normalize                   | both            | none                      |
-    | tensor      | both sides in a `tf.cond`, 2 update ops | at False both | at True both  |
+    ===========  ==============================  ==================  =====================
+    is_training  ops created                     statistics read     statistics written
+    ===========  ==============================  ==================  =====================
+    True         moments, normalize, updates     by the updates      both, by the updates
+    False        normalize                       both                none
+    tensor       one `tf.cond` of the two above  while False: both   while True: both
+    ===========  ==============================  ==================  =====================
 
-    With `updates_collections=None` the outputs wait for the update ops; else these are added
-    to the collections, and whoever trains must run them.
+    With `updates_collections=None` the outputs wait for the updates. Otherwise the two
+    update ops, moving_mean's first, go to these collections, and whoever trains must run
+    them, as `create_train_op` does; with a tensor they may also run while it is False, and
+    then write the statistics back unchanged, bit for bit. Within a step, every read of a
+    statistic in this call is ordered with its update; another call that reuses the
+    variables is not.
+
+    The behaviour is that of TensorFlow 1.15's layer but for the differences listed in
+    docs/layers.md.
 
     Args:
-        inputs: floating point, rank at least 2, [batch, ..., channels] (`NHWC`) or
-            [batch, channels, ...] (`NCHW`); the number of channels must be known.
-        decay: of the moving averages.
+        inputs: floating point, rank at least 2, [batch, ..., channels] or, for `NCHW`,
+            [batch, channels, ...]; only rank and channels need to be known.
+        decay: of the moving averages, a number or a scalar tensor.
         center: whether to add `beta`.
         scale: whether to multiply by `gamma`.
         epsilon: added to the variance.
-        updates_collections: None, or the name or names of the collections for update ops.
+        activation_fn: applied to the outputs, or None.
+        param_initializers: dict with any of beta, gamma, moving_mean, moving_variance.
+        param_regularizers: dict with any of beta, gamma; adds to REGULARIZATION_LOSSES.
+        updates_collections: the name or names of collections, or None.
         is_training: a Python bool, or a 0-D bool tensor or variable.
-        reuse: whether the variables exist already, as for `tf.variable_scope`.
-        trainable: whether `beta` and `gamma` are added to TRAINABLE_VARIABLES.
-        fused: None and True use the fused kernel where it can be used (rank 2 and 4); its
-            moving_variance has Bessel's correction. False never does: population variance.
-        scope: the variable scope, `BatchNorm` if None.
+        reuse: as for `tf.variable_scope`; needs `scope`.
+        variables_collections: more collections for the variables: a list for all of them,
+            or a dict of lists by variable name.
+        outputs_collections: the name or names of collections for the outputs, which then
+            have the scope's name in their `aliases`.
+        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES. With False and the
+            default updates_collections there are no update ops either, unless with
+            batch_weights, with zero_debias_moving_mean, or where fused for rank 2.
+        batch_weights: [batch], a frequency weight for each element in the moments.
+        fused: None and True use the fused kernel where there is one: rank 2 or 4, at most 32
+            bits, no batch_weights, renorm or adjustment. Its moving_variance has Bessel's
+            correction; that of False, and elsewhere, is of the population.
+        data_format: `NHWC` or `NCHW`, for any rank.
+        zero_debias_moving_mean: divide the moving mean by 1 - decay ** updates; adds the
+            variables `biased` and `local_step`.
+        scope: a name or scope for `tf.variable_scope`; by default a new `BatchNorm`.
+        renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
+            `renorm_stddev`.
+        renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
+        renorm_decay: of `renorm_mean` and `renorm_stddev`.
+        adjustment: a function from the inputs' shape, an int tensor, to a scale and an
+            offset of the normalized values, applied before gamma and beta in training only.
 
     Returns:
-        A tensor of the type and shape of `inputs`.
+        A tensor of the shape and type of `inputs`.
 
     Raises:
-        ValueError: an argument is outside of what is said above.
-
+        ValueError: an argument is not as above, or `renorm` is combined with batch_weights,
+            with zero_debias_moving_mean or with other updates_collections than UPDATE_OPS.
     """
-    for name, given, default in [
-        ("activation_fn", activation_fn, None),
-        ("param_initializers", param_initializers, None),
-        ("param_regularizers", param_regularizers, None),
-        ("variables_collections", variables_collections, None),
-        ("outputs_collections", outputs_collections, None),
-        ("batch_weights", batch_weights, None),
-        ("zero_debias_moving_mean", zero_debias_moving_mean, False),
-        ("renorm", renorm, False),
-        ("renorm_clipping", renorm_clipping, None),
-        ("renorm_decay", renorm_decay, 0.99),
-        ("adjustment", adjustment, None),
-    ]:
-        if given is not default and given != default:
-            raise NotImplementedError(f"batch_norm: {name} is not supported yet")
-    check_data_format(data_format)
-    training = training_mode(is_training)
-    with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse):
+    arguments.check_data_format(data_format)
+    _check_renorm(renorm, batch_weights, updates_collections, zero_debias_moving_mean)
+    training = arguments.training_mode(is_training, "is_training")
+    with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as variable_scope:
         inputs = tf.convert_to_tensor(inputs)
-        channel_axis = 1 if data_format == "NCHW" else -1
-        check_inputs(inputs, channel_axis)
-        factory = VariableFactory(
-            shape=[inputs.shape.as_list()[channel_axis]],
-            dtype=tf.float64 if inputs.dtype == tf.float64 else tf.float32,
+        arguments.check_inputs(inputs)
+        channel_axis = 1 if data_format == "NCHW" else inputs.shape.ndims - 1
+        variables = VariableFactory(
+            shape=[arguments.channels(inputs, channel_axis)],
+            dtype=parameter_type(inputs),
             trainable=trainable,
-            initializers={},
-            regularizers={},
-            collections=None,
+            initializers=_initializers(param_initializers),
+            regularizers=_regularizers(param_regularizers),
+            constraints={},
+            kinds=(tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES),
+            collections=variables_collections,
         )
         parameters = Parameters(
-            beta=factory.parameter("beta", tf.zeros_initializer()) if center else None,
-            gamma=factory.parameter("gamma", tf.ones_initializer()) if scale else None,
+            beta=variables.parameter("beta") if center else None,
+            gamma=variables.parameter("gamma") if scale else None,
         )
-        statistics = Statistics(
-            moving_mean=factory.statistic("moving_mean", tf.zeros_initializer()),
-            moving_variance=factory.statistic("moving_variance", tf.ones_initializer()),
-        )
+        averages = MovingAverages(variables.statistics(), decay)
+        common = (inputs, parameters, averages.statistics, epsilon)
+        rule: Rule = averages
+        if renorm:
+            rule = Renorm.create(averages, variables, epsilon, renorm_clipping, renorm_decay)
+        elif zero_debias_moving_mean and training is not False:
+            rule = ZeroDebiased.create(averages, variables)
         kernel: Kernel
-        if fused is not False and inputs.shape.ndims in (2, 4) and inputs.dtype in _FUSED_TYPES:
-            kernel = FusedKernel(inputs, parameters, statistics, epsilon, data_format)
+        only_moments = renorm or batch_weights is not None or adjustment is not None
+        if (fused is None or fused) and not only_moments and FusedKernel.accepts(inputs):
+            kernel = FusedKernel(*common, data_format)
         else:
-            kernel = MomentsKernel(inputs, parameters, statistics, epsilon, channel_axis)
-        outputs, updates = normalize(
-            kernel,
-            lambda mean, variance: moving_averages(statistics, decay, mean, variance),
-            training,
-            in_place=updates_collections is None,
-        )
-        if updates_collections is not None:
-            for update in updates:
-                tf.add_to_collections(updates_collections, update)
+            kernel = MomentsKernel(
+                *common,
+                axes=[axis for axis in range(inputs.shape.ndims) if axis != channel_axis],
+                batch_weights=arguments.batch_weights(batch_weights, inputs),
+                adjustment=adjustment,
+                correction=rule.correction if isinstance(rule, Renorm) else None,
+            )
+        if _is_frozen(trainable, updates_collections, rule, kernel, batch_weights):
+            updates_collections = ()
+        outputs = normalize(kernel, rule, training, updates_collections)
         outputs.set_shape(inputs.shape)
-        return outputs
+        if activation_fn is not None:
+            outputs = activation_fn(outputs)
+        return _collect(outputs, outputs_collections, variable_scope.name)
+
+
+def _check_renorm(
+    renorm: bool, batch_weights: Any, updates_collections: Any, zero_debias: bool
+) -> None:
+    # By identity, as contrib: an equal string that is another object is another collection.
+    elsewhere = updates_collections is not tf.GraphKeys.UPDATE_OPS
+    if renorm and (batch_weights is not None or elsewhere or zero_debias):
+        raise ValueError(
+            "batch normalization: leave these at their defaults, or renorm at False: renorm is not "
+            "supported with batch_weights, updates_collections or zero_debias_moving_mean"
+        )
+
+
+def _is_frozen(
+    trainable: bool, updates_collections: Any, rule: Rule, kernel: Kernel, batch_weights: Any
+) -> bool:
+    """Say whether contrib leaves such a call to `tf.layers`: it updates only what it trains."""
+    is_default = updates_collections is tf.GraphKeys.UPDATE_OPS and batch_weights is None
+    is_fused_rank_2 = isinstance(kernel, FusedKernel) and kernel.inputs.shape.ndims == 2
+    elsewhere = isinstance(rule, ZeroDebiased) or is_fused_rank_2
+    return not trainable and is_default and not elsewhere
+
+
+def _initializers(given: dict | None) -> dict:
+    default = {
+        "beta": tf.zeros_initializer(),
+        "gamma": tf.ones_initializer(),
+        "moving_mean": tf.zeros_initializer(),
+        "moving_variance": tf.ones_initializer(),
+    }
+    arguments.check_names("param_initializers", given or {}, tuple(default))
+    return {**default, **(given or {})}
+
+
+def _regularizers(given: dict | None) -> dict:
+    arguments.check_names("param_regularizers", given or {}, ("beta", "gamma"))
+    return given or {}
+
+
+def _collect(outputs: tf.Tensor, collections: Any, alias: str) -> tf.Tensor:
+    """Add the outputs to the collections under the scope's name, as slim's end points."""
+    if collections:
+        outputs.aliases = [*getattr(outputs, "aliases", []), alias]
+        tf.add_to_collections(collections, outputs)
+    return outputs

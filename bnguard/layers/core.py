@@ -1,87 +1,95 @@
-"""One layer's forward pass and updates, for each training mode."""
+"""A layer's forward pass and its updates, for each training mode."""
 
 from __future__ import annotations
 
-from typing import Callable, List
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator
 
 from bnguard.layers.kernels import Kernel
-from bnguard.layers.updates import Change, is_ref, write
+from bnguard.layers.updates import Rule, is_ref, write
 import tensorflow.compat.v1 as tf
-
-Rule = Callable[[tf.Tensor, tf.Tensor], List[Change]]
 
 
 def normalize(
-    kernel: Kernel, rule: Rule, training: bool | tf.Tensor, in_place: bool
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Build the outputs, and the update ops where these are not run in place.
+    kernel: Kernel, rule: Rule, training: bool | tf.Tensor, updates_collections: Any
+) -> tf.Tensor:
+    """Build the outputs; within a step, each read of a statistic is ordered with its update.
 
     Args:
-        kernel: normalizes with the batch's or with the running statistics.
-        rule: the batch's mean and variance -> what changes.
+        kernel: a `FusedKernel` or `MomentsKernel`.
+        rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
         training: a bool, or a 0-D bool tensor.
-        in_place: whether the outputs wait for the updates.
-
+        updates_collections: where the two update ops go; if empty there are none; None runs
+            them before the outputs.
     """
-    if isinstance(training, bool):
-        return _static(kernel, rule, training, in_place)
-    if in_place and _branches_can_write(kernel):
-        return _write_in_branch(kernel, rule, training), []
-    return _write_after_branch(kernel, rule, training, in_place)
-
-
-def _static(
-    kernel: Kernel, rule: Rule, training: bool, in_place: bool
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    if not training:
-        return kernel.infer(), []
-    outputs, mean, variance = kernel.train()
-    return _settle(kernel, outputs, rule(mean, variance), in_place)
-
-
-def _branches_can_write(kernel: Kernel) -> bool:
-    """TensorFlow refuses to assign a ref variable in a branch of control flow v2."""
-    return not (tf.control_flow_v2_enabled() and is_ref(kernel.statistics.moving_mean))
-
-
-def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:
-    """Update in the training branch, so that inference runs no update op at all."""
-
-    def train() -> list[tf.Tensor]:
-        outputs, mean, variance = kernel.train()
-        outputs, _ = _settle(kernel, outputs, rule(mean, variance), in_place=True)
-        return [outputs]
-
-    (outputs,) = tf.cond(training, train, lambda: [kernel.infer()], strict=True, name=kernel.name)
+    in_place = updates_collections is None
+    if training is False:
+        return kernel.infer()
+    if training is True:
+        outputs, *values = _train(kernel, rule)
+        if in_place:
+            return _write_first(kernel, rule, outputs, values)
+        readers = _readers(kernel, outputs)
+    elif in_place:
+        return _write_in_branch(kernel, rule, training)
+    else:
+        outputs, *values = _choose(kernel, rule, training)
+        readers = [outputs]
+    for update in write(rule.targets, values, after=readers, read=True):
+        tf.add_to_collections(updates_collections, update)
     return outputs
 
 
-def _write_after_branch(
-    kernel: Kernel, rule: Rule, training: tf.Tensor, in_place: bool
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Let the branches yield what to subtract, at inference zero; one update op serves both."""
-    variables: list[tf.Variable] = []
+def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
+    """Return the outputs, and the value for each of the rule's targets."""
+    outputs, mean, variance = kernel.train()
+    return [outputs, *rule.values(mean, variance)]
+
+
+def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:
+    """Write in the training branch, so that inference runs no update op at all."""
 
     def train() -> list[tf.Tensor]:
-        outputs, mean, variance = kernel.train()
-        changes = rule(mean, variance)
-        variables.extend(change.variable for change in changes)
-        return [outputs, *(change.amount for change in changes)]
+        outputs, *values = _train(kernel, rule)
+        return [_write_first(kernel, rule, outputs, values)]
+
+    with _branches_that_can_write(rule):
+        (outputs,) = _cond(training, train, lambda: [kernel.infer()], kernel.name)
+    return outputs
+
+
+@contextmanager
+def _branches_that_can_write(rule: Rule) -> Iterator[None]:
+    """Have control flow v1 where v2 is on: only its branches can assign a ref variable."""
+    if not (tf.control_flow_v2_enabled() and is_ref(rule.targets[-1].variable)):
+        yield
+        return
+    tf.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        tf.enable_control_flow_v2()
+
+
+def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
+    """Let the branches yield what to write, at inference what changes nothing."""
 
     def infer() -> list[tf.Tensor]:
-        zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in variables]
-        return [kernel.infer(), *zeros]
+        return [kernel.infer(), *(target.unchanged() for target in rule.targets)]
 
-    outputs, *amounts = tf.cond(training, train, infer, strict=True, name=kernel.name)
-    changes = [Change(*pair) for pair in zip(variables, amounts)]
-    return _settle(kernel, outputs, changes, in_place)
+    return _cond(training, lambda: _train(kernel, rule), infer, kernel.name)
 
 
-def _settle(
-    kernel: Kernel, outputs: tf.Tensor, changes: list[Change], in_place: bool
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    updates = write(changes, after=outputs)
-    if not in_place:
-        return outputs, updates
+def _cond(training: tf.Tensor, train: Callable, infer: Callable, name: str) -> list[tf.Tensor]:
+    return tf.cond(training, train, infer, strict=True, name=name)
+
+
+def _readers(kernel: Kernel, outputs: tf.Tensor) -> list[tf.Tensor]:
+    """Say what reads a statistic in training beside the values to write."""
+    return [outputs] if kernel.train_reads_statistics else []
+
+
+def _write_first(kernel: Kernel, rule: Rule, outputs: tf.Tensor, values: list) -> tf.Tensor:
+    updates = write(rule.targets, values, after=_readers(kernel, outputs), read=False)
     with tf.control_dependencies(updates):
-        return tf.identity(outputs, name=kernel.name), []
+        return tf.identity(outputs, name=kernel.name)

@@ -1,52 +1,237 @@
-"""How training moves the running statistics: by which amounts, and in which order."""
+"""How training moves the running statistics: what is written, with which values.
+
+A rule names the variables that it writes and computes the values from the batch's mean and
+variance; computing them writes nothing. `write` does, in the right order.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple, Union
 
-from bnguard.layers.variables import Statistics
+from bnguard.layers import arguments
+from bnguard.layers.variables import Statistics, VariableFactory
 import tensorflow.compat.v1 as tf
 
 
-class Change(NamedTuple):
-    """What a step subtracts from a variable; computing it writes nothing."""
+class Target(NamedTuple):
+    """A variable that a training step writes.
+
+    The value computed for it is subtracted, or assigned where `overwrite` is set.
+    """
 
     variable: tf.Variable
-    amount: tf.Tensor
+    overwrite: bool = False
+
+    def unchanged(self) -> tf.Tensor:
+        """Return the value whose writing leaves the variable as it is, to the bit."""
+        if self.overwrite:
+            return tf.identity(self.variable)
+        return tf.constant(0, self.variable.dtype.base_dtype, self.variable.shape)
 
 
-def moving_averages(
-    statistics: Statistics, decay: Any, mean: tf.Tensor, variance: tf.Tensor
-) -> list[Change]:
-    """Move by m <- decay m + (1 - decay) batch, for the mean and the variance."""
-    return [
-        Change(statistics.moving_mean, _toward(statistics.moving_mean, mean, decay)),
-        Change(statistics.moving_variance, _toward(statistics.moving_variance, variance, decay)),
-    ]
+@dataclass(frozen=True)
+class MovingAverages:
+    """Move each statistic s to `decay` s + (1 - `decay`) batch."""
+
+    statistics: Statistics
+    decay: Any
+
+    @property
+    def targets(self) -> list[Target]:
+        """What is written; moving_mean and moving_variance come last, as in every rule."""
+        return [Target(self.statistics.moving_mean), Target(self.statistics.moving_variance)]
+
+    def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
+        """Compute the value for each target from the batch's moments."""
+        return [self.mean_value(mean), self.variance_value(variance)]
+
+    def mean_value(self, mean: tf.Tensor) -> tf.Tensor:
+        """Compute what to subtract from moving_mean."""
+        return _step_toward(self.statistics.moving_mean, mean, self.decay)
+
+    def variance_value(self, variance: tf.Tensor) -> tf.Tensor:
+        """Compute what to subtract from moving_variance."""
+        return _step_toward(self.statistics.moving_variance, variance, self.decay)
 
 
-def _toward(variable: tf.Variable, target: tf.Tensor, decay: Any) -> tf.Tensor:
-    rate = tf.cast(tf.convert_to_tensor(1.0 - decay), variable.dtype.base_dtype)
-    return (variable - target) * rate
+@dataclass(frozen=True)
+class ZeroDebiased:
+    """As `MovingAverages`, but with a mean free of its bias toward its initial zero.
 
-
-def write(changes: list[Change], after: tf.Tensor) -> list[tf.Tensor]:
-    """Subtract each change once `after` is there; one update op each, in that order.
-
-    Every amount is computed before the first variable moves: a ref variable's read is an
-    alias of the buffer, and would otherwise see the new value.
+    `biased` is the moving average that starts from zero; moving_mean is it divided by
+    1 - decay ** `local_step` (Kingma and Ba, Adam, section 3).
     """
-    with tf.control_dependencies([after, *(change.amount for change in changes)]):
-        return [_subtract(change) for change in changes]
+
+    averages: MovingAverages
+    biased: tf.Variable
+    local_step: tf.Variable
+
+    @classmethod
+    def create(cls, averages: MovingAverages, variables: VariableFactory) -> ZeroDebiased:
+        """Create the two variables where contrib does: `<scope>/<scope>/moving_mean/`."""
+        zeros = tf.zeros_initializer()
+        with tf.variable_scope(averages.statistics.moving_mean.op.name):
+            return cls(
+                averages,
+                biased=variables.auxiliary("biased", zeros),
+                local_step=variables.auxiliary("local_step", zeros, shape=[]),
+            )
+
+    @property
+    def targets(self) -> list[Target]:
+        """What is written."""
+        _, variance = self.averages.targets
+        mean = Target(self.averages.statistics.moving_mean, overwrite=True)
+        return [Target(self.biased), Target(self.local_step), mean, variance]
+
+    def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
+        """Compute the value for each target from the batch's moments."""
+        decay = _scalar(self.averages.decay, self.biased.dtype.base_dtype)
+        step = tf.constant(-1, self.local_step.dtype.base_dtype)
+        biased = _step_toward(self.biased, mean, self.averages.decay)
+        unbiased = (self.biased - biased) / (1 - tf.pow(decay, self.local_step - step))
+        return [biased, step, unbiased, self.averages.variance_value(variance)]
 
 
-def _subtract(change: Change) -> tf.Tensor:
-    with tf.name_scope("AssignMovingAvg") as name:
-        updated = change.variable.assign_sub(change.amount, name=name)
-        # A tensor also for resource variables, so that a meta graph keeps the collection.
-        return tf.convert_to_tensor(updated)
+@dataclass(frozen=True)
+class Renorm:
+    """Batch renormalization (Ioffe, arXiv:1702.03275), with contrib's three more variables.
+
+    Args:
+        averages: how moving_mean and, through its root, moving_variance move.
+        epsilon: added to the variance.
+        clipping: any of rmax, rmin, dmax.
+        decay: of renorm_mean and renorm_stddev.
+        moving_stddev: the moving average whose square moving_variance is.
+        renorm_mean: what training corrects the batch's mean toward.
+        renorm_stddev: the same for the standard deviation.
+    """
+
+    averages: MovingAverages
+    epsilon: float
+    clipping: dict
+    decay: Any
+    moving_stddev: tf.Variable
+    renorm_mean: tf.Variable
+    renorm_stddev: tf.Variable
+
+    @classmethod
+    def create(
+        cls,
+        averages: MovingAverages,
+        variables: VariableFactory,
+        epsilon: float,
+        clipping: dict | None,
+        decay: Any,
+    ) -> Renorm:
+        """Create the variables beside the moving statistics."""
+        arguments.check_renorm_clipping(clipping or {})
+        stddev = _sqrt_of(variables.initializers["moving_variance"])
+        return cls(
+            averages,
+            epsilon,
+            clipping or {},
+            decay,
+            moving_stddev=variables.auxiliary("moving_stddev", stddev),
+            renorm_mean=variables.auxiliary("renorm_mean", variables.initializers["moving_mean"]),
+            renorm_stddev=variables.auxiliary("renorm_stddev", stddev),
+        )
+
+    def correction(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the (r, d) of the paper: normalized values become value * r + d."""
+        floor = tf.sqrt(_scalar(self.epsilon, variance.dtype))
+        reference = tf.maximum(self.renorm_stddev, floor)
+        r = self._stddev(variance) / reference
+        d = (mean - self.renorm_mean) / reference
+        rmin, rmax, dmax = (self.clipping.get(key) for key in ("rmin", "rmax", "dmax"))
+        r = r if rmin is None else tf.maximum(r, rmin)
+        r = r if rmax is None else tf.minimum(r, rmax)
+        d = d if dmax is None else tf.minimum(tf.maximum(d, -dmax), dmax)
+        return tf.stop_gradient(r, name="renorm_r"), tf.stop_gradient(d, name="renorm_d")
+
+    @property
+    def targets(self) -> list[Target]:
+        """What is written."""
+        mean, _ = self.averages.targets
+        auxiliary = [self.renorm_mean, self.renorm_stddev, self.moving_stddev]
+        variance = Target(self.averages.statistics.moving_variance, overwrite=True)
+        return [*map(Target, auxiliary), mean, variance]
+
+    def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
+        """Compute the value for each target from the batch's moments."""
+        stddev = self._stddev(variance)
+        moving_stddev = _step_toward(self.moving_stddev, stddev, self.averages.decay)
+        # Rounding could take the variance below zero.
+        moving_variance = tf.nn.relu(tf.square(self.moving_stddev - moving_stddev) - self.epsilon)
+        return [
+            _step_toward(self.renorm_mean, mean, self.decay),
+            _step_toward(self.renorm_stddev, stddev, self.decay),
+            moving_stddev,
+            self.averages.mean_value(mean),
+            moving_variance,
+        ]
+
+    def _stddev(self, variance: tf.Tensor) -> tf.Tensor:
+        return tf.sqrt(variance + self.epsilon)
+
+
+Rule = Union[MovingAverages, ZeroDebiased, Renorm]
+
+
+def write(
+    targets: list[Target], values: list[tf.Tensor], after: list[tf.Tensor], read: bool
+) -> list[Any]:
+    """Write each value, once `after` is computed; the updates of moving_mean, moving_variance.
+
+    Every value is computed before the first variable moves: what is read from a ref variable
+    is an alias of its buffer, and would show the new value.
+
+    Args:
+        targets: a rule's.
+        values: one for each target.
+        after: tensors whose ops read a statistic.
+        read: return tensors of the new values, not operations.
+    """
+    with tf.control_dependencies([*after, *values]):
+        *auxiliary, mean, variance = zip(targets, values)
+        done = [_write(*pair, "AssignAuxiliary", read=False) for pair in auxiliary]
+        with tf.control_dependencies(done):
+            return [_write(*pair, "AssignMovingAvg", read) for pair in (mean, variance)]
 
 
 def is_ref(variable: tf.Variable) -> bool:
-    """Whether this is a ref variable, not a resource variable."""
+    """Say whether this is a ref variable, not a resource variable."""
     return variable.dtype != variable.dtype.base_dtype
+
+
+def _step_toward(variable: tf.Variable, batch: tf.Tensor, decay: Any) -> tf.Tensor:
+    return (variable - batch) * _scalar(1.0 - decay, variable.dtype.base_dtype)
+
+
+def _scalar(value: Any, dtype: tf.DType) -> tf.Tensor:
+    # Not tf.cast for a number, which would round it to float32 first.
+    if isinstance(value, (int, float)):
+        return tf.constant(value, dtype)
+    return tf.cast(value, dtype)
+
+
+def _sqrt_of(initializer: Any) -> Callable:
+    def initial_stddev(shape: Any, dtype: Any = None, partition_info: Any = None) -> tf.Tensor:
+        del partition_info  # statistics are never partitioned
+        initial = initializer() if isinstance(initializer, type) else initializer
+        return tf.sqrt(initial(shape, dtype=dtype))
+
+    return initial_stddev
+
+
+def _write(target: Target, value: tf.Tensor, name: str, read: bool) -> Any:
+    with tf.name_scope(name) as scope:
+        assign = target.variable.assign if target.overwrite else target.variable.assign_sub
+        update = assign(value, name=scope, read_value=False)
+        if not read:
+            return update
+        if is_ref(target.variable):
+            return update.outputs[0]
+        with tf.control_dependencies([update]):
+            return target.variable.read_value()

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from bnguard.audit.errors import CannotAudit
 from bnguard.audit.finding import Finding
-from bnguard.audit.rules import statistics_written_at_inference
+from bnguard.audit.rules import (
+    assign_left_in_frozen_graph,
+    batch_statistics_at_inference,
+    frozen_layer_still_updates,
+    statistics_never_written,
+    statistics_not_saved,
+    statistics_trainable,
+    statistics_written_at_inference,
+    training_flag_defaults_to_true,
+    unordered_statistics_read,
+    update_ops_dead_in_training,
+    update_ops_never_run,
+    updates_pull_other_inputs,
+)
 from bnguard.audit.situation import Situation
 
 SECTIONS = (
@@ -16,6 +29,21 @@ SECTIONS = (
     "Use instead",
     "Known false positives",
     "References",
+)
+
+_MODULES: Any = (
+    assign_left_in_frozen_graph,
+    batch_statistics_at_inference,
+    frozen_layer_still_updates,
+    statistics_never_written,
+    statistics_not_saved,
+    statistics_trainable,
+    statistics_written_at_inference,
+    training_flag_defaults_to_true,
+    unordered_statistics_read,
+    update_ops_dead_in_training,
+    update_ops_never_run,
+    updates_pull_other_inputs,
 )
 
 
@@ -42,7 +70,7 @@ RULES: Tuple[Rule, ...] = tuple(
         (module.__doc__ or "").strip(),
         module.check,
     )
-    for module in (statistics_written_at_inference,)
+    for module in sorted(_MODULES, key=lambda module: module.CODE)
 )
 
 
@@ -62,3 +90,8 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> List[Rule]
         if rule.code.startswith(tuple(select) or "BN")
         and not rule.code.startswith(tuple(ignore))
     ]
+
+
+def page(rule: Rule) -> str:
+    """A rule's documentation as a Markdown page."""
+    return f"# {rule.code} {rule.name}\n\n{rule.documentation}\n"

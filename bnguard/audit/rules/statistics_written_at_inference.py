@@ -25,8 +25,8 @@ The layer itself builds both branches inside of one `tf.cond`, with the updates 
 training.
 
 ## Known false positives
-None where the finding says "is written". It says "may be written" where this depends on a
-predicate whose value the audit does not know: give it with `--feed NAME=VALUE`.
+None where the finding says "written". It says "perhaps written" where this depends on a predicate
+whose value the audit does not know: give it with `--feed NAME=VALUE`.
 
 ## References
 - https://habr.com/ru/post/1667048/
@@ -60,7 +60,6 @@ def check(situation: Situation) -> Iterator[Finding]:
             conditions = [step.execution.condition(write.node) for write in writes]
             certain = any_of(conditions, statistic.variable) == ALWAYS
             node = writes[0].node
-            verb = "is" if certain else "may be"
             yield Finding(
                 rule=CODE,
                 severity=ERROR,
@@ -70,6 +69,9 @@ def check(situation: Situation) -> Iterator[Finding]:
                 op=graph.names[node],
                 path=step.path(node),
                 fetch=step.fetch,
-                problem=f"{verb} written by {graph.types[node]} when {step.fetch} is fetched",
+                problem=(
+                    f"{'' if certain else 'perhaps '}written by {graph.types[node]} when "
+                    f"{step.fetch} is fetched"
+                ),
                 remedy=REMEDY,
             )

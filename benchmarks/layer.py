@@ -1,0 +1,213 @@
+"""What one batch_norm costs, beside the raw kernel and the other layers, in one process.
+
+    python benchmarks/layer.py [--rounds 60] [--shapes 64x56x56x64,4x2] [--threads 2]
+
+Every contestant is built on the same inputs and run in turn, round after round; the table has
+the median over rounds of its time divided by the floor's in the same round. The floor is
+`tf.nn.fused_batch_norm` in the `tf.cond` on a placeholder that a layer needs to be both
+trained and used, its moving averages beside it: what a careful program writes by hand.
+
+A training step is the outputs, the gradients of inputs, gamma and beta, and the updates;
+inference is the outputs. `tf.layers` needs tf_keras from TensorFlow 2.16 on.
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+from bnguard import batch_norm  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow.compat.v1 as tf  # noqa: E402
+
+UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
+DECAY, EPSILON = 0.99, 0.001
+SHAPES = "64x56x56x64,32x28x28x256,256x1024,4x2"
+FLOOR = "raw fused in tf.cond"
+
+
+def hand_written(x, training, kernel):
+    """A layer as programs write it: variables, a kernel for each mode, moving averages."""
+    shape = x.shape[-1:]
+    beta = tf.get_variable("beta", shape, initializer=tf.zeros_initializer())
+    gamma = tf.get_variable("gamma", shape, initializer=tf.ones_initializer())
+    statistics = [
+        tf.get_variable("moving_mean", shape, initializer=tf.zeros_initializer(), trainable=False),
+        tf.get_variable(
+            "moving_variance", shape, initializer=tf.ones_initializer(), trainable=False
+        ),
+    ]
+    y, *moments = kernel(x, training, gamma, beta, *statistics)
+    for statistic, moment in zip(statistics, moments):
+        update = statistic.assign_sub((statistic - moment) * (1 - DECAY))
+        tf.add_to_collection(UPDATE_OPS, update)
+    return y
+
+
+def raw_fused(x, is_training, gamma, beta, mean=None, variance=None):
+    images = x if x.shape.ndims == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+    y, *moments = tf.nn.fused_batch_norm(
+        images, gamma, beta, mean, variance, EPSILON, is_training=is_training
+    )
+    return [y if x.shape.ndims == 4 else tf.reshape(y, [-1, x.shape[-1]]), *moments]
+
+
+def fused_in_cond(x, training, gamma, beta, mean, variance):
+    return tf.cond(
+        training,
+        lambda: raw_fused(x, True, gamma, beta),
+        lambda: raw_fused(x, False, gamma, beta, mean, variance),
+    )
+
+
+def fused_for_training(x, training, gamma, beta, mean, variance):
+    return raw_fused(x, True, gamma, beta)
+
+
+def fused_for_inference(x, training, gamma, beta, mean, variance):
+    return raw_fused(x, False, gamma, beta, mean, variance)[:1]
+
+
+def moments_in_cond(x, training, gamma, beta, mean, variance):
+    axes = list(range(x.shape.ndims - 1))
+    moments = tf.cond(
+        training,
+        lambda: list(tf.nn.moments(x, axes)),
+        lambda: [tf.identity(mean), tf.identity(variance)],
+    )
+    return [tf.nn.batch_normalization(x, *moments, beta, gamma, EPSILON), *moments]
+
+
+def bare_batch_normalization(x, training, gamma, beta, mean, variance):
+    return [tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)]
+
+
+def bare_in_cond(x, training, gamma, beta, mean, variance):
+    def normalize(mean, variance):
+        return lambda: tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
+
+    return [tf.cond(training, normalize(gamma, gamma), normalize(mean, variance))]
+
+
+def by_hand(kernel):
+    return lambda x, training: hand_written(x, training, kernel)
+
+
+def ours(mode=None, **options):
+    def build(x, training):
+        is_training = training if mode is None else mode
+        return batch_norm(x, DECAY, scale=True, is_training=is_training, **options)
+
+    return build
+
+
+def tf_layers(x, training):
+    return tf.layers.batch_normalization(x, momentum=DECAY, training=training)
+
+
+FUSED = {
+    FLOOR: by_hand(fused_in_cond),
+    "raw fused, mode known": None,  # by_hand of the kernel for the mode
+    "bnguard, UPDATE_OPS": ours(),
+    "bnguard, in place": ours(updates_collections=None),
+    "tf.layers": tf_layers,
+    "moments in tf.cond": by_hand(moments_in_cond),
+    "bnguard fused=False": ours(fused=False),
+    "bnguard fused=False, in place": ours(fused=False, updates_collections=None),
+}
+KNOWN = {True: by_hand(fused_for_training), False: by_hand(fused_for_inference)}
+BARE = "bare batch_normalization"
+NOT_FUSED = {
+    BARE: by_hand(bare_batch_normalization),
+    "bnguard fused=False, mode known": ours(False, fused=False),
+    "the same in tf.cond": by_hand(bare_in_cond),
+    "bnguard fused=False, placeholder": ours(fused=False),
+    "bnguard fused=False, in place": ours(fused=False, updates_collections=None),
+}
+
+
+class Contestant:
+    """A layer in a session of its own, and how long its step takes."""
+
+    def __init__(self, build, data, trains, resource, threads):
+        graph = tf.Graph()
+        with graph.as_default(), tf.variable_scope("", use_resource=resource):
+            fed = tf.placeholder(tf.float32, data.shape)
+            x = tf.Variable(fed, trainable=False, use_resource=resource)
+            self.training = tf.placeholder(tf.bool, [])
+            y = build(tf.identity(x), self.training)
+            # Operations to run, not a group of them: Grappler drops what only a group waits for.
+            self.step = [y.op]
+            if trains:
+                # The gradient that arrives from the loss: any values will do.
+                gradients = tf.gradients(y, [x, *tf.trainable_variables()], grad_ys=tf.identity(x))
+                updates = [getattr(each, "op", each) for each in tf.get_collection(UPDATE_OPS)]
+                self.step += [gradient.op for gradient in gradients] + updates
+            initialize = tf.global_variables_initializer()
+        self.nodes = len(graph.get_operations())
+        config = tf.ConfigProto(
+            inter_op_parallelism_threads=threads, intra_op_parallelism_threads=threads
+        )
+        self.session = tf.Session(graph=graph, config=config)
+        self.session.run(initialize, {fed: data})
+        self.run = self.session.make_callable(self.step, [self.training])
+
+    def seconds(self, trains, repeats):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            self.run(trains)
+        return (time.perf_counter() - start) / repeats
+
+
+def race(builds, data, trains, resource, arguments):
+    """Seconds of each contestant in each round, shape [contestants, rounds]."""
+    contestants = [
+        Contestant(build, data, trains, resource, arguments.threads) for build in builds
+    ]
+    for contestant in contestants:
+        contestant.seconds(trains, 100 if data.size < 1e6 else 3)
+    repeats = max(1, int(arguments.slice / contestants[0].seconds(trains, 3)))
+    times = np.empty([len(contestants), arguments.rounds])
+    for index in range(arguments.rounds):
+        order = np.random.RandomState(index).permutation(len(contestants))
+        for which in order:
+            times[which, index] = contestants[which].seconds(trains, repeats)
+    for contestant in contestants:
+        contestant.session.close()
+    return times
+
+
+def report(title, names, times):
+    print(f"{title}: {1e6 * np.median(times[0]):.0f} us")
+    for name, ratios in zip(names, times / times[0]):
+        low, median, high = np.percentile(ratios, [25, 50, 75])
+        print(f"    {median:6.3f}  ({low:.3f} to {high:.3f})  {name}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--slice", type=float, default=0.02, help="seconds for each measurement")
+    parser.add_argument("--shapes", default=SHAPES)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    tf.disable_v2_behavior()
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    print(f"TensorFlow {tf.__version__}; median (quartiles) of the time over the first row's")
+    for name in arguments.shapes.split(","):
+        shape = [int(size) for size in name.split("x")]
+        data = np.random.RandomState(0).randn(*shape).astype(np.float32)
+        for resource in (False, True):
+            kind = f"{name}, {'resource' if resource else 'ref'} variables"
+            for trains in (True, False):
+                builds = [build or KNOWN[trains] for build in FUSED.values()]
+                times = race(builds, data, trains, resource, arguments)
+                report(f"{kind}, {'training' if trains else 'inference'}", FUSED, times)
+            times = race(NOT_FUSED.values(), data, False, resource, arguments)
+            report(f"{kind}, inference that is not fused", NOT_FUSED, times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""What the layers refuse, and that the message says what to do."""
+
+from bnguard import batch_norm, batch_normalization
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(ValueError, match=r"^batch normalization: ") as error:
+        function(*arguments, **options)
+    return str(error.value)
+
+
+def inputs(*shape):
+    return tf.placeholder(tf.float32, shape or None, name="images")
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen"),
+    [
+        (1, "is 1, of type int32"),
+        (0.0, "of type float32"),
+        ("yes", "of type string"),
+        (None, "is None, of type NoneType"),
+        (object(), "of type object"),
+        ([True], "of shape (1,)"),
+        (np.array([True, False]), "of shape (2,)"),
+    ],
+)
+def test_is_training_is_not_a_bool(mode, seen):
+    message = refusal(batch_norm, inputs(4, 2), is_training=mode)
+    assert seen in message
+    assert "must be True, False, or a bool tensor or variable of rank 0" in message
+    assert "tf.placeholder(tf.bool, shape=[])" in message
+
+
+def test_is_training_is_named():
+    placeholder = tf.placeholder(tf.int32, [], name="phase")
+    assert "is_training is phase:0, of type int32" in refusal(
+        batch_norm, inputs(4, 2), is_training=placeholder
+    )
+    assert "training is phase:0" in refusal(batch_normalization, inputs(4, 2), training=placeholder)
+
+
+def test_a_mode_of_unknown_shape_is_taken():
+    batch_norm(inputs(4, 2), is_training=tf.placeholder(tf.bool))
+
+
+@pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
+def test_inputs_of_unknown_rank(layer):
+    message = refusal(layer, inputs())
+    assert "Inputs images:0 has undefined rank" in message
+    assert "set_shape" in message
+
+
+@pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
+@pytest.mark.parametrize("shape", [[], [3]])
+def test_inputs_of_too_low_a_rank(layer, shape):
+    message = refusal(layer, tf.placeholder(tf.float32, shape, name="images"))
+    assert "images:0" in message
+    assert "at least 2 dimensions" in message
+    assert "tf.expand_dims" in message
+
+
+@pytest.mark.parametrize(
+    ("shape", "data_format"), [((5, 3, 3, None), "NHWC"), ((5, None, 3, 3), "NCHW")]
+)
+def test_unknown_channels(shape, data_format):
+    message = refusal(batch_norm, inputs(*shape), data_format=data_format)
+    assert "Inputs images:0" in message
+    assert "undefined channels dimension" in message
+    assert "set_shape" in message
+
+
+def test_unknown_channels_of_batch_normalization():
+    assert "undefined channels" in refusal(batch_normalization, inputs(5, 3, None), axis=2)
+
+
+@pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
+def test_inputs_that_are_not_floating(layer):
+    message = refusal(layer, tf.placeholder(tf.int32, [4, 2], name="images"))
+    assert "images:0 is of type int32" in message
+    assert "tf.cast" in message
+
+
+def test_data_format():
+    message = refusal(batch_norm, inputs(), data_format="CHWN")
+    assert "data_format is 'CHWN'" in message
+    assert "data_format has to be either NCHW or NHWC." in message
+
+
+def test_a_shape_of_batch_weights_that_is_not_the_batchs():
+    message = refusal(batch_norm, inputs(4, 2), batch_weights=[1.0, 2.0])
+    assert "batch_weights has shape (2,)" in message
+    assert "shape (4,)" in message
+
+
+@pytest.mark.parametrize("argument", ["param_initializers", "param_regularizers"])
+def test_a_name_that_nothing_would_be_done_with(argument):
+    message = refusal(batch_norm, inputs(4, 2), **{argument: {"betta": tf.zeros_initializer()}})
+    assert f"{argument} has 'betta'" in message
+    assert "the names are beta, gamma" in message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_weights": [1.0] * 4},
+        {"updates_collections": None},
+        {"updates_collections": "mine"},
+        {"updates_collections": "".join(["update_", "ops"])},  # equal, but another object
+        {"zero_debias_moving_mean": True},
+    ],
+)
+def test_renorm_with_what_it_does_not_go_with(options):
+    message = refusal(batch_norm, inputs(4, 2), renorm=True, **options)
+    assert "at their defaults, or renorm at False" in message
+    assert (
+        "renorm is not supported with batch_weights, updates_collections or "
+        "zero_debias_moving_mean" in message
+    )
+
+
+@pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
+def test_renorm_clipping_of_an_unknown_name(layer):
+    message = refusal(layer, inputs(4, 2), renorm=True, renorm_clipping={"max": 3})
+    assert "rename or drop" in message
+    assert "contains keys not in ['rmax', 'rmin', 'dmax']" in message
+
+
+@pytest.mark.parametrize("axis", [2, -3, [0, 0], [1, -1]])
+def test_axis(axis):
+    message = refusal(batch_normalization, inputs(4, 2), axis=axis)
+    assert f"axis is {axis}" in message
+    assert "different dimensions from -2 to 1" in message
+
+
+def test_virtual_batch_size():
+    assert "virtual_batch_size is 0; a positive divisor" in refusal(
+        batch_normalization, inputs(4, 2), virtual_batch_size=0
+    )
+    for options in ({"axis": 0}, {"adjustment": lambda shape: (1.0, 0.0)}):
+        assert "cannot be combined with axis 0 or with adjustment" in refusal(
+            batch_normalization, inputs(4, 2), virtual_batch_size=2, **options
+        )

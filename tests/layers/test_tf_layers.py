@@ -1,0 +1,115 @@
+"""batch_normalization against tf.layers.batch_normalization, where there is that."""
+
+import inspect
+
+from bnguard import batch_normalization
+from layer_session import LayerSession, batches
+import numpy as np
+from numpy_layer import NumpyLayer
+from observed import assert_same, observe
+import pytest
+import tensorflow.compat.v1 as tf
+from tf_layers_cases import CASES, SHAPES, VARIANTS, halve, observations
+
+DEFAULTS = {
+    "axis": -1,
+    "momentum": 0.99,
+    "epsilon": 0.001,
+    "center": True,
+    "scale": True,
+    "beta_regularizer": None,
+    "gamma_regularizer": None,
+    "beta_constraint": None,
+    "gamma_constraint": None,
+    "training": False,
+    "trainable": True,
+    "name": None,
+    "reuse": None,
+    "renorm": False,
+    "renorm_clipping": None,
+    "renorm_momentum": 0.99,
+    "fused": None,
+    "virtual_batch_size": None,
+    "adjustment": None,
+}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    return observations(str(tmp_path_factory.mktemp("tf_layers") / "observations"))
+
+
+@pytest.mark.parametrize(("rank", "mode", "variant"), CASES)
+def test_same_as_tf_layers(originals, rank, mode, variant):
+    ours = observe(batch_normalization, SHAPES[rank], {"training": mode}, **VARIANTS[variant])
+    assert_same(ours, originals[rank, mode, variant])
+
+
+def test_order_and_defaults():
+    parameters = inspect.signature(batch_normalization).parameters
+    initializers = [name for name in parameters if name.endswith("_initializer")]
+    assert list(parameters) == [
+        "inputs",
+        *list(DEFAULTS)[:5],
+        "beta_initializer",
+        "gamma_initializer",
+        "moving_mean_initializer",
+        "moving_variance_initializer",
+        *list(DEFAULTS)[5:],
+    ]
+    for name, default in DEFAULTS.items():
+        assert parameters[name].default == default
+    for name in initializers:
+        is_one = name in ("gamma_initializer", "moving_variance_initializer")
+        expected = tf.ones_initializer if is_one else tf.zeros_initializer
+        assert isinstance(parameters[name].default, expected)
+
+
+def test_variables_are_created_in_the_originals_order():
+    batch_normalization(tf.placeholder(tf.float32, [4, 2]), training=True)
+    assert [variable.op.name for variable in tf.global_variables()] == [
+        "batch_normalization/gamma",
+        "batch_normalization/beta",
+        "batch_normalization/moving_mean",
+        "batch_normalization/moving_variance",
+    ]
+    assert not tf.model_variables()
+
+
+def test_with_the_defaults():
+    x = tf.placeholder(tf.float32, [6, 3])
+    layer = LayerSession(x, batch_normalization(x, training=True))
+    expected = NumpyLayer([3], decay=0.99, epsilon=0.001)
+    for batch in batches((6, 3)):
+        np.testing.assert_allclose(layer.train(batch), expected.train(batch), atol=1e-5)
+    values = layer.variables()
+    np.testing.assert_allclose(values["moving_mean"], expected.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(values["moving_variance"], expected.moving_variance, rtol=1e-5)
+
+
+def test_reuse_and_name():
+    x = tf.placeholder(tf.float32, [4, 2])
+    batch_normalization(x, training=True, name="bn")
+    batch_normalization(x, training=True, name="bn", reuse=True)
+    assert len(tf.global_variables()) == len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)) == 4
+
+
+@pytest.mark.parametrize("name", ["beta", "gamma"])
+def test_constraints(name):
+    x = tf.placeholder(tf.float32, [6, 3])
+    y = batch_normalization(x, **{name + "_constraint": halve})
+    layer = LayerSession(x, y)
+    (parameter,) = [v for v in tf.trainable_variables() if v.op.name.endswith(name)]
+    assert parameter.constraint is halve
+    before = layer.variables()[name]
+    optimizer = tf.train.GradientDescentOptimizer(0.0).minimize(tf.reduce_sum(y))
+    layer.run(optimizer, batches((6, 3))[0])
+    np.testing.assert_allclose(layer.variables()[name], before / 2)
+
+
+def test_virtual_batches_need_not_divide_the_batch_of_inference():
+    x, training = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.bool)
+    y = batch_normalization(x, training=training, virtual_batch_size=4)
+    layer = LayerSession(x, y, training)
+    row = batches((1, 3))[0]
+    np.testing.assert_allclose(layer.infer(row), NumpyLayer([3]).infer(row), atol=1e-5)

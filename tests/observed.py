@@ -1,0 +1,70 @@
+"""Everything that a caller can see of a layer, for comparing two implementations of it."""
+
+from layer_session import LayerSession, batches
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+def observe(function, shape, mode, **options):
+    """Build a layer in a graph of its own; train it, use it, train it on; tell what is seen.
+
+    Args:
+      function: the layer.
+      shape: of the inputs.
+      mode: the name of its argument for the mode, to True, False or "tensor".
+      options: its other arguments.
+    """
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, shape)
+        ((argument, training),) = mode.items()
+        placeholder = tf.placeholder(tf.bool, []) if training == "tensor" else None
+        y = function(x, **{argument: training if placeholder is None else placeholder}, **options)
+        sources = [x, *tf.trainable_variables()]
+        gradients = tf.gradients(tf.reduce_sum(tf.sin(y)), sources)
+        fetches = {
+            "gradient of " + source.op.name.split("/")[-1]: gradient
+            for source, gradient in zip(sources, gradients)
+        }
+        losses = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+        fetches.update({loss.op.name: loss for loss in losses})
+        return {
+            "variables": {
+                (v.op.name, tuple(v.shape.as_list()), v.dtype.name) for v in tf.global_variables()
+            },
+            "collections": _collections(),
+            "aliases": getattr(y, "aliases", []),
+            "steps": list(_steps(LayerSession(x, y, placeholder), fetches, shape)),
+        }
+
+
+def _steps(layer, fetches, shape):
+    for training, batch in zip([True, True, False, True], batches(shape, count=4)):
+        step = layer.run(fetches, batch, training)
+        step["outputs"] = layer.train(batch) if training else layer.infer(batch)
+        step.update(layer.variables())
+        yield step
+
+
+def _collections():
+    """Names in each collection; of ops whose names vary, their number or their aliases."""
+    found = {}
+    for key in tf.get_default_graph().get_all_collection_keys():
+        members = tf.get_collection(key)
+        if key == tf.GraphKeys.UPDATE_OPS:
+            found[key] = len(members)
+        elif key == "outputs":
+            found[key] = [member.aliases for member in members]
+        elif key not in ("cond_context", tf.GraphKeys.GLOBAL_VARIABLES):
+            found[key] = {member.op.name for member in members}
+    return {key: value for key, value in found.items() if value}
+
+
+def assert_same(ours, theirs):
+    for part in ("variables", "collections", "aliases"):
+        assert ours[part] == theirs[part]
+    for our_step, their_step in zip(ours["steps"], theirs["steps"]):
+        assert our_step.keys() == their_step.keys()
+        for name, value in their_step.items():
+            exact = name.startswith("moving_")
+            tolerance = {"rtol": 1e-6, "atol": 1e-6} if exact else {"rtol": 1e-5, "atol": 1e-5}
+            np.testing.assert_allclose(our_step[name], value, err_msg=name, **tolerance)
