@@ -163,9 +163,7 @@ class Contestant:
 
 def race(builds, data, trains, resource, arguments):
     """Seconds of each contestant in each round, shape [contestants, rounds]."""
-    contestants = [
-        Contestant(build, data, trains, resource, arguments.threads) for build in builds
-    ]
+    contestants = [Contestant(build, data, trains, resource, arguments.threads) for build in builds]
     for contestant in contestants:
         contestant.seconds(trains, 100 if data.size < 1e6 else 3)
     repeats = max(1, int(arguments.slice / contestants[0].seconds(trains, 3)))
