@@ -65,13 +65,14 @@ def _frozen(session: Any, scope: Any, on_change: str) -> Iterator[RunningStatist
             with suppress(BnguardError, tf.errors.OpError):  # the session may be what failed
                 block.put_back()
         raise
-    difference = compare(block.before, block.now())
-    if not difference:
+    after = block.now()
+    if after == block.before:
         return
     if on_change == "restore":
         block.put_back()
         return
-    error = StatisticsChanged(_WHERE, block.auditor().explain_changes(difference, steps))
+    moved = block.auditor().explain_changes(compare(block.before, after), steps)
+    error = StatisticsChanged(_WHERE, moved)
     if on_change == "raise":
         raise error
     warnings.warn(str(error), RuntimeWarning, stacklevel=4)

@@ -151,10 +151,12 @@ class _Values:
 
     def check(self) -> None:
         """Compare with what the statistics are now."""
-        difference = compare(self._block.before, self._block.now())
-        if difference:
-            moved = self._auditor.explain_changes(difference, self.steps)
-            raise StatisticsChanged(_DYNAMIC, moved)
+        after = self._block.now()
+        if after != self._block.before:
+            difference = compare(self._block.before, after)
+            raise StatisticsChanged(
+                _DYNAMIC, self._auditor.explain_changes(difference, self.steps)
+            )
 
 
 def _late() -> BnguardError:
