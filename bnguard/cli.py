@@ -98,10 +98,32 @@ def _fixed(case: str, **flags: Any) -> None:
 
 
 @cli.command("compare")
-@click.argument("case")
+@click.argument("case", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every case, one row each.")
 @_experiment_flags
-def _compare(case: str, **flags: Any) -> None:
+def _compare(case: Optional[str], everything: bool, **flags: Any) -> None:
     """Run both sides of a case; print them side by side, and the diff of the two files."""
+    if everything == (case is not None):
+        raise click.UsageError("give either a CASE or --all")
+    if case is None:
+        _compare_all(**flags)
+    else:
+        _compare_one(case, **flags)
+
+
+@cli.command("list")
+@click.option("--symptom", metavar="TEXT", help="Likeliest first, by the words of the symptom.")
+def _list(symptom: Optional[str]) -> None:
+    """List the cases and their symptoms."""
+    from bnguard.harness import report
+
+    if symptom is None:
+        report.print_catalogue([catalogue.find(name, "repro") for name in catalogue.names()])
+    else:
+        report.print_catalogue(catalogue.ranked(symptom))
+
+
+def _compare_one(case: str, **flags: Any) -> None:
     judged = _run(case, catalogue.SIDES, **flags)
     from bnguard.harness import report
 
@@ -114,12 +136,28 @@ def _compare(case: str, **flags: Any) -> None:
     sys.exit(_status(judged))
 
 
-@cli.command("list")
-def _list() -> None:
-    """List the cases and their symptoms."""
+def _compare_all(**flags: Any) -> None:
+    for flag in ("restore", "plot"):
+        if flags[flag]:
+            raise click.UsageError(f"--{flag} is for one case, not for --all")
     from bnguard.harness import report
 
-    report.print_catalogue([catalogue.find(name, "repro") for name in catalogue.names()])
+    names = _tracked(catalogue.names(), "comparing all cases")
+    entries = [_entry(catalogue.find(name, "repro"), **flags) for name in names]
+    if flags["as_json"]:
+        _print_json({"cases": [report.entry_json(entry) for entry in entries]})
+    else:
+        report.print_entries(entries)
+    sys.exit(1 if any(entry.verdict == "not shown" for entry in entries) else 0)
+
+
+def _entry(case: catalogue.CaseFile, **flags: Any) -> Any:
+    from bnguard.harness import report
+
+    try:
+        return report.Entry(case, _run(case.name, catalogue.SIDES, **flags))
+    except catalogue.UnavailableError as unavailable:
+        return report.Entry(case, skipped=str(unavailable))
 
 
 cli.command("diff")(statistics_command.diff)
@@ -166,15 +204,20 @@ def _options(
 
 def _progress(case: catalogue.LoadedCase) -> Callable[[Sequence[int]], Iterable[int]]:
     def track(steps: Sequence[int]) -> Iterable[int]:
-        if len(steps) < _MANY_STEPS or not sys.stderr.isatty():
+        if len(steps) < _MANY_STEPS:
             return steps
-        from rich.console import Console
-        from rich.progress import track as rich_track
-
-        console = Console(stderr=True)
-        return rich_track(steps, f"training {case.file.label}", console=console, transient=True)
+        return _tracked(steps, f"training {case.file.label}")
 
     return track
+
+
+def _tracked(items: Sequence[Any], what: str) -> Iterable[Any]:
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, what, console=Console(stderr=True), transient=True)
 
 
 def _print_json(document: Any) -> None:

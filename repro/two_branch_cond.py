@@ -17,17 +17,20 @@ Fix
     the choice itself, and a step with False runs no update.
 
 How to see it in your own program
-    Fetch the inference output with is_training=False, and compare moving_mean before and
-    after: it must be bit-identical.
+    `bnguard audit`, rules BN101 statistics-written-at-inference and BN102
+    unordered-statistics-read.
 
 Reports
     https://habr.com/ru/post/1667048/ (this construction, this experiment, and the fix)
     tensorflow/tensorflow#16652 (two branches outside tf.cond)
-    tensorflow/tensorflow#1724, tensorflow/tensorflow#2062 (averages move in evaluation)
+    tensorflow/tensorflow#1724 (an average moves whatever the predicate says)
+    tensorflow/tensorflow#2104 (only update batch norm averages during training)
+    pkmital/tensorflow_tutorials#25 (averages move while phase_train is False)
+    OlavHN/bnlstm#13 (assignments made outside the branch always run)
 """
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Model
+from bnguard.harness.case import Case, Inference, Model, Training
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
 import tensorflow.compat.v1 as tf
@@ -40,7 +43,7 @@ def build(fused):
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     y = bn(x, is_training, "bn", fused)
-    return Model(x, y, train_feed={is_training: True}, infer_feed={is_training: False})
+    return Model(x, [Training(y, {is_training: True})], Inference(y, {is_training: False}))
 
 
 def bn(x, is_training, name, fused):

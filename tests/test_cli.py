@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REFERENCE = os.path.join(ROOT, "checkpoints", "reference", "contrib.ckpt")
 CASE = "two_branch_cond"
+FAILING = "update_ops_pull_other_inputs"
 
 
 @pytest.fixture
@@ -96,6 +97,80 @@ def test_compare_json_holds_both_sides(bnguard):
     assert document["diff"].startswith("--- repro/two_branch_cond.py\n+++ fixed/two_branch_cond.py")
 
 
+@pytest.fixture
+def small_catalogue(bnguard, tmp_path, monkeypatch):
+    """`bnguard` where there are two cases, and a third that needs what nobody has."""
+    for side in ("repro", "fixed"):
+        os.mkdir(str(tmp_path / side))
+        for name in (CASE, FAILING):
+            shutil.copy(os.path.join(ROOT, side, name + ".py"), str(tmp_path / side))
+        needy = tmp_path / side / "needy.py"
+        needy.write_text('"""Needy.\n\nSymptom\n    It needs.\n"""\nimport no_such_module\n')
+    monkeypatch.chdir(tmp_path)
+    return bnguard
+
+
+def test_compare_all_prints_one_table_of_every_case(small_catalogue):
+    result = small_catalogue("compare", "--all", "--train-steps", "20")
+    assert result.exit_code == 0, result.output
+    printed = result.output
+    assert "evaluation changes" not in printed  # the first sentence of a symptom only
+    for fragment in (CASE, "moving_mean moved by", "shown", FAILING, "InvalidArgumentError"):
+        assert fragment in printed
+    assert "no_such_module" in printed
+    assert "skipped" in printed
+
+
+def test_compare_all_json_holds_every_record(small_catalogue):
+    result = small_catalogue("compare", "--all", "--train-steps", "20", "--json")
+    cases = {case["case"]: case for case in json.loads(result.output)["cases"]}
+    verdicts = {name: case["verdict"] for name, case in cases.items()}
+    assert verdicts == {CASE: "shown", FAILING: "shown", "needy": "skipped"}
+    assert cases[CASE]["repro"]["verdict"] == "drift"
+    assert cases[FAILING]["repro"]["failure"]["phase"] == "train"
+    assert cases[FAILING]["measures"] == "what TensorFlow says"
+    assert "no_such_module" in cases["needy"]["skipped"]
+
+
+def test_compare_all_shows_what_tensorflow_refuses_and_goes_on(bnguard, tmp_path, monkeypatch):
+    for side in ("repro", "fixed"):
+        os.mkdir(str(tmp_path / side))
+        for name in (CASE, "update_ops_in_control_flow"):
+            shutil.copy(os.path.join(ROOT, side, name + ".py"), str(tmp_path / side))
+    monkeypatch.chdir(tmp_path)
+    result = bnguard("compare", "--all", "--json", "--control-flow", "v2", "--train-steps", "5")
+    first, second = json.loads(result.output)["cases"]
+    assert (first["verdict"], second["verdict"]) == ("shown", "skipped")
+    assert "refuses this graph with ref variables under control flow v2" in second["skipped"]
+
+
+def test_compare_all_exits_with_1_where_a_case_is_not_shown(small_catalogue, tmp_path):
+    shutil.copy(str(tmp_path / "fixed" / (CASE + ".py")), str(tmp_path / "repro"))
+    result = small_catalogue("compare", "--all")
+    assert result.exit_code == 1
+    assert "not shown" in result.output
+
+
+def test_an_error_that_a_case_is_about_is_its_finding(bnguard):
+    result = bnguard("repro", FAILING)
+    assert result.exit_code == 0, result.output
+    assert "fails, as this side claims" in result.output
+    assert "Phase train ends in InvalidArgumentError: You must feed a value" in result.output
+
+
+def test_an_error_that_a_case_is_not_about_is_exit_2(bnguard):
+    result = bnguard("repro", "update_ops_in_control_flow", "--control-flow", "v2")
+    assert result.exit_code == 2
+    (error,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert "refuses this graph with ref variables under control flow v2" in error
+
+
+def test_list_ranks_by_the_words_of_a_symptom(bnguard):
+    output = bnguard("list", "--symptom", "expected float_ref").output
+    assert "freeze_keeps_assign" in output
+    assert "gan_mixed_stats" not in output
+
+
 def test_list_names_every_case_and_its_symptom(bnguard):
     output = bnguard("list").output
     assert CASE in output
@@ -160,6 +235,11 @@ def test_a_run_that_does_not_show_its_claim_exits_with_1(bnguard, tmp_path, monk
     [
         (["repro", "nosuch"], ["unknown case 'nosuch'", "two_branch_cond"]),
         (["compare", "../repro/two_branch_cond"], ["unknown case", "known cases are"]),
+        (["compare"], ["either a CASE or --all"]),
+        (["compare", CASE, "--all"], ["either a CASE or --all"]),
+        (["compare", "--all", "--plot", "plot.png"], ["--plot is for one case"]),
+        (["compare", "--all", "--restore", "model.ckpt"], ["--restore is for one case"]),
+        (["list", "--symptom", "qqq"], ["--symptom 'qqq'", "`bnguard list` shows all"]),
         (["repro", CASE, "--train-steps", "0"], ["--train-steps"]),
         (["repro", CASE, "--infer-steps", "-1"], ["--infer-steps"]),
         (["repro", CASE, "--batch-size", "0"], ["--batch-size"]),

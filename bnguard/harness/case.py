@@ -2,47 +2,103 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 from bnguard.harness.claims import Claim
 from bnguard.harness.quiet import import_tensorflow
+from bnguard.harness.recurrence import NOTHING
 
 import_tensorflow()  # quietly, before the case file imports it
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """What both sides of a case share: the data they see and the property they claim.
 
     Attributes:
       claim: the property that the fixed side has and the buggy side lacks.
-      mean: the mean of each channel of the data, whose covariance is the identity.
+      mean: the mean of each channel of the data.
+      deviation: the standard deviation of every channel; they are independent and normal.
       spatial: the dimensions between batch and channels; () for rank-2 inputs.
-      decay: the decay of the case's layer, for the closed-form recurrence.
+      decay: the decay of the case's layers, for the closed-form recurrence.
     """
 
     claim: Claim
     mean: Tuple[float, ...] = (0.0, 100.0)
+    deviation: float = 1.0
     spatial: Tuple[int, ...] = ()
     decay: float = 0.9
 
 
-class Model(NamedTuple):
-    """The graph that a case's `build` made, as the harness runs it.
+@dataclass(frozen=True)
+class Training:
+    """One session.run of a training step.
 
     Attributes:
-      x: placeholder for the inputs of the layer, float32 [batch, *spatial, channels].
-      output: what inference fetches, of x's shape: the layer's output.
-      train_feed: fed with x in a training step.
-      infer_feed: fed with x in an inference step.
-      train: what a training step fetches; `output` where None.
-      layer: the scope of the layer's four variables.
-      epsilon: the epsilon of the layer.
+      fetch: what it fetches.
+      feed: what it feeds beside x.
+      updates: which of its data each layer is due to absorb in this run, scope to name; a
+        layer that is not named is due to stand still. None: each its only data.
+      outputs: what the loss sees of the first layer, of its data's shape; None: not looked at.
+    """
+
+    fetch: Any
+    feed: Dict[Any, Any] = field(default_factory=dict)
+    updates: Optional[Dict[str, str]] = None
+    outputs: Optional[Any] = None
+
+    def due(self, scope: str, data: Iterable[str]) -> str:
+        """Which of its data, by name, the layer in `scope` is due to absorb; or `nothing`."""
+        if self.updates is not None:
+            return self.updates.get(scope, NOTHING)
+        (only,) = data
+        return only
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One session.run of an inference step.
+
+    Attributes:
+      output: the first layer's output.
+      feed: what it feeds beside x.
+      inputs: what the layer normalizes, of output's shape; None: x itself.
+      beside: what the program fetches beside the output.
+    """
+
+    output: Any
+    feed: Dict[Any, Any] = field(default_factory=dict)
+    inputs: Optional[Any] = None
+    beside: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """The graph that a case's `build` or `serve` made, as the harness runs it.
+
+    Attributes:
+      x: placeholder for the data, float32 [batch, *spatial, channels].
+      training: the runs of one training step, in order; each is fed the same batch.
+      inference: the run of an inference step.
+      layers: scope of each layer to the data it sees in training, name to tensor, float32
+        [batch, ..., channels]; the first is the layer that inference reads. None: one layer
+        in scope `bn` that sees x.
+      saver: saves and restores; None: `tf.train.Saver()`.
+      variables: name to tensor of what the layer reads, for a graph that has no variables;
+        None: every global variable.
+      epsilon: the epsilon of the layers.
     """
 
     x: Any
-    output: Any
-    train_feed: Dict[Any, Any]
-    infer_feed: Dict[Any, Any]
-    train: Optional[Any] = None
-    layer: str = "bn"
+    training: Sequence[Training]
+    inference: Inference
+    layers: Optional[Dict[str, Dict[str, Any]]] = None
+    saver: Optional[Any] = None
+    variables: Optional[Dict[str, Any]] = None
     epsilon: float = 0.001
+
+    @property
+    def data(self) -> Dict[str, Dict[str, Any]]:
+        """`layers`, with its default filled in."""
+        return {"bn": {"batch": self.x}} if self.layers is None else self.layers

@@ -6,6 +6,7 @@ import ast
 import difflib
 from importlib.machinery import SourceFileLoader
 import os
+import re
 import types
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -35,7 +36,24 @@ class CaseFile(NamedTuple):
 
         A section is a heading at the margin with its text indented below it.
         """
+        return {heading: " ".join(lines) for heading, lines in self._lines.items()}
+
+    @property
+    def reports(self) -> List[str]:
+        """The public reports behind the case, one line each."""
+        return self._lines["Reports"]
+
+    def summary(self, section: str) -> str:
+        """The first sentence of a section."""
+        return re.split(r"(?<=[.:]) ", self.sections[section], maxsplit=1)[0].rstrip(".:")
+
+    @property
+    def _lines(self) -> Dict[str, List[str]]:
         return _sections(ast.get_docstring(ast.parse(_text(self.path))) or "")
+
+
+class UnavailableError(BnguardError):
+    """A case cannot run here, or not in the way asked for."""
 
 
 class LoadedCase(NamedTuple):
@@ -45,11 +63,14 @@ class LoadedCase(NamedTuple):
       file: where it came from.
       case: what both sides share.
       build: makes the graph, from the layer's `fused`: None, True or False.
+      serve: makes the graph of the program that restores a checkpoint, from `fused` and the
+        checkpoint's prefix; where the file has none, `build` does.
     """
 
     file: CaseFile
     case: Case
     build: Callable[[Optional[bool]], Model]
+    serve: Callable[[Optional[bool], str], Model]
 
 
 def names() -> List[str]:
@@ -73,12 +94,49 @@ def find(name: str, side: str) -> CaseFile:
     return CaseFile(name, side, os.path.join(_home(), side, f"{name}.py"))
 
 
+def ranked(text: str) -> List[CaseFile]:
+    """The cases whose title or symptom shares words with `text`, the likeliest first.
+
+    A word that few symptoms have says more than one that many have.
+
+    Raises:
+      BnguardError: no case shares a word with it.
+    """
+    files = [find(name, "repro") for name in names()]
+    told = {
+        file: f"{file.name} {file.sections['Title']} {file.sections['Symptom']}".lower()
+        for file in files
+    }
+    scores = dict.fromkeys(files, 0.0)
+    for word in [text.lower(), *re.findall(r"\w{3,}", text.lower())]:
+        having = [file for file in files if word in told[file]]
+        for file in having:
+            scores[file] += len(word) / len(having)
+    found = [file for file in files if scores[file]]
+    if not found:
+        raise BnguardError(
+            f"--symptom {text!r}: no case's symptom has any of these words; `bnguard list` shows "
+            "all of them. Try the words of an error message, or of what moved."
+        )
+    return sorted(found, key=lambda file: -scores[file])
+
+
 def load(file: CaseFile) -> LoadedCase:
-    """Import a case file."""
+    """Import a case file.
+
+    Raises:
+      UnavailableError: it needs something that is not installed here.
+    """
     loader = SourceFileLoader(f"{file.side}.{file.name}", file.path)
     module: Any = types.ModuleType(loader.name)
-    loader.exec_module(module)
-    return LoadedCase(file, module.CASE, module.build)
+    try:
+        loader.exec_module(module)
+    except ImportError as error:
+        raise UnavailableError(
+            f"{file.label} cannot run here: {error} Its docstring says what to install."
+        ) from error
+    serve = getattr(module, "serve", lambda fused, checkpoint: module.build(fused))
+    return LoadedCase(file, module.CASE, module.build, serve)
 
 
 def diff(name: str) -> str:
@@ -105,7 +163,7 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def _sections(docstring: str) -> Dict[str, str]:
+def _sections(docstring: str) -> Dict[str, List[str]]:
     sections: Dict[str, List[str]] = {}
     heading = "Title"
     for line in docstring.splitlines():
@@ -114,4 +172,4 @@ def _sections(docstring: str) -> Dict[str, str]:
             sections[heading] = [] if heading != "Title" else [line]
         elif line.strip():
             sections[heading].append(line.strip())
-    return {heading: " ".join(lines) for heading, lines in sections.items()}
+    return sections

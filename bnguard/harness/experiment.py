@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 import os
-from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence
 
 from bnguard import checkpoint
 from bnguard.harness.case import Case
 from bnguard.harness.catalogue import LoadedCase
-from bnguard.harness.program import Build, Program
-from bnguard.harness.record import Checkpoints, Pass, Record, largest_changes
-from bnguard.harness.recurrence import Statistics
+from bnguard.harness.program import FUSED, Build, Program, RefusedError
+from bnguard.harness.record import Checkpoints, Record, largest_changes
 import numpy as np
 from scipy import stats
 import tensorflow.compat.v1 as tf
@@ -46,7 +47,8 @@ def run(case: LoadedCase, options: Options, progress: Progress = iter) -> Record
     """Run one side of a case, and return the record of all that it showed.
 
     With `restore` and without `train` there is one pass, in the restored session, and
-    nothing is saved.
+    nothing is saved. Where TensorFlow raises an error in a phase that the case's claim is
+    about, the record ends there and holds the error.
 
     Args:
       case: the case and side.
@@ -57,75 +59,91 @@ def run(case: LoadedCase, options: Options, progress: Progress = iter) -> Record
       BnguardError: the checkpoint to restore does not fit, the folder to save in cannot be
         written, or TensorFlow refuses this graph with these variables and control flow.
     """
-    stream = _Stream(case.case, options.seed)
-    if options.restore and not options.train:
-        rows = stream.rows(options.infer_steps)
-        return _record(case, options, [_restored_pass(case, options, options.restore, rows)])
-    with Program(case, options.build) as program:
-        origin = _start(program, options)
-        folder = checkpoint.claim_folder(
-            os.path.join(options.checkpoint_dir, case.file.name, case.file.side)
+    experiment = _Experiment(case, options)
+    try:
+        experiment.run(progress)
+    except RefusedError as refused:
+        if refused.failure.phase != case.case.claim.fails_in:
+            raise
+        experiment.record = replace(experiment.record, failure=refused.failure)
+    return experiment.record
+
+
+class _Experiment:
+    """One run, and the record of how far it has come."""
+
+    def __init__(self, case: LoadedCase, options: Options) -> None:
+        self._case = case
+        self._options = options
+        self._stream = _Stream(case.case, options.seed)
+        how = options.build
+        self.record = Record(
+            case=case.file.name,
+            side=case.file.side,
+            tensorflow=tf.__version__,
+            variables=how.variables,
+            control_flow=how.control_flow,
+            fused=how.fused,
         )
-        history = _train(program, stream, options, progress)
-        before = program.save(os.path.join(folder, "trained.ckpt"))
-        rows = stream.rows(options.infer_steps)
-        first = program.infer(origin, rows)
-        after = program.save(os.path.join(folder, "evaluated.ckpt"))
-    second = _restored_pass(case, options, before, rows)
-    drift = largest_changes(checkpoint.read(before), checkpoint.read(after))
-    return _record(case, options, [first, second], Checkpoints(before, after, drift), history)
 
+    def run(self, progress: Progress) -> None:
+        options = self._options
+        if options.restore and not options.train:
+            self._serve(options.restore, self._stream.rows(options.infer_steps))
+            return
+        make = partial(self._case.build, self._fused)
+        with Program(self._case, options.build, make) as program:
+            origin = self._start(program)
+            folder = checkpoint.claim_folder(
+                os.path.join(options.checkpoint_dir, self.record.case, self.record.side)
+            )
+            self._train(program, progress)
+            before = program.save(os.path.join(folder, "trained.ckpt"))
+            rows = self._stream.rows(options.infer_steps)
+            self._add(passes=(program.infer(origin, rows),))
+            after = program.save(os.path.join(folder, "evaluated.ckpt"))
+        drift = largest_changes(checkpoint.read(before), checkpoint.read(after))
+        self._add(checkpoints=Checkpoints(before, after, drift))
+        self._serve(before, rows)
 
-def _start(program: Program, options: Options) -> str:
-    if options.restore:
-        program.restore(options.restore)
-    else:
-        program.initialize()
-    return "trained" if options.train else "initialized"
+    def _start(self, program: Program) -> str:
+        if self._options.restore:
+            program.restore(self._options.restore)
+        else:
+            program.initialize()
+        self._add(initial=program.statistics(), trainable=program.trainable)
+        return "trained" if self._options.train else "initialized"
 
+    def _train(self, program: Program, progress: Progress) -> None:
+        runs = []
+        expected = self.record.initial
+        for _ in progress(range(self._options.train_steps if self._options.train else 0)):
+            runs += program.train(self._stream.batch(self._options.batch_size), expected)
+            expected = {scope: run.expected for scope, run in runs[-1].layers.items()}
+        self._add(training=tuple(runs))
 
-def _train(
-    program: Program, stream: _Stream, options: Options, progress: Progress
-) -> List[Statistics]:
-    history = [program.statistics()]
-    for _ in progress(range(options.train_steps if options.train else 0)):
-        program.train(stream.batch(options.batch_size))
-        history.append(program.statistics())
-    return history
+    def _serve(self, prefix: str, rows: List[np.ndarray]) -> None:
+        make = partial(self._case.serve, self._fused, checkpoint.resolve(prefix))
+        with Program(self._case, self._options.build, make, phase="serve") as program:
+            program.restore(prefix)
+            alone = program.infer("restored", rows)
+            together = program.infer_together(rows)
+        self._add(passes=(*self.record.passes, replace(alone, together=together)))
 
+    @property
+    def _fused(self) -> Optional[bool]:
+        return FUSED[self._options.build.fused]
 
-def _restored_pass(case: LoadedCase, options: Options, prefix: str, rows: List[np.ndarray]) -> Pass:
-    with Program(case, options.build) as program:
-        program.restore(prefix)
-        return program.infer("restored", rows)
-
-
-def _record(
-    case: LoadedCase,
-    options: Options,
-    passes: List[Pass],
-    checkpoints: Optional[Checkpoints] = None,
-    history: Sequence[Statistics] = (),
-) -> Record:
-    return Record(
-        case=case.file.name,
-        side=case.file.side,
-        tensorflow=tf.__version__,
-        variables=options.build.variables,
-        control_flow=options.build.control_flow,
-        fused=options.build.fused,
-        passes=tuple(passes),
-        checkpoints=checkpoints,
-        training=tuple(history),
-    )
+    def _add(self, **fields: Any) -> None:
+        self.record = replace(self.record, **fields)
 
 
 class _Stream:
-    """The source's one random stream: independent normal channels of unit variance."""
+    """The source's one random stream: independent normal channels."""
 
     def __init__(self, case: Case, seed: int) -> None:
         self._random = np.random.RandomState(seed)
-        self._normal = stats.multivariate_normal(case.mean)
+        self._normal = stats.multivariate_normal(case.mean, case.deviation**2)
         self._shape = (*case.spatial, len(case.mean))
 
     def batch(self, size: int) -> np.ndarray:

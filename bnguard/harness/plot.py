@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Sequence
+from typing import Any, List, Sequence
 
 from bnguard.errors import BnguardError
 from bnguard.harness.record import Record
+from bnguard.harness.recurrence import Statistics
 import numpy as np
 
 FORMATS = (".png", ".svg")
@@ -44,7 +45,8 @@ def draw(records: Sequence[Record], path: str) -> None:
         _draw_record(column, record)
     axes[0][0].set_ylabel("moving_mean - trained value")
     axes[1][0].set_ylabel("moving_variance")
-    axes[0][0].legend(loc="upper left", fontsize="small")
+    for axis in [axis for axis in axes[0] if axis.has_data()][:1]:
+        axis.legend(loc="upper left", fontsize="small")
     figure.tight_layout()
     try:
         figure.savefig(path, dpi=120, metadata={"Date": None} if path.endswith(".svg") else None)
@@ -55,20 +57,36 @@ def draw(records: Sequence[Record], path: str) -> None:
 
 
 def _draw_record(column: Any, record: Record) -> None:
-    inferred = record.passes[0].steps
-    trained = record.training[-3 * len(inferred) - 1 :]
-    mean = np.array([s.mean for s in trained] + [s.moving_mean for s in inferred])
-    variance = np.array([s.variance for s in trained] + [s.moving_variance for s in inferred])
-    last = max(len(trained) - 1, 0)  # where inference begins; a restored session trained nothing
-    steps = np.arange(len(mean)) - last
     column[0].set_title(f"{record.side}/{record.case}.py")
-    for channel in range(mean.shape[1]):
+    trained, inferred = _trained(record), _inferred(record)
+    trained = trained[-3 * max(len(inferred), 1) - 1 :]
+    shown = trained + inferred
+    last = max(len(trained) - 1, 0)  # where inference begins; a restored session trained nothing
+    steps = np.arange(len(shown)) - last
+    for channel in range(len(shown[0].mean) if shown else 0):
         label = f"channel {channel}"
-        column[0].plot(steps, mean[:, channel] - mean[last, channel], label=label)
-        column[1].plot(steps, variance[:, channel], label=label)
-    for axis in column:
-        axis.axvspan(0, steps[-1], alpha=0.12, color="grey", label="is_training=False")
+        mean = np.array([statistics.mean[channel] for statistics in shown])
+        column[0].plot(steps, mean - mean[last], label=label)
+        column[1].plot(steps, [statistics.variance[channel] for statistics in shown], label=label)
+    for axis in column if inferred else ():
+        axis.axvspan(0, steps[-1], alpha=0.12, color="grey", label="inference")
     column[1].set_xlabel("steps; inference starts at 0")
+
+
+def _trained(record: Record) -> List[Statistics]:
+    """The layer's statistics before training, and after each of its runs."""
+    if not record.initial:
+        return []
+    runs = [run.layers[record.layer].statistics for run in record.training]
+    return [record.initial[record.layer], *runs]
+
+
+def _inferred(record: Record) -> List[Statistics]:
+    return [
+        Statistics(step.moving_mean, step.moving_variance)
+        for one in record.passes[:1]
+        for step in one.steps
+    ]
 
 
 def _pyplot() -> Any:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Iterator, List, NamedTuple, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from bnguard import checkpoint
-from bnguard.errors import BnguardError
-from bnguard.harness.case import Model
-from bnguard.harness.catalogue import LoadedCase
-from bnguard.harness.record import Pass, Step, Values
-from bnguard.harness.recurrence import Affine, Statistics, advance, which_statistics
+from bnguard.harness.case import Model, Training
+from bnguard.harness.catalogue import LoadedCase, UnavailableError
+from bnguard.harness.observation import Layer
+from bnguard.harness.record import Failure, Pass, Step, TrainingRun, Values
+from bnguard.harness.recurrence import Statistics
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 FUSED = {"auto": None, "yes": True, "no": False}
+_REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
+# How lines begin with which TensorFlow 2 says where, around the line that says what.
+_WHERE = ("Graph execution error", "Detected at node", "Node: ", "<", " ", "\t")
 
 
 class Build(NamedTuple):
@@ -31,27 +46,42 @@ class Build(NamedTuple):
     control_flow: str
 
 
+class RefusedError(UnavailableError):
+    """TensorFlow raised an error in one phase of a program."""
+
+    def __init__(self, failure: Failure, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
 class Program:
     """A case's model in a fresh graph and session of its own; use it in a `with` block.
 
     Raises:
-      BnguardError: TensorFlow refuses to build the graph this way.
+      RefusedError: TensorFlow raises an error while it builds or runs the graph.
     """
 
-    def __init__(self, case: LoadedCase, how: Build) -> None:
-        """Build the graph. No variable has a value until `initialize` or `restore`."""
+    def __init__(
+        self, case: LoadedCase, how: Build, make: Callable[[], Model], phase: str = "build"
+    ) -> None:
+        """Build the graph by `make`. No variable has a value until `initialize` or `restore`."""
         self._case = case
         self._how = how
+        self._phase = phase
         self._graph = tf.Graph()
-        with self._graph.as_default(), _variables_and_control_flow(how):
-            try:
-                self._model: Model = case.build(FUSED[how.fused])
-            except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
-                raise self._refusal(error) from error
+        with self._graph.as_default(), self._errors(phase), _variables_and_control_flow(how):
+            self._model = make()
             self._variables = tf.global_variables()
-            self._saver = tf.train.Saver()
+            self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
             self._initializer = tf.global_variables_initializer()
+            self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
+        self._state = self._model.variables or {one.op.name: one for one in self._variables}
+        self._layers = [
+            Layer(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
+            for scope in self._model.data
+        ]
         self._session = tf.Session(graph=self._graph)
+        self._runs: Counter = Counter()
 
     def __enter__(self) -> Program:
         self._session.__enter__()  # its graph becomes the default: a Saver wants that
@@ -63,30 +93,57 @@ class Program:
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
-        self._session.run(self._initializer)
+        self._run(self._phase, self._initializer, {})
 
     def restore(self, path: str) -> None:
-        """Give every variable its value in a checkpoint, verified beforehand.
+        """Initialize every variable, then restore what the case's Saver restores.
 
         Raises:
           BnguardError: the checkpoint is missing, damaged or another model's.
         """
-        checkpoint.verify(path, self._variables)
-        self._saver.restore(self._session, checkpoint.resolve(path))
+        prefix = checkpoint.resolve(path)
+        if self._model.saver is None:
+            checkpoint.verify(path, self._variables)
+        self.initialize()
+        if self._saver is not None:
+            with self._errors(self._phase):
+                self._saver.restore(self._session, prefix)
 
     def save(self, prefix: str) -> str:
-        """Save every variable, as the source does, and return the prefix."""
+        """Save what the case's Saver saves, and return the prefix."""
         return checkpoint.save(self._session, self._saver, prefix)
 
-    def train(self, batch: np.ndarray) -> None:
-        """Run one training step on a batch, float [rows, *spatial, channels]."""
-        model = self._model
-        fetch = model.output if model.train is None else model.train
-        self._run(fetch, {model.x: batch, **model.train_feed})
+    def statistics(self) -> Dict[str, Statistics]:
+        """The running statistics of every layer now, by its scope."""
+        values = self._values()
+        return {layer.scope: layer.statistics(values) for layer in self._layers}
 
-    def statistics(self) -> Statistics:
-        """The layer's running statistics now."""
-        return self._layer_statistics(self._values())
+    def train(self, batch: np.ndarray, expected: Dict[str, Statistics]) -> List[TrainingRun]:
+        """Run one training step.
+
+        Args:
+          batch: float [rows, *spatial, channels].
+          expected: the closed form of every layer's statistics before the step.
+        """
+        runs: List[TrainingRun] = []
+        was = self._values()
+        for training in self._model.training:
+            data, outputs = self._train(training, batch)
+            now = self._values()
+            layers = {
+                layer.scope: layer.trained(
+                    was,
+                    now,
+                    data[layer.scope],
+                    training.due(layer.scope, data[layer.scope]),
+                    expected[layer.scope],
+                )
+                for layer in self._layers
+            }
+            runs.append(TrainingRun(_moved(was, now), layers, self._reads(was, now, data, outputs)))
+            expected = {scope: run.expected for scope, run in layers.items()}
+            was = now
+        return runs
 
     def infer(self, session: str, rows: Sequence[np.ndarray]) -> Pass:
         """Infer rows one at a time, and record every step.
@@ -95,71 +152,104 @@ class Program:
           session: how the variables came to be, for the record.
           rows: each float [1, *spatial, channels].
         """
+        layer = self._layers[0]
         before = now = self._values()
-        expected = self._layer_statistics(before)
+        earlier_runs = self._runs[self._executor(*self._inference(rows[0]))]
+        expected = layer.statistics(before)
         steps: List[Step] = []
         for x in rows:
             was, x = now, np.asarray(x, np.float32)
-            y = self._run(self._model.output, {self._model.x: x, **self._model.infer_feed})
+            y, inputs = self._infer(x)
             now = self._values()
-            steps.append(self._step(x, y, was, now))
-            expected = advance(expected, x, self._case.case.decay, bessel=self._how.fused != "no")
+            steps.append(layer.inferred(was, now, x, inputs, y))
+            expected = layer.advance(expected, inputs)
         return Pass(
             session=session,
+            layer=layer.scope,
             before=before,
             after=now,
             steps=tuple(steps),
             expected={
-                self._name("moving_mean"): expected.mean,
-                self._name("moving_variance"): expected.variance,
+                layer.name("moving_mean"): expected.mean,
+                layer.name("moving_variance"): expected.variance,
             },
+            earlier_runs=earlier_runs,
+            frozen=not self._variables,
         )
 
-    def _step(self, x: np.ndarray, y: np.ndarray, was: Values, now: Values) -> Step:
-        beta, gamma, mean, variance = (
-            now[self._name(name)] for name in ("beta", "gamma", "moving_mean", "moving_variance")
-        )
-        before, after = self._layer_statistics(was), self._layer_statistics(now)
-        affine = Affine(was[self._name("beta")], was[self._name("gamma")], self._model.epsilon)
-        return Step(
-            x=x,
-            y=y,
-            check=(x - before.mean) / (np.sqrt(before.variance) + 0.001),
-            beta=beta,
-            gamma=gamma,
-            moving_mean=mean,
-            moving_variance=variance,
-            reads=which_statistics(x, y, before, after, affine),
-        )
+    def infer_together(self, rows: Sequence[np.ndarray]) -> Step:
+        """Infer all rows in one step."""
+        was = self._values()
+        x = np.concatenate(rows).astype(np.float32)
+        y, inputs = self._infer(x)
+        return self._layers[0].inferred(was, self._values(), x, inputs, y)
 
-    def _layer_statistics(self, values: Values) -> Statistics:
-        return Statistics(
-            values[self._name("moving_mean")].astype(np.float64),
-            values[self._name("moving_variance")].astype(np.float64),
-        )
+    def _train(self, training: Training, batch: np.ndarray) -> Any:
+        fetches = [training.fetch, self._model.data, _or(training.outputs, ())]
+        _, data, outputs = self._run("train", fetches, {self._model.x: batch, **training.feed})
+        return data, None if training.outputs is None else outputs
 
-    def _name(self, variable: str) -> str:
-        return f"{self._model.layer}/{variable}"
+    def _reads(self, was: Values, now: Values, data: Any, outputs: Any) -> Optional[str]:
+        if outputs is None:
+            return None
+        first = self._layers[0]
+        return first.reads(was, now, next(iter(data[first.scope].values())), outputs)
+
+    def _infer(self, x: np.ndarray) -> Any:
+        y, inputs, _ = self._run("infer", *self._inference(x))
+        return y, x if self._model.inference.inputs is None else inputs
+
+    def _inference(self, x: np.ndarray) -> Any:
+        run = self._model.inference
+        fetches = [run.output, _or(run.inputs, ()), list(run.beside)]
+        return fetches, {self._model.x: x, **run.feed}
 
     def _values(self) -> Values:
-        values = self._run({variable.op.name: variable for variable in self._variables}, {})
+        values = self._run("infer", self._state, {})
         # A fetched ref variable may share its memory with the variable: copy before the next run.
         return {name: np.array(value) for name, value in values.items()}
 
-    def _run(self, fetch: Any, feed: Any) -> Any:
-        try:
-            return self._session.run(fetch, feed)
-        except tf.errors.OpError as error:
-            raise self._refusal(error) from error
+    def _run(self, phase: str, fetches: Any, feed: Any) -> Any:
+        self._runs[self._executor(fetches, feed)] += 1
+        with self._errors(phase):
+            return self._session.run(fetches, feed)
 
-    def _refusal(self, error: Exception) -> BnguardError:
+    def _executor(self, fetches: Any, feed: Any) -> Tuple[FrozenSet[str], FrozenSet[str]]:
+        """What a session looks its executor up by: what is computed, and what is fed."""
+        fed = frozenset(tensor.name for tensor in feed)
+        return frozenset(one.name for one in tf.nest.flatten(fetches)) - fed, fed
+
+    @contextmanager
+    def _errors(self, phase: str) -> Iterator[None]:
+        try:
+            yield
+        except _REFUSALS as error:
+            failure = Failure(phase, type(error).__name__, _said(error))
+            raise RefusedError(failure, self._refusal(failure)) from error
+
+    def _refusal(self, failure: Failure) -> str:
         how = self._how
         combination = f"{how.variables} variables under control flow {how.control_flow}"
-        return BnguardError(
+        return (
             f"{self._case.file.label}: TensorFlow {tf.__version__} refuses this graph with "
             f"{combination} and fused={how.fused} "
-            f"({checkpoint.first_line(error)}). Choose another --variables or --control-flow."
+            f"({failure.message}). Choose another --variables or --control-flow."
         )
+
+
+def _said(error: Exception) -> str:
+    """The line of an error's message that says what is wrong."""
+    lines = str(error).splitlines()
+    said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
+    return said[0] if said else checkpoint.first_line(error)
+
+
+def _or(tensor: Any, default: Any) -> Any:
+    return default if tensor is None else tensor  # a tensor has no truth value
+
+
+def _moved(was: Values, now: Values) -> Tuple[str, ...]:
+    return tuple(name for name in sorted(was) if was[name].tobytes() != now[name].tobytes())
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from bnguard.harness.recurrence import Statistics
@@ -13,15 +13,50 @@ Values = Dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class LayerRun:
+    """What one training run did to the statistics of one layer.
+
+    Attributes:
+      due: the name of the data that a correct graph absorbs here, or `nothing`.
+      absorbed: the data that it did absorb, as `recurrence.which_data` names it.
+      statistics: the statistics after the run.
+      expected: the closed form after the run: the recurrence over the data that was due.
+    """
+
+    due: str
+    absorbed: str
+    statistics: Statistics
+    expected: Statistics
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One session.run of training.
+
+    Attributes:
+      moved: the variables that it changed, sorted.
+      layers: scope to what it did to that layer.
+      reads: the statistics that the first layer normalized with, as `Step.reads` has it; None
+        where the case does not show this layer's outputs.
+    """
+
+    moved: Tuple[str, ...]
+    layers: Dict[str, LayerRun]
+    reads: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Step:
     """One inference step.
 
     Attributes:
       x: the rows fed.
       y: the output fetched.
-      check: the source's (x - mean) / (std + 0.001), from the statistics before the step.
+      check: the source's (x - mean) / (std + 0.001), for what the layer normalized, from the
+        statistics before the step.
       beta, gamma, moving_mean, moving_variance: the layer's variables after the step.
-      reads: the statistics that y was computed from: `before`, `after`, `mixed` or `other`.
+      reads: the statistics that y was computed from: `before`, `after` or `mixed`, in relation
+        to the updates of this very step; `batch`, the rows' own; or `other`.
     """
 
     x: np.ndarray
@@ -40,18 +75,28 @@ class Pass:
 
     Attributes:
       session: `initialized`, `trained` or `restored`: how its variables came to be.
+      layer: the scope of the layer whose output was fetched.
       before: every variable before the pass.
       after: every variable after it.
       steps: one for each row.
       expected: the layer's statistics after the pass if every step had updated them, by
         the closed form: moving_mean and moving_variance, float64.
+      earlier_runs: how often the session had run this very fetch before the pass. Its executor
+        learns from that which kernels are quick, and schedules them otherwise.
+      together: all rows inferred in one step, after the pass; None where nobody looked.
+      frozen: whether the graph has no variables: TensorFlow folds its constants before it
+        runs, so it rounds otherwise than a graph with variables.
     """
 
     session: str
+    layer: str
     before: Values
     after: Values
     steps: Tuple[Step, ...]
     expected: Values
+    earlier_runs: int = 0
+    together: Optional[Step] = None
+    frozen: bool = False
 
     @property
     def drift(self) -> Dict[str, float]:
@@ -75,6 +120,21 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An error that TensorFlow raised, where the case is about that error.
+
+    Attributes:
+      phase: `build`, `train`, `infer`, or `serve`: making the program that restores.
+      error: the name of the exception's class.
+      message: the first line of its message.
+    """
+
+    phase: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Record:
     """All that one run of one side of a case showed.
 
@@ -87,7 +147,10 @@ class Record:
       fused: `auto`, `yes` or `no`.
       passes: the inference passes that happened, in order.
       checkpoints: what was saved; None where nothing was.
-      training: the layer's statistics at the start and after every training step.
+      initial: scope of each layer to its statistics before training.
+      training: the runs of all training steps, in order.
+      trainable: the names of the variables that an optimizer trains by default.
+      failure: the error that ended the run; None where it ended well.
     """
 
     case: str
@@ -96,9 +159,17 @@ class Record:
     variables: str
     control_flow: str
     fused: str
-    passes: Tuple[Pass, ...]
-    checkpoints: Optional[Checkpoints]
-    training: Tuple[Statistics, ...]
+    passes: Tuple[Pass, ...] = ()
+    checkpoints: Optional[Checkpoints] = None
+    initial: Dict[str, Statistics] = field(default_factory=dict)
+    training: Tuple[TrainingRun, ...] = ()
+    trainable: Tuple[str, ...] = ()
+    failure: Optional[Failure] = None
+
+    @property
+    def layer(self) -> str:
+        """The scope of the layer that the case is about: the first; empty where none trained."""
+        return next(iter(self.initial), "")
 
 
 def largest_changes(before: Values, after: Values) -> Dict[str, float]:

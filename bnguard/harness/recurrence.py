@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import product
-from typing import NamedTuple
+from itertools import combinations, permutations, product
+from typing import Dict, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 # How far a float32 output may be from its closed form, in units of the input. The source's
 # inputs are near 100, where neighbouring float32 values are 7.6e-6 apart.
 TOLERANCE = 1e-4
+# How far float32 statistics may be from theirs, in units of the largest input.
+ROUNDING = 2e-6
+
+NOTHING = "nothing"
+"""What statistics absorbed that stand still to the bit."""
 
 
 class Statistics(NamedTuple):
@@ -39,12 +44,71 @@ def advance(statistics: Statistics, batch: np.ndarray, decay: float, bessel: boo
       decay: in [0, 1].
       bessel: whether the layer is fused.
     """
+    batch_moments = moments(batch, bessel)
+    return Statistics(
+        *(decay * old + (1 - decay) * new for old, new in zip(statistics, batch_moments))
+    )
+
+
+def moments(batch: np.ndarray, bessel: bool) -> Statistics:
+    """Mean and variance of each channel of a batch, float [batch, ..., channels]."""
     rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
     correction = len(rows) / max(len(rows) - 1, 1) if bessel else 1.0
-    return Statistics(
-        decay * statistics.mean + (1 - decay) * rows.mean(axis=0),
-        decay * statistics.variance + (1 - decay) * correction * rows.var(axis=0),
-    )
+    return Statistics(rows.mean(axis=0), correction * rows.var(axis=0))
+
+
+def which_data(
+    before: Statistics,
+    after: Statistics,
+    data: Dict[str, np.ndarray],
+    decay: float,
+    bessel: bool,
+) -> str:
+    """Say which data the statistics absorbed in one training run.
+
+    Where several updates of one statistic run in one step, nothing orders them: each computes
+    its change from the statistic before or after the others have been applied.
+
+    Args:
+      before: the statistics before the run.
+      after: the statistics after it.
+      data: what the graph offered to the layer, name to float [batch, ..., channels].
+      decay: in [0, 1].
+      bessel: whether the layer is fused.
+
+    Returns:
+      The name of the data; several names joined by ` + `; `nothing` where both statistics
+      are bit-identical; `other` where no data explains the change.
+    """
+    if all(old.tobytes() == new.tobytes() for old, new in zip(before, after)):
+        return NOTHING
+    for names in _one_or_two(sorted(data)):
+        scale = max(np.abs(data[name]).max() for name in names)
+        batches = [moments(data[name], bessel) for name in names]
+        if all(
+            _explains(old, new, targets, decay, scale)
+            for old, new, targets in zip(before, after, zip(*batches))
+        ):
+            return " + ".join(names)
+    return "other"
+
+
+def _one_or_two(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from combinations(names, 1)
+    yield from combinations(names, 2)
+
+
+def _explains(
+    old: np.ndarray, new: np.ndarray, targets: Sequence[np.ndarray], decay: float, scale: float
+) -> bool:
+    outcomes = [old + (1 - decay) * sum(target - old for target in targets)]
+    for order in permutations(targets):
+        now = old
+        for target in order:
+            now = decay * now + (1 - decay) * target
+        outcomes.append(now)
+    near = [np.isclose(new, outcome, rtol=1e-5, atol=ROUNDING * scale) for outcome in outcomes]
+    return bool(np.any(near, axis=0).all())
 
 
 def normalize(x: np.ndarray, statistics: Statistics, affine: Affine) -> np.ndarray:
@@ -70,19 +134,26 @@ def which_statistics(
 
     Returns:
       `before` or `after` where every channel read both statistics there; `mixed` where each
-      channel read one of the four combinations; `other` where some channel read none of
-      them. Where before and after give the same output: `before`.
+      channel read one of the four combinations; `batch` where y is normalized with the moments
+      of x itself; `other` where it is none of these. Where before and after give the same
+      output: `before`.
     """
-    near = []
-    for mean_from, variance_from in product((before, after), repeat=2):
-        read = Statistics(mean_from.mean, variance_from.variance)
-        error = np.abs(y - normalize(x, read, affine)) * _std(read, affine)
-        near.append(error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1))
+    near = [
+        _fits(x, y, Statistics(mean_from.mean, variance_from.variance), affine)
+        for mean_from, variance_from in product((before, after), repeat=2)
+    ]
     if near[0].all():
         return "before"
     if near[-1].all():
         return "after"
-    return "mixed" if np.any(near, axis=0).all() else "other"
+    if np.any(near, axis=0).all():
+        return "mixed"
+    return "batch" if _fits(x, y, moments(x, bessel=False), affine).all() else "other"
+
+
+def _fits(x: np.ndarray, y: np.ndarray, read: Statistics, affine: Affine) -> np.ndarray:
+    error = np.abs(y - normalize(x, read, affine)) * _std(read, affine)
+    return error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
 
 
 def _std(statistics: Statistics, affine: Affine) -> np.ndarray:

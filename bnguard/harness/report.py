@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import zip_longest
 import math
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.harness.catalogue import CaseFile
 from bnguard.harness.claims import Verdict
@@ -11,9 +13,30 @@ from bnguard.harness.record import Pass, Record, Step
 import numpy as np
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
+from rich.table import Column, Table
 
 Judged = Tuple[Record, Verdict]
+
+
+class Entry(NamedTuple):
+    """One case of a run of the whole catalogue.
+
+    Attributes:
+      case: the file of its buggy side, for the docstring.
+      sides: both sides' records and verdicts; none where the case cannot run here.
+      skipped: why it cannot; None where it can.
+    """
+
+    case: CaseFile
+    sides: Sequence[Judged] = ()
+    skipped: Optional[str] = None
+
+    @property
+    def verdict(self) -> str:
+        """`shown` where both sides showed what they claim, else `not shown` or `skipped`."""
+        if self.skipped:
+            return "skipped"
+        return "shown" if all(verdict.shown for _, verdict in self.sides) else "not shown"
 
 
 def as_text(record: Record, verdict: Verdict) -> str:
@@ -39,25 +62,42 @@ def as_json(record: Record, verdict: Verdict) -> Dict[str, Any]:
         "fused": record.fused,
         "verdict": verdict.word,
         "shown": verdict.shown,
+        "figure": verdict.figure,
         "reasons": verdict.reasons,
+        "training": {scope: _layer_json(record, scope) for scope in record.initial},
         "passes": [
             {
                 "session": one.session,
                 "before": one.before,
                 "after": one.after,
                 "drift": one.drift,
+                "earlier_runs": one.earlier_runs,
                 "steps": [vars(step) for step in one.steps],
+                "together": one.together and vars(one.together),
             }
             for one in record.passes
         ],
         "checkpoints": record.checkpoints and vars(record.checkpoints),
+        "failure": record.failure and vars(record.failure),
     }
     return _plain(document)
 
 
+def entry_json(entry: Entry) -> Dict[str, Any]:
+    """One case of a run of the whole catalogue as JSON."""
+    return {
+        "case": entry.case.name,
+        "symptom": entry.case.sections["Symptom"],
+        "measures": entry.sides[0][1].measures if entry.sides else None,
+        "verdict": entry.verdict,
+        "skipped": entry.skipped,
+        **{record.side: as_json(record, verdict) for record, verdict in entry.sides},
+    }
+
+
 def print_comparison(sides: Sequence[Judged], difference: str) -> None:
     """Print both sides of a case in one table, a column each, then the diff of the files."""
-    console = Console()
+    console = _console()
     first = sides[0][0]
     table = Table("", title=f"{first.case} on TensorFlow {first.tensorflow}, {_how(first)}")
     for record, verdict in sides:
@@ -70,22 +110,40 @@ def print_comparison(sides: Sequence[Judged], difference: str) -> None:
         console.print(_verdict_text(record, verdict), highlight=False, markup=False)
 
 
+def print_entries(entries: Sequence[Entry]) -> None:
+    """Print a run of the whole catalogue: one row for each case."""
+    table = Table(Column("case", overflow="fold"), "symptom", "figure", "repro", "fixed", "verdict")
+    table.show_lines = True
+    for entry in entries:
+        figures = [verdict.figure for _, verdict in entry.sides] or ["", ""]
+        measures = entry.skipped or entry.sides[0][1].measures
+        symptom = entry.case.summary("Symptom")
+        table.add_row(entry.case.name, symptom, measures, *figures, entry.verdict)
+    _console().print(table)
+
+
 def print_catalogue(cases: Sequence[CaseFile]) -> None:
     """Print every case's name and symptom."""
-    table = Table("case", "symptom", show_lines=True)
+    table = Table(Column("case", no_wrap=True), "symptom", show_lines=True)
     for case in cases:
         table.add_row(case.name, case.sections["Symptom"])
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """The terminal; for a file or a pipe, wide enough for a table of the whole catalogue."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def _pass_text(one: Pass) -> str:
-    head = f"{len(one.steps)} inferences in the {one.session} session, is_training=False"
+    head = f"{len(one.steps)} inferences in the {one.session} session"
     return "\n\n".join([head, *(_step_text(step) for step in one.steps)])
 
 
 def _step_text(step: Step) -> str:
     # NumPy's legacy spacing is what the source's print-out has.
-    with np.printoptions(suppress=True, linewidth=200, precision=3, legacy="1.13"):
+    with np.printoptions(suppress=True, linewidth=200, precision=3, threshold=20, legacy="1.13"):
         return (
             f"x = {step.x}, y = {step.y}, check = {step.check}, reads = {step.reads}\n"
             f"BN Params: Beta {step.beta} Gamma {step.gamma} "
@@ -104,28 +162,72 @@ def _how(record: Record) -> str:
 
 
 def _comparison_rows(sides: Sequence[Record]) -> Iterator[List[str]]:
-    for passes in zip(*(record.passes for record in sides)):
-        where = f"{passes[0].session} session"
-        for name in passes[0].drift:
-            if any(one.drift[name] for one in passes):
-                changes = (_change(one.before[name], one.after[name]) for one in passes)
-                yield [f"{where}: {name}", *changes]
-        late = (f"{_late(one)} of {len(one.steps)}" for one in passes)
-        yield [f"{where}: outputs computed from updated statistics", *late]
+    for scope in sides[0].initial:
+        yield [f"training runs: {scope} absorbed", *(_absorbed(one, scope) for one in sides)]
+        for name in ("mean", "variance"):
+            yield [f"after training: {scope}/moving_{name}", *(_now(o, scope, name) for o in sides)]
+    for passes in zip_longest(*(record.passes for record in sides)):
+        session = next(one.session for one in passes if one)
+        for name in sorted({name for one in passes if one for name in one.drift}):
+            if any(one and one.drift.get(name) for one in passes):
+                yield [f"{session} session: {name}", *(_change(one, name) for one in passes)]
+        yield [f"{session} session: outputs computed from", *(_reads(one) for one in passes)]
     drifts = [record.checkpoints.drift for record in sides if record.checkpoints]
-    if drifts:
+    if len(drifts) == len(sides):
         moved = (", ".join(n for n, change in one.items() if change) or "nothing" for one in drifts)
         yield ["checkpoint after evaluation differs from the one before in", *moved]
+    if any(record.failure for record in sides):
+        yield ["error", *(_failure(record) for record in sides)]
 
 
-def _late(one: Pass) -> int:
-    return sum(step.reads != "before" for step in one.steps)
+def _absorbed(record: Record, scope: str) -> str:
+    counts = Counter(run.layers[scope].absorbed for run in record.training)
+    return ", ".join(f"{data}: {count}" for data, count in sorted(counts.items())) or "none ran"
 
 
-def _change(before: np.ndarray, after: np.ndarray) -> str:
+def _now(record: Record, scope: str, name: str) -> str:
+    if not record.training:
+        return _short(getattr(record.initial[scope], name))
+    last = record.training[-1].layers[scope]
+    return f"{_short(getattr(last.statistics, name))}, due {_short(getattr(last.expected, name))}"
+
+
+def _reads(one: Optional[Pass]) -> str:
+    counts = Counter(step.reads for step in one.steps) if one else Counter()
+    words = {
+        "before": "the statistics before the step",
+        "after": "updated statistics",
+        "mixed": "partly updated statistics",
+        "batch": "the row's own statistics",
+        "other": "neither",
+    }
+    return ", ".join(f"{words[reads]}: {count}" for reads, count in counts.items()) or "never ran"
+
+
+def _change(one: Optional[Pass], name: str) -> str:
+    if one is None or name not in one.drift:
+        return ""
+    before, after = one.before[name], one.after[name]
     if before.tobytes() == after.tobytes():
         return f"{_short(before)}, bit-identical"
     return f"{_short(before)} -> {_short(after)}"
+
+
+def _failure(record: Record) -> str:
+    if record.failure is None:
+        return "none"
+    return f"{record.failure.phase}: {record.failure.error}: {record.failure.message}"
+
+
+def _layer_json(record: Record, scope: str) -> Dict[str, Any]:
+    runs = [run.layers[scope] for run in record.training]
+    return {
+        "runs": len(runs),
+        "due": Counter(run.due for run in runs),
+        "absorbed": Counter(run.absorbed for run in runs),
+        "statistics": [list(run.statistics) for run in runs[-1:]],
+        "expected": [list(run.expected) for run in runs[-1:]],
+    }
 
 
 def _short(value: np.ndarray) -> str:

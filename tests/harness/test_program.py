@@ -1,7 +1,7 @@
 """Programs: what TensorFlow refuses is said in one line, and its switches are put back."""
 
 from bnguard.errors import BnguardError
-from bnguard.harness.case import Case, Model
+from bnguard.harness.case import Case, Inference, Model, Training
 from bnguard.harness.catalogue import CaseFile, LoadedCase
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.harness.program import Build, Program
@@ -18,12 +18,13 @@ def assign_in_a_branch(fused):
         lambda: tf.identity(tf.assign_add(variable, [1.0])),
         lambda: tf.constant([0.0]),
     )
-    return Model(x, x + y, {}, {})
+    return Model(x, [Training(y)], Inference(x + y))
 
 
 def program(build, how):
     file = CaseFile("branch", "repro", "repro/branch.py")
-    return Program(LoadedCase(file, Case(StatisticsStillAtInference()), build), how)
+    case = LoadedCase(file, Case(StatisticsStillAtInference()), build, build)
+    return Program(case, how, lambda: build(None))
 
 
 def test_a_combination_that_tensorflow_refuses_is_named():

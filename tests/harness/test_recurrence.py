@@ -1,6 +1,13 @@
 """The closed form, held against the source's figures and against hand-made outcomes."""
 
-from bnguard.harness.recurrence import Affine, Statistics, advance, normalize, which_statistics
+from bnguard.harness.recurrence import (
+    Affine,
+    Statistics,
+    advance,
+    normalize,
+    which_data,
+    which_statistics,
+)
 from closed_form import SOURCE_ROWS, output, source_data
 import numpy as np
 import pytest
@@ -69,3 +76,49 @@ def test_an_outcome_is_recognised_within_float32_but_not_beyond():
 
 def test_nan_is_no_outcome():
     assert which_statistics(X, X * np.nan, BEFORE, AFTER, PLAIN) == "other"
+
+
+def test_the_rows_own_moments_are_an_outcome_of_their_own():
+    x = np.array([[1.0, 101.0], [3.0, 107.0]])
+    y = output(x, x.mean(axis=0), x.var(axis=0))
+    assert which_statistics(x, y, BEFORE, AFTER, PLAIN) == "batch"
+
+
+DATA = {"real": np.array([[0.0], [2.0]]), "fake": np.array([[10.0], [16.0]])}
+START = Statistics(np.array([4.0]), np.array([2.0]))
+
+
+def absorbed(mean, variance, data=DATA, bessel=False):
+    after = Statistics(np.array([mean]), np.array([variance]))
+    return which_data(START, after, data, decay=0.9, bessel=bessel)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "data"),
+    [
+        (4.0, 2.0, "nothing"),
+        (3.7, 1.9, "real"),  # 0.9 4 + 0.1 1; 0.9 2 + 0.1 1
+        (4.9, 2.7, "fake"),  # 0.9 4 + 0.1 13; 0.9 2 + 0.1 9
+        (4.6, 2.6, "fake + real"),  # both from what was before: 0.8 4 + 0.1 14; 0.8 2 + 0.1 10
+        (4.63, 2.61, "fake + real"),  # real, then fake
+        (4.51, 2.53, "fake + real"),  # fake, then real
+        (4.63, 2.53, "fake + real"),  # each statistic has its own order
+        (3.7, 2.7, "other"),
+        (4.0, 1.9, "other"),
+        (3.71, 1.9, "other"),
+        (np.nan, np.nan, "other"),
+    ],
+)
+def test_which_data_names_what_the_statistics_absorbed(mean, variance, data):
+    assert absorbed(mean, variance) == data
+
+
+def test_which_data_knows_bessels_correction():
+    assert absorbed(3.7, 2.0, bessel=True) == "real"  # 0.9 2 + 0.1 2
+    assert absorbed(3.7, 1.9, bessel=True) == "other"
+
+
+def test_standing_still_is_to_the_bit():
+    assert absorbed(np.nextafter(4.0, 5.0), 2.0) == "other"
+    same = {"same": np.array([[4 + np.sqrt(2)], [4 - np.sqrt(2)]])}  # its mean 4, its variance 2
+    assert absorbed(4.0, 2.0, data=same) == "nothing"

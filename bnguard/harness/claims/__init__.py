@@ -1,0 +1,26 @@
+"""The properties that cases claim: each judges a record, and says in words what it saw."""
+
+from __future__ import annotations
+
+from bnguard.harness.claims.base import Claim, Verdict
+from bnguard.harness.claims.every_run_trains import EveryRunTrains
+from bnguard.harness.claims.normalizes_in_training import NormalizesInTraining
+from bnguard.harness.claims.program_runs import ProgramRuns
+from bnguard.harness.claims.rows_independent import RowsIndependent
+from bnguard.harness.claims.statistics_follow_data import StatisticsFollowData
+from bnguard.harness.claims.statistics_not_trained import StatisticsNotTrained
+from bnguard.harness.claims.statistics_still_at_inference import StatisticsStillAtInference
+from bnguard.harness.claims.statistics_survive_restore import StatisticsSurviveRestore
+
+__all__ = [
+    "Claim",
+    "EveryRunTrains",
+    "NormalizesInTraining",
+    "ProgramRuns",
+    "RowsIndependent",
+    "StatisticsFollowData",
+    "StatisticsNotTrained",
+    "StatisticsStillAtInference",
+    "StatisticsSurviveRestore",
+    "Verdict",
+]

@@ -1,0 +1,44 @@
+"""The claim that the train op does what it is run for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List
+
+from bnguard.harness.claims import health
+from bnguard.harness.claims.base import Claim, no_training
+from bnguard.harness.record import Record
+
+
+@dataclass(frozen=True)
+class EveryRunTrains(Claim):
+    """Every run of the train op changes weights and counts a step.
+
+    Defective (`skipped`): without an error, the runs that have no statistics to update change
+    no variable at all, while the others train.
+    """
+
+    healthy = "trains"
+    defective = "skipped"
+    measures = "training runs that changed no variable"
+    concerns = (health.idle_training,)
+
+    def missing(self, record: Record) -> List[str]:
+        """Training happened."""
+        return no_training(record)
+
+    def doubts(self, record: Record) -> List[str]:
+        """Idle are all the runs with nothing due, and these alone."""
+        doubts = []
+        for number, run in enumerate(record.training, 1):
+            due = any(layer.due != "nothing" for layer in run.layers.values())
+            if bool(run.moved) != due:
+                doubts.append(
+                    f"Training run {number}, where statistics are {'' if due else 'not '}due to "
+                    f"move, changed {', '.join(run.moved) or 'nothing'}."
+                )
+        return doubts
+
+    def figure(self, record: Record) -> str:
+        """How many, of how many."""
+        return f"{sum(not run.moved for run in record.training)} of {len(record.training)}"

@@ -1,0 +1,48 @@
+"""The claim that a layer normalizes in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List
+
+from bnguard.harness.claims import health
+from bnguard.harness.claims.base import Claim, no_training
+from bnguard.harness.record import Record
+from bnguard.harness.recurrence import NOTHING
+
+
+@dataclass(frozen=True)
+class NormalizesInTraining(Claim):
+    """In training the loss sees rows normalized by their own batch, and statistics follow.
+
+    Defective (`inert`): every training run normalizes by the initial statistics, which never
+    move: the layer is a constant scale and offset.
+    """
+
+    healthy = "normalizes"
+    defective = "inert"
+    measures = "training runs normalized by their own batch"
+    concerns = (health.training_statistics, health.training_outputs)
+
+    def missing(self, record: Record) -> List[str]:
+        """Training happened, and its outputs were looked at."""
+        if record.training and record.training[0].reads is None:
+            return ["The case does not show the layer's outputs in training."]
+        return no_training(record)
+
+    def doubts(self, record: Record) -> List[str]:
+        """No run computed or absorbed a batch's statistics."""
+        doubts = []
+        for number, run in enumerate(record.training, 1):
+            absorbed = run.layers[record.layer].absorbed
+            if (run.reads, absorbed) != ("before", NOTHING):
+                doubts.append(
+                    f"Training run {number} normalized by {run.reads} and absorbed {absorbed}; an "
+                    "inert layer reads its initial statistics and absorbs nothing."
+                )
+        return doubts
+
+    def figure(self, record: Record) -> str:
+        """How many, of how many."""
+        normalized = sum(run.reads == "batch" for run in record.training)
+        return f"{normalized} of {len(record.training)}"

@@ -1,0 +1,57 @@
+"""Control dependencies around the op that is to wait.
+
+Symptom
+    moving_mean stays 0 although the program has the documented lines on UPDATE_OPS and
+    control_dependencies.
+
+Cause
+    tf.control_dependencies acts on ops created inside its block. Making an optimizer creates
+    none; minimize, after the block, creates them all. The same in other clothes: to name an
+    existing op or tensor inside the block (`train_op = total_loss`), or to wrap the loss there
+    by tf.identity, whose value the gradients do not need.
+
+Fix
+    Call minimize (or apply_gradients) inside the block: one level of indentation.
+
+How to see it in your own program
+    `bnguard audit`, rule BN201 update-ops-never-run.
+
+Reports
+    yd8534976/conGAN#1 (only the optimizer is made in the block)
+    tensorflow/models#1487 (review: an existing tensor in the block "probably won't work")
+    tflearn/tflearn#7
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.network import convolution, regression_loss
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+CLAIM = StatisticsFollowData(instead={"bn": "nothing"}, defective="stale")
+CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A convolution, the layer, and a regression on one pixel of each image."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    features = convolution(images)
+    normalized = batch_norm(
+        features, decay=0.9, scale=True, is_training=is_training, fused=fused, scope="bn"
+    )
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        optimizer = tf.train.GradientDescentOptimizer(0.01)
+        train_op = optimizer.minimize(loss)
+    return Model(
+        images,
+        [Training(train_op, {is_training: True})],
+        Inference(normalized, {is_training: False}, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

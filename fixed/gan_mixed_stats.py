@@ -1,0 +1,77 @@
+"""A GAN each of whose steps runs its own update ops.
+
+Symptom
+    The discriminator's statistics are a mixture of real and generated data. They fit neither;
+    and the generator's move also when only the discriminator is trained.
+
+Cause
+    The discriminator is applied twice, to real and to generated rows, with the same variables,
+    and the generator is part of both steps. UPDATE_OPS holds the updates of all three uses, and
+    each step depends on the whole collection. The two updates of the discriminator are not
+    ordered either: the result of a step is one of several.
+
+Fix
+    Let each step depend on the updates of the network that it trains: get_collection takes a
+    scope. Of the discriminator's two uses take the one whose data it is to see at inference.
+
+How to see it in your own program
+    Run the discriminator's step alone, and compare the generator's moving_mean before and after:
+    it must be bit-identical.
+
+Reports
+    carpedm20/DCGAN-tensorflow#266 (statistics shared between real and fake examples)
+    carpedm20/DCGAN-tensorflow#289 (the discriminator's step updates the generator's batch norm)
+    google/compare_gan#8 (unnecessary updates)
+    hwalsuklee/tensorflow-generative-model-collections#20
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.network import dense
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+CLAIM = StatisticsFollowData(instead={"d/bn": "fake + real", "g/bn": "noise"}, defective="mixed")
+CASE = Case(CLAIM, mean=(10.0, -5.0), deviation=3.0)
+
+
+def build(fused):
+    """A generator of rows like x, a discriminator between the two, and a step for each."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    noise = tf.random_normal(tf.shape(x), mean=3.0, seed=1)
+    fake = dense(layer(noise, "g/bn", fused), 2, "g/dense")
+    with tf.name_scope("real"):
+        real_score = dense(layer(x, "d/bn", fused), 1, "d/dense")
+    with tf.name_scope("fake"):
+        fake_score = dense(layer(fake, "d/bn", fused), 1, "d/dense")
+    d_loss = tf.reduce_mean(tf.nn.softplus(fake_score) + tf.nn.softplus(-real_score))
+    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_score))
+    optimizer = tf.train.GradientDescentOptimizer(0.01)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS, "real/")):
+        d_step = optimizer.minimize(d_loss, var_list=tf.trainable_variables("d/"))
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS, "g/")):
+        g_step = optimizer.minimize(g_loss, var_list=tf.trainable_variables("g/"))
+    return Model(
+        x,
+        [Training(d_step, updates={"d/bn": "real"}), Training(g_step, updates={"g/bn": "noise"})],
+        Inference(layer(x, "d/bn", fused, is_training=False)),
+        layers={"d/bn": {"real": x, "fake": fake}, "g/bn": {"noise": noise}},
+    )
+
+
+def layer(inputs, scope, fused, is_training=True):
+    """The layer with the variables of `scope`, which all its uses share."""
+    return batch_norm(
+        inputs,
+        decay=0.9,
+        scale=True,
+        is_training=is_training,
+        reuse=tf.AUTO_REUSE,
+        fused=fused,
+        scope=scope,
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,57 @@
+"""Batch norm whose statistics are not among the trainable variables.
+
+Symptom
+    Fine-tuning with is_training=False changes moving_mean and moving_variance, by values that
+    are in no batch, until the variance is negative and the loss NaN.
+
+Cause
+    variables_collections adds the statistics to TRAINABLE_VARIABLES (here so that a Saver of
+    the trainable variables keeps them). In inference mode the loss depends on them, so they
+    have gradients, and minimize descends along these. (A fused layer in inference mode has no
+    gradient for its statistics; this one is non-fused.)
+
+Fix
+    Leave the collection to the variables that gradients are to train; save all variables.
+
+How to see it in your own program
+    `bnguard audit`, rule BN205 statistics-trainable.
+
+Reports
+    davidsandberg/facenet#424 (statistics in the trainable collection, to have them saved)
+    keras-team/keras#6818 (tf.trainable_variables() holds them)
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsNotTrained
+from bnguard.harness.network import PRETRAINED, regression_loss
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+CASE = Case(StatisticsNotTrained(), mean=(10.0, -5.0), deviation=3.0)
+
+
+def build(fused):
+    """A pretrained layer in inference mode, and a regression to be trained."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    normalized = batch_norm(
+        x,
+        decay=0.9,
+        scale=True,
+        param_initializers=PRETRAINED,
+        is_training=False,
+        fused=fused,
+        scope="bn",
+    )
+    loss = regression_loss(normalized, x[:, 0] * x[:, 1] / 5)
+    train_op = tf.train.GradientDescentOptimizer(0.005).minimize(loss)
+    return Model(
+        x,
+        [Training(train_op, updates={})],
+        Inference(normalized),
+        saver=tf.train.Saver(),
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,54 @@
+"""Batch norm by tf.layers with its training argument.
+
+Symptom
+    Batch norm does nothing: training is as slow and as unstable as without it, UPDATE_OPS is
+    empty, moving_mean stays 0 and moving_variance 1.
+
+Cause
+    The argument training of tf.layers.batch_normalization defaults to False (that of contrib
+    and slim, to True). A layer built so divides by sqrt(1 + epsilon), its initial statistics,
+    in training too. It computes no moments and makes no update op, so the dependency on
+    UPDATE_OPS that the program has, has nothing to run.
+
+Fix
+    Pass training=is_training.
+
+How to see it in your own program
+    `bnguard audit`, rule BN202 statistics-never-written.
+
+Reports
+    mouna99/dien#36 (the training argument is never passed)
+    dmzou/RSRAE#2 (the layers do not work; training=False is the default)
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import NormalizesInTraining
+from bnguard.harness.network import convolution, regression_loss
+from bnguard.layers import batch_normalization
+import tensorflow.compat.v1 as tf
+
+CASE = Case(NormalizesInTraining(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A convolution, the layer, and a regression on one pixel of each image."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    features = convolution(images)
+    normalized = batch_normalization(
+        features, momentum=0.9, training=is_training, fused=fused, name="bn"
+    )
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train_op = tf.train.GradientDescentOptimizer(0.00001).minimize(loss)
+    return Model(
+        images,
+        [Training(train_op, {is_training: True}, outputs=normalized)],
+        Inference(normalized, {is_training: False}, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,61 @@
+"""Batch norm whose update ops hang on the train op alone.
+
+Symptom
+    Evaluating the validation loss changes the model: moving_mean and moving_variance move with
+    every validation batch, though nothing is trained and the layer is built with
+    is_training=False.
+
+Cause
+    The function that makes a loss puts it under control dependencies on UPDATE_OPS, as the
+    documentation of contrib's layer once said. Both losses are made by it, so computing either
+    runs the training layer's assignments, on the batch fed. The mirror of it: the gradients do
+    not need the value of the loss, so minimize alone, without fetching the loss, runs nothing.
+
+Fix
+    Make the train op, not the loss, depend on the update ops: create_train_op, or minimize under
+    control dependencies. A loss is then only a number.
+
+How to see it in your own program
+    `bnguard audit --fetch VALIDATION_LOSS`, rule BN101 statistics-written-at-inference.
+
+Reports
+    tensorflow/tensorflow#7577 (the documented form updates when one only evaluates the loss)
+    tensorflow/tensorflow#8292 (the documentation, mended)
+    tensorflow/tensorflow#9179 (the mirror: train does not depend on the identity of the cost)
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsStillAtInference
+from bnguard.harness.network import regression_loss
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+CASE = Case(StatisticsStillAtInference(), mean=(10.0, -5.0), deviation=3.0)
+
+
+def build(fused):
+    """One layer in two networks, for training and for validation, each with its loss."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    training = batch_norm(x, decay=0.9, scale=True, fused=fused, scope="bn")
+    inference = batch_norm(
+        x, decay=0.9, scale=True, is_training=False, reuse=True, fused=fused, scope="bn"
+    )
+    loss, validation_loss = loss_of(training, x[:, 0]), loss_of(inference, x[:, 0])
+    optimizer = tf.train.GradientDescentOptimizer(0.01)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train_op = optimizer.minimize(loss)
+    return Model(
+        x,
+        [Training([train_op, loss])],
+        Inference(inference, beside=[validation_loss]),
+    )
+
+
+def loss_of(features, targets):
+    """The loss of one of the networks."""
+    return regression_loss(features, targets)
+
+
+if __name__ == "__main__":
+    main(__file__)

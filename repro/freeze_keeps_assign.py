@@ -1,0 +1,99 @@
+"""A training graph frozen: assignments to constants.
+
+Symptom
+    The frozen graph cannot be imported: "Input 0 of node .../AssignMovingAvg was passed float
+    from .../moving_mean:0 incompatible with expected float_ref".
+
+Cause
+    Freezing turns variables into constants and keeps what the output needs. With updates in
+    place and is_training a tensor, the output needs the tf.cond, whose training branch assigns
+    to the statistics: there is now an assignment to a constant. The widely copied remedy, to
+    rewrite RefSwitch and AssignSub nodes in the frozen graph, is for ref variables alone.
+
+Fix
+    Build the graph once more with is_training=False, restore the checkpoint into it, and freeze
+    that: it has no tf.cond and no assignment.
+
+How to see it in your own program
+    `bnguard audit frozen.pb`, rule BN302 assign-left-in-frozen-graph.
+
+Reports
+    tensorflow/tensorflow#3628 (unable to import a frozen graph with batch norm; the rewriting)
+    tensorflow/tensorflow#17729
+    davidsandberg/facenet#161
+    onnx/tensorflow-onnx#77
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import ProgramRuns
+from bnguard.harness.network import convolution, regression_loss
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+VARIABLES = ("bn/beta", "bn/gamma", "bn/moving_mean", "bn/moving_variance")
+SAYS = (
+    "incompatible with expected float_ref",  # ref variables
+    "incompatible with expected resource",  # resource variables, control flow v1
+    "expected type resource != float",  # resource variables, control flow v2
+)
+CASE = Case(ProgramRuns(SAYS, fails_in="serve"), mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """The program that trains: a convolution, the layer, and a regression."""
+    is_training = tf.placeholder_with_default(False, [], name="is_training")
+    images, features, normalized = network(is_training, fused)
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    train_op = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
+    return Model(
+        images,
+        [Training(train_op, {is_training: True})],
+        Inference(normalized, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+def serve(fused, checkpoint):
+    """The program that imports the frozen graph."""
+    names = ["images", "features", "output", *VARIABLES]
+    images, features, output, *variables = tf.import_graph_def(
+        freeze(fused, checkpoint), return_elements=[f"{name}:0" for name in names], name=""
+    )
+    return Model(
+        images,
+        [],
+        Inference(output, inputs=features),
+        layers={"bn": {"batch": features}},
+        variables=dict(zip(VARIABLES, variables)),
+    )
+
+
+def freeze(fused, checkpoint):
+    """The program that freezes: a graph whose variables are constants."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        network(tf.placeholder_with_default(False, [], name="is_training"), fused)
+        tf.train.Saver().restore(session, checkpoint)
+        return tf.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), ["output"]
+        )
+
+
+def network(is_training, fused):
+    """What all three are made of: the images, the layer's inputs and its outputs."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    features = convolution(images)
+    normalized = batch_norm(
+        features,
+        decay=0.9,
+        scale=True,
+        updates_collections=None,
+        is_training=is_training,
+        fused=fused,
+        scope="bn",
+    )
+    return images, features, tf.identity(normalized, name="output")
+
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,65 @@
+"""A frozen batch norm in training mode.
+
+Symptom
+    I froze the layer, and its weights still change: after fine-tuning only the new head,
+    moving_mean and moving_variance of the pretrained layers are those of my data, and the
+    features of the old ones are gone.
+
+Cause
+    trainable=False, and a list of variables to train, keep the optimizer away from beta and
+    gamma. Gradients never moved the statistics: the layer's update ops do, and in training mode
+    they run.
+
+Fix
+    Run a frozen layer in inference mode, is_training=False, also while the rest trains.
+
+How to see it in your own program
+    `bnguard audit`, rule BN206 frozen-layer-still-updates.
+
+Reports
+    keras-team/keras#4762 (the trainable flag does not work for batch normalization)
+    keras-team/keras#6570 (request: no updates when trainable is False)
+    keras-team/keras#7085 (freezing does not work, weights are still updated)
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.network import PRETRAINED, convolution, regression_loss
+from bnguard.layers import batch_norm
+from bnguard.training import create_train_op
+import tensorflow.compat.v1 as tf
+
+CLAIM = StatisticsFollowData(instead={"bn": "batch"}, defective="drift")
+CASE = Case(CLAIM, mean=(-5.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A pretrained convolution and layer, and a new regression that alone is to be trained."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    features = convolution(images)
+    normalized = batch_norm(
+        features,
+        decay=0.9,
+        scale=True,
+        param_initializers=PRETRAINED,
+        is_training=is_training,
+        trainable=False,
+        fused=fused,
+        scope="bn",
+    )
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    optimizer = tf.train.GradientDescentOptimizer(0.0001)
+    head = tf.trainable_variables("regression")
+    train_op = create_train_op(loss, optimizer, variables_to_train=head)
+    return Model(
+        images,
+        [Training(train_op, {is_training: True}, updates={})],
+        Inference(normalized, {is_training: False}, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,61 @@
+"""A Keras batch norm in a graph whose train op runs UPDATE_OPS.
+
+Symptom
+    tf.get_collection(tf.GraphKeys.UPDATE_OPS) is empty although the network has batch norm
+    layers. After training their moving means are 0, and inference is far off.
+
+Cause
+    A tf.keras layer keeps its update ops to itself, in layer.updates, for Model.fit to run.
+    It adds none to the collection, so in a training loop of one's own the control dependency
+    on the collection is one on nothing.
+
+Fix
+    Depend on layer.updates (or model.updates) instead of the collection.
+
+How to see it in your own program
+    `bnguard audit`, rule BN201 update-ops-never-run.
+
+Reports
+    tensorflow/tensorflow#19643 (update_ops not added)
+    ray-project/ray#4831
+    saforem2/l2hmc-qcd#2 (the same, fixed)
+
+Needs
+    TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install 'bnguard[keras]'
+"""
+
+import os
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.network import convolution, regression_loss
+import tensorflow.compat.v1 as tf
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Keras 3 has no graph mode
+BatchNormalization = tf.keras.layers.BatchNormalization
+
+CLAIM = StatisticsFollowData(instead={"bn": "nothing"}, defective="stale")
+CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A convolution, the layer, and a regression on one pixel of each image."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    features = convolution(images)
+    layer = BatchNormalization(momentum=0.9, fused=fused, name="bn")
+    normalized = layer(features, training=is_training)
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train_op = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
+    return Model(
+        images,
+        [Training(train_op, {is_training: True})],
+        Inference(normalized, {is_training: False}, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

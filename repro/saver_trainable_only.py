@@ -1,0 +1,56 @@
+"""Batch norm saved by a Saver of the trainable variables.
+
+Symptom
+    The model was good when it was saved, and is useless once restored: "weird values", or
+    "Attempting to use uninitialized value .../moving_mean".
+
+Cause
+    moving_mean and moving_variance are not trainable: gradients do not move them. A Saver over
+    trainable_variables leaves them out of the checkpoint, so a program that runs the initializer
+    before it restores keeps 0 and 1, silently, and one that does not run it fails.
+
+Fix
+    Save all variables, tf.train.Saver(). To leave out the optimizer's slots, filter
+    tf.global_variables(), and keep what is under the scopes of your layers.
+
+How to see it in your own program
+    `bnguard audit`, rule BN301 statistics-not-saved.
+
+Reports
+    tinghuiz/SfMLearner#17 (uninitialized value moving_mean; the saver had only the trainable)
+    tensorflow/skflow#117 (a Saver of the trainable variables loses the moving averages)
+    zhengyang-wang/Unet_3D#5 (weird output in test mode)
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsSurviveRestore
+from bnguard.harness.network import convolution, regression_loss
+from bnguard.layers import batch_norm
+from bnguard.training import create_train_op
+import tensorflow.compat.v1 as tf
+
+CASE = Case(StatisticsSurviveRestore(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A convolution, the layer, and a regression on one pixel of each image."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    features = convolution(images)
+    normalized = batch_norm(
+        features, decay=0.9, scale=True, is_training=is_training, fused=fused, scope="bn"
+    )
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    train_op = create_train_op(loss, tf.train.GradientDescentOptimizer(0.01))
+    return Model(
+        images,
+        [Training(train_op, {is_training: True})],
+        Inference(normalized, {is_training: False}, inputs=features),
+        layers={"bn": {"batch": features}},
+        saver=tf.train.Saver(tf.trainable_variables()),
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

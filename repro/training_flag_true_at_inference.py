@@ -1,0 +1,56 @@
+"""Batch norm whose is_training is True at inference too.
+
+Symptom
+    The prediction for one image depends on the other images in its batch, and alone the image
+    gets yet another. The training loss and the statistics in the checkpoint are fine.
+
+Cause
+    is_training is a Python True, the default of contrib and slim, and so is baked into the
+    graph: the layer normalizes whatever it is fed by the moments of that very batch. Nothing
+    reads moving_mean and moving_variance, however well they were trained.
+
+Fix
+    Build the layer a second time on the same variables, reuse=True, with is_training=False, and
+    infer from that. Or give it a boolean tensor from the start.
+
+How to see it in your own program
+    `bnguard audit`, rule BN103 batch-statistics-at-inference.
+
+Reports
+    tensorflow/models#3162 (the result for one image depends on the images beside it)
+    davidsandberg/facenet#278 (embeddings differ in a batch and alone)
+    tensorflow/tensorflow#9796 (inference works only with training=True and a whole batch)
+    tensorflow/tensorflow#16593 (is_training=True for both in contrib.gan)
+    arahusky/Tensorflow-Segmentation#15
+    YipengHu/label-reg#22
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import RowsIndependent
+from bnguard.harness.network import convolution, regression_loss
+from bnguard.layers import batch_norm
+from bnguard.training import create_train_op
+import tensorflow.compat.v1 as tf
+
+CASE = Case(RowsIndependent(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A convolution, the layer, and a regression on one pixel of each image."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    features = convolution(images)
+    normalized = batch_norm(features, decay=0.9, scale=True, fused=fused, scope="bn")
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    train_op = create_train_op(loss, tf.train.GradientDescentOptimizer(0.01))
+    output = normalized
+    return Model(
+        images,
+        [Training(train_op)],
+        Inference(output, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

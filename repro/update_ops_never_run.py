@@ -1,0 +1,59 @@
+"""Batch norm trained by minimize alone, which runs no update op.
+
+Symptom
+    After training all moving means are still 0 and all moving variances still 1. The training
+    loss is good, and inference with is_training=False guesses.
+
+Cause
+    With its default updates_collections the layer only adds the two assignments of its
+    statistics to the collection UPDATE_OPS. minimize depends on the loss and the gradients; no
+    path leads from there to the collection, so no training step runs them.
+
+Fix
+    Use create_train_op, which makes the step depend on all of UPDATE_OPS. Equivalent: call
+    minimize inside `with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):`.
+
+How to see it in your own program
+    `bnguard audit`, rule BN201 update-ops-never-run.
+
+Reports
+    https://habr.com/ru/post/1667048/ (its second answer)
+    tensorflow/tensorflow#11965 (all moving means still 0, all moving variances 1)
+    YunYang1994/tensorflow-yolov3#23
+    meetps/tf-3dgan#7
+    cbfinn/maml#29
+    google/prettytensor#23
+"""
+
+from bnguard.cli import main
+from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.network import convolution, regression_loss
+from bnguard.layers import batch_norm
+import tensorflow.compat.v1 as tf
+
+CLAIM = StatisticsFollowData(instead={"bn": "nothing"}, defective="stale")
+CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
+
+
+def build(fused):
+    """A convolution, the layer, and a regression on one pixel of each image."""
+    images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
+    features = convolution(images)
+    normalized = batch_norm(
+        features, decay=0.9, scale=True, is_training=is_training, fused=fused, scope="bn"
+    )
+    loss = regression_loss(normalized, images[:, 0, 0, 0])
+    optimizer = tf.train.GradientDescentOptimizer(0.01)
+    train_op = optimizer.minimize(loss)
+    return Model(
+        images,
+        [Training(train_op, {is_training: True})],
+        Inference(normalized, {is_training: False}, inputs=features),
+        layers={"bn": {"batch": features}},
+    )
+
+
+if __name__ == "__main__":
+    main(__file__)

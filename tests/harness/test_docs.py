@@ -1,0 +1,79 @@
+"""The pages made from the docstrings: complete, linked, and what is committed."""
+
+import os
+
+from bnguard.errors import BnguardError
+from bnguard.harness import catalogue, docs
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+STALE = "stale: run `python -m bnguard.harness.docs` in the checkout"
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def cases():
+    return [catalogue.find(name, "repro") for name in catalogue.names()]
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def test_the_catalogues_page_is_up_to_date(cases):
+    assert read(docs.PAGE) == docs.catalogue_page(cases), STALE
+
+
+def test_the_readmes_table_is_up_to_date(cases):
+    assert read(docs.README) == docs.with_symptoms(read(docs.README), cases), STALE
+
+
+def test_every_case_and_every_report_is_on_the_page(cases):
+    page = docs.catalogue_page(cases)
+    for case in cases:
+        assert f"\n## {case.name}\n" in page
+        assert catalogue.diff(case.name) in page
+        for report in case.reports:
+            number = report.split(" ")[0]
+            assert number in page
+            if "#" in number:
+                assert f"(https://github.com/{number.replace('#', '/issues/')})" in page
+
+
+def test_the_table_has_a_row_of_four_for_each_case(cases):
+    rows = docs.symptom_table(cases).splitlines()
+    assert len(rows) == 2 + len(cases)
+    for row in rows:
+        assert row.count(" | ") == 3
+
+
+def test_the_table_replaces_what_was_between_the_markers(cases):
+    readme = f"before\n{docs.BEGIN}\n<old>\n{docs.END}\nafter\n"
+    new = docs.with_symptoms(readme, cases)
+    assert new.startswith(f"before\n{docs.BEGIN}\n| what you see |")
+    assert new.endswith(f"|\n{docs.END}\nafter\n")
+    assert "<old>" not in new
+    assert docs.with_symptoms(new, cases) == new
+
+
+@pytest.mark.parametrize("readme", ["", docs.BEGIN, f"{docs.END} {docs.BEGIN}"])
+def test_missing_markers_are_a_mistake(cases, readme):
+    with pytest.raises(BnguardError, match="the table of symptoms belongs between"):
+        docs.with_symptoms(readme, cases)
+
+
+def test_main_writes_both_pages(monkeypatch, tmp_path, cases):
+    for side in catalogue.SIDES:
+        os.symlink(os.path.join(ROOT, side), str(tmp_path / side))
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("docs")
+    with open(docs.README, "w", encoding="utf-8") as file:
+        file.write(f"{docs.BEGIN}{docs.END}")
+    docs.main()
+    assert read(docs.PAGE) == docs.catalogue_page(cases)
+    assert docs.symptom_table(cases) in read(docs.README)

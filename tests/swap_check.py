@@ -1,0 +1,48 @@
+"""Swap the two files of every pair on disk, and see `bnguard compare --all` notice each.
+
+Run it from anywhere: `python tests/swap_check.py`. Its exit status is 0 when no swapped pair is
+taken for a proper one.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def main():
+    """Compare all swapped cases in a folder of their own; say which went unnoticed."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(os.path.join(ROOT, "repro"), os.path.join(folder, "fixed"))
+        shutil.copytree(os.path.join(ROOT, "fixed"), os.path.join(folder, "repro"))
+        cases = compare_all(folder)
+    for case in cases:
+        print(f"{case['case']}: {case['verdict']}")
+    sys.exit(1 if any(case["verdict"] == "shown" for case in cases) else 0)
+
+
+def compare_all(folder):
+    """What `bnguard compare --all` says of the cases in a folder."""
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from bnguard.cli import main; main()",
+            "compare",
+            "--all",
+            "--json",
+        ],
+        env={**os.environ, "PYTHONPATH": ROOT},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    return json.loads(process.stdout.decode())["cases"]
+
+
+if __name__ == "__main__":
+    main()
