@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import bnguard
 from bnguard.errors import BnguardError
+from graphs import build_with
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -32,15 +33,9 @@ class Layers(NamedTuple):
     updates: object
 
 
-@contextmanager
 def kind_of_variables(kind):
-    """Make `tf.get_variable` create ref or resource variables."""
-    was = tf.resource_variables_enabled()
-    (tf.enable_resource_variables if kind == "resource" else tf.disable_resource_variables)()
-    try:
-        yield
-    finally:
-        (tf.enable_resource_variables if was else tf.disable_resource_variables)()
+    """Build with ref variables and control flow v1, or with resource variables and v2."""
+    return build_with(kind, {"ref": "v1", "resource": "v2"}[kind])
 
 
 def layers(x=None, is_training=None, **arguments):

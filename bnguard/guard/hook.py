@@ -154,9 +154,7 @@ class _Values:
         after = self._block.now()
         if after != self._block.before:
             difference = compare(self._block.before, after)
-            raise StatisticsChanged(
-                _DYNAMIC, self._auditor.explain_changes(difference, self.steps)
-            )
+            raise StatisticsChanged(_DYNAMIC, self._auditor.explain_changes(difference, self.steps))
 
 
 def _late() -> BnguardError:

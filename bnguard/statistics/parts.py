@@ -38,11 +38,12 @@ class Part(NamedTuple):
 def parts(graph: tf.Graph) -> Dict[str, Part]:
     """Every variable of a graph by the name of its op, ref and resource variables alike."""
     known = _python_variables(graph)
-    return {
-        op.name: _part(op, known.get(op.name))
-        for op in graph.get_operations()
-        if op.type in _VARIABLES
-    }
+    with graph.as_default():  # else a variable's VariableDef is refused where TF 2 runs eagerly
+        return {
+            op.name: _part(op, known.get(op.name))
+            for op in graph.get_operations()
+            if op.type in _VARIABLES
+        }
 
 
 def _python_variables(graph: tf.Graph) -> Dict[str, Any]:

@@ -62,6 +62,16 @@ def test_statistics_are_found_by_structure_whatever_their_names(kind, tmp_path):
     assert taken.health()[1].problems == ("never moved from its initial value 1",)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_graph_need_be_the_default(kind):
+    with tf.Graph().as_default(), programs.kind_of_variables(kind):
+        programs.layers()
+        session, initializer = tf.Session(), tf.global_variables_initializer()
+    session.run(initializer)
+    assert list(bnguard.snapshot(session)) == NAMES
+    session.close()
+
+
 def test_only_the_scope_is_read():
     with programs.session() as (session, _):
         assert list(bnguard.snapshot(session, scope="two")) == NAMES[2:]
