@@ -6,9 +6,10 @@ Symptom
     features of the old ones are gone.
 
 Cause
-    trainable=False, and a list of variables to train, keep the optimizer away from beta and
-    gamma. Gradients never moved the statistics: the layer's update ops do, and in training mode
-    they run.
+    A list of variables to train keeps the optimizer away from beta and gamma. Gradients never
+    moved the statistics: the layer's update ops do, and in training mode they run. trainable=False
+    changes that for some layers and not for others: contrib and tf.layers then make no update
+    ops, but with updates_collections=None contrib does, and so did the Keras of the reports.
 
 Fix
     Run a frozen layer in inference mode, is_training=False, also while the rest trains.
@@ -45,7 +46,6 @@ def build(fused):
         scale=True,
         param_initializers=PRETRAINED,
         is_training=False,
-        trainable=False,
         fused=fused,
         scope="bn",
     )
