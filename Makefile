@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint format plot clean
+.PHONY: demo test check lint format docs mutants clean
 
 demo: $(INSTALLED)
 	$(BIN)/bnguard compare two_branch_cond
@@ -24,8 +24,15 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-plot: $(INSTALLED)
+# All that is made from the code: the catalogue's page, the README's table and plot.
+docs: $(INSTALLED)
+	$(BIN)/python -m bnguard.harness.docs
 	$(BIN)/bnguard compare two_branch_cond --plot docs/img/two_branch_cond.png
+
+# Break the layers and swap the pairs on purpose; the tests must notice each time. Minutes.
+mutants: $(INSTALLED)
+	$(BIN)/python tests/mutants.py
+	$(BIN)/python tests/swap_check.py
 
 # The stamp is written last, so an interrupted installation is tried again.
 $(INSTALLED): setup.cfg pyproject.toml

@@ -18,9 +18,9 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-from bnguard import batch_norm  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow.compat.v1 as tf  # noqa: E402
+from bnguard import batch_norm
+import numpy as np
+import tensorflow.compat.v1 as tf
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 DECAY, EPSILON = 0.99, 0.001
@@ -155,6 +155,7 @@ class Contestant:
         self.run = self.session.make_callable(self.step, [self.training])
 
     def seconds(self, trains, repeats):
+        """The mean of so many steps."""
         start = time.perf_counter()
         for _ in range(repeats):
             self.run(trains)

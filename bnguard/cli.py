@@ -6,10 +6,11 @@ input.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 import json
 import os
 import sys
-from typing import Any, Callable, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence
 
 from bnguard import statistics_command
 from bnguard._version import __version__
@@ -26,24 +27,66 @@ class _Mistake(click.ClickException):
     exit_code = 2
 
 
-class _Command(click.Command):
+class _OneLine:
     """A command whose user's mistakes are one line on stderr and exit status 2."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _mistakes():
+            return super().make_context(*args, **extra)  # type: ignore[misc]
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BnguardError as error:
-            raise _Mistake(str(error)) from error
+        with _mistakes():
+            return super().invoke(ctx)  # type: ignore[misc]
 
 
-class _Group(click.Group):
+class _Command(_OneLine, click.Command):
+    pass
+
+
+class _Group(_OneLine, click.Group):
     command_class = _Command
+
+
+class _Text(click.ParamType):
+    """Text that is not empty: `--restore "$UNSET"` is a mistake, not the default."""
+
+    name = "text"
+
+    def convert(self, value: str, param: Any, ctx: Any) -> str:
+        return value or self.fail("it is empty", param, ctx)
+
+
+_TEXT = _Text()
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2: the help, not a mistake
+            raise
+        raise _Mistake(error.format_message()) from error
+    except BnguardError as error:
+        raise _Mistake(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted; what was saved before is untouched.", err=True)
+        sys.exit(130)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bnguard")
-def cli() -> None:
+@click.option(
+    "--cases",
+    type=_TEXT,
+    metavar="DIR",
+    help="The folder that holds repro/ and fixed/: by default the current one, or the checkout "
+    "that bnguard was installed from.",
+)
+@click.pass_context
+def cli(ctx: click.Context, cases: Optional[str]) -> None:
     """Who moves your batch-norm running statistics, and when."""
+    ctx.obj = cases
 
 
 def main(case_path: Optional[str] = None) -> None:
@@ -53,32 +96,39 @@ def main(case_path: Optional[str] = None) -> None:
       case_path: the case file's `__file__`, in `repro/` or `fixed/`.
     """
     if case_path is None:
-        cli()
+        cli(prog_name="bnguard")
         return
     folder, filename = os.path.split(os.path.abspath(case_path))
-    side, name = os.path.basename(folder), os.path.splitext(filename)[0]
-    cli([side, name, *sys.argv[1:]], prog_name="bnguard")
+    home, side = os.path.split(folder)
+    case = os.path.splitext(filename)[0]
+    cli(["--cases", home, side, case, *sys.argv[1:]], prog_name="bnguard")
 
 
 def _experiment_flags(command: Callable) -> Callable:
     """The flags that `repro`, `fixed` and `compare` share; the defaults are the source's."""
     flags = [
-        click.option("--restore", metavar="PATH", help="Start from this checkpoint."),
-        click.option("--no-train", is_flag=True, help="Do not train."),
-        click.option("--train-steps", type=_POSITIVE, default=100, show_default=True),
-        click.option("--infer-steps", type=_POSITIVE, default=10, show_default=True),
-        click.option("--batch-size", type=_POSITIVE, default=4, show_default=True),
-        click.option("--seed", type=_SEED, default=1006, show_default=True),
-        click.option("--fused", type=click.Choice(["auto", "yes", "no"]), default="no"),
-        click.option("--variables", type=click.Choice(["ref", "resource"]), default="ref"),
-        click.option("--control-flow", type=click.Choice(["v1", "v2"]), default="v1"),
-        click.option("--checkpoint-dir", metavar="DIR", default="checkpoints", show_default=True),
+        click.option("--restore", type=_TEXT, metavar="PATH", help="Start from this checkpoint."),
+        click.option("--no-train", is_flag=True, help="Infer only."),
+        _option("--train-steps", _POSITIVE, 100, "Training steps."),
+        _option("--infer-steps", _POSITIVE, 10, "Single-row inferences in each session."),
+        _option("--batch-size", _POSITIVE, 4, "Rows in a training step."),
+        _option("--seed", _SEED, 1006, "Of the data's random stream."),
+        _option("--fused", click.Choice(["auto", "yes", "no"]), "no", "The layer's kernel."),
+        _option("--variables", click.Choice(["ref", "resource"]), "ref", "Kind of variables."),
+        _option("--control-flow", click.Choice(["v1", "v2"]), "v1", "What tf.cond builds."),
+        _option("--checkpoint-dir", _TEXT, "checkpoints", "Where each run gets a folder."),
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-        click.option("--plot", metavar="FILE", help="Draw the statistics to a .png or .svg."),
+        click.option(
+            "--plot", type=_TEXT, metavar="FILE", help="Draw the statistics to a .png or .svg."
+        ),
     ]
     for flag in reversed(flags):
         command = flag(command)
     return command
+
+
+def _option(name: str, kind: Any, default: Any, text: str) -> Callable:
+    return click.option(name, type=kind, default=default, show_default=True, help=text)
 
 
 @cli.command("repro")
@@ -117,17 +167,20 @@ def _list(symptom: Optional[str]) -> None:
     """List the cases and their symptoms."""
     from bnguard.harness import report
 
+    home = _home()
     if symptom is None:
-        report.print_catalogue([catalogue.find(name, "repro") for name in catalogue.names()])
+        report.print_catalogue(
+            [catalogue.find(name, "repro", home) for name in catalogue.names(home)]
+        )
     else:
-        report.print_catalogue(catalogue.ranked(symptom))
+        report.print_catalogue(catalogue.ranked(symptom, home))
 
 
 def _compare_one(case: str, **flags: Any) -> None:
     judged = _run(case, catalogue.SIDES, **flags)
     from bnguard.harness import report
 
-    difference = catalogue.diff(case)
+    difference = catalogue.diff(case, _home())
     if flags["as_json"]:
         sides = {record.side: report.as_json(record, verdict) for record, verdict in judged}
         _print_json({"case": case, **sides, "diff": difference})
@@ -138,12 +191,12 @@ def _compare_one(case: str, **flags: Any) -> None:
 
 def _compare_all(**flags: Any) -> None:
     for flag in ("restore", "plot"):
-        if flags[flag]:
+        if flags[flag] is not None:
             raise click.UsageError(f"--{flag} is for one case, not for --all")
     from bnguard.harness import report
 
-    names = _tracked(catalogue.names(), "comparing all cases")
-    entries = [_entry(catalogue.find(name, "repro"), **flags) for name in names]
+    names = _tracked(catalogue.names(_home()), "comparing all cases")
+    entries = [_entry(catalogue.find(name, "repro", _home()), **flags) for name in names]
     if flags["as_json"]:
         _print_json({"cases": [report.entry_json(entry) for entry in entries]})
     else:
@@ -176,11 +229,11 @@ def _run_side(case: str, side: str, **flags: Any) -> None:
 
 
 def _run(case: str, sides: Sequence[str], plot: Optional[str], **flags: Any) -> List[Any]:
-    files = [catalogue.find(case, side) for side in sides]
+    files = [catalogue.find(case, side, _home()) for side in sides]
     from bnguard.harness import plot as plots
     from bnguard.harness.quiet import import_tensorflow
 
-    if plot:
+    if plot is not None:
         plots.check_target(plot)
     import_tensorflow()
     from bnguard.harness import experiment
@@ -188,7 +241,7 @@ def _run(case: str, sides: Sequence[str], plot: Optional[str], **flags: Any) -> 
     options = _options(**flags)
     loaded = [catalogue.load(file) for file in files]
     records = [experiment.run(one, options, _progress(one)) for one in loaded]
-    if plot:
+    if plot is not None:
         plots.draw(records, plot)
     return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
 
@@ -200,6 +253,10 @@ def _options(
     from bnguard.harness.program import Build
 
     return Options(train=not no_train, build=Build(fused, variables, control_flow), **flags)
+
+
+def _home() -> Optional[str]:
+    return click.get_current_context().find_root().obj
 
 
 def _progress(case: catalogue.LoadedCase) -> Callable[[Sequence[int]], Iterable[int]]:

@@ -24,7 +24,8 @@ def bnguard(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def run(*args):
-        folder = ["--checkpoint-dir", str(tmp_path)] if args[0] != "list" else []
+        runs = {"repro", "fixed", "compare"} & set(args)
+        folder = ["--checkpoint-dir", str(tmp_path)] if runs else []
         return CliRunner().invoke(cli.cli, [*args, *folder])
 
     return run
@@ -141,7 +142,8 @@ def test_compare_all_shows_what_tensorflow_refuses_and_goes_on(bnguard, tmp_path
     result = bnguard("compare", "--all", "--json", "--control-flow", "v2", "--train-steps", "5")
     first, second = json.loads(result.output)["cases"]
     assert (first["verdict"], second["verdict"]) == ("shown", "skipped")
-    assert "refuses this graph with ref variables under control flow v2" in second["skipped"]
+    assert "fails on TensorFlow" in second["skipped"]
+    assert "with ref variables, control flow v2" in second["skipped"]
 
 
 def test_compare_all_exits_with_1_where_a_case_is_not_shown(small_catalogue, tmp_path):
@@ -161,8 +163,9 @@ def test_an_error_that_a_case_is_about_is_its_finding(bnguard):
 def test_an_error_that_a_case_is_not_about_is_exit_2(bnguard):
     result = bnguard("repro", "update_ops_in_control_flow", "--control-flow", "v2")
     assert result.exit_code == 2
-    (error,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert "refuses this graph with ref variables under control flow v2" in error
+    (error,) = result.output.splitlines()
+    assert "fails on TensorFlow" in error
+    assert "with ref variables, control flow v2" in error
 
 
 def test_list_ranks_by_the_words_of_a_symptom(bnguard):
@@ -248,15 +251,122 @@ def test_a_run_that_does_not_show_its_claim_exits_with_1(bnguard, tmp_path, monk
         (["repro", CASE, "--plot", "plot.txt"], ["--plot plot.txt", ".png or .svg"]),
         (["repro", CASE, "--plot", "none/plot.png"], ["no folder none", "create it"]),
         (["fixed", CASE, "--restore", "none/model.ckpt"], ["none/model.ckpt: no checkpoint found"]),
+        (["fixed", CASE, "--restore", ""], ["--restore", "it is empty"]),
+        (["fixed", CASE, "--plot", ""], ["--plot", "it is empty"]),
+        (["nosuch"], ["No such command 'nosuch'"]),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(bnguard, args, fragments):
     result = bnguard(*args)
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)  # no traceback
-    (error,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    (error,) = result.output.splitlines()
+    assert error.startswith("Error: ")
     for fragment in fragments:
         assert fragment in error
+
+
+def test_the_build_flags_reach_the_graph(bnguard):
+    flags = ["--fused", "yes", "--variables", "resource", "--control-flow", "v2"]
+    document = json.loads(bnguard("fixed", CASE, *flags, "--json").output)
+    assert (document["fused"], document["variables"], document["control_flow"]) == (
+        *("yes", "resource", "v2"),
+    )
+    # the fused kernel's variance of a batch of 4 is 4/3 of the population's
+    after = document["passes"][0]["after"]["bn/moving_variance"]
+    np.testing.assert_allclose(after, np.array([0.90838, 0.65437]) * 4 / 3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_truncated_checkpoint_is_exit_2(bnguard, tmp_path, kept):
+    prefix = str(tmp_path / "contrib.ckpt")
+    for ending in (".index", ".data-00000-of-00001"):
+        shutil.copy(REFERENCE + ending, prefix + ending)
+    with open(prefix + ".index", "r+b") as file:
+        file.truncate(kept)
+    result = bnguard("fixed", CASE, "--restore", prefix, "--no-train")
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    assert f"Error: {prefix}: the checkpoint cannot be read" in error
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fragments"),
+    [
+        (
+            "tf.placeholder(tf.bool, [],",
+            "tf.placeholder(tf.int32, [],",
+            ["is_training", "of type int32", "bool tensor"],
+        ),
+        (
+            "tf.placeholder(tf.bool, [],",
+            "tf.placeholder(tf.bool, [1],",
+            ["is_training", "shape (1,)", "rank 0"],
+        ),
+        ("[None, 2]", "[None, None]", ["undefined channels", "set_shape"]),
+        ("[None, 2]", "[None]", ["has shape (", "at least 2"]),
+        ("[None, 2]", "None", ["undefined rank", "set_shape"]),
+    ],
+)
+def test_a_graph_that_the_layer_refuses_is_exit_2(bnguard, tmp_path, before, after, fragments):
+    home = make_cases(tmp_path, lambda text: text.replace(before, after))
+    result = bnguard("--cases", home, "fixed", CASE)
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    for fragment in ["fixed/two_branch_cond.py", *fragments]:
+        assert fragment in error
+    assert not os.path.exists(str(tmp_path / CASE))  # where the run would have saved
+
+
+def test_a_case_without_its_twin_is_exit_2(bnguard, tmp_path):
+    home = make_cases(tmp_path, str)
+    os.remove(os.path.join(home, "fixed", CASE + ".py"))
+    result = bnguard("--cases", home, "compare", CASE)
+    assert result.exit_code == 2
+    assert "fixed/two_branch_cond.py: there is no such file" in result.output
+
+
+def test_a_case_file_runs_itself_wherever_it_is_run_from(tmp_path, monkeypatch, capsys):
+    """The fixed construction in another folder's repro/, run from inside this checkout."""
+    home = make_cases(tmp_path, str)
+    source = os.path.join(home, "fixed", CASE + ".py")
+    target = shutil.copy(source, os.path.join(home, "repro", CASE + ".py"))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [target, "--checkpoint-dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(target)
+    assert stopped.value.code == 1
+    assert "still, which is not what this side claims" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_130(bnguard, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    from bnguard.harness import experiment
+
+    monkeypatch.setattr(experiment, "run", interrupted)
+    result = bnguard("repro", CASE)
+    assert result.exit_code == 130
+    assert "Interrupted; what was saved before is untouched." in result.output
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        f"from bnguard.cli import main; sys.argv = ['bnguard', 'repro', '{CASE}']; main()",
+        f"import runpy; runpy.run_path('repro/{CASE}.py', run_name='__main__')",
+    ],
+)
+def test_without_tensorflow_a_run_says_what_to_install(start):
+    blocked = f"import sys; sys.modules['tensorflow'] = None; {start}"
+    process = subprocess.run(
+        [sys.executable, "-c", blocked], capture_output=True, check=False, cwd=ROOT
+    )
+    assert process.returncode == 2
+    (error,) = process.stderr.decode().splitlines()
+    assert error.startswith("Error: TensorFlow is not installed")
+    assert "pip install tensorflow" in error
 
 
 def test_an_unwritable_folder_is_exit_2(monkeypatch, tmp_path):
@@ -313,6 +423,17 @@ def test_a_case_file_runs_by_itself_and_tensorflow_is_quiet(tmp_path):
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout.decode())["verdict"] == "drift"
     assert process.stderr == b""
+
+
+def make_cases(folder, change):
+    """A folder with repro/ and fixed/ that hold the source's case, its text changed."""
+    home = folder / "cases"
+    for side in ("repro", "fixed"):
+        with open(os.path.join(ROOT, side, CASE + ".py"), encoding="utf-8") as file:
+            text = change(file.read())
+        (home / side).mkdir(parents=True)
+        (home / side / (CASE + ".py")).write_text(text, encoding="utf-8")
+    return str(home)
 
 
 def draw(*sizes, seed=1006):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import sys
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
+from bnguard.errors import BnguardError
 from bnguard.harness.claims import Claim
 from bnguard.harness.quiet import import_tensorflow
 from bnguard.harness.recurrence import NOTHING
 
-import_tensorflow()  # quietly, before the case file imports it
+try:
+    import_tensorflow()  # quietly, before the case file imports it
+except BnguardError as error:  # a case file run by itself gets here before its `main`
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 @dataclass(frozen=True)

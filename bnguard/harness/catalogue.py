@@ -73,28 +73,44 @@ class LoadedCase(NamedTuple):
     serve: Callable[[Optional[bool], str], Model]
 
 
-def names() -> List[str]:
-    """The name of every case, sorted."""
+def names(home: Optional[str] = None) -> List[str]:
+    """The name of every case, sorted.
+
+    Args:
+      home: the folder that holds `repro/` and `fixed/`. By default the current folder or,
+        where it holds none, the checkout that the package is installed from.
+
+    Raises:
+      BnguardError: there are no such folders.
+    """
     return sorted(
         entry[: -len(".py")]
-        for entry in os.listdir(os.path.join(_home(), "repro"))
+        for entry in os.listdir(os.path.join(_home(home), "repro"))
         if entry.endswith(".py") and not entry.startswith("_")
     )
 
 
-def find(name: str, side: str) -> CaseFile:
+def find(name: str, side: str, home: Optional[str] = None) -> CaseFile:
     """One side of a case by its name.
 
+    Args:
+      name: the case.
+      side: `repro` or `fixed`.
+      home: as for `names`.
+
     Raises:
-      BnguardError: there is no such case.
+      BnguardError: there is no such case, or it has no such side.
     """
-    known = names()
+    known = names(home)
     if name not in known:
         raise BnguardError(f"unknown case {name!r}; the known cases are: {', '.join(known)}")
-    return CaseFile(name, side, os.path.join(_home(), side, f"{name}.py"))
+    file = CaseFile(name, side, os.path.join(_home(home), side, f"{name}.py"))
+    if not os.path.isfile(file.path):
+        raise BnguardError(f"{file.label}: there is no such file; a case needs both sides")
+    return file
 
 
-def ranked(text: str) -> List[CaseFile]:
+def ranked(text: str, home: Optional[str] = None) -> List[CaseFile]:
     """The cases whose title or symptom shares words with `text`, the likeliest first.
 
     A word that few symptoms have says more than one that many have.
@@ -102,7 +118,7 @@ def ranked(text: str) -> List[CaseFile]:
     Raises:
       BnguardError: no case shares a word with it.
     """
-    files = [find(name, "repro") for name in names()]
+    files = [find(name, "repro", home) for name in names(home)]
     told = {
         file: f"{file.name} {file.sections['Title']} {file.sections['Symptom']}".lower()
         for file in files
@@ -139,22 +155,22 @@ def load(file: CaseFile) -> LoadedCase:
     return LoadedCase(file, module.CASE, module.build, serve)
 
 
-def diff(name: str) -> str:
+def diff(name: str, home: Optional[str] = None) -> str:
     """The unified diff from the buggy file of a case to the fixed one."""
-    repro, fixed = (find(name, side) for side in SIDES)
+    repro, fixed = (find(name, side, home) for side in SIDES)
     before, after = (_text(file.path).splitlines(keepends=True) for file in (repro, fixed))
     return "".join(difflib.unified_diff(before, after, repro.label, fixed.label))
 
 
-def _home() -> str:
-    """The checkout's folder: where `repro/` and `fixed/` are, for they are not installed."""
+def _home(given: Optional[str]) -> str:
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    for folder in (os.getcwd(), package):
+    folders = [os.getcwd(), package] if given is None else [given]
+    for folder in folders:
         if all(os.path.isdir(os.path.join(folder, side)) for side in SIDES):
             return folder
     raise BnguardError(
-        f"{os.getcwd()}: no repro/ and fixed/ here; the cases are not installed with the "
-        "package. Run bnguard from a checkout of its repository."
+        f"{folders[0]}: no repro/ and fixed/ here; the cases are not installed with the "
+        "package. Run bnguard from a checkout of its repository, or name one with --cases."
     )
 
 

@@ -102,8 +102,10 @@ class _Experiment:
             rows = self._stream.rows(options.infer_steps)
             self._add(passes=(program.infer(origin, rows),))
             after = program.save(os.path.join(folder, "evaluated.ckpt"))
-        drift = largest_changes(checkpoint.read(before), checkpoint.read(after))
-        self._add(checkpoints=Checkpoints(before, after, drift))
+        saved = checkpoint.read(after)
+        drift = largest_changes(checkpoint.read(before), saved)
+        holds = {name: saved[name] for name, change in drift.items() if change}
+        self._add(checkpoints=Checkpoints(before, after, drift, holds))
         self._serve(before, rows)
 
     def _start(self, program: Program) -> str:

@@ -20,8 +20,8 @@ def check_target(path: str) -> None:
       BnguardError: the file's ending is not one of FORMATS, its folder does not exist, or
         matplotlib is missing.
     """
-    if not path.endswith(FORMATS):
-        raise BnguardError(f"--plot {path}: expected a file name that ends in .png or .svg")
+    if not path.lower().endswith(FORMATS) or os.path.isdir(path):
+        raise BnguardError(f"--plot {path}: expected the name of a file, ending in .png or .svg")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise BnguardError(f"--plot {path}: there is no folder {folder}; create it first")

@@ -229,11 +229,11 @@ class Program:
 
     def _refusal(self, failure: Failure) -> str:
         how = self._how
-        combination = f"{how.variables} variables under control flow {how.control_flow}"
         return (
-            f"{self._case.file.label}: TensorFlow {tf.__version__} refuses this graph with "
-            f"{combination} and fused={how.fused} "
-            f"({failure.message}). Choose another --variables or --control-flow."
+            f"{self._case.file.label}: phase {failure.phase} fails on TensorFlow {tf.__version__} "
+            f"with {how.variables} variables, control flow {how.control_flow} and "
+            f"fused={how.fused}: {failure.message} If it runs with other --variables or another "
+            "--control-flow, TensorFlow refuses this combination."
         )
 
 

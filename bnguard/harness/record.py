@@ -112,11 +112,13 @@ class Checkpoints:
       before: prefix of the one saved after training.
       after: prefix of the one saved after inference, as the source does.
       drift: largest absolute difference of each variable between the two on disk.
+      holds: what the one saved after inference holds, of the variables that differ.
     """
 
     before: str
     after: str
     drift: Dict[str, float]
+    holds: Values
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 from bnguard.harness.catalogue import CaseFile
 from bnguard.harness.claims import Verdict
+from bnguard.harness.claims.facts import short
 from bnguard.harness.record import Pass, Record, Step
 import numpy as np
 from rich.console import Console
@@ -189,9 +190,9 @@ def _absorbed(record: Record, scope: str) -> str:
 
 def _now(record: Record, scope: str, name: str) -> str:
     if not record.training:
-        return _short(getattr(record.initial[scope], name))
+        return short(getattr(record.initial[scope], name))
     last = record.training[-1].layers[scope]
-    return f"{_short(getattr(last.statistics, name))}, due {_short(getattr(last.expected, name))}"
+    return f"{short(getattr(last.statistics, name))}, due {short(getattr(last.expected, name))}"
 
 
 def _reads(one: Optional[Pass]) -> str:
@@ -211,8 +212,8 @@ def _change(one: Optional[Pass], name: str) -> str:
         return ""
     before, after = one.before[name], one.after[name]
     if before.tobytes() == after.tobytes():
-        return f"{_short(before)}, bit-identical"
-    return f"{_short(before)} -> {_short(after)}"
+        return f"{short(before)}, bit-identical"
+    return f"{short(before)} -> {short(after)}"
 
 
 def _failure(record: Record) -> str:
@@ -230,10 +231,6 @@ def _layer_json(record: Record, scope: str) -> Dict[str, Any]:
         "statistics": [list(run.statistics) for run in runs[-1:]],
         "expected": [list(run.expected) for run in runs[-1:]],
     }
-
-
-def _short(value: np.ndarray) -> str:
-    return np.array2string(value, precision=3, suppress_small=True, threshold=8)
 
 
 def _plain(value: Any) -> Any:

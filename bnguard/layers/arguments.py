@@ -40,6 +40,16 @@ def _bad_mode(given: Any, argument: str, seen: str) -> ValueError:
     )
 
 
+def check_graph_mode() -> None:
+    """Accept to be called where a graph is built only."""
+    if tf.executing_eagerly():
+        raise RuntimeError(
+            "batch normalization: eager execution is enabled, and collections and update ops "
+            "are of graphs; call tf.compat.v1.disable_eager_execution() when the program "
+            "starts, or build inside of `with tf.Graph().as_default():`."
+        )
+
+
 def check_data_format(data_format: str) -> None:
     """Accept NHWC and NCHW only."""
     if data_format not in ("NHWC", "NCHW"):

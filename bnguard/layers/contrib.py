@@ -98,7 +98,9 @@ def batch_norm(
     Raises:
         ValueError: an argument is not as above, or `renorm` is combined with batch_weights,
             with zero_debias_moving_mean or with other updates_collections than UPDATE_OPS.
+        RuntimeError: eager execution is enabled.
     """
+    arguments.check_graph_mode()
     arguments.check_data_format(data_format)
     _check_renorm(renorm, batch_weights, updates_collections, zero_debias_moving_mean)
     training = arguments.training_mode(is_training, "is_training")

@@ -93,7 +93,9 @@ def batch_normalization(
 
     Raises:
         ValueError: an argument is not as above.
+        RuntimeError: eager execution is enabled.
     """
+    arguments.check_graph_mode()
     mode = arguments.training_mode(training, "training")
     with tf.variable_scope(name, "batch_normalization", [inputs], reuse=reuse):
         inputs = tf.convert_to_tensor(inputs)
@@ -125,8 +127,8 @@ def batch_normalization(
             rule = Renorm.create(averages, variables, epsilon, renorm_clipping, renorm_momentum)
         kernel: Kernel
         only_moments = renorm or virtual_batch_size is not None or adjustment is not None
-        data_format = {(4, 1): "NCHW", (4, 3): "NHWC"}.get((inputs.shape.ndims, *axes))
-        fusible = not only_moments and data_format and FusedKernel.accepts(inputs)
+        data_format = {(4, 1): "NCHW", (4, 3): "NHWC"}.get((inputs.shape.ndims, *axes), "")
+        fusible = data_format and not only_moments and FusedKernel.accepts(inputs)
         if (fused is None or fused) and fusible:
             kernel = FusedKernel(*common, data_format)
         else:

@@ -6,8 +6,8 @@ import os
 
 from bnguard.harness import plot, report
 from bnguard.harness.catalogue import CaseFile
-from bnguard.harness.claims import Verdict
-from bnguard.harness.record import Failure, Pass, Record, Step
+from bnguard.harness.claims import Verdict, facts
+from bnguard.harness.record import Checkpoints, Failure, Pass, Record, Step
 import numpy as np
 import pytest
 
@@ -34,6 +34,60 @@ def test_json_holds_numbers_that_are_not_finite_as_text():
 def test_text_ends_with_the_reasons():
     text = report.as_text(record([1.0, 2.0]), VERDICT)
     assert text.endswith("unclear, which is not what this side claims.\nA reason.")
+
+
+def moved_record(side):
+    """Two steps that moved the mean from 1 to 3, the second read late; saved so on disk."""
+    drifted = side == "repro"
+    before = {"bn/beta": np.zeros(1), "bn/moving_mean": np.ones(1)}
+    after = {**before, "bn/moving_mean": np.full(1, 3.0 if drifted else 1.0)}
+    step = Step(*[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 4, "before")
+    steps = (step, replace(step, reads="after" if drifted else "before"))
+    one = Pass("trained", "bn", before, after, steps, {})
+    holds = {"bn/moving_mean": np.full(1, 7.5)} if drifted else {}
+    drift = {"bn/beta": 0.0, "bn/moving_mean": 6.5 if drifted else 0.0}
+    saved = Checkpoints("runs/trained.ckpt", "runs/evaluated.ckpt", drift, holds)
+    return Record("case", side, "2.21.0", "ref", "v1", "no", (one,), checkpoints=saved)
+
+
+def test_comparison_shows_what_moved_and_what_stood_still(capsys):
+    judged = [(moved_record(side), VERDICT) for side in ("repro", "fixed")]
+    report.print_comparison(judged, "+ the fix")
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    table = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    assert table["trained session: bn/moving_mean"] == ["[1.] -> [3.]", "[1.], bit-identical"]
+    assert "trained session: bn/beta" not in table  # moved on neither side
+    assert table["trained session: outputs computed from"] == [
+        "the statistics before the step: 1, updated statistics: 1",
+        "the statistics before the step: 2",
+    ]
+    assert table["checkpoint after evaluation differs from the one before in"] == [
+        "bn/moving_mean",
+        "nothing",
+    ]
+
+
+def test_the_reasons_say_what_moved_what_was_read_and_what_is_on_disk():
+    drifted, still = (facts.sentences(moved_record(side)) for side in ("repro", "fixed"))
+    assert drifted == [
+        "2 inferences in the trained session: bn/moving_mean moved by 2.",
+        "1 of 2 outputs read statistics that the same step had updated; the session had run this "
+        "fetch 0 times before.",
+        "The checkpoint saved after evaluation: bn/moving_mean moved by 6.5.",
+        "That checkpoint now holds bn/moving_mean = [7.5].",
+    ]
+    assert still == [
+        "2 inferences in the trained session: every variable bit-identical.",
+        "0 of 2 outputs read statistics that the same step had updated; the session had run this "
+        "fetch 0 times before.",
+        "The checkpoint saved after evaluation: every variable bit-identical.",
+    ]
+
+
+def test_text_names_both_checkpoints():
+    text = report.as_text(moved_record("repro"), VERDICT)
+    assert "Saved after training:   runs/trained.ckpt\n" in text
+    assert "Saved after evaluation: runs/evaluated.ckpt\n" in text
 
 
 def test_a_failure_is_in_every_rendering(capsys):

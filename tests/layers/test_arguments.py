@@ -16,6 +16,15 @@ def inputs(*shape):
     return tf.placeholder(tf.float32, shape or None, name="images")
 
 
+@pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
+def test_eager_execution(layer, monkeypatch):
+    # It cannot be enabled again in a process in which it was disabled.
+    monkeypatch.setattr(tf, "executing_eagerly", lambda: True)
+    with pytest.raises(RuntimeError, match="eager execution is enabled") as error:
+        layer(np.zeros([4, 2], np.float32))
+    assert "disable_eager_execution()" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("mode", "seen"),
     [

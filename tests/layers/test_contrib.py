@@ -254,16 +254,19 @@ def test_batch_weights(updates_collections):
     assert_trains_as(layer, NumpyLayer([3]), weights=weights)
 
 
-def test_fused_names_and_variance():
-    for fused, name, bessel in [
-        (None, "FusedBatchNorm", True),
-        (True, "FusedBatchNorm", True),
-        (False, "batchnorm", False),
-    ]:
-        with tf.Graph().as_default():
-            layer = build(IMAGES, fused=fused, decay=0.9)
-            assert layer.y.op.name.startswith("BatchNorm/" + name)
-            assert_trains_as(layer, NumpyLayer([3], (0, 1, 2), bessel=bessel), IMAGES)
+@pytest.mark.parametrize(
+    ("options", "name", "bessel"),
+    [
+        ({}, "FusedBatchNorm", True),
+        ({"fused": None}, "FusedBatchNorm", True),
+        ({"fused": True}, "FusedBatchNorm", True),
+        ({"fused": False}, "batchnorm", False),
+    ],
+)
+def test_fused_names_and_variance(options, name, bessel):
+    layer = build(IMAGES, decay=0.9, **options)
+    assert layer.y.op.name.startswith("BatchNorm/" + name)
+    assert_trains_as(layer, NumpyLayer([3], (0, 1, 2), bessel=bessel), IMAGES)
 
 
 def test_data_format():

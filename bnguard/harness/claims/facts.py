@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Dict, List
 
 from bnguard.harness.record import Pass, Record
+import numpy as np
 
 
 def sentences(record: Record) -> List[str]:
@@ -16,6 +17,11 @@ def sentences(record: Record) -> List[str]:
         *_checkpoints(record),
         *_failure(record),
     ]
+
+
+def short(value: np.ndarray) -> str:
+    """A value to three decimals; of a long one, the ends."""
+    return np.array2string(value, precision=3, suppress_small=True, threshold=8)
 
 
 def _training(record: Record) -> List[str]:
@@ -48,8 +54,12 @@ def _inference(one: Pass) -> List[str]:
 def _checkpoints(record: Record) -> List[str]:
     if record.checkpoints is None:
         return []
-    changes = _changes(record.checkpoints.drift)
-    return [f"The checkpoint saved after evaluation, against the one before it: {changes}."]
+    saved = record.checkpoints
+    told = [f"The checkpoint saved after evaluation: {_changes(saved.drift)}."]
+    if saved.holds:
+        holds = (f"{name} = {short(value)}" for name, value in sorted(saved.holds.items()))
+        told.append(f"That checkpoint now holds {', '.join(holds)}.")
+    return told
 
 
 def _failure(record: Record) -> List[str]:

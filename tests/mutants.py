@@ -1,0 +1,217 @@
+"""Break the layers on purpose, and see the tests fail.
+
+    python tests/mutants.py [WORD ...]
+
+Each mutant ignores one argument, changes one default, or undoes one safeguard; signatures
+stay as they are, so it is behaviour that must give it away. For each, the tests of its function
+are run, and the number that fail is printed with the first one's name. The exit status is 1 if
+a mutant passes them all. WORDs select mutants by a part of their names.
+"""
+
+import contextlib
+import functools
+import inspect
+import io
+import os
+import sys
+from unittest import mock
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_core.py"]
+TF_LAYERS_TESTS = ["tests/layers/test_tf_layers.py"]
+TRAINING_TESTS = ["tests/test_training.py"]
+FUNCTIONS = {
+    "batch_norm": LAYER_TESTS,
+    "batch_normalization": TF_LAYERS_TESTS,
+    "create_train_op": TRAINING_TESTS,
+}
+OTHER_DEFAULTS = {
+    "batch_norm": {
+        "decay": 0.99,
+        "center": False,
+        "scale": True,
+        "epsilon": 0.01,
+        "updates_collections": None,
+        "is_training": False,
+        "trainable": False,
+        "fused": False,
+        "data_format": "NCHW",
+        "zero_debias_moving_mean": True,
+        "scope": "bn",
+        "renorm": True,
+        "renorm_decay": 0.9,
+    },
+    "batch_normalization": {
+        "axis": 1,
+        "momentum": 0.999,
+        "epsilon": 0.01,
+        "center": False,
+        "scale": False,
+        "training": True,
+        "trainable": False,
+        "fused": False,
+        "renorm": True,
+        "renorm_momentum": 0.9,
+        "virtual_batch_size": 2,
+    },
+    "create_train_op": {
+        "global_step": None,
+        "update_ops": [],
+        "clip_gradient_norm": 1.0,
+        "summarize_gradients": True,
+        "check_numerics": False,
+    },
+}
+
+
+def ignoring(function, name):
+    """The function, deaf to one argument."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def mutated(*arguments, **options):
+        bound = signature.bind(*arguments, **options).arguments
+        bound.pop(name, None)
+        return function(**bound)
+
+    return mutated
+
+
+def with_default(function, name, value):
+    """The function, with another default for one argument."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def mutated(*arguments, **options):
+        bound = signature.bind(*arguments, **options).arguments
+        return function(**{name: value, **bound})
+
+    return mutated
+
+
+def argument_mutants():
+    """(name, replacements of public functions, test files)."""
+    import bnguard
+
+    for function_name, tests in FUNCTIONS.items():
+        function = getattr(bnguard, function_name)
+        optional = [
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        ]
+        for name in optional:
+            mutant = {("bnguard", function_name): ignoring(function, name)}
+            yield f"{function_name} ignores {name}", mutant, tests
+        for name, value in OTHER_DEFAULTS[function_name].items():
+            mutant = {("bnguard", function_name): with_default(function, name, value)}
+            yield f"{function_name} defaults {name} to {value!r}", mutant, tests
+
+
+def safeguard_mutants():
+    """(name, replacements of internals, test files)."""
+    from bnguard import training
+    from bnguard.layers import core, updates
+    import tensorflow.compat.v1 as tf
+
+    def unordered(targets, values, after, read):
+        return [
+            updates._write(target, value, "AssignMovingAvg", read)
+            for target, value in list(zip(targets, values))[-2:]
+        ]
+
+    def before_outputs(targets, values, after, read, write=updates.write):
+        return write(targets, values, values[0], read)
+
+    def moved(target):
+        return tf.identity(target.variable) + 1e-3
+
+    write = ("bnguard.layers.core", "write")
+    yield "updates without order", {write: unordered}, LAYER_TESTS
+    yield "updates before the outputs", {write: before_outputs}, LAYER_TESTS
+    unchanged = ("bnguard.layers.updates", "Target.unchanged")
+    yield "inference moves the statistics", {unchanged: moved}, LAYER_TESTS
+    can_write = ("bnguard.layers.core", "_branches_can_write")
+    yield "inference runs the updates", {can_write: lambda rule: False}, LAYER_TESTS
+    yield "writes in branches of v2", {can_write: lambda rule: True}, LAYER_TESTS
+    write_first = ("bnguard.layers.core", "_write_first")
+    yield "in-place updates dropped", {write_first: lambda *all_: all_[2]}, LAYER_TESTS
+    hold_back = ("bnguard.training", "_hold_back")
+    originals = {hold_back: lambda updates, until, loss: updates}
+    yield "updates do not wait for the loss", originals, TRAINING_TESTS
+    needed = {("bnguard.training", "_ancestors"): functools.partial(ancestors_of_all, training)}
+    yield "what the loss needs is copied too", needed, TRAINING_TESTS
+    unique = {("bnguard.training", "_unique"): lambda items: sorted(items, key=id)}
+    yield "update ops in the order of a set", unique, TRAINING_TESTS
+    assert core  # imported so that it can be patched
+
+
+def ancestors_of_all(training, operations, stop, ancestors=None):
+    found, waiting = set(), list(operations)
+    while waiting:
+        op = waiting.pop()
+        if op not in found:
+            found.add(op)
+            waiting.extend(training._sources(op))
+    return found if stop else set()
+
+
+class Failures:
+    """A pytest plugin that remembers which tests failed."""
+
+    def __init__(self):
+        self.names = []
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and report.nodeid not in self.names:
+            self.names.append(report.nodeid)
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.names.append(report.nodeid)
+
+
+def failures(replacements, tests):
+    """The names of the tests that fail with the replacements in place."""
+    found = Failures()
+    with contextlib.ExitStack() as stack:
+        for (module, name), value in replacements.items():
+            stack.enter_context(mock.patch(f"{module}.{name}", value))
+        forget_tests()
+        output = stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        status = pytest.main(["-q", "-p", "no:cacheprovider", "--tb=no", *tests], [found])
+    forget_tests()
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(output.getvalue())
+    return found.names
+
+
+def forget_tests():
+    """Have the test modules, which hold the functions, imported anew."""
+    folder = os.path.join(ROOT, "tests")
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None) or ""
+        if path.startswith(folder) and path != os.path.abspath(__file__):
+            del sys.modules[name]
+
+
+def main(words):
+    os.chdir(ROOT)
+    sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
+    survivors = 0
+    for name, replacements, tests in [*argument_mutants(), *safeguard_mutants()]:
+        if words and not any(word in name for word in words):
+            continue
+        failed = failures(replacements, tests)
+        survivors += not failed
+        print(f"{len(failed):4d} fail  {name}  {failed[0] if failed else 'SURVIVED'}", flush=True)
+    unbroken = failures({}, sorted({test for tests in FUNCTIONS.values() for test in tests}))
+    print(f"{len(unbroken):4d} fail  nothing changed  {unbroken[0] if unbroken else ''}")
+    print(f"{survivors} survived")
+    return 1 if survivors or unbroken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
