@@ -19,9 +19,8 @@ How to see it in your own program
     `hooks=[bnguard.FrozenStatisticsHook()]`, which refuses the step before it runs.
 
 Reports
-    No public report of this very case was found; of the same defect in one process:
-    tensorflow/tensorflow#1724 (averages move in evaluation)
-    tensorflow/tensorflow#7577 (evaluating the validation loss moves the statistics)
+    none found of exactly this; of evaluation that moves the averages in one process, see
+    updates_attached_to_loss
 """
 
 from bnguard.cli import main

@@ -69,8 +69,11 @@ def spec() -> Spec:
     return {job: [f"{_HOST}:{port}"] for job, port in zip(JOBS, ports)}
 
 
-def serve_elsewhere(addresses: Spec, job: str) -> None:
+def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
     """Serve a job in a process that ends with this one, whichever way this one ends.
+
+    Returns:
+      The process; it ends when its stdin is closed.
 
     Raises:
       BnguardError: the process does not come up.
@@ -91,11 +94,12 @@ def serve_elsewhere(addresses: Spec, job: str) -> None:
             "a loopback device on which processes may listen. Check that no proxy is set for "
             "127.0.0.1 (no_proxy), and try again: the port may have been taken."
         )
+    return process
 
 
 def _stop(process: subprocess.Popen) -> None:
     process.kill()
-    process.communicate()
+    process.wait()
 
 
 def _serve(job: str, addresses: Spec) -> None:

@@ -200,7 +200,8 @@ class Program:
         return first.reads(was, now, next(iter(data[first.scope].values())), outputs)
 
     def _infer(self, x: np.ndarray) -> Any:
-        y, inputs, _ = self._run("infer", *self._inference(x), self._inferring)
+        fetches, feed = self._inference(x)
+        y, inputs, _ = self._run("infer", fetches, feed, self._inferring)
         return y, x if self._model.inference.inputs is None else inputs
 
     def _inference(self, x: np.ndarray) -> Any:

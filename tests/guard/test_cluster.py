@@ -52,7 +52,7 @@ class Evaluator:
 
 def test_only_the_evaluator_built_for_training_moves_the_trainers_statistics():
     spec = cluster.spec()
-    cluster.serve_elsewhere(spec, "ps")
+    parameter_server = cluster.serve_elsewhere(spec, "ps")
     with Evaluator(spec) as other, tf.Graph().as_default():
         x, y = evaluator.network(spec, is_training=True)
         server = tf.distribute.Server(spec, "trainer")
@@ -75,3 +75,6 @@ def test_only_the_evaluator_built_for_training_moves_the_trainers_statistics():
         expected = decay * trained[name] + (1 - decay) * moment
         np.testing.assert_allclose(moved[name], expected, rtol=1e-6)
         assert not np.allclose(moved[name], trained[name])
+
+    parameter_server.stdin.close()  # as when this process ends, even by a kill
+    assert parameter_server.wait(BOUND) == 0
