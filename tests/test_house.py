@@ -16,7 +16,12 @@ ROOMS = {
     "bnguard.layers": set(),
     "bnguard.training": set(),
     "bnguard.checkpoint": set(),
-    "bnguard.harness": {"bnguard.layers", "bnguard.training", "bnguard.checkpoint"},
+    "bnguard.harness": {
+        "bnguard.layers",
+        "bnguard.training",
+        "bnguard.checkpoint",
+        "bnguard.statistics",
+    },
     "bnguard.audit": set(),
     "bnguard.statistics": {"bnguard.checkpoint", "bnguard.audit"},
     "bnguard.guard": {"bnguard.statistics", "bnguard.audit"},
