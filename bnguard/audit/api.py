@@ -36,7 +36,8 @@ def audit(
         default the outputs of each signature or, without one, where the networks end.
       feeds: what that step is fed, by name or tensor. Scalars, and arrays of one value, decide
         branches; of others it only matters that they are fed. A training flag that is not among
-        them is found, and taken to be at its value for inference.
+        them is taken to be at its value for inference or, where feeds are given and it has a
+        default, at that.
       train_op: what one training step runs, as `fetches`. By default what applies gradients.
       tags: of a SavedModel, the graph with exactly these tags.
       signature: of a SavedModel, the only signature to look at.
@@ -48,7 +49,7 @@ def audit(
     """
     question = Question(
         fetches=tuple(_names(fetches)),
-        feeds={_name(key): _value(value) for key, value in (feeds or {}).items()},
+        feeds=_feeds(feeds),
         train_op=tuple(_names(train_op)),
         tags=None if tags is None else tuple(tags),
         signature=signature,
@@ -84,6 +85,12 @@ def _name(item: Any) -> str:
             f"{item!r} is not in a graph; expected a name, or a tensor or an op, which has one"
         )
     return name
+
+
+def _feeds(feeds: Optional[Mapping[Any, Any]]) -> Optional[Mapping[str, Known]]:
+    if feeds is None:
+        return None
+    return {_name(key): _value(value) for key, value in feeds.items()}
 
 
 def _value(value: Any) -> Known:

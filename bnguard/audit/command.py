@@ -39,7 +39,7 @@ class _Mistake(click.ClickException):
     "feeds",
     metavar="NAME[=VALUE]",
     multiple=True,
-    help="What is fed: a bool, number or text; any value if none is given.",
+    help="What is fed: a bool, number or text; any value if none is given. Say all or nothing.",
 )
 @click.option(
     "--train-op", metavar="NAME", multiple=True, help="What a training step runs."
@@ -101,7 +101,7 @@ def _question(
 ) -> Question:
     return Question(
         fetches,
-        dict(map(_feed, feeds)),
+        dict(map(_feed, feeds)) or None,
         train_op,
         None if tags is None else tuple(filter(None, tags.split(","))),
         signature,

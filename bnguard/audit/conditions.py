@@ -30,9 +30,10 @@ Condition = Optional[FrozenSet[Choice]]
 ALWAYS: FrozenSet[Choice] = frozenset()
 NEVER: Condition = None
 
+UNDECIDED = frozenset([Choice("undecided", 0, 0)])
+
 # With more choices or alternatives than this we only remember that it is undecided.
 _MANY = 24
-_UNDECIDED = frozenset([Choice("undecided", 0, 0)])
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:
@@ -45,7 +46,7 @@ def all_of(conditions: Iterable[Condition]) -> Condition:
             union |= condition
     if len({choice.predicate for choice in union}) < len(union):
         return NEVER  # two outcomes of one predicate
-    return union if len(union) <= _MANY else _UNDECIDED
+    return union if len(union) <= _MANY else UNDECIDED
 
 
 def any_of(conditions: Iterable[Condition], place: Hashable) -> Condition:

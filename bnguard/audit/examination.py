@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Tuple
 
 from bnguard.audit.finding import Report
@@ -19,7 +19,7 @@ class Question:
 
     Attributes:
       fetches: the names that one inference step fetches.
-      feeds: what is fed, by name; None for any value.
+      feeds: what is fed, by name, each None for any value.
       train_op: the names that one training step runs.
       tags: of a SavedModel, the graph with exactly these.
       signature: of a SavedModel, the only signature to look at.
@@ -28,7 +28,7 @@ class Question:
     """
 
     fetches: Tuple[str, ...] = ()
-    feeds: Mapping[str, Known] = field(default_factory=dict)
+    feeds: Optional[Mapping[str, Known]] = None
     train_op: Tuple[str, ...] = ()
     tags: Optional[Tuple[str, ...]] = None
     signature: Optional[str] = None

@@ -7,6 +7,9 @@ known. Where it is not, what follows runs under a condition (see conditions.py).
 
 In a loop, a predicate may differ between iterations. Its value in the first one decides what
 surely runs; only a value that no iteration changes decides what surely does not.
+
+Where constants alone decide, TensorFlow's optimizer may cut the dead branch off before the step
+runs, and with it what only this branch needs: that is undecided, too.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections import deque
 import heapq
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from bnguard.audit.conditions import ALWAYS, NEVER, Choice, Condition, all_of, any_of
+from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
 from bnguard.audit.folding import Known, can_fold, fold
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.audit.operations import EXITS, FORWARDING, PLACEHOLDERS, SWITCHES
@@ -45,6 +48,7 @@ class Execution:
         self._port_conditions: Dict[Tuple[int, int], Condition] = {}  # of Switches
         self._values: Tuple[Dict[Tensor, Known], Dict[Tensor, Known]] = ({}, {})
         self._decide()
+        self._doubt_what_constants_cut()
         self._used: Optional[Set[int]] = None
         self._next_on_path: Optional[Dict[int, int]] = None
 
@@ -59,6 +63,10 @@ class Execution:
     def may_run(self, node: int) -> bool:
         """Whether the step runs `node`, at least for some outcome of undecided predicates."""
         return self.condition(node) is not NEVER
+
+    def edge_condition(self, tensor: Tensor) -> Condition:
+        """When `tensor`, as an input of a node that is needed, has a value."""
+        return self._edge(*tensor)
 
     def live_inputs(self, node: int) -> List[Tensor]:
         """The data inputs that reach `node` in this step; those that are fed do not count."""
@@ -225,6 +233,35 @@ class Execution:
                 break
         return selector, negated
 
+    def _doubt_what_constants_cut(self) -> None:
+        graph = self.graph
+        constant = _WithoutFeeds(graph, [], {})
+        selectors = {
+            graph.data_inputs(switch)[-1]
+            for switch in graph.of_types(SWITCHES)
+            if self._needed[switch]
+        }
+        if all(constant.value(selector) is None for selector in selectors):
+            return
+        defaults = [Tensor(node, 0) for node in graph.of_types(["PlaceholderWithDefault"])]
+        feeds = dict.fromkeys([*self.feeds, *defaults])
+        kept = _WithoutFeeds(graph, self.fetches, feeds)._live_slice()
+        for node in range(len(graph)):
+            if self._needed[node] and node not in kept and self.may_run(node):
+                self._conditions[node] = UNDECIDED
+
+    def _live_slice(self) -> Set[int]:
+        live = set(self._roots())
+        stack = list(live)
+        while stack:
+            node = stack.pop()
+            for edge in zip(self.graph.sources[node], self.graph.ports[node]):
+                if edge[0] not in live and not self._is_cut(*edge):
+                    if self._edge(*edge) is not NEVER:
+                        live.add(edge[0])
+                        stack.append(edge[0])
+        return live
+
     # Values
 
     def _value(self, tensor: Tensor, first_iteration: bool) -> Known:
@@ -312,3 +349,10 @@ class Execution:
                     following[source] = node
                     queue.append(source)
         return following
+
+
+class _WithoutFeeds(Execution):
+    """A step as the optimizer sees it, which does not know what will be fed."""
+
+    def _doubt_what_constants_cut(self) -> None:
+        """This is what the doubts are founded on."""

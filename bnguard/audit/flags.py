@@ -14,6 +14,7 @@ from bnguard.audit.schema import DATA_TYPES
 _WITH_DEFAULT = "PlaceholderWithDefault"
 _BOOL = DATA_TYPES["DT_BOOL"]
 _FEW_SWITCHES = 64
+_FEW_MERGES = 8
 _MANY = 64  # nodes that compute a predicate, or placeholders that might be a flag
 
 
@@ -143,27 +144,27 @@ def _votes_of_branches(model: Model, sides: Dict[int, int]) -> int:
 
 
 def _votes_of_outputs(model: Model, flag: Tensor, sides: Dict[int, int]) -> int:
-    """The same, from what the last Merge of the branches uses at either value.
+    """The same, from what the first Merges after the branches use at either value.
 
     This tells where the layers are not in the branches: built before, and chosen from.
     """
     graph, evidence = model.graph, _evidence(model)
-    outputs = [Tensor(switch, port) for switch in sides for port in (0, 1)]
+    branches = _branch(model, (Tensor(switch, port) for switch in sides for port in (0, 1)))
     merges = {
         consumer
-        for node in _branch(model, outputs).union(sides)
+        for node in branches.union(sides)
         for consumer in graph.consumers[node]
         if graph.types[consumer] in MERGES
     }
-    if not merges:
-        return 0
-    last = Tensor(max(merges, key=graph.ranks.__getitem__), 0)
-    votes = 0
-    for at_true in (True, False):
-        step = Execution(graph, [last], {flag: at_true})
-        total = sum(weight for node, weight in evidence.items() if step.uses(node))
-        votes += total if at_true else -total
-    return votes
+    for merge in sorted(merges, key=graph.ranks.__getitem__)[:_FEW_MERGES]:
+        votes = 0
+        for at_true in (True, False):
+            step = Execution(graph, [Tensor(merge, 0)], {flag: at_true})
+            total = sum(weight for node, weight in evidence.items() if step.uses(node))
+            votes += total if at_true else -total
+        if votes:
+            return votes
+    return 0
 
 
 def _evidence(model: Model) -> Dict[int, int]:

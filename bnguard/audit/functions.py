@@ -47,7 +47,7 @@ def lower(draft: Draft, library: Any) -> None:
 
 
 class _Site(NamedTuple):
-    """A call: its node, its data inputs, what waits for all its inputs, and its callers."""
+    """A call: its node, its data inputs, what waits before it starts, and its callers."""
 
     node: int
     data: List[Edge]
@@ -75,7 +75,11 @@ class _Lowering:
             return
         self._check(node, callees, stack)
         edges = self._draft.edges(node)
-        start = self._add(node, "start", "NoOp", [(source, CONTROL) for source, _ in edges])
+        # Branches and loops take each input for itself; a call waits for all. The inputs are
+        # taken as data, so that what is fed is cut off here as elsewhere.
+        is_call = kind not in _IFS | _CASES | _WHILES
+        awaited = [edge for edge in edges if is_call or edge[1] == CONTROL]
+        start = self._add(node, "start", "NoOp", awaited)
         site = _Site(node, [edge for edge in edges if edge[1] != CONTROL], start, stack)
         if kind in _IFS | _CASES:
             outputs = self._branch(site, callees)
@@ -174,11 +178,12 @@ class _Lowering:
             self.expand(node, (*site.stack, callee))
         results = [scope.edge(function.ret[one.name]) for one in function.signature.output_arg]
         effects = [scope.edge(f"^{name}") for name in function.control_ret.values()]
-        effects += [(node, CONTROL) for node in nodes.values() if self._has_effect(node)]
+        if not effects and self._draft.types[site.node] not in _IFS | _CASES | _WHILES:
+            # A function that is called, not branched to, is run with all its stateful ops.
+            effects = [(node, CONTROL) for node in nodes.values() if self._is_stateful(node)]
         return _Inlined(results, list(dict.fromkeys(effects)))
 
-    def _has_effect(self, node: int) -> bool:
-        """TensorFlow never prunes a stateful op from a function, though nothing waits for it."""
+    def _is_stateful(self, node: int) -> bool:
         return is_write(self._draft.types[node]) or node in self._draft.lowered
 
     def _add(

@@ -15,7 +15,7 @@ from typing import (
     Tuple,
 )
 
-from bnguard.audit.conditions import ALWAYS
+from bnguard.audit.conditions import ALWAYS, NEVER, Condition, any_of
 from bnguard.audit.effects import Effects
 from bnguard.audit.errors import CannotAudit
 from bnguard.audit.execution import Execution
@@ -26,9 +26,16 @@ from bnguard.audit.graph import CONTROL, Tensor
 from bnguard.audit.loading import Signature
 from bnguard.audit.model import Model
 from bnguard.audit.steps import find_outputs, find_train_ops
-from bnguard.audit.variables import Purpose, Statistic, Write
+from bnguard.audit.variables import Purpose, Statistic
 
 Feeds = Dict[Tensor, Known]
+
+
+class Change(NamedTuple):
+    """A write, and when it runs and changes something."""
+
+    node: int
+    condition: Condition
 
 
 class Step:
@@ -44,17 +51,21 @@ class Step:
         self.execution = Execution(model.graph, fetches, feeds)
         self._effects = Effects(self.execution)
         self._graph = model.graph
-        self._moving: Dict[int, Tuple[Write, ...]] = {}
+        self._changes: Dict[int, Tuple[Change, ...]] = {}
 
-    def moving_writes(self, statistic: Statistic) -> Tuple[Write, ...]:
-        """The writes that may run in this step and can give the statistic another value."""
-        if statistic.variable not in self._moving:
-            self._moving[statistic.variable] = tuple(
-                write
-                for write in statistic.writes
-                if self.execution.may_run(write.node) and self._effects.changes(write)
+    def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
+        """The writes that may give the statistic another value in this step."""
+        if statistic.variable not in self._changes:
+            changes = [Change(one.node, self._effects.change(one)) for one in statistic.writes]
+            self._changes[statistic.variable] = tuple(
+                change for change in changes if change.condition is not NEVER
             )
-        return self._moving[statistic.variable]
+        return self._changes[statistic.variable]
+
+    def surely_changes(self, statistic: Statistic) -> bool:
+        """Whether the statistic changes however undecided predicates turn out."""
+        conditions = [change.condition for change in self.changes(statistic)]
+        return any_of(conditions, statistic.variable) == ALWAYS
 
     def runs(self, node: int) -> bool:
         """Whether the step surely runs `node`."""
@@ -118,7 +129,8 @@ def settle(
       model: the graph.
       fetches: the names that one inference step fetches; found in the graph if there are none.
       feeds: the value of each tensor that is fed, by name, None for any value. A training flag
-        that is not among them is found, and taken to be at its value for inference.
+        that is not among them is taken to be at its value for inference; unless it has a
+        default, and feeds are given at all, which it is then not among on purpose.
       train_op: the names that one training step runs; found in the graph if there are none.
       signature: of a SavedModel, the only one to look at.
       stored: the names in a checkpoint.
@@ -128,7 +140,12 @@ def settle(
     """
     given = {model.tensor(name): value for name, value in (feeds or {}).items()}
     flags = tuple(find_flags(model))
-    open_flags = [flag for flag in flags if flag.tensor not in given]
+    # Who says what is fed says all of it: a flag that is left out keeps its default, if any.
+    open_flags = [
+        flag
+        for flag in flags
+        if flag.tensor not in given and (feeds is None or flag.default is None)
+    ]
     training = _training(model, train_op)
     inference = _inference(model, fetches, signature, training, bool(flags))
     at_training = {**given, **{flag.tensor: flag.training for flag in flags}}

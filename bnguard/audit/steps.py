@@ -8,16 +8,17 @@ from typing import Callable, Iterable, List, Optional, Sequence, Set
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
 from bnguard.audit.operations import is_optimizer, is_write
+from bnguard.audit.schema import DATA_TYPES
 
 # tf.gradients starts from constants of this name, in the scope of all that it creates.
-_GRADIENT_SEED = re.compile(r"(.*/)grad_ys_\d+\Z", re.DOTALL)
+_GRADIENT_SEED = re.compile(r"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
 _GRADIENT_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
 _SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
 _SOURCE_TYPE = re.compile(
     r"Placeholder\w*|IteratorGetNext\w*|\w*Dequeue\w*|Parse\w*Example\w*|Reader\w+|Unstage"
 )
-# These take the shape of a tensor, not its value.
-_SHAPE_TYPES = frozenset(["OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+# These take the shape of a tensor or wait for it, and do not hand on its value.
+_VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
 _MANY_STEPS = 8
 
 
@@ -107,7 +108,7 @@ class _Flow:
         self._no_values = {
             kind
             for kind in graph.present_types()
-            if kind in _SHAPE_TYPES or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
+            if kind in _VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
         }
 
     def after(self, starts: Iterable[int]) -> Set[int]:
@@ -146,6 +147,8 @@ def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
     before = closure(layers, graph.sources)
     found = []
     for source in graph.of_types(kinds):
+        if _is_setting(graph, source):
+            continue
         edges = [
             (consumer, edge[1])
             for consumer in dict.fromkeys(graph.consumers[source])
@@ -155,6 +158,14 @@ def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
         inputs = {port for consumer, port in edges if consumer in before}
         found += [consumer for consumer, port in edges if port not in inputs]
     return found
+
+
+def _is_setting(graph: Graph, source: int) -> bool:
+    """Whether it is a flag, a rate or the like, not data."""
+    attributes = graph.attributes(source)
+    shape = attributes["shape"].shape
+    is_scalar = "shape" in attributes and not shape.dim and not shape.unknown_rank
+    return is_scalar or attributes["dtype"].type == DATA_TYPES["DT_BOOL"]
 
 
 def _cover(graph: Graph, candidates: Iterable[int], wanted: Set[int]) -> List[int]:

@@ -44,16 +44,30 @@ class Tracer:
         self._roots: Dict[Tensor, Tensor] = {}
         self._handles = _first_handles(graph)
 
+    def root(self, tensor: Tensor) -> Tensor:
+        """Where `tensor` comes from, as far as there is only one way."""
+        passed = []
+        while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
+            inputs = self._made_of(tensor)
+            if len(inputs) != 1:
+                break
+            passed.append(tensor)
+            tensor = inputs[0]
+        root = self._roots.get(tensor, tensor)
+        for one in passed:
+            self._roots[one] = root
+        return root
+
     def origins(self, tensor: Tensor) -> List[Tensor]:
         """The tensors that `tensor` is made of: variables, constants and computed values."""
-        found, stack = [], [self._root(tensor)]
+        found, stack = [], [self.root(tensor)]
         seen: Set[Tensor] = set(stack)
         while stack and len(seen) < _LONGEST_SEARCH:
             current = stack.pop()
             inputs = self._made_of(current)
             if not inputs:
                 found.append(current)
-            for one in map(self._root, inputs):
+            for one in map(self.root, inputs):
                 if one not in seen:
                     seen.add(one)
                     stack.append(one)
@@ -68,20 +82,6 @@ class Tracer:
         return [
             self._handles.get(node, node) for node in nodes if self.graph.types[node] in VARIABLES
         ]
-
-    def _root(self, tensor: Tensor) -> Tensor:
-        """Follow `tensor` as long as there is only one way."""
-        passed = []
-        while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
-            inputs = self._made_of(tensor)
-            if len(inputs) != 1:
-                break
-            passed.append(tensor)
-            tensor = inputs[0]
-        root = self._roots.get(tensor, tensor)
-        for one in passed:
-            self._roots[one] = root
-        return root
 
     def _made_of(self, tensor: Tensor) -> List[Tensor]:
         """The inputs that `tensor` hands on; none if it computes something, or is a source."""

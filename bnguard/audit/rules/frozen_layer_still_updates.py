@@ -34,7 +34,6 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from bnguard.audit.conditions import ALWAYS, any_of
 from bnguard.audit.finding import WARNING, Finding
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.variables import Purpose, Statistic
@@ -48,18 +47,17 @@ def check(situation: Situation) -> Iterator[Finding]:
     graph = situation.model.graph
     for step in situation.training:
         for statistic in situation.model.statistics:
-            writes = step.moving_writes(statistic)
-            if not writes or not statistic.parameters or _trains(situation, step, statistic):
+            changes = step.changes(statistic)
+            if not changes or not statistic.parameters or _trains(situation, step, statistic):
                 continue
-            conditions = [step.execution.condition(write.node) for write in writes]
             yield Finding(
                 rule=CODE,
                 severity=WARNING,
-                certain=any_of(conditions, statistic.variable) == ALWAYS,
+                certain=step.surely_changes(statistic),
                 variable=statistic.name,
                 layer=statistic.layer,
-                op=graph.names[writes[0].node],
-                path=step.path(writes[0].node),
+                op=graph.names[changes[0].node],
+                path=step.path(changes[0].node),
                 fetch=step.fetch,
                 problem=f"moved by {step.fetch}, which trains neither gamma nor beta of its layer",
                 remedy=REMEDY,

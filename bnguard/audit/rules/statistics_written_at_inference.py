@@ -38,7 +38,6 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from bnguard.audit.conditions import ALWAYS, any_of
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.situation import Situation
 
@@ -54,12 +53,10 @@ def check(situation: Situation) -> Iterator[Finding]:
     graph = situation.model.graph
     for step in situation.inference:
         for statistic in situation.model.statistics:
-            writes = step.moving_writes(statistic)
-            if not writes:
+            changes = step.changes(statistic)
+            if not changes:
                 continue
-            conditions = [step.execution.condition(write.node) for write in writes]
-            certain = any_of(conditions, statistic.variable) == ALWAYS
-            node = writes[0].node
+            certain, node = step.surely_changes(statistic), changes[0].node
             yield Finding(
                 rule=CODE,
                 severity=ERROR,

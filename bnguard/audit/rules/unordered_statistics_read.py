@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from typing import Iterator, List
 
+from bnguard.audit.conditions import ALWAYS
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.ordering import Pair, readers, unordered
 from bnguard.audit.situation import Situation, Step
@@ -62,7 +63,7 @@ def check(situation: Situation) -> Iterator[Finding]:
 
 def _pairs(step: Step, statistic: Statistic) -> List[Pair]:
     """The reads that what is fetched is computed from, each with each write."""
-    writes = [write.node for write in step.moving_writes(statistic)]
+    writes = [change.node for change in step.changes(statistic)]
     if not writes:
         return []
     reads = filter(step.execution.uses, readers(step.execution, statistic.variable))
@@ -73,7 +74,8 @@ def _finding(
     situation: Situation, step: Step, statistic: Statistic, races: List[Pair]
 ) -> Finding:
     graph = situation.model.graph
-    surely = [pair for pair in races if step.runs(pair[0]) and step.runs(pair[1])]
+    sure = {change.node for change in step.changes(statistic) if change.condition == ALWAYS}
+    surely = [pair for pair in races if step.runs(pair[0]) and pair[1] in sure]
     read, write = (surely or races)[0]
     return Finding(
         rule=CODE,
