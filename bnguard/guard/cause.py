@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from bnguard.audit.finding import Assumed, Finding
 from bnguard.audit.rules import statistics_written_at_inference
@@ -48,9 +48,13 @@ class Auditor:
 
     def explain_changes(self, difference: StatisticsDiff, steps: Steps) -> List[Moved]:
         """Each variable that changed, with what the audit finds in these steps."""
-        found = [self.findings(step) for step in steps]
+        found: Dict[str, Dict[Any, Finding]] = {one.name: {} for one in difference.changed}
+        for step in steps:
+            for name, finding in self.findings(step).items():
+                # Steps that differ in a counter that is fed have one cause.
+                found.get(name, {}).setdefault((step.fetches, finding.op), finding)
         return [
-            Moved(one.name, one.absolute, tuple(by[one.name] for by in found if one.name in by))
+            Moved(one.name, one.absolute, tuple(found[one.name].values()))
             for one in difference.changed
         ]
 

@@ -15,8 +15,8 @@ class Moved(NamedTuple):
     Attributes:
       variable: its name.
       change: the largest absolute change of an element; None where the step was not run.
-      findings: what the audit says of each distinct step that writes it; empty where no step
-        that was seen does.
+      findings: what the audit says, for each fetch and each op that writes it; empty where no
+        step that was seen does.
     """
 
     variable: str

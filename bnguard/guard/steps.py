@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 Flag = Union[bool, int, bytes, None]
-_MOST = 1000  # distinct steps remembered of one block
+_MOST = 100  # distinct steps remembered of one block; each is audited if it comes to that
 
 
 class Step(NamedTuple):
@@ -70,7 +70,7 @@ def leaves(fetches: Any) -> Iterator[Any]:
 
 
 class Steps:
-    """The distinct steps of a block, in order; the first thousand of them."""
+    """The distinct steps of a block, in order; the first hundred of them."""
 
     def __init__(self) -> None:
         self._seen: Dict[Step, None] = {}  # in order, unlike a set

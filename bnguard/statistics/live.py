@@ -52,7 +52,9 @@ def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
     if version != graph.version:
         known = _search(graph)
         _found[graph] = graph.version, known
-    return list(within(scope, known, "the session's graph").values())
+    is_default = graph is tf.get_default_graph()
+    where = "the session's graph" + ("" if is_default else ", which is not the default graph")
+    return list(within(scope, known, where).values())
 
 
 def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics:

@@ -272,6 +272,18 @@ def test_a_change_that_no_fetch_explains_is_reported_all_the_same():
     assert caught.value.moved == (("bn/moving_mean", 2.0, ()),)
 
 
+def test_a_counter_that_is_fed_does_not_make_more_causes():
+    def build():
+        layers = programs.two_branches()
+        return layers, tf.placeholder_with_default(0, [], name="count")
+
+    with programs.session(build=build) as (session, (layers, _)), fires(session) as caught:
+        for count in range(30):
+            feed = {layers.x: programs.BATCH, layers.is_training: False, "count:0": count}
+            session.run(layers.y, feed)
+    assert [len(one.findings) for one in caught.value.moved] == [1, 1]
+
+
 def test_the_exception_survives_a_pickle():
     with programs.session(**BUGGY) as (session, layers), fires(session) as caught:
         programs.infer(session, layers)
@@ -303,6 +315,16 @@ def test_bad_arguments(given, fragments):
 @pytest.mark.parametrize("thing", [None, "a/checkpoint", 3])
 def test_something_that_is_no_session(thing):
     refused(bnguard.frozen(thing), "is no session; expected a tf.Session")
+
+
+def test_a_session_of_another_graph():
+    with tf.Graph().as_default():
+        programs.layers()
+        with tf.Session(graph=tf.Graph()) as session, tf.Graph().as_default():
+            refused(
+                bnguard.frozen(session),
+                "the session's graph, which is not the default graph: no running statistics",
+            )
 
 
 def test_bad_sessions():
