@@ -12,9 +12,19 @@ from typing import Any
 from bnguard._version import __version__
 
 _HOME = {
+    "FrozenStatisticsHook": "bnguard.guard.hook",
+    "RunningStatistics": "bnguard.statistics",
+    "StatisticsChanged": "bnguard.guard.errors",
+    "StatisticsDidNotMove": "bnguard.guard.errors",
+    "StatisticsDiff": "bnguard.statistics",
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
     "create_train_op": "bnguard.training",
+    "diff": "bnguard.statistics",
+    "frozen": "bnguard.guard.frozen",
+    "must_move": "bnguard.guard.must_move",
+    "snapshot": "bnguard.statistics",
+    "statistics_summaries": "bnguard.statistics",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, Sequence
+from typing import Any, Collection, Dict, List, Optional, Sequence
 
 from bnguard.errors import BnguardError
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+_DAMAGE = (tf.errors.OpError, LookupError, RuntimeError, ValueError)  # as readers report it
 
-def read(path: str) -> Dict[str, np.ndarray]:
-    """Every tensor of a checkpoint, by variable name.
+
+def read(path: str, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
+    """Tensors of a checkpoint by their names in it: of a TF 1.x one, the variables' names.
 
     Args:
       path: a checkpoint prefix, one of its files, or a directory whose `checkpoint` file
         names one.
+      names: the tensors to read; those that it does not hold are left out. None: all.
 
     Raises:
-      BnguardError: nothing is there, or its index or data file is damaged. Reading every
-        tensor verifies the checksum of each.
+      BnguardError: nothing is there, or its index or data file is damaged. Reading a tensor
+        verifies its checksum.
     """
     prefix = resolve(path)
     try:
         reader = tf.train.load_checkpoint(prefix)
-        return {
-            name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())
-        }
-    except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
-        raise BnguardError(
-            f"{prefix}: the checkpoint cannot be read ({first_line(error)}); expected an intact "
-            ".index file and all its .data shards. Restore the files from a copy, or give "
-            "another checkpoint."
-        ) from error
+        held = sorted(reader.get_variable_to_shape_map())
+        return {name: reader.get_tensor(name) for name in held if names is None or name in names}
+    except _DAMAGE as error:
+        raise _damaged(prefix, error) from error
+
+
+def names(path: str) -> List[str]:
+    """The names of a checkpoint's tensors, sorted.
+
+    Raises:
+      BnguardError: nothing is there, or its index is damaged.
+    """
+    prefix = resolve(path)
+    try:
+        return sorted(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+    except _DAMAGE as error:
+        raise _damaged(prefix, error) from error
 
 
 def resolve(path: str) -> str:
@@ -130,6 +141,14 @@ def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _damaged(prefix: str, error: Exception) -> BnguardError:
+    return BnguardError(
+        f"{prefix}: the checkpoint cannot be read ({first_line(error)}); expected an intact "
+        ".index file and all its .data shards. Restore the files from a copy, or give "
+        "another checkpoint."
+    )
 
 
 def _exists(prefix: str) -> bool:

@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence
 
+from bnguard import statistics_command
 from bnguard._version import __version__
 from bnguard.errors import BnguardError
 from bnguard.harness import catalogue
@@ -120,6 +121,9 @@ def _experiment_flags(command: Callable) -> Callable:
         click.option(
             "--plot", type=_TEXT, metavar="FILE", help="Draw the statistics to a .png or .svg."
         ),
+        click.option(
+            "--logdir", type=_TEXT, metavar="DIR", help="Write the statistics for TensorBoard."
+        ),
     ]
     for flag in reversed(flags):
         command = flag(command)
@@ -212,6 +216,10 @@ def _entry(case: catalogue.CaseFile, **flags: Any) -> Any:
         return report.Entry(case, skipped=str(unavailable))
 
 
+cli.command("diff")(statistics_command.diff)
+cli.command("stats")(statistics_command.stats)
+
+
 def _run_side(case: str, side: str, **flags: Any) -> None:
     judged = _run(case, [side], **flags)
     from bnguard.harness import report
@@ -223,7 +231,9 @@ def _run_side(case: str, side: str, **flags: Any) -> None:
     sys.exit(_status(judged))
 
 
-def _run(case: str, sides: Sequence[str], plot: Optional[str], **flags: Any) -> List[Any]:
+def _run(
+    case: str, sides: Sequence[str], plot: Optional[str], logdir: Optional[str], **flags: Any
+) -> List[Any]:
     files = [catalogue.find(case, side, _home()) for side in sides]
     from bnguard.harness import plot as plots
     from bnguard.harness.quiet import import_tensorflow
@@ -231,13 +241,17 @@ def _run(case: str, sides: Sequence[str], plot: Optional[str], **flags: Any) -> 
     if plot is not None:
         plots.check_target(plot)
     import_tensorflow()
-    from bnguard.harness import experiment
+    from bnguard.harness import events, experiment
 
+    if logdir is not None:
+        events.check_target(logdir)
     options = _options(**flags)
     loaded = [catalogue.load(file) for file in files]
     records = [experiment.run(one, options, _progress(one)) for one in loaded]
     if plot is not None:
         plots.draw(records, plot)
+    if logdir is not None:
+        events.write(records, logdir)
     return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
 
 

@@ -212,6 +212,12 @@ def test_the_step_flags_count(bnguard):
     np.testing.assert_allclose(first["steps"][1]["x"], draw(5, 5, 5, 1, 1, seed=7), rtol=1e-6)
 
 
+def test_logdir_gets_the_events_of_both_sides(bnguard, tmp_path):
+    folder = tmp_path / "logs"
+    assert bnguard("compare", CASE, "--logdir", str(folder)).exit_code == 0
+    assert sorted(os.listdir(str(folder / CASE))) == ["fixed", "repro"]
+
+
 @pytest.mark.parametrize(("name", "magic"), [("plot.png", b"\x89PNG"), ("plot.svg", b"<?xml")])
 def test_plot_writes_the_figure(bnguard, tmp_path, name, magic):
     path = str(tmp_path / name)

@@ -16,8 +16,17 @@ ROOMS = {
     "bnguard.layers": set(),
     "bnguard.training": set(),
     "bnguard.checkpoint": set(),
-    "bnguard.harness": {"bnguard.layers", "bnguard.training", "bnguard.checkpoint"},
-    "bnguard.cli": {"bnguard.harness", "bnguard.checkpoint"},
+    "bnguard.harness": {
+        "bnguard.layers",
+        "bnguard.training",
+        "bnguard.checkpoint",
+        "bnguard.statistics",
+    },
+    "bnguard.audit": set(),
+    "bnguard.statistics": {"bnguard.checkpoint", "bnguard.audit"},
+    "bnguard.guard": {"bnguard.statistics", "bnguard.audit"},
+    "bnguard.statistics_command": {"bnguard.statistics", "bnguard.harness"},
+    "bnguard.cli": {"bnguard.harness", "bnguard.checkpoint", "bnguard.statistics_command"},
 }
 
 

@@ -71,12 +71,14 @@ class Inference:
       feed: what it feeds beside x.
       inputs: what the layer normalizes, of output's shape; None: x itself.
       beside: what the program fetches beside the output.
+      target: of the session that infers, where it is another than the one that trains.
     """
 
     output: Any
     feed: Dict[Any, Any] = field(default_factory=dict)
     inputs: Optional[Any] = None
     beside: Sequence[Any] = ()
+    target: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Model:
       variables: name to tensor of what the layer reads, for a graph that has no variables;
         None: every global variable.
       epsilon: the epsilon of the layers.
+      target: of the session: a server of a cluster; empty for a session in this process.
     """
 
     x: Any
@@ -103,6 +106,7 @@ class Model:
     saver: Optional[Any] = None
     variables: Optional[Dict[str, Any]] = None
     epsilon: float = 0.001
+    target: str = ""
 
     @property
     def data(self) -> Dict[str, Dict[str, Any]]:

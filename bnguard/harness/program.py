@@ -80,7 +80,10 @@ class Program:
             Layer(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
             for scope in self._model.data
         ]
-        self._session = tf.Session(graph=self._graph)
+        self._session = tf.Session(self._model.target, self._graph)
+        self._inferring = self._session
+        if self._model.inference.target is not None:
+            self._inferring = tf.Session(self._model.inference.target, self._graph)
         self._runs: Counter = Counter()
 
     def __enter__(self) -> Program:
@@ -90,6 +93,7 @@ class Program:
     def __exit__(self, *exc: Any) -> None:
         self._session.__exit__(*exc)
         self._session.close()
+        self._inferring.close()
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
@@ -196,7 +200,8 @@ class Program:
         return first.reads(was, now, next(iter(data[first.scope].values())), outputs)
 
     def _infer(self, x: np.ndarray) -> Any:
-        y, inputs, _ = self._run("infer", *self._inference(x))
+        fetches, feed = self._inference(x)
+        y, inputs, _ = self._run("infer", fetches, feed, self._inferring)
         return y, x if self._model.inference.inputs is None else inputs
 
     def _inference(self, x: np.ndarray) -> Any:
@@ -209,10 +214,12 @@ class Program:
         # A fetched ref variable may share its memory with the variable: copy before the next run.
         return {name: np.array(value) for name, value in values.items()}
 
-    def _run(self, phase: str, fetches: Any, feed: Any) -> Any:
+    def _run(
+        self, phase: str, fetches: Any, feed: Any, session: Optional[tf.Session] = None
+    ) -> Any:
         self._runs[self._executor(fetches, feed)] += 1
         with self._errors(phase):
-            return self._session.run(fetches, feed)
+            return (session or self._session).run(fetches, feed)
 
     def _executor(self, fetches: Any, feed: Any) -> Tuple[FrozenSet[str], FrozenSet[str]]:
         """What a session looks its executor up by: what is computed, and what is fed."""

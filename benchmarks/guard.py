@@ -1,0 +1,185 @@
+"""What the guards cost on a network of ResNet-50's size: 53 layers, 106 running statistics.
+
+    python benchmarks/guard.py [--variables ref|resource] [--repeats N]
+
+Everything is measured in one process. What is compared is run in turn, and medians are taken.
+The network is trained by Momentum, so that its graph has all that a training program's has; the
+inference step is that of one image of 224 x 224 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import time
+from typing import Any, Callable, List
+
+import bnguard
+from bnguard.harness.quiet import import_tensorflow
+import numpy as np
+
+import_tensorflow()
+import tensorflow.compat.v1 as tf  # noqa: E402
+
+STAGES = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]  # width, blocks, stride
+
+
+def main() -> None:
+    options = _options()
+    (
+        tf.enable_resource_variables
+        if options.variables == "resource"
+        else tf.disable_resource_variables
+    )()
+    with tf.Graph().as_default() as graph:
+        program = Program()
+        graph.finalize()
+        with tf.Session() as session:
+            session.run(program.initializer)
+            _report(session, program, options)
+
+
+class Program:
+    """ResNet-50 version 1 with one training flag, its loss and a training step."""
+
+    def __init__(self) -> None:
+        self.images = tf.placeholder(tf.float32, [None, 224, 224, 3], name="images")
+        self.is_training = tf.placeholder(tf.bool, [], name="is_training")
+        labels = tf.placeholder(tf.int64, [None], name="labels")
+        self.logits = self._network()
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, self.logits)
+        optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+        self.train = bnguard.create_train_op(loss, optimizer)
+        self.initializer = tf.global_variables_initializer()
+
+    def inference_feed(self) -> Any:
+        """One image, and the flag."""
+        image = np.random.RandomState(0).rand(1, 224, 224, 3).astype(np.float32)
+        return {self.images: image, self.is_training: False}
+
+    def _network(self) -> tf.Tensor:
+        net = self._conv(self.images, 64, 7, 2, "stem")
+        net = tf.nn.max_pool(net, [1, 3, 3, 1], [1, 2, 2, 1], "SAME")
+        for stage, (width, blocks, stride) in enumerate(STAGES):
+            for block in range(blocks):
+                name = f"stage{stage}/block{block}"
+                net = self._block(net, width, stride if block == 0 else 1, name)
+        net = tf.reduce_mean(net, [1, 2])
+        kernel = tf.get_variable("logits/kernel", [net.shape[-1], 1000])
+        return tf.matmul(net, kernel, name="logits/out")
+
+    def _block(self, net: tf.Tensor, width: int, stride: int, name: str) -> tf.Tensor:
+        shortcut = net
+        if net.shape[-1] != 4 * width:
+            shortcut = self._conv(net, 4 * width, 1, stride, f"{name}/shortcut", relu=False)
+        net = self._conv(net, width, 1, stride, f"{name}/a")
+        net = self._conv(net, width, 3, 1, f"{name}/b")
+        net = self._conv(net, 4 * width, 1, 1, f"{name}/c", relu=False)
+        return tf.nn.relu(net + shortcut)
+
+    def _conv(
+        self, net: tf.Tensor, width: int, size: int, stride: int, name: str, relu: bool = True
+    ) -> tf.Tensor:
+        kernel = tf.get_variable(f"{name}/kernel", [size, size, net.shape[-1], width])
+        net = tf.nn.conv2d(net, kernel, [1, stride, stride, 1], "SAME")
+        net = bnguard.batch_norm(net, scale=True, is_training=self.is_training, scope=f"{name}/bn")
+        return tf.nn.relu(net) if relu else net
+
+
+def _report(session: tf.Session, program: Program, options: Any) -> None:
+    first = seconds(lambda: bnguard.snapshot(session))
+    names = list(bnguard.snapshot(session))
+    print(
+        f"TensorFlow {tf.__version__}, {options.variables} variables, "
+        f"{len(session.graph.get_operations())} ops, {len(names)} running statistics"
+    )
+    _line("first snapshot, which indexes the graph", f"{1e3 * first:.0f} ms")
+    _report_hook(session, program, options.repeats)
+    _report_snapshots(session, names, options.repeats)
+
+
+def _report_hook(session: tf.Session, program: Program, repeats: int) -> None:
+    feed = program.inference_feed()
+    context = tf.train.SessionRunContext(tf.train.SessionRunArgs(program.logits, feed), session)
+    hooks = [_begun(session) for _ in range(max(3, repeats // 10))]
+    audited = [seconds(functools.partial(hook.before_run, context)) for hook in hooks]
+    refused = [seconds(functools.partial(_refuse, hook, session, program)) for hook in hooks]
+    hook = hooks[-1]
+    later = [
+        seconds(lambda: (hook.before_run(context), hook.after_run(context, None)))
+        for _ in range(100 * repeats)
+    ]
+    step = median([seconds(lambda: session.run(program.logits, feed)) for _ in range(repeats)])
+    _line("inference step, one image", f"{1e3 * step:.1f} ms")
+    _line("static hook, first step of a kind", f"{1e3 * median(audited):.1f} ms")
+    _line("static hook, a training step, refused", f"{1e3 * median(refused):.1f} ms")
+    each = median(later)
+    _line("static hook, every later step", f"{1e6 * each:.1f} us, {each / step:.3%} of a step")
+
+
+def _begun(session: tf.Session) -> Any:
+    hook = bnguard.FrozenStatisticsHook()
+    hook.begin()
+    hook.after_create_session(session, None)
+    return hook
+
+
+def _refuse(hook: Any, session: tf.Session, program: Program) -> None:
+    arguments = tf.train.SessionRunArgs(program.train, {program.is_training: True})
+    try:
+        hook.before_run(tf.train.SessionRunContext(arguments, session))
+    except bnguard.StatisticsChanged:
+        return
+    raise RuntimeError("the hook let a training step pass")
+
+
+def _report_snapshots(session: tf.Session, names: List[str], repeats: int) -> None:
+    variables = [one for one in tf.global_variables() if one.op.name in names]
+    tensors = [session.graph.as_graph_element(one) for one in variables]
+
+    def guarded() -> None:
+        with bnguard.frozen(session):
+            pass
+
+    bare, snapshot, twice, block = interleaved(
+        repeats,
+        lambda: session.run(tensors),
+        lambda: bnguard.snapshot(session),
+        lambda: (bnguard.snapshot(session), bnguard.snapshot(session)),
+        guarded,
+    )
+    _line("fetching the statistics bare", f"{1e3 * bare:.2f} ms")
+    _line("snapshot", f"{1e3 * snapshot:.2f} ms, {snapshot / bare:.2f} of bare")
+    _line("two snapshots", f"{1e3 * twice:.2f} ms")
+    _line("frozen, an empty block", f"{1e3 * block:.2f} ms, {block / twice:.2f} of two snapshots")
+
+
+def _line(what: str, figures: str) -> None:
+    print(f"  {what:40} {figures}")
+
+
+def interleaved(repeats: int, *actions: Callable[[], Any]) -> List[float]:
+    """The median time of each action, run in turn."""
+    rounds = [[seconds(action) for action in actions] for _ in range(repeats)]
+    return [median(times) for times in zip(*rounds[1:])]
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+median = statistics.median
+
+
+def _options() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variables", choices=["ref", "resource"], default="ref")
+    parser.add_argument("--repeats", type=int, default=50)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

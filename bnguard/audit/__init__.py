@@ -1,0 +1,44 @@
+"""Name the op that moves the statistics, from the file alone.
+
+`bnguard.audit` is both this package and the function that it is about: calling the package
+calls `bnguard.audit.api.audit`.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+from bnguard.audit.api import audit
+from bnguard.audit.errors import CannotAudit
+from bnguard.audit.examination import Question, examine
+from bnguard.audit.finding import Assumed, Finding, Op, Report
+from bnguard.audit.loading import load
+from bnguard.audit.model import Model, understand
+
+__all__ = [
+    "Assumed",
+    "CannotAudit",
+    "Finding",
+    "Model",
+    "Op",
+    "Question",
+    "Report",
+    "audit",
+    "examine",
+    "load",
+    "understand",
+]
+
+
+class _Callable(types.ModuleType):
+    """A module that is a function; the import system keeps one object for each module, so this
+    holds however, and in whatever order, it is imported."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Report:
+        return audit(*args, **kwargs)
+
+
+_Callable.__call__.__doc__ = audit.__doc__
+sys.modules[__name__].__class__ = _Callable

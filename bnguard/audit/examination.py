@@ -1,0 +1,79 @@
+"""Apply the rules to the graphs in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Optional, Tuple
+
+from bnguard.audit.finding import Report
+from bnguard.audit.folding import Known
+from bnguard.audit.loading import load
+from bnguard.audit.model import Model, understand
+from bnguard.audit.rules import choose
+from bnguard.audit.situation import settle
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look at, and for what; what is left empty is found in the graph.
+
+    Attributes:
+      fetches: the names that one inference step fetches.
+      feeds: what is fed, by name, each None for any value.
+      train_op: the names that one training step runs.
+      tags: of a SavedModel, the graph with exactly these.
+      signature: of a SavedModel, the only signature to look at.
+      checkpoint: the prefix of a checkpoint to compare with.
+      select, ignore: codes of rules, or how these begin.
+    """
+
+    fetches: Tuple[str, ...] = ()
+    feeds: Optional[Mapping[str, Known]] = None
+    train_op: Tuple[str, ...] = ()
+    tags: Optional[Tuple[str, ...]] = None
+    signature: Optional[str] = None
+    checkpoint: Optional[str] = None
+    select: Tuple[str, ...] = ()
+    ignore: Tuple[str, ...] = ()
+
+
+def examine(source: Any, question: Question) -> List[Report]:
+    """A report on each graph in `source`.
+
+    Args:
+      source: what `loading.load` takes, or a Model.
+      question: what to look for.
+
+    Raises:
+      CannotAudit: the source or the checkpoint cannot be read, or a name is not there.
+    """
+    rules = choose(question.select, question.ignore)
+    if isinstance(source, Model):
+        models = [source]
+    else:
+        models = [understand(subject) for subject in load(source, question.tags)]
+    stored = None
+    if question.checkpoint is not None:
+        from bnguard.audit.checkpoint import stored_names
+
+        stored = stored_names(question.checkpoint)
+    reports = []
+    for model in models:
+        situation = settle(
+            model,
+            question.fetches,
+            question.feeds,
+            question.train_op,
+            question.signature,
+            stored,
+        )
+        reports.append(
+            Report(
+                source=model.subject.label,
+                nodes=model.subject.nodes,
+                statistics=tuple(statistic.name for statistic in model.statistics),
+                assumed=situation.assumed,
+                findings=tuple(one for rule in rules for one in rule.check(situation)),
+            )
+        )
+    return reports

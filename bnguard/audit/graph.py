@@ -1,0 +1,139 @@
+"""One index of a graph: nodes, edges in both directions, attributes; read once."""
+
+from __future__ import annotations
+
+import re
+from typing import (
+    AbstractSet,
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from bnguard.audit import schema
+
+CONTROL = -1  # the port of a control edge
+MERGES = frozenset(["Merge", "RefMerge"])
+LOOP_ENDS = frozenset(["NextIteration", "RefNextIteration"])
+
+_PORTED = re.compile(r"(.+):(\d{1,9})\Z", re.DOTALL)
+
+
+class Tensor(NamedTuple):
+    """An output of a node."""
+
+    node: int
+    port: int
+
+
+class Graph:
+    """Nodes by number: `names[i]`, `types[i]`, and the inputs `zip(sources[i], ports[i])`.
+
+    Attributes:
+      names: unique; a node of a function body is named after the nodes that call it.
+      types: op types; functional control flow is already lowered (see functions.py).
+      sources: the number of the node behind each input, data and control.
+      ports: the output of that node, or CONTROL.
+      ranks: larger for a node than for each of its inputs, save the back edge of a loop, from
+        NextIteration to Merge.
+      lowered: the nodes that were calls or functional control flow; each now hands on its
+        n-th data input as its n-th output.
+    """
+
+    def __init__(
+        self,
+        names: List[str],
+        types: List[str],
+        sources: List[Tuple[int, ...]],
+        ports: List[Tuple[int, ...]],
+        ranks: Sequence[int],
+        definitions: Sequence[Any],
+        lowered: AbstractSet[int],
+    ) -> None:
+        self.names = names
+        self.types = types
+        self.sources = sources
+        self.ports = ports
+        self.ranks = ranks
+        self.lowered = lowered
+        self._definitions = definitions  # NodeDef, its bytes, or None for a node we made
+        self._index: Optional[Dict[str, int]] = None
+        self._consumers: Optional[List[Sequence[int]]] = None
+        self._by_type: Optional[Dict[str, List[int]]] = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def find(self, name: str) -> Optional[int]:
+        """The number of the node called `name`, or None."""
+        if self._index is None:
+            self._index = {name: number for number, name in enumerate(self.names)}
+        return self._index.get(name)
+
+    def tensor(self, name: str) -> Optional[Tensor]:
+        """The tensor called `name` (`node` or `node:port`), or None when there is no such node."""
+        node, port = self.find(name), 0
+        ported = _PORTED.match(name)
+        if node is None and ported:
+            node, port = self.find(ported.group(1)), int(ported.group(2))
+        return None if node is None else Tensor(node, port)
+
+    @property
+    def consumers(self) -> List[Sequence[int]]:
+        """For each node the nodes that take an output of it or wait for it, in order."""
+        if self._consumers is None:
+            nobody: Sequence[int] = ()
+            lists: List[Any] = [nobody] * len(self.names)
+            for node, sources in enumerate(self.sources):
+                for source in sources:
+                    if lists[source]:
+                        lists[source].append(node)
+                    else:
+                        lists[source] = [node]
+            self._consumers = lists
+        return self._consumers
+
+    def of_types(self, types: Iterable[str]) -> List[int]:
+        """The nodes of these op types, in order."""
+        if self._by_type is None:
+            self._by_type = {}
+            for node, kind in enumerate(self.types):
+                self._by_type.setdefault(kind, []).append(node)
+        return sorted(node for kind in types for node in self._by_type.get(kind, ()))
+
+    def present_types(self) -> Iterable[str]:
+        """Every op type in the graph."""
+        self.of_types(())
+        return (self._by_type or {}).keys()
+
+    def data_inputs(self, node: int) -> List[Tensor]:
+        """The data inputs of a node, in order."""
+        pairs = zip(self.sources[node], self.ports[node])
+        return [Tensor(source, port) for source, port in pairs if port != CONTROL]
+
+    def data_consumers(self, tensor: Tensor) -> Iterator[int]:
+        """The nodes that take this tensor, each as often as it takes it."""
+        node, port = tensor
+        for consumer in dict.fromkeys(self.consumers[node]):
+            for edge in zip(self.sources[consumer], self.ports[consumer]):
+                if edge == (node, port):
+                    yield consumer
+
+    def attributes(self, node: int) -> Any:
+        """The node's attributes, a mapping from name to AttrValue; decoded on each call."""
+        return decode_attributes(self._definitions[node])
+
+
+def decode_attributes(definition: Any) -> Any:
+    """The attributes in a NodeDef, in its bytes, or in None, a node that is ours."""
+    if definition is None:
+        return {}
+    if isinstance(definition, bytes):
+        definition = schema.message("NodeDef").FromString(definition)
+    return definition.attr

@@ -1,0 +1,85 @@
+"""What is known of a graph before any step of it is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+from bnguard.audit.errors import CannotAudit
+from bnguard.audit.graph import CONTROL, Graph, Tensor
+from bnguard.audit.loading import Subject
+from bnguard.audit.normalizations import Normalization, find_normalizations
+from bnguard.audit.tracing import Tracer
+from bnguard.audit.variables import Statistic, Write, find_statistics, find_writes
+
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """A graph, understood.
+
+    Attributes:
+      subject: the graph and what was stored with it.
+      tracer: of the graph.
+      normalizations: in the graph's order.
+      writes: all writes of each variable, by its node.
+      statistics: the running statistics, in the graph's order.
+    """
+
+    subject: Subject
+    tracer: Tracer
+    normalizations: Tuple[Normalization, ...]
+    writes: Dict[int, List[Write]]
+    statistics: Tuple[Statistic, ...]
+
+    @property
+    def graph(self) -> Graph:
+        """The subject's graph."""
+        return self.subject.graph
+
+    def collection(self, key: str) -> List[int]:
+        """The nodes in a collection, as far as they exist."""
+        tensors = map(self.graph.tensor, self.subject.collections.get(key, ()))
+        return list(dict.fromkeys(tensor.node for tensor in tensors if tensor is not None))
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor called `name`: `node` or `node:port`.
+
+        Raises:
+          CannotAudit: there is none.
+        """
+        tensor = self.graph.tensor(name)
+        if tensor is None:
+            raise CannotAudit(
+                f"{self.subject.label}: no node is named {name!r}{self._similar(name)}"
+            )
+        return tensor
+
+    def operation(self, name: str) -> Tensor:
+        """What to fetch in order to run the op called `name`.
+
+        Raises:
+          CannotAudit: there is none.
+        """
+        return Tensor(self.tensor(name).node, CONTROL)
+
+    def name(self, tensor: Tensor) -> str:
+        """`node:port`, or `node` for an op that is run."""
+        name = self.graph.names[tensor.node]
+        return name if tensor.port == CONTROL else f"{name}:{tensor.port}"
+
+    def _similar(self, name: str) -> str:
+        last = name.rpartition("/")[2].partition(":")[0].lower()
+        similar = [one for one in self.graph.names if last and last in one.lower()]
+        similar.sort(key=lambda one: (len(one), one))
+        return f"; do you mean {' or '.join(similar[:_FEW])}?" if similar else ""
+
+
+def understand(subject: Subject) -> Model:
+    """Find the variables of a graph, their writers, and the running statistics among them."""
+    tracer = Tracer(subject.graph)
+    normalizations = find_normalizations(tracer)
+    writes = find_writes(subject, tracer)
+    statistics = find_statistics(tracer, normalizations, writes)
+    return Model(subject, tracer, tuple(normalizations), writes, tuple(statistics))

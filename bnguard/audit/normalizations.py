@@ -1,0 +1,232 @@
+"""Where a graph normalizes a batch, with which mean and variance, recognised by structure.
+
+Either one fused op does it, or it is written out as by tf.nn.batch_normalization: the inverse
+of the square root of (variance + epsilon), multiplied with what is normalized and with the mean.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from bnguard.audit.constants import Scalar, short_list, uniform_value
+from bnguard.audit.graph import Tensor
+from bnguard.audit.operations import (
+    ADDITIONS,
+    ARITHMETIC,
+    DIVISIONS,
+    FUSED_NORMALIZATIONS,
+    MADE_OF_ALL_BUT,
+    MADE_OF_FIRST,
+    OLD_NORMALIZATION,
+    VARIABLES,
+)
+from bnguard.audit.tracing import Tracer
+
+_REDUCTIONS = frozenset(["Mean", "Sum"])
+_ROOTS = frozenset(["Rsqrt", "Sqrt"])
+_MANY = 48  # nodes; a moment, or a normalization, is written with fewer
+_LARGEST_EPSILON = 0.5
+
+
+class Normalization(NamedTuple):
+    """One place that normalizes.
+
+    Attributes:
+      node: the fused op, or the op that takes the root.
+      running_mean, running_variance: the variables that it may use as mean and variance.
+      moments: the mean and the variance of its own batch, where it may use these.
+      parameters: gamma and beta, as far as they are variables.
+      is_scaled: whether it has a gamma or a beta, be they variables or constants.
+    """
+
+    node: int
+    running_mean: Tuple[int, ...]
+    running_variance: Tuple[int, ...]
+    moments: Tuple[Tensor, ...]
+    parameters: Tuple[int, ...]
+    is_scaled: bool
+
+
+def find_normalizations(tracer: Tracer) -> List[Normalization]:
+    """Every normalization in the tracer's graph, in the graph's order."""
+    finder = _Finder(tracer)
+    return sorted([*finder.fused(), *finder.old(), *finder.written_out()])
+
+
+class _Finder:
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._graph = tracer.graph
+
+    def fused(self) -> Iterator[Normalization]:
+        for node in self._graph.of_types(FUSED_NORMALIZATIONS):
+            inputs = self._graph.data_inputs(node)
+            if len(inputs) < 5:
+                continue
+            _, scale, offset, mean, variance = inputs[:5]
+            moments: Tuple[Tensor, ...] = ()
+            attributes = self._graph.attributes(node)
+            if "is_training" not in attributes or attributes["is_training"].b:
+                moments = (Tensor(node, 1), Tensor(node, 2))
+            yield Normalization(
+                node,
+                self._variables(mean),
+                self._variables(variance),
+                moments,
+                self._variables(scale) + self._variables(offset),
+                self._is_parameter(scale) or self._is_parameter(offset),
+            )
+
+    def old(self) -> Iterator[Normalization]:
+        for node in self._graph.of_types([OLD_NORMALIZATION]):
+            inputs = self._graph.data_inputs(node)
+            if len(inputs) == 5:
+                _, mean, variance, beta, gamma = map(self._variables, inputs)
+                yield Normalization(node, mean, variance, (), gamma + beta, True)
+
+    def written_out(self) -> Iterator[Normalization]:
+        for node in self._graph.of_types(_ROOTS):
+            variance = self._variance_under(node)
+            running_variance, moments = self._statistics([variance] if variance else [])
+            if not running_variance and not moments:
+                continue
+            means, parameters = self._uses_of(Tensor(node, 0))
+            running_mean, mean_moments = self._statistics(means)
+            if running_mean or mean_moments:
+                yield Normalization(
+                    node,
+                    running_mean,
+                    running_variance,
+                    mean_moments + moments,
+                    tuple(dict.fromkeys(parameters)),
+                    bool(parameters),
+                )
+
+    def _variance_under(self, root: int) -> Optional[Tensor]:
+        """What a root is taken of, less the epsilon that keeps it from being zero."""
+        inputs = self._graph.data_inputs(root)
+        if not inputs:
+            return None
+        total = self._tracer.origins(inputs[0])
+        if len(total) == 1 and self._graph.types[total[0].node] in ADDITIONS:
+            left, right = self._graph.data_inputs(total[0].node)
+            if self._is_epsilon(right):
+                return left
+            return right if self._is_epsilon(left) else None
+        return inputs[0] if self._graph.types[root] == "Sqrt" else None
+
+    def _is_epsilon(self, tensor: Tensor) -> bool:
+        values = [
+            uniform_value(self._graph.attributes(origin.node)["value"].tensor)
+            for origin in self._tracer.origins(tensor)
+            if self._graph.types[origin.node] == "Const"
+        ]
+        return len(values) == 1 and isinstance(values[0], float) and 0 < values[0] <= _LARGEST_EPSILON
+
+    def _uses_of(self, inverse: Tensor) -> Tuple[List[Tensor], List[int]]:
+        """What an inverse standard deviation meets on its way: candidate means, gamma and beta."""
+        means: List[Tensor] = []
+        parameters: List[int] = []
+        queue = [inverse]
+        for tensor in queue:
+            for consumer in self._graph.data_consumers(tensor):
+                self._visit(tensor, consumer, queue, means, parameters)
+            if len(queue) > _MANY:
+                break
+        return means, parameters
+
+    def _visit(
+        self,
+        tensor: Tensor,
+        consumer: int,
+        queue: List[Tensor],
+        means: List[Tensor],
+        parameters: List[int],
+    ) -> None:
+        kind, inputs = self._graph.types[consumer], self._graph.data_inputs(consumer)
+        outputs = [Tensor(consumer, 0)]
+        others = [one for one in inputs if one != tensor]
+        if kind in MADE_OF_FIRST and inputs[0] == tensor:
+            queue += [Tensor(consumer, 0), Tensor(consumer, 1)] if kind == "Switch" else outputs
+        elif kind in MADE_OF_ALL_BUT:
+            queue += outputs
+        elif kind in ADDITIONS and len(others) == 1:
+            parameters += self._variables(others[0])
+            if self._is_epsilon(others[0]):
+                queue += outputs
+        elif (kind == "Mul" or (kind in DIVISIONS and inputs[-1] == tensor)) and len(others) == 1:
+            (other,) = others
+            subtrahend = self._subtrahend(other)
+            if subtrahend is not None:  # (x - mean) * inverse
+                means.append(subtrahend)
+                queue += outputs
+            elif self._is_subtracted(consumer, parameters):  # beta - mean * inverse
+                means.append(other)
+            elif self._is_parameter(other):  # gamma * inverse
+                parameters += self._variables(other)
+                queue += outputs
+
+    def _subtrahend(self, tensor: Tensor) -> Optional[Tensor]:
+        """The mean in x - mean, or in -mean."""
+        origins = self._tracer.origins(tensor)
+        if len(origins) == 1 and self._graph.types[origins[0].node] in ("Sub", "Neg"):
+            inputs = self._graph.data_inputs(origins[0].node)
+            return inputs[-1] if inputs else None
+        return None
+
+    def _is_subtracted(self, product: int, parameters: List[int]) -> bool:
+        """Whether a product is taken from something; what that is, if a variable, is beta."""
+        for consumer in self._graph.data_consumers(Tensor(product, 0)):
+            inputs = self._graph.data_inputs(consumer)
+            if self._graph.types[consumer] == "Neg":
+                return True
+            if self._graph.types[consumer] == "Sub" and inputs[-1].node == product:
+                parameters += self._variables(inputs[0])
+                return True
+        return False
+
+    def _statistics(
+        self, tensors: Sequence[Tensor]
+    ) -> Tuple[Tuple[int, ...], Tuple[Tensor, ...]]:
+        """Which variables, and which moments of the batch, `tensors` are made of."""
+        variables: List[int] = []
+        moments: List[Tensor] = []
+        for tensor in tensors:
+            variables += self._variables(tensor)
+            moments += filter(self._is_batch_moment, self._tracer.origins(tensor))
+        return tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(moments))
+
+    def _is_batch_moment(self, tensor: Tensor) -> bool:
+        """Whether it is computed from a mean over the first axis, which is the batch's."""
+        stack, seen = [tensor], {tensor}
+        while stack and len(seen) < _MANY:
+            current = stack.pop()
+            kind = self._graph.types[current.node]
+            if kind in FUSED_NORMALIZATIONS:
+                return current.port in (1, 2)
+            inputs = self._graph.data_inputs(current.node)
+            if kind in _REDUCTIONS and len(inputs) == 2 and 0 in self._axes(inputs[1]):
+                return True
+            if kind in ARITHMETIC:
+                for one in inputs:
+                    for origin in self._tracer.origins(one):
+                        if origin not in seen:
+                            seen.add(origin)
+                            stack.append(origin)
+        return False
+
+    def _axes(self, tensor: Tensor) -> List[Scalar]:
+        origins = self._tracer.origins(tensor)
+        if len(origins) != 1 or self._graph.types[origins[0].node] != "Const":
+            return []
+        return short_list(self._graph.attributes(origins[0].node)["value"].tensor) or []
+
+    def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
+        return tuple(self._tracer.variables(tensor))
+
+    def _is_parameter(self, tensor: Tensor) -> bool:
+        """Whether it is a variable or, as in a frozen graph, a constant."""
+        return any(
+            self._graph.types[origin.node] in VARIABLES or self._graph.types[origin.node] == "Const"
+            for origin in self._tracer.origins(tensor)
+        )

@@ -1,0 +1,131 @@
+"""What the audit knows of TensorFlow's op types: which write, which hand a tensor on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+import re
+from typing import Dict, Optional
+
+REF_VARIABLES = frozenset(["Variable", "VariableV2", "AutoReloadVariable"])
+RESOURCE_VARIABLES = frozenset(["VarHandleOp"])
+VARIABLES = REF_VARIABLES | RESOURCE_VARIABLES
+
+SWITCHES = frozenset(["Switch", "RefSwitch", "_SwitchN"])
+ENTERS = frozenset(["Enter", "RefEnter"])
+EXITS = frozenset(["Exit", "RefExit"])
+PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2"])
+SAVES = frozenset(["SaveV2", "SaveSlices", "Save"])
+RESTORES = frozenset(["RestoreV2", "RestoreSlice", "Restore"])
+
+FUSED_NORMALIZATIONS = frozenset(
+    [
+        "FusedBatchNorm",
+        "FusedBatchNormV2",
+        "FusedBatchNormV3",
+        "_FusedBatchNormEx",
+        "_MklFusedBatchNorm",
+        "_MklFusedBatchNormV2",
+        "_MklFusedBatchNormV3",
+    ]
+)
+OLD_NORMALIZATION = "BatchNormWithGlobalNormalization"  # TensorFlow 0.x; inference only
+
+ADDITIONS = frozenset(["Add", "AddV2"])
+DIVISIONS = frozenset(["Div", "RealDiv"])
+# What may stand between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over
+# replicas), and between a moment and the value that a moving average is given.
+ARITHMETIC = ADDITIONS | DIVISIONS | frozenset(
+    """AddN CollectiveReduce CollectiveReduceV2 DivNoNan Maximum Minimum Mul NcclAllReduce Neg
+    Square Sub""".split()
+)
+
+_WRITE = re.compile(
+    r"""(Resource)?(Sparse)?Apply[A-Z]\w*
+    | Assign(Add|Sub)?
+    | Assign(Add|Sub)?VariableOp
+    | (Resource)?Scatter(Nd)?(Add|Div|Max|Min|Mul|Sub|Update)
+    | (Resource)?(StridedSliceAssign|CountUpTo)
+    """,
+    re.VERBOSE,
+)
+_OPTIMIZER = re.compile(r"(Resource)?(?:Sparse)?Apply([A-Z]\w*)")
+
+# How many variables, its first inputs, an optimizer's op writes; the others write one.
+_OPTIMIZER_VARIABLES = {
+    "AdaMax": 3,
+    "Adadelta": 3,
+    "Adagrad": 2,
+    "AdagradDA": 3,
+    "AdagradV2": 2,
+    "Adam": 3,
+    "AdamWithAmsgrad": 4,
+    "AddSign": 2,
+    "CenteredRMSProp": 4,
+    "Ftrl": 3,
+    "FtrlV2": 3,
+    "KerasMomentum": 2,
+    "Momentum": 2,
+    "PowerSign": 2,
+    "ProximalAdagrad": 2,
+    "RMSProp": 3,
+}
+
+# The output arguments, in order, of the ops with several whose outputs we tell apart.
+_OUTPUTS = {
+    **dict.fromkeys(
+        FUSED_NORMALIZATIONS,
+        "y batch_mean batch_variance reserve_space_1 reserve_space_2 reserve_space_3".split(),
+    ),
+    "Switch": ["output_false", "output_true"],
+    "Merge": ["output", "value_index"],
+}
+
+# Ops that give out their first input's buffer itself, or a view of it, never a copy.
+FORWARDING = frozenset(
+    """CheckNumerics Enter Exit ExpandDims Identity NextIteration PreventGradient RefEnter RefExit
+    RefIdentity RefNextIteration RefSwitch Reshape Squeeze StopGradient Switch _SwitchN""".split()
+)
+# Ops whose output is made of the elements of their first input, moved about or rounded.
+MADE_OF_FIRST = FORWARDING | frozenset(
+    "BroadcastTo Cast Print ReadVariableOp Snapshot Tile Transpose".split()
+)
+# Ops whose output is made of all, or of one, of their inputs but the one at this position.
+MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
+    "Merge": None,
+    "Pack": None,
+    "RefMerge": None,
+    "Concat": 0,
+    "ConcatV2": -1,
+    "RefSelect": 0,
+    "Select": 0,
+    "SelectV2": 0,
+}
+
+
+@lru_cache(maxsize=None)
+def is_write(kind: str) -> bool:
+    """Whether ops of this type write variables."""
+    return _WRITE.fullmatch(kind) is not None
+
+
+@lru_cache(maxsize=None)
+def is_optimizer(kind: str) -> bool:
+    """Whether ops of this type apply a gradient to a variable."""
+    return _OPTIMIZER.fullmatch(kind) is not None
+
+
+def written_inputs(kind: str) -> int:
+    """How many of the first inputs of a write are variables that it writes."""
+    optimizer = _OPTIMIZER.fullmatch(kind)
+    return _OPTIMIZER_VARIABLES.get(optimizer.group(2), 1) if optimizer else 1
+
+
+def writes_resources(kind: str) -> bool:
+    """Whether a write takes resource handles; else it takes, and gives out, a ref."""
+    return kind.startswith("Resource") or kind.endswith("VariableOp")
+
+
+def output_port(kind: str, argument: str, position: int) -> int:
+    """The port behind `node:argument:position`, the form of inputs in function bodies."""
+    arguments = _OUTPUTS.get(kind, [])
+    return position + (arguments.index(argument) if argument in arguments else 0)

@@ -1,0 +1,73 @@
+"""
+## What it does
+Says which running statistics a training step moves although it trains neither the gamma nor the
+beta of their layer.
+
+## Why is this bad
+The layer was to be frozen. Its weights are, and its statistics follow the new data: the frozen
+part of the network is another one after training, and what was trained before no longer fits.
+
+## Example
+```python
+features = network(x, is_training=True, trainable=False)
+train_op = optimizer.minimize(loss, var_list=head_variables)
+```
+`trainable` and `var_list` are about gradients; the updates are none of their business.
+
+## Use instead
+```python
+features = network(x, is_training=False)
+```
+
+## Known false positives
+Adapting only the statistics to new data, on purpose. Training steps that take turns on parts of
+one network, as in adversarial training: there, too, look twice.
+
+## References
+- https://keras.io/guides/transfer_learning/
+- https://github.com/keras-team/keras/issues/4762
+- https://github.com/keras-team/keras/issues/7085
+- https://github.com/tensorpack/tensorpack/issues/296
+"""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from bnguard.audit.finding import WARNING, Finding
+from bnguard.audit.situation import Situation, Step
+from bnguard.audit.variables import Purpose, Statistic
+
+CODE = "BN206"
+REMEDY = "Build the frozen layer with is_training=False, also in the graph that trains"
+
+
+def check(situation: Situation) -> Iterator[Finding]:
+    """One finding for each statistic and each training step."""
+    graph = situation.model.graph
+    for step in situation.training:
+        for statistic in situation.model.statistics:
+            changes = step.changes(statistic)
+            if not changes or not statistic.parameters or _trains(situation, step, statistic):
+                continue
+            yield Finding(
+                rule=CODE,
+                severity=WARNING,
+                certain=step.surely_changes(statistic),
+                variable=statistic.name,
+                layer=statistic.layer,
+                op=graph.names[changes[0].node],
+                path=step.path(changes[0].node),
+                fetch=step.fetch,
+                problem=f"moved by {step.fetch}, which trains neither gamma nor beta of its layer",
+                remedy=REMEDY,
+            )
+
+
+def _trains(situation: Situation, step: Step, statistic: Statistic) -> bool:
+    return any(
+        step.execution.needs(write.node)
+        for parameter in statistic.parameters
+        for write in situation.model.writes.get(parameter, ())
+        if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)
+    )

@@ -1,0 +1,75 @@
+"""
+## What it does
+Says which running statistics a graph with training normalizes with, although nothing in that
+graph ever updates them.
+
+## Why is this bad
+The layer normalizes with the initial values, mean 0 and variance 1, which is to say not at all,
+in training as well as at inference. It has no effect but the one of gamma and beta.
+
+## Example
+```python
+y = tf.layers.batch_normalization(x)  # training is False by default
+train_op = optimizer.minimize(loss)
+```
+
+## Use instead
+```python
+y = tf.layers.batch_normalization(x, training=is_training)
+```
+Then also run the updates; see BN201.
+
+## Known false positives
+Fine-tuning with the statistics of a checkpoint left as they are, while gamma and beta, or
+layers without these, are trained. A layer whose gamma and beta are not trained is not reported.
+
+## References
+- https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
+- https://github.com/tensorflow/tensorflow/pull/16134
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, Optional
+
+from bnguard.audit.finding import ERROR, Finding
+from bnguard.audit.situation import Situation, Step
+from bnguard.audit.variables import Purpose, Statistic
+
+CODE = "BN202"
+REMEDY = "Give the layer is_training=True, or the training flag, in the graph that trains"
+
+
+def check(situation: Situation) -> Iterator[Finding]:
+    """One finding for each statistic that a training step reads and nothing updates."""
+    graph = situation.model.graph
+    for statistic in situation.model.statistics:
+        purposes = {write.purpose for write in statistic.writes}
+        if purposes & {Purpose.UPDATE, Purpose.OPTIMIZE}:
+            continue
+        step = _reading_step(situation, statistic)
+        if step is None or (statistic.parameters and not situation.trains(statistic.parameters)):
+            continue
+        reader = next(one.node for one in statistic.readers if step.execution.needs(one.node))
+        yield Finding(
+            rule=CODE,
+            severity=ERROR,
+            certain=True,
+            variable=statistic.name,
+            layer=statistic.layer,
+            op=graph.names[reader],
+            path=step.path(reader),
+            fetch=step.fetch,
+            problem=(
+                f"never updated: {graph.types[reader]} normalizes with it in the step that runs "
+                f"{step.fetch}, and no op in the graph updates it"
+            ),
+            remedy=REMEDY,
+        )
+
+
+def _reading_step(situation: Situation, statistic: Statistic) -> Optional[Step]:
+    for step in situation.training:
+        if any(step.execution.needs(one.node) for one in statistic.readers):
+            return step
+    return None

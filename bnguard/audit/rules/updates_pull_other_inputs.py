@@ -1,0 +1,88 @@
+"""
+## What it does
+Says which updates make a training step ask for a placeholder that its loss does not need:
+the input of another network, whose statistics it then moves as well.
+
+## Why is this bad
+The step fails with "You must feed a value for placeholder tensor"; or, where somebody feeds it
+something to be rid of that, it moves the other network's statistics towards this something.
+
+## Example
+```python
+train_logits = network(train_images, is_training=True)
+validation_logits = network(validation_images, is_training=True, reuse=True)
+with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+    train_op = optimizer.minimize(train_loss)
+```
+
+## Use instead
+```python
+train_logits = network(train_images, is_training=True)
+update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)  # those of this network
+validation_logits = network(validation_images, is_training=False, reuse=True)
+with tf.control_dependencies(update_ops):
+    train_op = optimizer.minimize(train_loss)
+```
+Or choose by scope: `tf.get_collection(tf.GraphKeys.UPDATE_OPS, scope="train_tower")`.
+
+## Known false positives
+Programs that mean to average over several inputs in one step, and feed all of them.
+
+## References
+- https://www.tensorflow.org/api_docs/python/tf/compat/v1/get_collection
+- https://github.com/ray-project/ray/issues/2023
+- https://github.com/tensorpack/tensorpack/issues/439
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, Set
+
+from bnguard.audit.finding import ERROR, Finding
+from bnguard.audit.operations import PLACEHOLDERS
+from bnguard.audit.situation import Situation, Step
+from bnguard.audit.steps import closure
+
+CODE = "BN204"
+REMEDY = "Let the train op depend on the updates of the network that it trains, and only on these"
+
+
+def check(situation: Situation) -> Iterator[Finding]:
+    """One finding for each statistic, each training step and each such placeholder."""
+    graph = situation.model.graph
+    for step in situation.training:
+        for placeholder in sorted(_foreign_placeholders(situation, step)):
+            # Not what only sets a decay: the placeholder has to be behind what is averaged.
+            after = closure([placeholder], graph.consumers)
+            name = graph.names[placeholder]
+            for statistic in situation.model.statistics:
+                updates = [write.node for write in statistic.updates if write.node in after]
+                needed = list(filter(step.execution.needs, updates))
+                if needed and any(source.node in after for source in statistic.sources):
+                    yield Finding(
+                        rule=CODE,
+                        severity=ERROR,
+                        certain=True,
+                        variable=statistic.name,
+                        layer=statistic.layer,
+                        op=graph.names[needed[0]],
+                        path=step.path(placeholder),
+                        fetch=step.fetch,
+                        problem=(
+                            f"its update makes {step.fetch} ask for the placeholder {name}, which "
+                            "the loss does not need"
+                        ),
+                        remedy=REMEDY,
+                    )
+
+
+def _foreign_placeholders(situation: Situation, step: Step) -> Set[int]:
+    graph = situation.model.graph
+    updates = {
+        write.node for statistic in situation.model.statistics for write in statistic.updates
+    }
+    roots = [tensor.node for tensor in step.execution.fetches]
+    for_loss = closure(roots, graph.sources, updates.__contains__)
+    flags = {flag.tensor.node for flag in situation.flags}
+    needed = filter(step.execution.needs, graph.of_types(PLACEHOLDERS))
+    return {node for node in needed if node not in for_loss and node not in flags}

@@ -1,0 +1,54 @@
+"""Which variables the Saver of a graph saves, and under which names."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, List, Optional
+
+from bnguard.audit.graph import Tensor
+from bnguard.audit.model import Model
+from bnguard.audit.operations import SAVES
+from bnguard.audit.steps import closure
+
+_FIRST_TENSOR = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
+_NAMES_INPUT = 1
+PARTITION = re.compile(r"/part_\d+\Z")
+
+
+def saved_names(model: Model) -> Optional[Dict[int, str]]:
+    """The name in the checkpoint of each variable that is saved, by the variable's node.
+
+    This is about the Saver that was stored with the graph or, without one, about all in it.
+    None if the graph has no Saver.
+    """
+    graph = model.graph
+    saves = graph.of_types(SAVES)
+    stored = graph.tensor(model.subject.save_tensor)
+    if stored is not None:
+        before = closure([stored.node], graph.sources)
+        saves = [node for node in saves if node in before]
+    if not saves:
+        return None
+    saved: Dict[int, str] = {}
+    for save in saves:
+        inputs = graph.data_inputs(save)
+        tensors = inputs[_FIRST_TENSOR[graph.types[save]] :]
+        names = _strings(model, inputs[_NAMES_INPUT]) if tensors else []
+        for position, tensor in enumerate(tensors):
+            for variable in model.tracer.variables(tensor):
+                known = position < len(names)
+                saved[variable] = names[position] if known else checkpoint_name(model, variable)
+    return saved
+
+
+def checkpoint_name(model: Model, variable: int) -> str:
+    """The name under which a Saver saves a variable if nobody says otherwise."""
+    return PARTITION.sub("", model.graph.names[variable])
+
+
+def _strings(model: Model, tensor: Tensor) -> List[str]:
+    origins = model.tracer.origins(tensor)
+    if len(origins) != 1 or model.graph.types[origins[0].node] != "Const":
+        return []
+    values = model.graph.attributes(origins[0].node)["value"].tensor.string_val
+    return [value.decode("utf-8", "replace") for value in values]

@@ -1,0 +1,224 @@
+"""A graph with the steps that are taken with it: all that a rule may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import (
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from bnguard.audit.conditions import ALWAYS, NEVER, Condition, any_of
+from bnguard.audit.effects import Effects
+from bnguard.audit.errors import CannotAudit
+from bnguard.audit.execution import Execution
+from bnguard.audit.finding import Assumed, Op
+from bnguard.audit.flags import Flag, find_flags
+from bnguard.audit.folding import Known
+from bnguard.audit.graph import CONTROL, Tensor
+from bnguard.audit.loading import Signature
+from bnguard.audit.model import Model
+from bnguard.audit.steps import find_outputs, find_train_ops
+from bnguard.audit.variables import Purpose, Statistic
+
+Feeds = Dict[Tensor, Known]
+
+
+class Change(NamedTuple):
+    """A write, and when it runs and changes something."""
+
+    node: int
+    condition: Condition
+
+
+class Step:
+    """One step.
+
+    Attributes:
+      fetch: what it fetches, in words.
+      execution: what it runs.
+    """
+
+    def __init__(self, model: Model, fetch: str, fetches: Sequence[Tensor], feeds: Feeds) -> None:
+        self.fetch = fetch
+        self.execution = Execution(model.graph, fetches, feeds)
+        self._effects = Effects(self.execution)
+        self._graph = model.graph
+        self._changes: Dict[int, Tuple[Change, ...]] = {}
+
+    def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
+        """The writes that may give the statistic another value in this step."""
+        if statistic.variable not in self._changes:
+            changes = [Change(one.node, self._effects.change(one)) for one in statistic.writes]
+            self._changes[statistic.variable] = tuple(
+                change for change in changes if change.condition is not NEVER
+            )
+        return self._changes[statistic.variable]
+
+    def surely_changes(self, statistic: Statistic) -> bool:
+        """Whether the statistic changes however undecided predicates turn out."""
+        conditions = [change.condition for change in self.changes(statistic)]
+        return any_of(conditions, statistic.variable) == ALWAYS
+
+    def runs(self, node: int) -> bool:
+        """Whether the step surely runs `node`."""
+        return self.execution.condition(node) == ALWAYS
+
+    def path(self, node: int) -> Tuple[Op, ...]:
+        """The shortest way from what is fetched back to `node`."""
+        graph = self._graph
+        return tuple(Op(graph.names[one], graph.types[one]) for one in self.execution.path(node))
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A graph and its steps.
+
+    Attributes:
+      model: the graph, understood.
+      flags: its training flags.
+      feeds: what the caller says is fed, in every step.
+      inference: the steps that must not train.
+      training: the steps that train, with every flag at its value for training.
+      stored: the names in the checkpoint that was given, if one was.
+      assumed: what of this nobody said.
+    """
+
+    model: Model
+    flags: Tuple[Flag, ...]
+    feeds: Feeds
+    inference: Tuple[Step, ...]
+    training: Tuple[Step, ...]
+    stored: Optional[FrozenSet[str]]
+    assumed: Assumed
+
+    def without_training(self, step: Step) -> Step:
+        """A training step, but with the flags at their values for inference."""
+        feeds = {flag.tensor: not flag.training for flag in self.flags}
+        return Step(self.model, step.fetch, step.execution.fetches, {**self.feeds, **feeds})
+
+    def trains(self, parameters: Iterable[int]) -> bool:
+        """Whether any training step writes any of these variables."""
+        writes = [write for one in parameters for write in self.model.writes.get(one, ())]
+        return any(
+            step.execution.needs(write.node)
+            for step in self.training
+            for write in writes
+            if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)
+        )
+
+
+def settle(
+    model: Model,
+    fetches: Sequence[str] = (),
+    feeds: Optional[Mapping[str, Known]] = None,
+    train_op: Sequence[str] = (),
+    signature: Optional[str] = None,
+    stored: Optional[FrozenSet[str]] = None,
+) -> Situation:
+    """Find out which steps there are.
+
+    Args:
+      model: the graph.
+      fetches: the names that one inference step fetches; found in the graph if there are none.
+      feeds: the value of each tensor that is fed, by name, None for any value. A training flag
+        that is not among them is taken to be at its value for inference; unless it has a
+        default, and feeds are given at all, which it is then not among on purpose.
+      train_op: the names that one training step runs; found in the graph if there are none.
+      signature: of a SavedModel, the only one to look at.
+      stored: the names in a checkpoint.
+
+    Raises:
+      CannotAudit: a name is not in the graph, or there is no such signature.
+    """
+    given = {model.tensor(name): value for name, value in (feeds or {}).items()}
+    flags = tuple(find_flags(model))
+    # Who says what is fed says all of it: a flag that is left out keeps its default, if any.
+    open_flags = [
+        flag
+        for flag in flags
+        if flag.tensor not in given and (feeds is None or flag.default is None)
+    ]
+    training = _training(model, train_op)
+    inference = _inference(model, fetches, signature, training, bool(flags))
+    at_training = {**given, **{flag.tensor: flag.training for flag in flags}}
+    return Situation(
+        model,
+        flags,
+        given,
+        tuple(
+            Step(model, one.label, one.fetches, {**one.feeds(open_flags), **given})
+            for one in inference
+        ),
+        tuple(Step(model, one.label, one.fetches, at_training) for one in training),
+        stored,
+        Assumed(
+            tuple(f"{model.name(one.tensor)}={not one.training}" for one in open_flags),
+            () if fetches else tuple(one.label for one in inference),
+            () if train_op else tuple(one.label for one in training),
+        ),
+    )
+
+
+class _Plan(NamedTuple):
+    """A step, before it is decided what is fed."""
+
+    label: str
+    fetches: Sequence[Tensor]
+    inputs: Optional[Sequence[Tensor]] = None  # what a caller feeds, if a signature says so
+
+    def feeds(self, flags: Iterable[Flag]) -> Feeds:
+        """Flags at inference; one with a default that a caller cannot feed stays at that."""
+        feeds: Feeds = dict.fromkeys(self.inputs or ())
+        for flag in flags:
+            if self.inputs is None or flag.tensor in self.inputs or flag.default is None:
+                feeds[flag.tensor] = not flag.training
+        return feeds
+
+
+def _training(model: Model, train_op: Sequence[str]) -> List[_Plan]:
+    if train_op:
+        return [_Plan(", ".join(train_op), [model.operation(name) for name in train_op])]
+    found = [Tensor(node, CONTROL) for node in find_train_ops(model)]
+    return [_Plan(model.name(one), [one]) for one in found]
+
+
+def _inference(
+    model: Model,
+    fetches: Sequence[str],
+    signature: Optional[str],
+    training: Sequence[_Plan],
+    has_flag: bool,
+) -> List[_Plan]:
+    signatures = model.subject.signatures
+    if signature is not None and signature not in signatures:
+        raise CannotAudit(
+            f"{model.subject.label}: no signature is called {signature!r}; "
+            f"it has {', '.join(map(repr, signatures)) or 'none'}"
+        )
+    if fetches:
+        return [_Plan(", ".join(fetches), [model.tensor(name) for name in fetches])]
+    keys = [signature] if signature is not None else filter(_is_for_inference, signatures)
+    plans = [_signature_plan(model, key, signatures[key]) for key in keys]
+    if plans:
+        return plans
+    train_ops = [plan.fetches[0].node for plan in training]
+    outputs = [Tensor(node, 0) for node in find_outputs(model, train_ops, has_flag)]
+    return [_Plan(model.name(one), [one]) for one in outputs]
+
+
+def _is_for_inference(key: str) -> bool:
+    """Not the one that initializes, which the library adds, nor Estimator's for training."""
+    return not key.startswith("__") and key != "train"
+
+
+def _signature_plan(model: Model, key: str, signature: Signature) -> _Plan:
+    outputs = [model.tensor(name) for name in signature.outputs]
+    return _Plan(f"signature {key}", outputs, [model.tensor(name) for name in signature.inputs])

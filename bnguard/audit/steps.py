@@ -1,0 +1,188 @@
+"""Which steps a program takes with a graph: found in its structure, where nobody says."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Iterable, List, Optional, Sequence, Set
+
+from bnguard.audit.graph import CONTROL, Graph
+from bnguard.audit.model import Model
+from bnguard.audit.operations import is_optimizer, is_write
+from bnguard.audit.schema import DATA_TYPES
+
+# tf.gradients starts from constants of this name, in the scope of all that it creates.
+_GRADIENT_SEED = re.compile(r"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
+_GRADIENT_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
+_SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
+_SOURCE_TYPE = re.compile(
+    r"Placeholder\w*|IteratorGetNext\w*|\w*Dequeue\w*|Parse\w*Example\w*|Reader\w+|Unstage"
+)
+# These take the shape of a tensor or wait for it, and do not hand on its value.
+_VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+_MANY_STEPS = 8
+
+
+def find_train_ops(model: Model) -> List[int]:
+    """The ops that take a training step, each applying gradients that no other applies."""
+    graph = model.graph
+    kinds = list(graph.present_types())
+    appliers = graph.of_types(filter(is_optimizer, kinds))
+    if not appliers:  # gradient descent by hand
+        backward = backward_part(graph)
+        appliers = [one for one in graph.of_types(filter(is_write, kinds)) if one in backward]
+    if not appliers:
+        return model.collection("train_op")[-1:]
+    after = closure(appliers, graph.consumers)
+    sinks = [node for node in after if not graph.consumers[node]]
+    return _cover(graph, sinks, set(appliers))
+
+
+def find_outputs(model: Model, train_ops: Sequence[int], has_flag: bool) -> List[int]:
+    """What inference fetches: where the networks end, before labels come in.
+
+    Args:
+      model: the graph.
+      train_ops: its training steps.
+      has_flag: whether a flag can make the network that is trained infer; otherwise only
+        another network, beside it, can be meant for inference.
+    """
+    graph = model.graph
+    layers = {one.node for one in model.normalizations}
+    flow = _Flow(graph, backward_part(graph))
+    trained: Set[int] = set()
+    if train_ops and not has_flag:
+        trained = closure(train_ops, graph.sources) & layers
+    network = flow.after(layers - trained)
+    network -= flow.after(trained) | trained
+    network -= flow.after(_label_consumers(graph, layers))
+    ends = [node for node in network if flow.ends_at(node, network)]
+    return _cover(graph, ends, layers - trained)
+
+
+def backward_part(graph: Graph) -> Set[int]:
+    """What computes gradients, and all that depends on gradients."""
+    seeds = [_GRADIENT_SEED.match(graph.names[node]) for node in graph.of_types(["Const"])]
+    scopes = tuple({seed.group(1) for seed in seeds if seed})
+    kinds = [
+        kind
+        for kind in graph.present_types()
+        if _GRADIENT_TYPE.fullmatch(kind) or is_optimizer(kind)
+    ]
+    starts = graph.of_types(kinds)
+    if scopes:
+        starts += [node for node, name in enumerate(graph.names) if name.startswith(scopes)]
+    return closure(starts, graph.consumers)
+
+
+def closure(
+    starts: Iterable[int],
+    neighbours: Sequence[Sequence[int]],
+    ends_at: Optional[Callable[[int], bool]] = None,
+) -> Set[int]:
+    """`starts`, their neighbours, the neighbours of these, and so on.
+
+    Args:
+      starts: nodes.
+      neighbours: for each node; a graph's `sources` or `consumers`.
+      ends_at: whether to go no further than this node.
+    """
+    reached = set(starts)
+    stack = list(reached)
+    while stack:
+        node = stack.pop()
+        if ends_at is not None and ends_at(node):
+            continue
+        for neighbour in neighbours[node]:
+            if neighbour not in reached:
+                reached.add(neighbour)
+                stack.append(neighbour)
+    return reached
+
+
+class _Flow:
+    """Where values flow forward: by data edges, and not into gradients, shapes and summaries."""
+
+    def __init__(self, graph: Graph, backward: Set[int]) -> None:
+        self._graph = graph
+        self._backward = backward
+        self._no_values = {
+            kind
+            for kind in graph.present_types()
+            if kind in _VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
+        }
+
+    def after(self, starts: Iterable[int]) -> Set[int]:
+        """The nodes that values flow to from `starts`, these among them."""
+        reached = set(starts) - self._backward
+        stack = list(reached)
+        while stack:
+            node = stack.pop()
+            for consumer in self._graph.consumers[node]:
+                if consumer not in reached and self._takes_value(consumer, node):
+                    reached.add(consumer)
+                    stack.append(consumer)
+        return reached
+
+    def ends_at(self, node: int, network: Set[int]) -> bool:
+        """Whether no value flows on in `network`, nor into a variable."""
+        consumers = self._graph.consumers[node]
+        return not any(
+            is_write(self._graph.types[one]) or (one in network and self._takes_value(one, node))
+            for one in consumers
+        )
+
+    def _takes_value(self, consumer: int, node: int) -> bool:
+        if consumer in self._backward or self._graph.types[consumer] in self._no_values:
+            return False
+        ports = self._graph.ports[consumer]
+        return CONTROL not in ports or any(
+            source == node and port != CONTROL
+            for source, port in zip(self._graph.sources[consumer], ports)
+        )
+
+
+def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
+    """The nodes that take in what does not come from where the layers' inputs come from."""
+    kinds = [kind for kind in graph.present_types() if _SOURCE_TYPE.fullmatch(kind)]
+    before = closure(layers, graph.sources)
+    found = []
+    for source in graph.of_types(kinds):
+        if _is_setting(graph, source):
+            continue
+        edges = [
+            (consumer, edge[1])
+            for consumer in dict.fromkeys(graph.consumers[source])
+            for edge in zip(graph.sources[consumer], graph.ports[consumer])
+            if edge[0] == source
+        ]
+        inputs = {port for consumer, port in edges if consumer in before}
+        found += [consumer for consumer, port in edges if port not in inputs]
+    return found
+
+
+def _is_setting(graph: Graph, source: int) -> bool:
+    """Whether it is a flag, a rate or the like, not data."""
+    attributes = graph.attributes(source)
+    shape = attributes["shape"].shape
+    is_scalar = "shape" in attributes and not shape.dim and not shape.unknown_rank
+    return is_scalar or attributes["dtype"].type == DATA_TYPES["DT_BOOL"]
+
+
+def _cover(graph: Graph, candidates: Iterable[int], wanted: Set[int]) -> List[int]:
+    """Of `candidates`, the last first, those that need some of `wanted` that no other needs."""
+    chosen: List[int] = []
+    seen: Set[int] = set()
+    for candidate in sorted(candidates, key=graph.ranks.__getitem__, reverse=True):
+        new = False
+        stack = [] if candidate in seen else [candidate]
+        seen.update(stack)
+        while stack:
+            node = stack.pop()
+            new = new or node in wanted
+            for source in graph.sources[node]:
+                if source not in seen:
+                    seen.add(source)
+                    stack.append(source)
+        if new:
+            chosen.append(candidate)
+    return chosen[:_MANY_STEPS]

@@ -1,0 +1,101 @@
+"""Where the elements of a tensor come from: back through the ops that only hand them on."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Set, Tuple
+
+from bnguard.audit.execution import Execution
+from bnguard.audit.graph import MERGES, Graph, Tensor
+from bnguard.audit.operations import (
+    MADE_OF_ALL_BUT,
+    MADE_OF_FIRST,
+    RESOURCE_VARIABLES,
+    SWITCHES,
+    VARIABLES,
+    is_write,
+    writes_resources,
+)
+
+# No chain of conds and casts between a variable and its use is as long as this.
+_LONGEST_SEARCH = 4096
+
+
+def _first_handles(graph: Graph) -> Dict[int, int]:
+    first: Dict[Tuple[bytes, bytes], int] = {}
+    handles = {}
+    for node in graph.of_types(RESOURCE_VARIABLES):
+        attributes = graph.attributes(node)
+        shared_name = attributes["shared_name"].s or graph.names[node].encode()
+        handles[node] = first.setdefault((attributes["container"].s, shared_name), node)
+    return handles
+
+
+class Tracer:
+    """Traces tensors of one graph, remembering the way.
+
+    Attributes:
+      graph: the graph.
+      step: with one, a Merge hands on only what can reach it in that step.
+    """
+
+    def __init__(self, graph: Graph, step: Optional[Execution] = None) -> None:
+        self.graph = graph
+        self.step = step
+        self._roots: Dict[Tensor, Tensor] = {}
+        self._handles = _first_handles(graph)
+
+    def root(self, tensor: Tensor) -> Tensor:
+        """Where `tensor` comes from, as far as there is only one way."""
+        passed = []
+        while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
+            inputs = self._made_of(tensor)
+            if len(inputs) != 1:
+                break
+            passed.append(tensor)
+            tensor = inputs[0]
+        root = self._roots.get(tensor, tensor)
+        for one in passed:
+            self._roots[one] = root
+        return root
+
+    def origins(self, tensor: Tensor) -> List[Tensor]:
+        """The tensors that `tensor` is made of: variables, constants and computed values."""
+        found, stack = [], [self.root(tensor)]
+        seen: Set[Tensor] = set(stack)
+        while stack and len(seen) < _LONGEST_SEARCH:
+            current = stack.pop()
+            inputs = self._made_of(current)
+            if not inputs:
+                found.append(current)
+            for one in map(self.root, inputs):
+                if one not in seen:
+                    seen.add(one)
+                    stack.append(one)
+        return found
+
+    def variables(self, tensor: Tensor) -> List[int]:
+        """The variables among the origins, each by its node.
+
+        Handles of one resource variable, told by its shared name, count as the first of them.
+        """
+        nodes = (one.node for one in self.origins(tensor))
+        return [
+            self._handles.get(node, node) for node in nodes if self.graph.types[node] in VARIABLES
+        ]
+
+    def _made_of(self, tensor: Tensor) -> List[Tensor]:
+        """The inputs that `tensor` hands on; none if it computes something, or is a source."""
+        node, port = tensor
+        kind = self.graph.types[node]
+        if node in self.graph.lowered or kind == "IdentityN":
+            return self.graph.data_inputs(node)[port : port + 1]
+        if kind in MERGES and self.step is not None:
+            return self.step.live_inputs(node) if port == 0 else []
+        if kind in MADE_OF_FIRST or (is_write(kind) and not writes_resources(kind)):
+            return self.graph.data_inputs(node)[:1] if port == 0 or kind in SWITCHES else []
+        if kind in MADE_OF_ALL_BUT and port == 0:
+            inputs, left_out = self.graph.data_inputs(node), MADE_OF_ALL_BUT[kind]
+            if left_out is not None and inputs:
+                del inputs[left_out]
+            return inputs
+        return []

@@ -1,0 +1,198 @@
+"""Variables and their writers; which of them are running statistics."""
+
+from __future__ import annotations
+
+from enum import Enum
+import re
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
+
+from bnguard.audit.graph import Tensor
+from bnguard.audit.loading import Subject
+from bnguard.audit.normalizations import Normalization
+from bnguard.audit.operations import (
+    ARITHMETIC,
+    FUSED_NORMALIZATIONS,
+    PLACEHOLDERS,
+    RESTORES,
+    VARIABLES,
+    is_optimizer,
+    is_write,
+    written_inputs,
+)
+from bnguard.audit.tracing import Tracer
+
+# The names that layers give their statistics; looked at only where structure says nothing.
+_NAME = re.compile(
+    r"(?:.*/)?(?:moving|running)_(?P<role>mean|var(?:iance)?)(?:_\d+)?(?:/part_\d+)?\Z", re.DOTALL
+)
+_PARTITION = re.compile(r"/part_\d+\Z")
+_STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
+_ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
+_LONGEST_CHAIN = 64  # nodes between a moment of the batch and the value that is assigned
+
+
+class Purpose(Enum):
+    """Why an op writes a variable."""
+
+    INITIALIZE = "initialize"
+    LOAD = "load"  # a stored value, or another variable's
+    UPDATE = "update"
+    OPTIMIZE = "optimize"
+
+
+class Write(NamedTuple):
+    """An op that writes a variable."""
+
+    node: int
+    variable: int
+    purpose: Purpose
+
+
+class Statistic(NamedTuple):
+    """A running statistic.
+
+    Attributes:
+      variable: its node.
+      name: the variable's name.
+      role: "mean", "variance", or "" if that cannot be told.
+      writes: all, in the graph's order.
+      readers: the normalizations that may use it.
+      sources: the normalizations of whose batches' moments it is the average.
+    """
+
+    variable: int
+    name: str
+    role: str
+    writes: Tuple[Write, ...]
+    readers: Tuple[Normalization, ...]
+    sources: Tuple[Normalization, ...]
+
+    @property
+    def parameters(self) -> Tuple[int, ...]:
+        """The gamma and beta, as far as they are variables, of the layer that it is of."""
+        parameters = (node for one in self.readers + self.sources for node in one.parameters)
+        return tuple(dict.fromkeys(parameters))
+
+    @property
+    def updates(self) -> Tuple[Write, ...]:
+        """The writes that move it, as training does."""
+        return tuple(one for one in self.writes if one.purpose is Purpose.UPDATE)
+
+    @property
+    def layer(self) -> str:
+        """The scope that it is in; empty for the outermost."""
+        return _PARTITION.sub("", self.name).rpartition("/")[0]
+
+
+def find_writes(subject: Subject, tracer: Tracer) -> Dict[int, List[Write]]:
+    """All writes of each variable that has any, in the graph's order."""
+    graph = tracer.graph
+    writes: Dict[int, List[Write]] = {}
+    for node in graph.of_types(kind for kind in graph.present_types() if is_write(kind)):
+        inputs = graph.data_inputs(node)
+        for target in inputs[: written_inputs(graph.types[node])]:
+            for variable in tracer.variables(target):
+                purpose = _purpose(subject, tracer, node, variable, inputs)
+                writes.setdefault(variable, []).append(Write(node, variable, purpose))
+    return writes
+
+
+def find_statistics(
+    tracer: Tracer, normalizations: Sequence[Normalization], writes: Dict[int, List[Write]]
+) -> List[Statistic]:
+    """The running statistics, in the graph's order.
+
+    They are what a normalization reads as mean or variance; else what an update computes from
+    the moments of a batch; else what has the name of one.
+    """
+    graph = tracer.graph
+    readers: Dict[int, List[Normalization]] = {}
+    roles: Dict[int, str] = {}
+    for one in normalizations:
+        for role, variables in (("mean", one.running_mean), ("variance", one.running_variance)):
+            for variable in variables:
+                readers.setdefault(variable, []).append(one)
+                roles.setdefault(variable, role)
+    owners = {moment: one for one in normalizations for moment in one.moments}
+    averaged, helpers = _averages_of_moments(tracer, set(owners), writes)
+    for variable, moments in averaged.items():
+        if variable not in helpers:
+            roles.setdefault(variable, _role(tracer, moments[0]))
+    for variable in graph.of_types(VARIABLES):
+        named = _NAME.match(graph.names[variable])
+        if named and not roles.get(variable):
+            roles[variable] = "mean" if named.group("role") == "mean" else "variance"
+    return [
+        Statistic(
+            variable,
+            graph.names[variable],
+            roles[variable],
+            tuple(writes.get(variable, ())),
+            tuple(dict.fromkeys(readers.get(variable, ()))),
+            tuple(dict.fromkeys(owners[moment] for moment in averaged.get(variable, ()))),
+        )
+        for variable in sorted(roles)
+    ]
+
+
+def _purpose(
+    subject: Subject, tracer: Tracer, node: int, variable: int, inputs: Sequence[Tensor]
+) -> Purpose:
+    graph = tracer.graph
+    name, kind = graph.names[node], graph.types[node]
+    if is_optimizer(kind):
+        return Purpose.OPTIMIZE
+    if kind not in _ASSIGNS:
+        return Purpose.UPDATE
+    if name in subject.initializers or name == f"{graph.names[variable]}/Assign":
+        return Purpose.INITIALIZE
+    origins = {graph.types[origin.node] for origin in tracer.origins(inputs[-1])}
+    return Purpose.LOAD if origins <= _STORED else Purpose.UPDATE
+
+
+def _averages_of_moments(
+    tracer: Tracer, moments: Set[Tensor], writes: Dict[int, List[Write]]
+) -> Tuple[Dict[int, List[Tensor]], Set[int]]:
+    """The variables that updates give any of `moments`, with these.
+
+    The second result are those among them that help to update another, as zero debiasing does.
+    """
+    averaged: Dict[int, List[Tensor]] = {}
+    helpers: Set[int] = set()
+    for variable, all_writes in writes.items() if moments else ():
+        for write in all_writes:
+            if write.purpose is Purpose.UPDATE:
+                value = tracer.graph.data_inputs(write.node)[-1]
+                found, met = _search_moments(tracer, value, moments)
+                if found:
+                    averaged.setdefault(variable, []).extend(found)
+                    helpers |= met - {variable}
+    return averaged, helpers
+
+
+def _search_moments(
+    tracer: Tracer, value: Tensor, moments: Set[Tensor]
+) -> Tuple[List[Tensor], Set[int]]:
+    """Those of `moments` that `value` is computed from, and the variables on the way."""
+    graph = tracer.graph
+    stack, found = tracer.origins(value), []
+    seen, variables = set(stack), set()
+    while stack and len(seen) < _LONGEST_CHAIN:
+        current = stack.pop()
+        kind = graph.types[current.node]
+        if current in moments:
+            found.append(current)
+        elif kind in VARIABLES:
+            variables.add(current.node)
+        elif kind in ARITHMETIC:
+            for one in graph.data_inputs(current.node):
+                new = [origin for origin in tracer.origins(one) if origin not in seen]
+                seen.update(new)
+                stack += new
+    return found, variables
+
+
+def _role(tracer: Tracer, moment: Tensor) -> str:
+    if tracer.graph.types[moment.node] in FUSED_NORMALIZATIONS:
+        return "mean" if moment.port == 1 else "variance"
+    return ""

@@ -1,0 +1,78 @@
+"""`frozen`: in this block nothing may change the running statistics."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import Any, ContextManager, Iterator
+import warnings
+
+from bnguard.errors import BnguardError
+from bnguard.guard.block import Block, Reentrant
+from bnguard.guard.errors import StatisticsChanged
+from bnguard.guard.steps import recorded
+from bnguard.statistics import RunningStatistics, live
+from bnguard.statistics.difference import compare
+import tensorflow.compat.v1 as tf
+
+_WHERE = "frozen: running statistics changed in a block that may change none"
+_ON_CHANGE = ("raise", "warn", "restore")
+
+
+def frozen(
+    session: Any, scope: Any = None, on_change: str = "raise"
+) -> ContextManager[RunningStatistics]:
+    """A block in which no running statistic may change.
+
+        with bnguard.frozen(session):
+            session.run(y, {x: batch, is_training: False})
+
+    Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
+    again inside its own block. An exception of the body goes on as it is; then nothing is
+    raised about statistics.
+
+    Args:
+      session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
+      scope: a variable scope or its name; only the statistics inside count. None: all.
+      on_change: `raise` raises `StatisticsChanged` at the end of the block; `warn` warns
+        with its message; `restore` puts the values back, also where the body failed, and is
+        silent.
+
+    Returns:
+      A context manager whose value is the snapshot at the start.
+
+    Raises:
+      StatisticsChanged: a statistic is not bit-identical at the end of the block.
+      BnguardError: there are no running statistics there; the session is closed or they have
+        no values yet; `on_change` is none of the three, or cannot put a variable back.
+    """
+    if on_change not in _ON_CHANGE:
+        raise BnguardError(
+            f"on_change: got {on_change!r}; expected one of {', '.join(_ON_CHANGE)}."
+        )
+    return Reentrant(lambda: _frozen(session, scope, on_change))
+
+
+@contextmanager
+def _frozen(session: Any, scope: Any, on_change: str) -> Iterator[RunningStatistics]:
+    block = Block(session, scope)
+    if on_change == "restore":
+        live.check_writable(block.statistics)
+    try:
+        with recorded(session) as steps:
+            yield block.before
+    except BaseException:
+        if on_change == "restore":
+            with suppress(BnguardError, tf.errors.OpError):  # the session may be what failed
+                block.put_back()
+        raise
+    after = block.now()
+    if after == block.before:
+        return
+    if on_change == "restore":
+        block.put_back()
+        return
+    moved = block.auditor().explain_changes(compare(block.before, after), steps)
+    error = StatisticsChanged(_WHERE, moved)
+    if on_change == "raise":
+        raise error
+    warnings.warn(str(error), RuntimeWarning, stacklevel=4)

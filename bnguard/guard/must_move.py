@@ -1,0 +1,49 @@
+"""`must_move`: in this block training has to move every running statistic."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, ContextManager, Iterator
+
+from bnguard.guard.block import Block, Reentrant
+from bnguard.guard.errors import StatisticsDidNotMove
+from bnguard.guard.steps import recorded
+from bnguard.statistics import RunningStatistics
+from bnguard.statistics.difference import compare
+
+_WHERE = "must_move: running statistics stayed bit-identical in a block that has to move them"
+
+
+def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatistics]:
+    """A block in which every running statistic has to change: training, once at least.
+
+        with bnguard.must_move(session):
+            session.run(train_op, {x: batch, is_training: True})
+
+    Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
+    again inside its own block. An exception of the body goes on as it is.
+
+    Args:
+      session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
+      scope: a variable scope or its name; only the statistics inside count. None: all.
+
+    Returns:
+      A context manager whose value is the snapshot at the start.
+
+    Raises:
+      StatisticsDidNotMove: a statistic is bit-identical at the end of the block.
+      BnguardError: there are no running statistics there; the session is closed or they have
+        no values yet.
+    """
+    return Reentrant(lambda: _must_move(session, scope))
+
+
+@contextmanager
+def _must_move(session: Any, scope: Any) -> Iterator[RunningStatistics]:
+    block = Block(session, scope)
+    with recorded(session) as steps:
+        yield block.before
+    difference = compare(block.before, block.now())
+    still = [one.name for one in difference.changes if one.identical]
+    if still:
+        raise StatisticsDidNotMove(_WHERE, block.auditor().explain_stillness(still, steps))

@@ -1,0 +1,10 @@
+"""Running statistics of a session or a checkpoint: snapshot, difference, health, summaries."""
+
+from __future__ import annotations
+
+from bnguard.statistics.difference import StatisticsDiff
+from bnguard.statistics.snapshot import diff, snapshot
+from bnguard.statistics.summaries import statistics_summaries
+from bnguard.statistics.values import RunningStatistics
+
+__all__ = ["RunningStatistics", "StatisticsDiff", "diff", "snapshot", "statistics_summaries"]

@@ -1,0 +1,87 @@
+"""What a look at one running statistic tells: never moved, not finite, not possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import re
+from typing import Any, Dict, Iterator, Tuple
+
+from bnguard.statistics.render import plain
+import numpy as np
+
+# No activation that anybody normalizes on purpose gets here: pixels of 16 bits have a mean of
+# at most 6.6e4, and a variance of at most 1.1e9.
+LARGEST = {"mean": 1e5, "variance": 1e10, "deviation": 1e5}
+INITIAL = {"mean": 0.0, "variance": 1.0, "deviation": 1.0}
+
+_NAME = re.compile(
+    r"(?:moving|running|renorm)_(?:(?P<mean>mean)|(?P<variance>var(?:iance)?)|(?P<deviation>stddev))"
+    r"(?:_\d+)?\Z"
+)
+
+
+@dataclass(frozen=True)
+class Health:
+    """One running statistic in figures.
+
+    Attributes:
+      name: of the variable.
+      kind: `mean`, `variance`, `deviation` or `unknown`.
+      shape: of the variable.
+      smallest, average, largest: over the elements that are finite; NaN where none is.
+      problems: what is wrong, in words; empty where nothing is.
+    """
+
+    name: str
+    kind: str
+    shape: Tuple[int, ...]
+    smallest: float
+    average: float
+    largest: float
+    problems: Tuple[str, ...]
+
+    def as_json(self) -> Dict[str, Any]:
+        """As a JSON object."""
+        return {key: plain(value) for key, value in vars(self).items()}
+
+
+def kind_of(name: str) -> str:
+    """`mean`, `variance` or `deviation` by the last part of a variable's name, or `unknown`."""
+    match = _NAME.match(name.rpartition("/")[2])
+    return (match and match.lastgroup) or "unknown"
+
+
+def examine(name: str, kind: str, value: np.ndarray) -> Health:
+    """Look at the value of one running statistic, a float array of any shape."""
+    value = value.astype(np.float64)  # NumPy knows little of bfloat16
+    finite = value[np.isfinite(value)]
+    figures = finite if finite.size else np.array([np.nan])
+    return Health(
+        name=name,
+        kind=kind,
+        shape=value.shape,
+        smallest=float(figures.min()),
+        average=float(figures.mean()),
+        largest=float(figures.max()),
+        problems=tuple(_problems(kind, value)),
+    )
+
+
+def _problems(kind: str, value: np.ndarray) -> Iterator[str]:
+    initial = INITIAL.get(kind)
+    if initial is not None and value.size and np.all(value == initial):
+        yield f"never moved from its initial value {initial:g}"
+    for what, where in _suspects(kind, value):
+        count = int(np.count_nonzero(where))
+        if count:
+            yield f"{what} in {count} of {value.size}"
+
+
+def _suspects(kind: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
+    finite = np.isfinite(value)
+    yield "not finite", ~finite
+    if kind in ("variance", "deviation"):
+        yield "zero", value == 0
+        yield "negative", np.where(finite, value, 0) < 0
+    if kind in LARGEST:
+        yield f"above {LARGEST[kind]:g}", np.abs(np.where(finite, value, 0)) > LARGEST[kind]

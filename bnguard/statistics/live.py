@@ -1,0 +1,176 @@
+"""The running statistics of a live graph: find them, read them, write them, adding no op."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+import weakref
+
+from bnguard.errors import BnguardError
+from bnguard.statistics import sessions
+from bnguard.statistics.parts import Part, parts
+from bnguard.statistics.scopes import within
+from bnguard.statistics.structure import model_of
+from bnguard.statistics.values import RunningStatistics
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+class LiveStatistic(NamedTuple):
+    """A running statistic in a graph.
+
+    Attributes:
+      name: what a Saver calls it: of a partitioned variable, the full name.
+      kind: `mean` or `variance`; empty where the graph does not tell.
+      parts: the variables that hold it, in the order of their places in it.
+    """
+
+    name: str
+    kind: str
+    parts: Tuple[Part, ...]
+
+    @property
+    def axis(self) -> int:
+        """The axis along which the parts are joined; TensorFlow cuts along one only."""
+        starts = zip(*map(_start, self.parts))
+        return next((axis for axis, found in enumerate(starts) if len(set(found)) > 1), 0)
+
+
+_found: Any = weakref.WeakKeyDictionary()  # graph -> its version, and its statistics then
+
+
+def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
+    """The running statistics of a graph, sorted by name; at least one.
+
+    Args:
+      graph: searched once for each version of it.
+      scope: a variable scope or its name; only what is inside counts. None: everything.
+
+    Raises:
+      BnguardError: there are none, or none in this scope.
+    """
+    version, known = _found.get(graph, (None, {}))
+    if version != graph.version:
+        known = _search(graph)
+        _found[graph] = graph.version, known
+    is_default = graph is tf.get_default_graph()
+    where = "the session's graph" + ("" if is_default else ", which is not the default graph")
+    return list(within(scope, known, where).values())
+
+
+def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics:
+    """Running statistics of the session's graph, in one `Session.run`.
+
+    Raises:
+      BnguardError: the session is closed, or a variable has no value or cannot be read.
+    """
+    fetches = {part.name: part.read for one in statistics for part in one.parts}
+    unreadable = sorted(name for name, tensor in fetches.items() if tensor is None)
+    if unreadable:
+        raise BnguardError(
+            f"{', '.join(unreadable)}: the graph has no op that only reads this resource "
+            "variable, and none is added here. Call tf.identity on the variable while the graph "
+            "is being built."
+        )
+    try:
+        values = sessions.run(session, fetches)
+    except tf.errors.FailedPreconditionError as error:
+        raise _uninitialized(session, fetches) from error
+    return RunningStatistics(
+        f"the {type(session).__name__}",
+        {one.name: _join(one, values) for one in statistics},
+        {one.name: one.kind for one in statistics},
+    )
+
+
+def make_readable(graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
+    """Add an op to read each resource variable that `read` could not; mostly there is none.
+
+    Raises:
+      BnguardError: it has to add one, and the graph is finalized.
+    """
+    missing = [part.name for one in statistics for part in one.parts if part.read is None]
+    if missing and graph.finalized:
+        raise BnguardError(
+            f"{', '.join(sorted(missing))}: the graph is finalized, and has no op that only reads "
+            "this resource variable; expected a graph that can still be added to. Add the hook "
+            "before the graph is finalized."
+        )
+    with graph.as_default(), tf.control_dependencies(None):
+        for name in missing:
+            handle = graph.get_operation_by_name(name)
+            tf.raw_ops.ReadVariableOp(resource=handle.outputs[0], dtype=handle.get_attr("dtype"))
+
+
+def write(session: Any, statistics: Sequence[LiveStatistic], values: Mapping[str, Any]) -> None:
+    """Give running statistics these values, by initializers that the graph has already.
+
+    Raises:
+      BnguardError: the session is closed, or no initializer of a variable is known.
+    """
+    check_writable(statistics)
+    graph = sessions.graph_of(session)
+    shares = [(part, part.of(values[one.name])) for one in statistics for part in one.parts]
+    while shares:
+        feed: Dict[str, np.ndarray] = {}
+        ops, left = [], []
+        for part, value in shares:
+            op = graph.get_operation_by_name(part.initializer)
+            fed = op.inputs[1].name
+            if fed in feed:  # two variables that were initialized from one tensor
+                left.append((part, value))
+            else:
+                feed[fed] = value
+                ops.append(op)
+        sessions.run(session, ops, feed)
+        shares = left
+
+
+def check_writable(statistics: Sequence[LiveStatistic]) -> None:
+    """Check that `write` can be used.
+
+    Raises:
+      BnguardError: no initializer of a variable is known.
+    """
+    stuck = [part.name for one in statistics for part in one.parts if part.initializer is None]
+    if stuck:
+        raise BnguardError(
+            f"{', '.join(sorted(stuck))}: no initializer of this variable is known, so its value "
+            "cannot be put back without adding an op; expected a variable in a collection of the "
+            "graph. Import the graph with its collections, or use on_change='raise'."
+        )
+
+
+def _search(graph: tf.Graph) -> Dict[str, LiveStatistic]:
+    variables = parts(graph)
+    joined: Dict[str, List[Part]] = {}
+    kinds: Dict[str, str] = {}
+    for one in model_of(graph).statistics:
+        part = variables[one.name]
+        joined.setdefault(part.whole, []).append(part)
+        kinds[part.whole] = one.role
+    return {
+        name: LiveStatistic(name, kinds[name], tuple(sorted(held, key=_start)))
+        for name, held in joined.items()
+    }
+
+
+def _start(part: Part) -> List[int]:
+    return [cut.start for cut in part.place]
+
+
+def _join(statistic: LiveStatistic, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    pieces = [values[part.name] for part in statistic.parts]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, statistic.axis)
+
+
+def _uninitialized(session: Any, fetches: Mapping[str, Any]) -> BnguardError:
+    empty = []
+    for name, tensor in fetches.items():
+        try:
+            sessions.run(session, tensor)
+        except tf.errors.FailedPreconditionError:
+            empty.append(name)
+    return BnguardError(
+        f"{', '.join(sorted(empty))}: no value yet; expected initialized variables. Run the "
+        "initializer or restore a checkpoint in this session first."
+    )

@@ -1,0 +1,62 @@
+"""Variable scopes: which names are inside, and what to say when none is."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, TypeVar
+
+from bnguard.errors import BnguardError
+
+_Item = TypeVar("_Item")
+_SHOWN = 8
+
+
+class NoStatisticsError(BnguardError):
+    """What was given holds no running statistics, or none in the scope asked for."""
+
+
+def within(scope: Any, items: Mapping[str, _Item], where: str) -> Dict[str, _Item]:
+    """The items whose variable name is in the scope, sorted by name; at least one.
+
+    Args:
+      scope: a variable scope or its name; `a` holds `a/b` and `a` itself, not `ab`. None or
+        the empty name: everything.
+      items: by variable name.
+      where: where the names come from, for the message.
+
+    Raises:
+      NoStatisticsError: none is inside; the message lists the scopes that have some.
+      BnguardError: this is no scope.
+    """
+    prefix = _name(scope)
+    chosen = {name: items[name] for name in sorted(items) if _is_inside(name, prefix)}
+    if not chosen:
+        raise _nothing(prefix, items, where)
+    return chosen
+
+
+def _name(scope: Any) -> str:
+    name = "" if scope is None else getattr(scope, "name", scope)
+    if not isinstance(name, str):
+        raise BnguardError(
+            f"scope: got {scope!r}; expected a variable scope or its name, such as 'resnet/block1'."
+        )
+    return name.strip("/")
+
+
+def _is_inside(name: str, prefix: str) -> bool:
+    return not prefix or name == prefix or name.startswith(prefix + "/")
+
+
+def _nothing(prefix: str, items: Mapping[str, Any], where: str) -> NoStatisticsError:
+    if not items:
+        return NoStatisticsError(
+            f"{where}: no running statistics found; expected variables that a batch "
+            "normalization reads or a moving average writes, such as bn/moving_mean. Give a "
+            "session or checkpoint of the model that has them."
+        )
+    scopes = sorted({name.rpartition("/")[0] or "(no scope)" for name in items})
+    more = f" and {len(scopes) - _SHOWN} more" if len(scopes) > _SHOWN else ""
+    return NoStatisticsError(
+        f"{where}: no running statistics found in scope {prefix!r}; these scopes have some: "
+        f"{', '.join(scopes[:_SHOWN])}{more}. Give one of them, or a scope around it."
+    )

@@ -1,0 +1,200 @@
+"""Every case on both sides: which guard hears of the defect, and that all are silent on the fix."""
+
+from functools import lru_cache, partial
+
+import bnguard
+from bnguard.harness import catalogue
+from graphs import build_with
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+CASES = catalogue.names()
+SIDES = catalogue.SIDES
+
+AT_INFERENCE = {
+    "evaluator_on_parameter_server",
+    "training_flag_placeholder_defaults_to_true",
+    "two_branch_cond",
+    "updates_attached_to_loss",
+}
+# The scope that the first run of a training step must leave alone.
+IN_TRAINING = {
+    "frozen_layer_stats_drift": "bn",
+    "gan_mixed_stats": "g",
+    "stats_in_trainable_collection": "bn",
+}
+NEVER_MOVES = {
+    "control_dependency_noop",
+    "keras_updates_not_in_collection",
+    "training_flag_default_false",
+    "update_ops_never_run",
+}
+AFTER_RESTORE = {"restore_misses_stats", "saver_trainable_only"}
+FAILS = {"update_ops_pull_other_inputs"}
+# Statistics move when they should and only then; what says otherwise, and what is wrong.
+ELSEWHERE = {
+    "freeze_keeps_assign": "BN302: the frozen graph is refused at its import",
+    "multi_tower_updates": "BN201: they move, but see one tower's data only",
+    "training_flag_true_at_inference": "BN103: inference does not look at them",
+    "update_ops_in_control_flow": "BN203: the train op is dead in a step that is not theirs",
+}
+STANDS_STILL = {"frozen_layer_stats_drift", "stats_in_trainable_collection"}  # on purpose
+
+
+class Program:
+    """A case's graph in a session, as its own program runs it."""
+
+    def __init__(self, make, variables, control_flow):
+        self._graph = tf.Graph()
+        with self._graph.as_default(), build_with(variables, control_flow):
+            self._model = make()
+            self.saver = self._model.saver or tf.train.Saver()
+            initializer = tf.global_variables_initializer()
+        self._graph.finalize()
+        self.session = tf.Session(self._model.target, self._graph)
+        self.session.run(initializer)
+        self.evaluating = self.session
+        if self._model.inference.target is not None:  # an evaluator's, of the same cluster
+            self.evaluating = tf.Session(self._model.inference.target, self._graph)
+        shape = [4, *self._model.x.shape.as_list()[1:]]
+        self._data = np.random.RandomState(0).normal(10, 3, shape)
+
+    def __enter__(self):
+        self.session.__enter__()  # its graph becomes the default: a Saver wants that
+        return self
+
+    def __exit__(self, *exc):
+        self.session.__exit__(*exc)
+        self.session.close()
+        self.evaluating.close()
+
+    def train(self, runs=None):
+        for run in self._model.training[:runs]:
+            self.session.run(run.fetch, {self._model.x: self._data, **run.feed})
+
+    def infer(self):
+        self.evaluating.run(*self._inference())
+
+    def audit(self, step, scope=None):
+        """Let the static hook look at a step, which does not run."""
+        hook = bnguard.FrozenStatisticsHook(scope=scope)
+        hook.begin()
+        hook.after_create_session(self.session, None)
+        arguments = tf.train.SessionRunArgs(*step)
+        hook.before_run(tf.train.SessionRunContext(arguments, self.session))
+
+    def audit_inference(self):
+        self.audit(self._inference())
+
+    def audit_training(self, scope):
+        run = self._model.training[0]
+        self.audit((run.fetch, {self._model.x: self._data, **run.feed}), scope)
+
+    def _inference(self):
+        run = self._model.inference
+        return [run.output, list(run.beside)], {self._model.x: self._data, **run.feed}
+
+
+@lru_cache(maxsize=None)
+def load(case, side):
+    return catalogue.load(catalogue.find(case, side))
+
+
+def program(case, side, variables="ref", control_flow="v1"):
+    try:
+        make = partial(load(case, side).build, False)
+    except catalogue.UnavailableError as unavailable:
+        pytest.skip(str(unavailable))
+    return Program(make, variables, control_flow)
+
+
+def changed(action, *args):
+    """The variables that the action changed, or would have, as a guard says."""
+    try:
+        action(*args)
+    except bnguard.StatisticsChanged as error:
+        return {one.variable for one in error.moved}
+    return set()
+
+
+def frozen(session, action, scope=None):
+    with bnguard.frozen(session, scope):
+        action()
+
+
+def unmoved(program):
+    """The variables that a training step should have moved, as a guard says."""
+    try:
+        with bnguard.must_move(program.session):
+            program.train()
+    except bnguard.StatisticsDidNotMove as error:
+        return {one.variable for one in error.still}
+    return set()
+
+
+def statistics(scope):
+    return {f"{scope}/moving_mean", f"{scope}/moving_variance"}
+
+
+def test_every_case_is_accounted_for():
+    heard = [AT_INFERENCE, IN_TRAINING, NEVER_MOVES, AFTER_RESTORE, FAILS, ELSEWHERE]
+    assert sorted(case for cases in heard for case in cases) == CASES
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", CASES)
+def test_inference_and_training(case, side):
+    is_broken = side == "repro"
+    with program(case, side) as one:
+        at_inference = statistics("bn") if is_broken and case in AT_INFERENCE else set()
+        assert changed(one.audit_inference) == at_inference
+        assert changed(frozen, one.evaluating, one.infer) == at_inference
+        if case not in STANDS_STILL | FAILS:
+            never = statistics("bn") if is_broken and case in NEVER_MOVES else set()
+            assert unmoved(one) == never
+
+
+@pytest.mark.parametrize(
+    ("variables", "control_flow"), [("ref", "v2"), ("resource", "v1"), ("resource", "v2")]
+)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", sorted(AT_INFERENCE))
+def test_inference_with_other_variables_and_control_flow(case, side, variables, control_flow):
+    expected = statistics("bn") if side == "repro" else set()
+    with program(case, side, variables, control_flow) as one:
+        assert changed(one.audit_inference) == expected
+        assert changed(frozen, one.evaluating, one.infer) == expected
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(("case", "scope"), sorted(IN_TRAINING.items()))
+def test_a_layer_that_training_must_leave_alone(case, scope, side):
+    with program(case, side) as one:
+        layer = set(bnguard.snapshot(one.session, scope))
+        expected = layer if side == "repro" else set()
+        assert changed(one.audit_training, scope) == expected
+        assert changed(frozen, one.session, partial(one.train, 1), scope) == expected
+
+
+@pytest.mark.parametrize("case", sorted(FAILS))
+def test_what_fails_by_itself_fails_as_without_a_guard(case):
+    fails = pytest.raises(tf.errors.InvalidArgumentError, match="teacher/x")
+    with program(case, "repro") as one, fails, bnguard.must_move(one.session):
+        one.train()
+    with program(case, "fixed") as one, bnguard.must_move(one.session, "student"):
+        one.train()
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", sorted(AFTER_RESTORE))
+def test_what_a_restore_left_at_its_initial_values(case, side, tmp_path):
+    with program(case, side) as one:
+        one.train()
+        path = one.saver.save(one.session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    make = partial(load(case, side).serve, False, path)
+    with Program(make, "ref", "v1") as restored:
+        restored.saver.restore(restored.session, path)
+        problems = [one.problems for one in bnguard.snapshot(restored.session).health()]
+    lost = [("never moved from its initial value 0",), ("never moved from its initial value 1",)]
+    assert problems == (lost if side == "repro" else [(), ()])

@@ -1,0 +1,80 @@
+"""Trainer, evaluator and parameter server, three processes: who moves the trainer's statistics."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import bnguard
+from bnguard.harness import cluster
+import evaluator
+import numpy as np
+import programs
+import tensorflow.compat.v1 as tf
+
+NAMES = ["bn/moving_mean", "bn/moving_variance"]
+BOUND = 120  # seconds
+
+
+class Evaluator:
+    """The evaluator's process; killed where it takes longer than it can."""
+
+    def __init__(self, spec):
+        folders = [
+            os.path.dirname(evaluator.__file__),
+            os.path.dirname(os.path.dirname(bnguard.__file__)),
+        ]
+        self._process = subprocess.Popen(
+            [sys.executable, evaluator.__file__, json.dumps(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+            universal_newlines=True,
+        )
+        self._bound = threading.Timer(BOUND, self._process.kill)
+        self._bound.start()
+
+    def __enter__(self):
+        assert self._process.stdout.readline() == "serving\n"
+        return self
+
+    def __exit__(self, *exc):
+        self._bound.cancel()
+        self._process.kill()
+        self._process.communicate()
+
+    def evaluate(self, mode, guard):
+        print(mode, guard, file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+
+def test_only_the_evaluator_built_for_training_moves_the_trainers_statistics():
+    spec = cluster.spec()
+    parameter_server = cluster.serve_elsewhere(spec, "ps")
+    with Evaluator(spec) as other, tf.Graph().as_default():
+        x, y = evaluator.network(spec, is_training=True)
+        server = tf.distribute.Server(spec, "trainer")
+        with tf.Session(server.target) as session:
+            session.run(tf.global_variables_initializer())
+            session.run(y, {x: programs.BATCH})
+            trained = bnguard.snapshot(session)
+
+            assert other.evaluate("infer", "frozen") == []
+            assert other.evaluate("infer", "hook") == []
+            assert bnguard.snapshot(session) == trained
+
+            assert other.evaluate("train", "hook") == NAMES
+            assert bnguard.snapshot(session) == trained  # the hook let no step run
+
+            assert other.evaluate("train", "frozen") == NAMES
+            moved = bnguard.snapshot(session)
+    rows, decay = programs.BATCH.astype(np.float64), programs.DECAY
+    for name, moment in zip(NAMES, (rows.mean(axis=0), rows.var(axis=0))):
+        expected = decay * trained[name] + (1 - decay) * moment
+        np.testing.assert_allclose(moved[name], expected, rtol=1e-6)
+        assert not np.allclose(moved[name], trained[name])
+
+    parameter_server.stdin.close()  # as when this process ends, even by a kill
+    assert parameter_server.wait(BOUND) == 0

@@ -1,0 +1,333 @@
+"""`frozen`: it fires when statistics move, is silent when not, and leaves no trace."""
+
+import contextlib
+import pickle
+import warnings
+
+import bnguard
+import numpy as np
+import programs
+import pytest
+import tensorflow.compat.v1 as tf
+
+KINDS = ["ref", "resource"]
+MOVED = ["one/moving_mean", "one/moving_variance"]
+BUGGY = {"build": programs.two_branches}
+
+
+def refused(guard, *fragments):
+    """Entering the guard fails, with this message."""
+    with programs.says(*fragments):
+        guard.__enter__()
+
+
+@contextlib.contextmanager
+def fires(session, **arguments):
+    """A frozen block that has to fire."""
+    with pytest.raises(bnguard.StatisticsChanged) as caught, bnguard.frozen(session, **arguments):
+        yield caught
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_fires_on_the_two_branch_graph(kind):
+    with programs.session(kind, **BUGGY) as (session, layers), fires(session) as caught:
+        programs.infer(session, layers)
+    error = caught.value
+    assert [one.variable for one in error.moved] == MOVED
+    mean, variance = programs.after_one_step()
+    changes = [np.abs(mean).max(), np.abs(variance - 1).max()]
+    np.testing.assert_allclose([one.change for one in error.moved], changes, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_names_the_fetch_the_op_and_the_path(kind):
+    with programs.session(kind, **BUGGY) as (session, layers):
+        with fires(session) as caught:
+            programs.infer(session, layers)
+        (finding,) = caught.value.moved[0].findings
+        assert session.graph.get_operation_by_name(finding.op).type.startswith("AssignSub")
+    assert (finding.rule, finding.certain) == ("BN101", True)
+    assert finding.fetch == "y:0 with is_training:0=False"
+    assert (finding.path[0].name, finding.path[-1].name) == ("y", finding.op)
+    assert finding.path[-1].type == {"ref": "AssignSub", "resource": "AssignSubVariableOp"}[kind]
+    path = f"path: y (Identity) <- {finding.path[1].name} ("
+    for fragment in ("one/moving_mean changed by up to 3", finding.op, path, "Expected: every"):
+        assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
+def test_it_is_silent_on_the_fixed_graph(kind, updates_collections):
+    with programs.session(kind, updates_collections=updates_collections) as (session, layers):
+        programs.train(session, layers)
+        with bnguard.frozen(session) as before:
+            programs.infer(session, layers)
+        assert bnguard.snapshot(session) == before
+
+
+def test_only_the_scope_counts():
+    with programs.session() as (session, layers):
+        with bnguard.frozen(session, scope="two"):
+            session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
+        with fires(session, scope="one"):
+            session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
+
+
+def test_a_change_that_is_undone_is_none():
+    with programs.session(**BUGGY) as (session, layers), bnguard.frozen(session):
+        programs.infer(session, layers)
+        session.run([variable.initializer for variable in tf.global_variables()])
+
+
+def test_warn_warns_with_the_same_message():
+    with programs.session(**BUGGY) as (session, layers), warnings.catch_warnings(
+        record=True
+    ) as caught:
+        warnings.simplefilter("always")
+        with bnguard.frozen(session, on_change="warn"):
+            programs.infer(session, layers)
+    assert caught[0].category is RuntimeWarning
+    assert "one/moving_mean changed by up to" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_restore_puts_the_values_back_and_nothing_else(kind):
+    with programs.session(kind, **BUGGY) as (session, layers):
+        programs.infer(session, layers)
+        before, beta = bnguard.snapshot(session), tf.global_variables("one/beta")[0]
+        with bnguard.frozen(session, on_change="restore"):
+            programs.infer(session, layers)
+            beta.load([7.0, 8.0], session)
+        assert bnguard.snapshot(session) == before
+        np.testing.assert_array_equal(session.run(beta), [7, 8])
+
+
+def test_restore_where_two_variables_were_initialized_from_one_tensor():
+    def build():
+        start = tf.constant([1.0, 2.0])
+        mean = tf.get_variable("bn/moving_mean", initializer=start)
+        variance = tf.get_variable("bn/moving_variance", initializer=start)
+        return [mean.assign([3, 4]), variance.assign([5, 6])]
+
+    with programs.session(build=build) as (session, moves):
+        session.run(moves[0])
+        with bnguard.frozen(session, on_change="restore") as before:
+            session.run(moves)
+        assert bnguard.snapshot(session) == before
+        np.testing.assert_array_equal(before["bn/moving_mean"], [3, 4])
+
+
+def test_restore_of_a_partitioned_variable():
+    def build():
+        with tf.variable_scope("bn", partitioner=tf.fixed_size_partitioner(2)):
+            parts = tf.get_variable("moving_mean", [5], initializer=tf.ones_initializer())
+        return [part.assign_add(tf.ones_like(part)) for part in parts]
+
+    with programs.session(build=build) as (session, moves):
+        with bnguard.frozen(session, on_change="restore"):
+            session.run(moves)
+        np.testing.assert_array_equal(bnguard.snapshot(session)["bn/moving_mean"], np.ones(5))
+
+
+def test_restore_says_at_once_that_it_cannot():
+    with programs.session() as (session, _):
+        definition = session.graph.as_graph_def()
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(definition, name="")
+        session.run(
+            [f"{name}/Assign" for name in [*MOVED, "two/moving_mean", "two/moving_variance"]]
+        )
+        refused(
+            bnguard.frozen(session, on_change="restore"),
+            "one/moving_mean",
+            "no initializer of this variable is known",
+            "on_change='raise'",
+        )
+
+
+@pytest.mark.parametrize("on_change", ["raise", "warn", "restore"])
+def test_the_bodys_own_exception_goes_on(on_change):
+    with programs.session(**BUGGY) as (session, layers):
+        before = bnguard.snapshot(session)
+        with pytest.raises(ZeroDivisionError), bnguard.frozen(session, on_change=on_change):
+            raise ZeroDivisionError(programs.infer(session, layers))
+        assert (bnguard.snapshot(session) == before) == (on_change == "restore")
+        assert "run" not in vars(session)
+
+
+def test_a_body_that_fails_with_its_session_goes_on_too():
+    fails = pytest.raises(ZeroDivisionError)
+    with programs.session() as (session, _), fails, bnguard.frozen(session, on_change="restore"):
+        raise ZeroDivisionError(session.close())
+
+
+def test_a_session_closed_in_the_block_is_said_to_be():
+    says = programs.says("the session is closed; expected an open one")
+    with programs.session() as (session, _), says, bnguard.frozen(session):
+        session.close()
+
+
+def test_nothing_is_left_behind():
+    with programs.session() as (session, layers):
+        ops = len(session.graph.get_operations())
+        with bnguard.frozen(session):
+            assert "run" in vars(session)
+            programs.infer(session, layers)
+        assert "run" not in vars(session)
+        assert len(session.graph.get_operations()) == ops
+
+
+def test_a_session_that_somebody_wrapped_stays_wrapped():
+    with programs.session() as (session, layers):
+        calls = []
+        run = session.run
+        session.run = wrapper = lambda *args, **kwargs: calls.append(1) or run(*args, **kwargs)
+        with bnguard.frozen(session):
+            calls.clear()
+            programs.infer(session, layers)
+            assert calls == [1]
+        assert session.run is wrapper
+
+
+def test_it_nests():
+    with programs.session(**BUGGY) as (session, layers):
+        with fires(session) as outer:
+            with fires(session) as inner:
+                programs.infer(session, layers)
+            with bnguard.frozen(session):
+                pass
+        assert "run" not in vars(session)
+    assert inner.value.moved == outer.value.moved
+
+
+def test_one_guard_may_be_entered_again():
+    with programs.session(**BUGGY) as (session, layers):
+        guard = bnguard.frozen(session)
+        with guard, guard:
+            pass
+        with pytest.raises(bnguard.StatisticsChanged), guard, contextlib.suppress(
+            AssertionError
+        ), guard:
+            programs.infer(session, layers)
+        assert "run" not in vars(session)
+
+
+def test_blocks_may_end_in_any_order():
+    with programs.session() as (session, layers):
+        first, second = bnguard.frozen(session), bnguard.frozen(session)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        programs.train(session, layers)
+        with pytest.raises(bnguard.StatisticsChanged):
+            second.__exit__(None, None, None)
+        assert "run" not in vars(session)
+
+
+def test_an_interactive_session_and_eval():
+    with tf.Graph().as_default():
+        layers = programs.two_branches()
+        session = tf.InteractiveSession()
+        try:
+            session.run(tf.global_variables_initializer())
+            with fires(session) as caught:
+                layers.y.eval({layers.x: programs.BATCH, layers.is_training: False})
+        finally:
+            session.close()
+    assert caught.value.moved[0].findings[0].fetch == "y:0 with is_training:0=False"
+
+
+@pytest.mark.parametrize("on_change", ["raise", "restore"])
+def test_a_monitored_session(on_change):
+    class Fetching(tf.train.SessionRunHook):
+        """A hook moves the statistics, and the program does not."""
+
+        def before_run(self, run_context):
+            return tf.train.SessionRunArgs("one/AssignMovingAvg")
+
+    with tf.Graph().as_default():
+        layers = programs.layers()
+        with tf.train.MonitoredSession(hooks=[Fetching()]) as session:
+            feed = {layers.x: programs.BATCH, layers.is_training: True}
+            if on_change == "restore":
+                with bnguard.frozen(session, on_change="restore") as before:
+                    session.run(layers.y, feed)
+                assert bnguard.snapshot(session) == before
+            else:
+                with fires(session) as caught:
+                    session.run(layers.y, feed)
+                (moved,) = caught.value.moved
+                assert (moved.variable, moved.findings[0].op) == (MOVED[0], "one/AssignMovingAvg")
+
+
+def test_a_change_that_no_fetch_explains_is_reported_all_the_same():
+    def build():
+        return tf.get_variable("bn/moving_mean", initializer=[1.0]).assign([3.0])
+
+    with programs.session(build=build) as (session, move):
+        behind_its_back = session.make_callable(move.op)
+        with fires(session) as caught:
+            behind_its_back()
+    assert caught.value.moved == (("bn/moving_mean", 2.0, ()),)
+
+
+def test_a_counter_that_is_fed_does_not_make_more_causes():
+    def build():
+        layers = programs.two_branches()
+        return layers, tf.placeholder_with_default(0, [], name="count")
+
+    with programs.session(build=build) as (session, (layers, _)), fires(session) as caught:
+        for count in range(30):
+            feed = {layers.x: programs.BATCH, layers.is_training: False, "count:0": count}
+            session.run(layers.y, feed)
+    assert [len(one.findings) for one in caught.value.moved] == [1, 1]
+
+
+def test_the_exception_survives_a_pickle():
+    with programs.session(**BUGGY) as (session, layers), fires(session) as caught:
+        programs.infer(session, layers)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert type(again) is bnguard.StatisticsChanged
+    assert again.moved == caught.value.moved
+    assert str(again) == str(caught.value)
+
+
+def test_it_is_silent_under_any_filter_of_warnings():
+    with programs.session() as (session, layers), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with bnguard.frozen(session, on_change="warn"):
+            programs.infer(session, layers)
+
+
+@pytest.mark.parametrize(
+    ("given", "fragments"),
+    [
+        ({"on_change": "explode"}, ["on_change: got 'explode'", "raise, warn, restore"]),
+        ({"scope": "three"}, ["no running statistics found in scope 'three'", "one, two"]),
+    ],
+)
+def test_bad_arguments(given, fragments):
+    with programs.session() as (session, _), programs.says(*fragments):
+        bnguard.frozen(session, **given).__enter__()
+
+
+@pytest.mark.parametrize("thing", [None, "a/checkpoint", 3])
+def test_something_that_is_no_session(thing):
+    refused(bnguard.frozen(thing), "is no session; expected a tf.Session")
+
+
+def test_a_session_of_another_graph():
+    with tf.Graph().as_default():
+        programs.layers()
+        with tf.Session(graph=tf.Graph()) as session, tf.Graph().as_default():
+            refused(
+                bnguard.frozen(session),
+                "the session's graph, which is not the default graph: no running statistics",
+            )
+
+
+def test_bad_sessions():
+    with programs.session(initialize=False) as (session, _):
+        refused(bnguard.frozen(session), "no value yet; expected initialized variables")
+    refused(bnguard.frozen(session), "the session is closed; expected an open one")

@@ -1,0 +1,289 @@
+"""The hook: it refuses a step that would write, is silent on others, and says how it is used."""
+
+from contextlib import contextmanager
+from typing import NamedTuple
+import warnings
+
+import bnguard
+import numpy as np
+import programs
+import pytest
+import tensorflow.compat.v1 as tf
+
+KINDS = ["ref", "resource"]
+MOVED = ["one/moving_mean", "one/moving_variance"]
+
+
+class Evaluation(NamedTuple):
+    session: object
+    hook: object
+    built: object
+
+
+@contextmanager
+def evaluation(build=programs.layers, kind="ref", hooks=(), **arguments):
+    """A monitored session of a fresh graph, with the hook."""
+    hook = bnguard.FrozenStatisticsHook(**arguments)
+    with tf.Graph().as_default():
+        with programs.kind_of_variables(kind):
+            built = build()
+        with tf.train.MonitoredSession(hooks=[hook, *hooks]) as session:
+            yield Evaluation(session, hook, built)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_static_refuses_the_step_before_it_runs(kind):
+    with evaluation(programs.two_branches, kind) as one:
+        before = bnguard.snapshot(one.session)
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            programs.infer(one.session, one.built)
+        assert [(one.variable, one.change) for one in caught.value.moved] == [
+            (name, None) for name in MOVED
+        ]
+        assert bnguard.snapshot(one.session) == before
+    text = str(caught.value)
+    assert "a step of this session, not run yet, writes running statistics" in text
+    assert "one/moving_mean would change" in text
+    assert "when y:0 with is_training:0=False is fetched" in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["static", "static+dynamic"])
+def test_the_fixed_graph_may_be_evaluated(kind, mode):
+    with evaluation(kind=kind, mode=mode, every_n_steps=2) as one:
+        for _ in range(5):
+            programs.infer(one.session, one.built)
+
+
+def test_every_fetch_and_every_value_of_the_flag_is_audited():
+    with evaluation() as one:
+        layers, session = one.built, one.session
+        programs.infer(session, layers)
+        session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
+        programs.infer(session, layers)
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            programs.train(session, layers)
+    assert {one.findings[0].fetch.rpartition(" with ")[2] for one in caught.value.moved} == {
+        "is_training:0=True"
+    }
+
+
+def test_a_default_that_nobody_overrides_decides():
+    def build():
+        flag = tf.placeholder_with_default(True, [], name="is_training")
+        return programs.layers(is_training=flag, updates_collections=None)._replace(
+            is_training=flag
+        )
+
+    with evaluation(build) as one:
+        layers, session = one.built, one.session
+        programs.infer(session, layers)
+        with pytest.raises(bnguard.StatisticsChanged):
+            session.run(layers.y, {layers.x: programs.BATCH})
+
+
+def test_a_step_is_audited_once(monkeypatch):
+    audited = []
+    with evaluation() as one:
+        auditor = one.hook._audits._auditor
+        findings = auditor.findings
+        monkeypatch.setattr(
+            auditor, "findings", lambda step: audited.append(step) or findings(step)
+        )
+        for _ in range(10):
+            programs.infer(one.session, one.built)
+    assert len(audited) == 1
+
+
+def test_a_refused_step_is_refused_again():
+    with evaluation(programs.two_branches) as one:
+        for _ in range(2):
+            with pytest.raises(bnguard.StatisticsChanged):
+                programs.infer(one.session, one.built)
+
+
+def undecided():
+    """The layer's flag is computed from data, so the graph does not tell which side runs."""
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    return programs.layers(x, is_training=tf.reduce_max(x) > 20, updates_collections=None)
+
+
+def test_what_only_may_write_is_warned_of_once():
+    with evaluation(undecided, "resource") as one, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            one.session.run("y:0", {"x:0": programs.BATCH})
+    (warning,) = [one for one in caught if issubclass(one.category, RuntimeWarning)]
+    assert "perhaps written by" in str(warning.message)
+
+
+def test_dynamic_settles_what_static_could_not():
+    def run():
+        with evaluation(undecided, "resource", mode="static+dynamic") as one:
+            one.session.run("y:0", {"x:0": np.zeros([3, 2])})
+            one.session.run("y:0", {"x:0": programs.BATCH})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            run()
+    assert sorted(one.variable for one in caught.value.moved) == [
+        *MOVED,
+        "two/moving_mean",
+        "two/moving_variance",
+    ]
+    mean, _ = programs.after_one_step()
+    assert caught.value.moved[0].change == pytest.approx(mean.max())
+    assert "running statistics changed since the session was made" in str(caught.value)
+    assert "perhaps written by" in str(caught.value)
+
+
+@pytest.mark.parametrize(("every_n_steps", "steps"), [(1, 1), (3, 3), (100, 10)])
+def test_dynamic_compares_every_n_steps_and_at_the_end(every_n_steps, steps):
+    ran = []
+
+    def run():
+        with evaluation(
+            undecided, "resource", mode="static+dynamic", every_n_steps=every_n_steps
+        ) as one:
+            for _ in range(10):
+                ran.append(0)
+                one.session.run("y:0", {"x:0": programs.BATCH})
+
+    with pytest.raises(bnguard.StatisticsChanged):
+        run()
+    assert len(ran) == steps
+
+
+def test_dynamic_sees_what_another_hook_fetches():
+    class Fetching(tf.train.SessionRunHook):
+        def before_run(self, run_context):
+            return tf.train.SessionRunArgs("one/AssignMovingAvg", {"is_training:0": True})
+
+    def run(mode):
+        hooks = [Fetching()]
+        with evaluation(hooks=hooks, mode=mode) as one:
+            one.session.run("y:0", {"x:0": programs.BATCH})
+
+    with pytest.raises(bnguard.StatisticsChanged) as caught:
+        run("static+dynamic")
+    assert [one.variable for one in caught.value.moved] == ["one/moving_mean"]
+
+
+def test_only_the_scope_counts():
+    with evaluation(programs.two_branches, scope="one"):
+        pass
+    refused = evaluation(programs.two_branches, scope="two")
+    with programs.says("scope 'two'", "these scopes have some: one"):
+        refused.__enter__()
+
+
+def test_no_op_is_added():
+    with evaluation(mode="static+dynamic") as one:
+        with_hook = [op.name for op in one.session.graph.get_operations()]
+    with tf.Graph().as_default() as graph, programs.kind_of_variables("ref"):
+        programs.layers()
+        with tf.train.MonitoredSession():
+            pass
+    assert with_hook == [op.name for op in graph.get_operations()]
+
+
+def without_reads():
+    """A resource variable as an imported graph has it, with no op that only reads it."""
+    tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], shared_name="v", name="bn/moving_mean")
+    handle = tf.get_default_graph().get_tensor_by_name("bn/moving_mean:0")
+    zeros = tf.raw_ops.AssignVariableOp(resource=handle, value=[0.0, 0.0])
+    tf.add_to_collection(tf.GraphKeys.LOCAL_INIT_OP, zeros)
+
+
+def test_a_read_that_is_missing_is_added_where_it_may_be():
+    with evaluation(without_reads, mode="static+dynamic") as one:
+        np.testing.assert_array_equal(bnguard.snapshot(one.session)["bn/moving_mean"], [0, 0])
+
+
+def test_a_read_that_is_missing_from_a_finalized_graph_is_reported():
+    with tf.Graph().as_default() as graph:
+        without_reads()
+        graph.finalize()
+        bnguard.FrozenStatisticsHook().begin()
+        with programs.says("bn/moving_mean: the graph is finalized", "Add the hook before"):
+            bnguard.FrozenStatisticsHook("static+dynamic").begin()
+
+
+@pytest.mark.parametrize("mode", ["static", "static+dynamic"])
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_hook_added_too_late_is_reported(mode, has_begun):
+    hook = bnguard.FrozenStatisticsHook(mode)
+    with programs.session() as (session, layers):
+        if has_begun:
+            hook.begin()
+        context = tf.train.SessionRunContext(tf.train.SessionRunArgs(layers.y), session)
+        with programs.says("added to a session that exists already", "finalized", "hooks="):
+            hook.before_run(context)
+
+
+def test_another_graph_is_reported():
+    hook = bnguard.FrozenStatisticsHook()
+    with tf.Graph().as_default():
+        programs.layers()
+        hook.begin()
+    with programs.session() as (session, _), programs.says("of another graph", "as_default"):
+        hook.after_create_session(session, None)
+
+
+def test_one_hook_may_serve_one_session_after_the_other():
+    hook = bnguard.FrozenStatisticsHook("static+dynamic")
+    for build in (programs.layers, programs.layers):
+        with tf.Graph().as_default():
+            layers = build()
+            with tf.train.MonitoredSession(hooks=[hook]) as session:
+                programs.infer(session, layers)
+    with tf.Graph().as_default():
+        layers, session = programs.two_branches(), tf.train.MonitoredSession(hooks=[hook])
+        with session, pytest.raises(bnguard.StatisticsChanged):
+            programs.infer(session, layers)
+
+
+@pytest.mark.parametrize(
+    ("given", "fragments"),
+    [
+        ({"mode": "dynamic"}, ["mode: got 'dynamic'", "static, static+dynamic"]),
+        ({"every_n_steps": 0}, ["every_n_steps: got 0", "a positive integer"]),
+        ({"every_n_steps": 1.5}, ["every_n_steps: got 1.5", "a positive integer"]),
+    ],
+)
+def test_bad_arguments(given, fragments):
+    with programs.says(*fragments):
+        bnguard.FrozenStatisticsHook(**given)
+
+
+def test_a_graph_without_statistics_is_reported():
+    with tf.Graph().as_default(), programs.says("no running statistics found"):
+        bnguard.FrozenStatisticsHook().begin()
+
+
+@pytest.mark.skipif(not hasattr(tf, "estimator"), reason="this TensorFlow has no Estimator")
+@pytest.mark.parametrize("build", [programs.layers, programs.two_branches])
+def test_an_estimators_evaluation(build, tmp_path):
+    def model(features, labels, mode):
+        training = mode == tf.estimator.ModeKeys.TRAIN
+        if build is programs.two_branches:
+            layers = programs.two_branches(features, tf.constant(training))
+        else:
+            layers = programs.layers(features, is_training=training)
+        loss = tf.losses.mean_squared_error(labels, layers.y)
+        with tf.control_dependencies(layers.updates):
+            train_op = tf.train.get_global_step().assign_add(1)
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+    def data():
+        return tf.data.Dataset.from_tensors((programs.BATCH, programs.BATCH)).repeat(3)
+
+    estimator = tf.estimator.Estimator(model, str(tmp_path))
+    train = tf.estimator.TrainSpec(data, max_steps=3)
+    spec = tf.estimator.EvalSpec(data, hooks=[bnguard.FrozenStatisticsHook()])
+    if build is programs.two_branches:
+        with pytest.raises(bnguard.StatisticsChanged, match="one/moving_mean would change"):
+            tf.estimator.train_and_evaluate(estimator, train, spec)
+    else:
+        tf.estimator.train_and_evaluate(estimator, train, spec)

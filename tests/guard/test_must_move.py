@@ -1,0 +1,139 @@
+"""`must_move`: it fires when training leaves statistics alone, and says why."""
+
+import contextlib
+import pickle
+
+import bnguard
+import numpy as np
+import programs
+import pytest
+import tensorflow.compat.v1 as tf
+
+KINDS = ["ref", "resource"]
+NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
+
+
+@contextlib.contextmanager
+def fires(session):
+    """A must_move block that has to fire."""
+    with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
+        yield caught
+
+
+def why(caught):
+    """The variables that stood still, and the one reason for all of them."""
+    (reason,) = {one.reason for one in caught.value.still}
+    return [one.variable for one in caught.value.still], reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
+def test_training_that_runs_the_updates(kind, updates_collections):
+    with programs.session(kind, updates_collections=updates_collections) as (session, layers):
+        with bnguard.must_move(session) as before:
+            programs.train(session, layers)
+        np.testing.assert_array_equal(before["one/moving_mean"], [0, 0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_update_ops_that_nothing_reaches(kind):
+    with programs.session(kind) as (session, layers), fires(session) as caught:
+        session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
+    reasons = {one.variable: one.reason for one in caught.value.still}
+    assert sorted(reasons) == NAMES
+    assert reasons["two/moving_mean"] == (
+        "no step reaches its update op two/AssignMovingAvg; these ran: y:0 with "
+        "is_training:0=True. Make the train op depend on the collection UPDATE_OPS, or use "
+        "updates_collections=None"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_layer_of_two(kind):
+    with programs.session(kind) as (session, layers):
+        with fires(session) as caught:
+            session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
+        assert [one.variable for one in caught.value.still] == NAMES[2:]
+        with bnguard.must_move(session, scope="one"):
+            session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
+
+
+def test_a_graph_without_updates():
+    with programs.session(is_training=False) as (session, layers), fires(session) as caught:
+        session.run(layers.y, {layers.x: programs.BATCH})
+    names, reason = why(caught)
+    assert names == NAMES
+    assert reason.startswith("nothing in the graph updates it.")
+
+
+def test_a_dead_branch():
+    def build():
+        flag = tf.placeholder(tf.bool, [], name="flag")
+        mean = tf.get_variable("bn/moving_mean", initializer=[1.0], use_resource=True)
+        batch = tf.placeholder(tf.float32, [None, 1], name="batch")
+        moved = tf.cond(
+            flag, lambda: mean.assign_sub(0.1 * (mean - tf.reduce_mean(batch, 0))), lambda: mean + 0
+        )
+        return tf.identity(moved, name="moved")
+
+    with programs.session(build=build) as (session, moved):
+        feed = {"batch:0": [[5.0]]}
+        with bnguard.must_move(session):
+            session.run(moved, {**feed, "flag:0": True})
+        with fires(session) as caught:
+            session.run(moved, {**feed, "flag:0": False})
+    _, reason = why(caught)
+    assert "is in a branch that the step does not take" in reason
+    assert "moved:0 with flag:0=False" in reason
+
+
+def test_an_update_that_changes_nothing():
+    still = programs.session(decay=1.0, is_training=True)
+    with still as (session, layers), fires(session) as caught:
+        session.run([layers.y, layers.updates], {layers.x: programs.BATCH})
+    assert "is reached, but leaves the value as it is" in caught.value.still[0].reason
+
+
+def test_a_block_without_steps():
+    with programs.session() as (session, _), fires(session) as caught:
+        pass
+    names, reason = why(caught)
+    assert names == NAMES
+    assert reason == "no step ran in the block. Train inside it, by session.run"
+    assert str(caught.value).splitlines()[1].startswith("  one/moving_mean, one/moving_variance, ")
+
+
+def test_the_bodys_own_exception_goes_on_and_nothing_is_left_behind():
+    with programs.session() as (session, _):
+        with pytest.raises(ZeroDivisionError), bnguard.must_move(session):
+            raise ZeroDivisionError
+        assert "run" not in vars(session)
+
+
+def test_it_nests_and_may_be_entered_again():
+    with programs.session() as (session, layers):
+        guard = bnguard.must_move(session)
+        with guard, guard:
+            programs.train(session, layers)
+        with guard:
+            programs.train(session, layers)
+            with pytest.raises(bnguard.StatisticsDidNotMove), guard:
+                programs.infer(session, layers)
+
+
+def test_a_monitored_session():
+    with tf.Graph().as_default():
+        layers = programs.layers(updates_collections=None)
+        with tf.train.MonitoredSession() as session:
+            with bnguard.must_move(session):
+                programs.train(session, layers)
+            with fires(session):
+                programs.infer(session, layers)
+
+
+def test_the_exception_survives_a_pickle():
+    with programs.session() as (session, _), fires(session) as caught:
+        pass
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.still == caught.value.still
+    assert str(again) == str(caught.value)

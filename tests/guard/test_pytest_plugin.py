@@ -1,0 +1,119 @@
+"""The pytest plugin: its fixtures in tests of their own, and the report of what they checked."""
+
+import json
+import os
+
+import bnguard
+import programs  # and with it TensorFlow, which no process can import twice
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+import programs
+import pytest
+
+
+@pytest.fixture(params=["broken", "mended"])
+def program(request):
+    build = programs.two_branches if request.param == "broken" else programs.layers
+    with programs.session(build=build) as (session, layers):
+        yield session, layers
+
+
+def test_inference(program, frozen_statistics, statistics_of):
+    before = statistics_of(program[0])
+    with frozen_statistics(program[0], scope="one") as same:
+        assert same == statistics_of(program[0], scope="one")
+        programs.infer(*program)
+
+
+def test_training(program, moving_statistics):
+    with moving_statistics(program[0]):
+        program[0].run(program[1].y, {"x:0": programs.BATCH, "is_training:0": True})
+
+
+def test_that_fails_by_itself(program, frozen_statistics):
+    with frozen_statistics(program[0]):
+        raise ZeroDivisionError
+"""
+
+
+@pytest.fixture
+def run(request, pytester, monkeypatch):
+    """Run pytest on TESTS in this process."""
+    installed = request.config.pluginmanager.has_plugin("bnguard")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(bnguard.__file__)))
+    pytester.makeconftest(f"import sys; sys.path.append({os.path.dirname(programs.__file__)!r})")
+    pytester.makepyfile(TESTS)
+
+    def run(*args):
+        plugin = () if installed else ("-p", "bnguard.guard.pytest_plugin")
+        others = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # which take seconds
+        return pytester.inline_run(*plugin, *others, *args)
+
+    return run
+
+
+def outcomes(path):
+    with open(str(path), encoding="utf-8") as file:
+        report = json.load(file)
+    return report, {
+        (check["test"].rpartition("::")[2]): check["outcome"] for check in report["checks"]
+    }
+
+
+EXPECTED = {
+    "test_inference[broken]": "failed",
+    "test_inference[mended]": "passed",
+    "test_training[broken]": "passed",
+    "test_training[mended]": "failed",
+    "test_that_fails_by_itself[broken]": "not judged",
+    "test_that_fails_by_itself[mended]": "not judged",
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_report_holds_every_check(run, pytester, workers):
+    if workers:
+        pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    path = pytester.path / "report.json"
+    result = run(f"--bnguard-report={path}", *(["-n", str(workers)] if workers else []))
+    result.assertoutcome(passed=2, failed=4)
+    report, found = outcomes(path)
+    assert found == EXPECTED
+    assert (report["passed"], report["failed"], report["not judged"]) == (2, 2, 2)
+    (moved, _) = report["checks"][0]["moved"]
+    assert (moved["variable"], moved["findings"][0]["rule"]) == ("one/moving_mean", "BN101")
+    assert moved["change"] == pytest.approx(3.0)
+    assert report["checks"][0]["scope"] == "one"
+    (still,) = [check["still"] for check in report["checks"] if "still" in check]
+    assert len(still) == 4
+    assert "no step reaches its update op" in still[0]["reason"]
+
+
+def test_a_failing_test_says_what_the_guard_says(run, capsys):
+    run("-k", "test_inference")
+    text = capsys.readouterr().out
+    assert "one/moving_mean changed by up to 3" in text
+    assert "when y:0 with is_training:0=False is fetched" in text
+
+
+def test_the_fixtures_are_listed(run, capsys):
+    run("--fixtures", "-q")
+    text = capsys.readouterr().out
+    for fixture in ("frozen_statistics", "moving_statistics", "statistics_of"):
+        assert fixture in text
+    assert "no running statistic may change" in text
+
+
+def test_a_report_that_cannot_be_written_is_said_at_once(run, pytester, capsys):
+    path = pytester.path / "none" / "report.json"
+    result = run(f"--bnguard-report={path}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"--bnguard-report={path}: cannot be written" in capsys.readouterr().err
+
+
+def test_without_the_option_nothing_is_written(run, pytester):
+    run("-k", "test_inference")
+    assert not list(pytester.path.glob("*.json"))

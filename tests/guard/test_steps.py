@@ -1,0 +1,100 @@
+"""Steps: what was fetched and fed, in every form that Session.run takes."""
+
+from collections import namedtuple
+
+from bnguard.guard.steps import Step, flag, recorded, step_of
+import numpy as np
+import programs
+import pytest
+import tensorflow.compat.v1 as tf
+
+Pair = namedtuple("Pair", "left right")
+
+
+@pytest.fixture
+def graph():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [2], name="x")
+        tf.identity(x, name="y")
+        tf.no_op(name="train")
+        tf.get_variable("ref", [2], use_resource=False)
+        tf.get_variable("resource", [2], use_resource=True)
+        tf.placeholder(tf.int64, [2], name="places")
+        yield graph
+
+
+@pytest.mark.parametrize(
+    ("fetches", "names"),
+    [
+        (lambda t: t("y:0"), ["y:0"]),
+        (lambda t: "y:0", ["y:0"]),
+        (lambda t: "train", ["train"]),
+        (lambda t: t("y:0").op, ["y"]),
+        (lambda t: [t("x:0"), (t("y:0"), "train")], ["x:0", "y:0", "train"]),
+        (lambda t: {"b": t("y:0"), 3: {"a": t("x:0")}}, ["y:0", "x:0"]),
+        (lambda t: Pair(t("y:0"), t("x:0")), ["y:0", "x:0"]),
+        (lambda t: [t("y:0"), t("y:0")], ["y:0"]),
+        (lambda t: tf.global_variables(), ["ref:0", "resource/Read/ReadVariableOp:0"]),
+        (lambda t: tf.IndexedSlices(t("y:0"), t("places:0")), ["y:0", "places:0"]),
+        (lambda t: [], []),
+        (lambda t: ["nosuch:0", 3, None, t("y:0")], ["y:0"]),
+    ],
+)
+def test_fetches(graph, fetches, names):
+    assert list(step_of(graph, fetches(graph.get_tensor_by_name), None).fetches) == names
+
+
+def test_feeds_are_named_and_flags_have_values(graph):
+    x = graph.get_tensor_by_name("x:0")
+    feed = {x: [1, 2], "y:0": np.bool_(True)}
+    assert step_of(graph, [], feed).feeds == (("x:0", None), ("y:0", True))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, True),
+        (np.bool_(False), False),
+        (np.array(True), True),
+        (3, 3),
+        (np.int64(3), 3),
+        ("train", b"train"),
+        (b"train", b"train"),
+        (0.5, None),
+        (np.float32(1), None),
+        ([True], None),
+        (np.array([True]), None),
+        (None, None),
+    ],
+)
+def test_a_flag_is_a_scalar_bool_integer_or_string(value, expected):
+    assert flag(value) == expected
+    assert type(flag(value)) is type(expected)
+
+
+def test_a_step_reads_as_what_was_run():
+    assert str(Step(("y:0", "train"), (("x:0", None), ("flag:0", False)))) == (
+        "y:0, train with flag:0=False"
+    )
+    assert str(Step(("y:0",), (("x:0", None),))) == "y:0"
+
+
+def test_distinct_steps_are_noted_once_and_in_order():
+    with programs.session() as (session, layers), recorded(session) as steps:
+        for _ in range(3):
+            programs.infer(session, layers)
+            programs.train(session, layers)
+    assert [dict(step.feeds)["is_training:0"] for step in steps] == [False, True]
+    assert len(steps) == 2
+
+
+def test_a_run_gets_what_it_was_given_and_gives_what_it_got():
+    with programs.session() as (session, layers), recorded(session):
+        metadata = tf.RunMetadata()
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+        feed = {layers.x: programs.BATCH, layers.is_training: False}
+        y = session.run(fetches=layers.y, feed_dict=feed, options=options, run_metadata=metadata)
+        assert y.shape == programs.BATCH.shape
+        assert metadata.step_stats.dev_stats
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            session.run(layers.y)

@@ -1,0 +1,68 @@
+"""Health: what is wrong is named and counted, and what is right is left alone."""
+
+from bnguard.statistics.health import examine, kind_of
+import numpy as np
+import pytest
+
+
+def problems(name, *value, dtype=np.float32):
+    return list(examine(name, kind_of(name), np.array(value, dtype)).problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("moving_mean", "mean"),
+        ("resnet/bn_1/moving_variance", "variance"),
+        ("bn/renorm_stddev", "deviation"),
+        ("bn/moving_var_1", "variance"),
+        ("bn/gamma", "unknown"),
+        ("bn/moving_mean/Adam", "unknown"),
+        ("moving_mean/biased", "unknown"),
+    ],
+)
+def test_the_last_part_of_the_name_says_what_it_is(name, kind):
+    assert kind_of(name) == kind
+
+
+def test_a_healthy_statistic_has_no_problems():
+    assert problems("bn/moving_mean", 0, -3, 200) == []
+    assert problems("bn/moving_variance", 1, 0.5, 1e6) == []
+
+
+def test_one_that_never_moved_is_named():
+    assert problems("moving_mean", 0, 0) == ["never moved from its initial value 0"]
+    assert problems("moving_variance", 1, 1) == ["never moved from its initial value 1"]
+    assert problems("moving_mean", 1, 1) == []
+    assert problems("mu", 0, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ((1.5, 0, 0), "zero in 2 of 3"),
+        ((1.5, -1, 2), "negative in 1 of 3"),
+        ((1.5, np.nan, np.inf), "not finite in 2 of 3"),
+        ((1.5, 2, 2e10), "above 1e+10 in 1 of 3"),
+    ],
+)
+def test_an_impossible_variance_is_named_and_counted(value, problem):
+    assert problems("bn/moving_variance", *value) == [problem]
+
+
+def test_a_mean_may_be_zero_or_negative_but_not_huge_or_nan():
+    assert problems("bn/moving_mean", 0, -1) == []
+    assert problems("bn/moving_mean", -2e5, 1) == ["above 100000 in 1 of 2"]
+    assert problems("bn/moving_mean", -np.inf, 1) == ["not finite in 1 of 2"]
+
+
+def test_the_figures_are_of_the_finite_elements():
+    one = examine("bn/moving_mean", "mean", np.array([1, np.nan, 4, -np.inf], np.float32))
+    assert (one.smallest, one.average, one.largest) == (1.0, 2.5, 4.0)
+    assert one.shape == (4,)
+
+
+def test_nothing_finite_has_no_figures():
+    one = examine("bn/moving_mean", "mean", np.array([np.nan], np.float32))
+    assert np.isnan([one.smallest, one.average, one.largest]).all()
+    assert one.as_json()["smallest"] == "nan"

@@ -1,0 +1,52 @@
+"""Scopes: which names are inside, and what is said when none is."""
+
+from bnguard.statistics.scopes import NoStatisticsError, within
+import programs
+import pytest
+
+NAMES = dict.fromkeys(["net/one/moving_mean", "net/one_more/moving_mean", "moving_mean"])
+
+
+class VariableScope:
+    name = "net/one"
+
+
+@pytest.mark.parametrize(
+    ("scope", "inside"),
+    [
+        (None, ["moving_mean", "net/one/moving_mean", "net/one_more/moving_mean"]),
+        ("", ["moving_mean", "net/one/moving_mean", "net/one_more/moving_mean"]),
+        ("net/one", ["net/one/moving_mean"]),
+        ("net/one/", ["net/one/moving_mean"]),
+        ("net", ["net/one/moving_mean", "net/one_more/moving_mean"]),
+        ("moving_mean", ["moving_mean"]),
+        (VariableScope(), ["net/one/moving_mean"]),
+    ],
+)
+def test_a_scope_holds_what_is_below_it(scope, inside):
+    assert list(within(scope, NAMES, "here")) == inside
+
+
+def test_an_empty_scope_lists_the_others():
+    with pytest.raises(NoStatisticsError) as caught:
+        within("net/on", NAMES, "here")
+    assert str(caught.value) == (
+        "here: no running statistics found in scope 'net/on'; these scopes have some: (no scope), "
+        "net/one, net/one_more. Give one of them, or a scope around it."
+    )
+
+
+def test_many_scopes_are_counted():
+    names = dict.fromkeys(f"bn_{number:02}/moving_mean" for number in range(20))
+    with programs.says("bn_06, bn_07 and 12 more"):
+        within("nosuch", names, "here")
+
+
+def test_no_statistics_at_all():
+    with programs.says("here: no running statistics found; expected"):
+        within(None, {}, "here")
+
+
+def test_something_that_is_no_scope():
+    with programs.says("got 3; expected a variable scope or its name"):
+        within(3, NAMES, "here")

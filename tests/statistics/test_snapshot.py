@@ -1,0 +1,219 @@
+"""Snapshots and differences of sessions and checkpoints: one Session.run, and no op added."""
+
+import os
+import pathlib
+
+import bnguard
+import numpy as np
+import programs
+import pytest
+import tensorflow.compat.v1 as tf
+
+NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
+KINDS = ["ref", "resource"]
+
+
+def count_runs(session):
+    calls = []
+    run = session.run
+    session.run = lambda *args, **kwargs: calls.append(args) or run(*args, **kwargs)
+    return calls
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_is_read_in_one_run_and_nothing_is_added(kind):
+    with programs.session(kind) as (session, layers):  # its graph is finalized
+        programs.train(session, layers)
+        ops, calls = len(session.graph.get_operations()), count_runs(session)
+        taken = bnguard.snapshot(session)
+        assert len(calls) == 1
+        assert len(session.graph.get_operations()) == ops
+    assert list(taken) == NAMES
+    mean, variance = programs.after_one_step()
+    np.testing.assert_allclose(taken["one/moving_mean"], mean, rtol=1e-6)
+    np.testing.assert_allclose(taken["one/moving_variance"], variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_snapshot_stays_what_it_was(kind):
+    with programs.session(kind) as (session, layers):
+        before = bnguard.snapshot(session)
+        programs.train(session, layers)
+        after = bnguard.snapshot(session)
+    np.testing.assert_array_equal(before["one/moving_mean"], [0, 0])
+    assert [one.name for one in bnguard.diff(before, after).changed] == NAMES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistics_are_found_by_structure_whatever_their_names(kind, tmp_path):
+    def build():
+        mu = tf.get_variable("net/mu", [2], initializer=tf.zeros_initializer(), trainable=False)
+        sigma = tf.get_variable("net/s", [2], initializer=tf.ones_initializer(), trainable=False)
+        tf.get_variable("net/kernel", [2])
+        x = tf.placeholder(tf.float32, [None, 1, 1, 2])
+        return tf.nn.fused_batch_norm(x, [1.0, 1], [0.0, 0], mu, sigma, is_training=False)
+
+    with programs.session(kind, build) as (session, _):
+        taken = bnguard.snapshot(session)
+        path = session.saver.save(session, str(tmp_path / "model.ckpt"))
+        assert not bnguard.diff(session, path)  # which by its names alone has none
+        assert not bnguard.diff(path, session)
+    assert taken.kinds == {"net/mu": "mean", "net/s": "variance"}
+    assert taken.health()[1].problems == ("never moved from its initial value 1",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_graph_need_be_the_default(kind):
+    with tf.Graph().as_default(), programs.kind_of_variables(kind):
+        programs.layers()
+        session, initializer = tf.Session(), tf.global_variables_initializer()
+    session.run(initializer)
+    assert list(bnguard.snapshot(session)) == NAMES
+    session.close()
+
+
+def test_only_the_scope_is_read():
+    with programs.session() as (session, _):
+        assert list(bnguard.snapshot(session, scope="two")) == NAMES[2:]
+
+
+def test_an_interactive_session():
+    with tf.Graph().as_default():
+        programs.layers()
+        session = tf.InteractiveSession()
+        try:
+            session.run(tf.global_variables_initializer())
+            assert list(bnguard.snapshot(session)) == NAMES
+        finally:
+            session.close()
+
+
+def test_a_monitored_sessions_hooks_see_no_step():
+    class Hook(tf.train.SessionRunHook):
+        steps = 0
+
+        def before_run(self, run_context):
+            self.steps += 1
+
+    with tf.Graph().as_default():
+        programs.layers()
+        hook = Hook()
+        with tf.train.MonitoredSession(hooks=[hook]) as session:
+            assert list(bnguard.snapshot(session)) == NAMES
+    assert hook.steps == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_without_its_collections(kind):
+    with programs.session(kind) as (session, _):
+        definition = session.graph.as_graph_def()
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(definition, name="")
+        session.run([f"{name}/Assign" for name in NAMES])
+        np.testing.assert_array_equal(bnguard.snapshot(session)["two/moving_variance"], [1, 1])
+
+
+def test_a_resource_variable_that_nothing_reads_is_named():
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], name="bn/moving_mean")
+        with programs.says("bn/moving_mean: the graph has no op that only reads"):
+            bnguard.snapshot(session)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_partitioned_variable_is_joined(kind, tmp_path):
+    values = np.arange(23, dtype=np.float32)
+
+    def slice_of_values(shape, dtype, partition_info):
+        start = partition_info.var_offset[0]
+        return tf.constant(values[start : start + shape[0]], dtype)
+
+    def partitioned():
+        with tf.variable_scope("bn", partitioner=tf.fixed_size_partitioner(11)):  # 10 after 9
+            tf.get_variable("moving_mean", [23], initializer=slice_of_values)
+
+    with programs.session(kind, partitioned) as (session, _):
+        taken = bnguard.snapshot(session)
+        path = session.saver.save(session, str(tmp_path / "model.ckpt"))
+    assert list(taken) == ["bn/moving_mean"]
+    np.testing.assert_array_equal(taken["bn/moving_mean"], values)
+    assert not bnguard.diff(taken, path)
+
+
+@pytest.mark.parametrize("spelling", ["prefix", "path", "folder"])
+def test_a_checkpoint_holds_what_the_session_held(spelling, tmp_path):
+    with programs.session() as (session, layers):
+        programs.train(session, layers)
+        prefix = session.saver.save(session, str(tmp_path / "model.ckpt"))
+        taken = bnguard.snapshot(session)
+    path = {"prefix": prefix, "path": pathlib.Path(prefix), "folder": str(tmp_path)}[spelling]
+    assert bnguard.snapshot(path) == taken
+    assert bnguard.snapshot(path).source == os.fspath(path)
+
+
+def test_any_mixture_can_be_compared(tmp_path):
+    with programs.session() as (session, layers):
+        start = session.saver.save(session, str(tmp_path / "start.ckpt"))
+        programs.train(session, layers)
+        assert bnguard.diff(start, session).before == start
+        assert bnguard.diff(session, start).after == start
+        assert [one.name for one in bnguard.diff(start, session).changed] == NAMES
+        assert [one.name for one in bnguard.diff(start, session, scope="one").changed] == NAMES[:2]
+        assert not bnguard.diff(session, bnguard.snapshot(session))
+        mean = bnguard.diff(session, start).changes[0]
+    assert mean.absolute == pytest.approx(programs.after_one_step()[0].max())
+
+
+def test_a_checkpoint_without_statistics_lost_them_all(tmp_path):
+    with programs.session() as (session, _):
+        whole = session.saver.save(session, str(tmp_path / "whole.ckpt"))
+    with tf.Graph().as_default(), tf.Session() as session:
+        beta = tf.get_variable("one/beta", [2])
+        session.run(beta.initializer)
+        trainable = tf.train.Saver([beta]).save(session, str(tmp_path / "trainable.ckpt"))
+    assert bnguard.diff(whole, trainable).removed == tuple(NAMES)
+    assert bnguard.diff(trainable, whole).added == tuple(NAMES)
+    with programs.says("trainable.ckpt: no running statistics"):
+        bnguard.snapshot(trainable)
+    with programs.says("trainable.ckpt: no running statistics"):
+        bnguard.diff(trainable, trainable)
+
+
+def test_no_statistics_in_a_session_lists_the_scopes():
+    with programs.session() as (session, _), programs.says("these scopes have some: one, two"):
+        bnguard.snapshot(session, scope="three")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_uninitialized_variables_are_named(kind):
+    message = f"{', '.join(NAMES)}: no value yet; expected initialized variables"
+    with programs.session(kind, initialize=False) as (session, _), programs.says(message):
+        bnguard.snapshot(session)
+
+
+def test_a_closed_session_is_said_to_be_closed():
+    with programs.session() as (session, _):
+        pass
+    with programs.says("Session: the session is closed; expected an open one"):
+        bnguard.snapshot(session)
+
+
+def test_a_closed_monitored_session_is_said_to_be_closed():
+    with tf.Graph().as_default():
+        programs.layers()
+        with tf.train.MonitoredSession() as session:
+            pass
+    with programs.says("MonitoredSession: the session is closed"):
+        bnguard.snapshot(session)
+
+
+@pytest.mark.parametrize("thing", [None, 3, ["x"]])
+def test_something_else_is_refused(thing):
+    with programs.says("neither a session nor a checkpoint", "expected a tf.Session"):
+        bnguard.snapshot(thing)
+
+
+@pytest.mark.parametrize("tolerance", [-1, float("nan")])
+def test_a_tolerance_is_not_negative(tolerance):
+    with programs.says(f"tolerance: got {tolerance}; expected a number of at least 0"):
+        bnguard.diff("a", "b", tolerance=tolerance)
