@@ -30,8 +30,8 @@ def compare_all(folder):
     process = subprocess.run(
         [
             sys.executable,
-            "-c",
-            "from bnguard.cli import main; main()",
+            "-m",
+            "bnguard",
             "compare",
             "--all",
             "--json",
