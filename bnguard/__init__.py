@@ -7,11 +7,15 @@ it is first used, so ``import bnguard`` is instant and works without TensorFlow.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnguard._version import __version__
 
+if TYPE_CHECKING:
+    from bnguard.audit.api import audit as audit
+
 _HOME = {
+    "audit": "bnguard.audit",  # the package itself, which can be called
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
     "create_train_op": "bnguard.training",

@@ -183,7 +183,8 @@ class Execution:
         selector = self.graph.data_inputs(switch)[-1]
         ports = self._port_count(switch)
         predicate, negated = self._predicate(selector)
-        known, likely = self._selected(selector, ports, False), self._selected(selector, ports, True)
+        known = self._selected(selector, ports, first_iteration=False)
+        likely = self._selected(selector, ports, first_iteration=True)
         if self.graph.types[selector.node] == "LoopCond":
             # What leaves the loop does so in the last iteration; the first decides on the body.
             outcomes = {0: condition, 1: NEVER if likely == 0 else condition}
@@ -256,10 +257,10 @@ class Execution:
         while stack:
             node = stack.pop()
             for edge in zip(self.graph.sources[node], self.graph.ports[node]):
-                if edge[0] not in live and not self._is_cut(*edge):
-                    if self._edge(*edge) is not NEVER:
-                        live.add(edge[0])
-                        stack.append(edge[0])
+                reaches = not self._is_cut(*edge) and self._edge(*edge) is not NEVER
+                if reaches and edge[0] not in live:
+                    live.add(edge[0])
+                    stack.append(edge[0])
         return live
 
     # Values
@@ -305,9 +306,7 @@ class Execution:
     def _is_invariant(self, merge: int) -> bool:
         """Whether each iteration hands the loop's variable on unchanged."""
         ends = [
-            one
-            for one in self.graph.data_inputs(merge)
-            if self.graph.types[one.node] in LOOP_ENDS
+            one for one in self.graph.data_inputs(merge) if self.graph.types[one.node] in LOOP_ENDS
         ]
         values = [self.graph.data_inputs(end.node)[:1] for end in ends]
         return all(value and self._predicate(value[0]) == ((merge, 0), False) for value in values)
@@ -355,4 +354,4 @@ class _WithoutFeeds(Execution):
     """A step as the optimizer sees it, which does not know what will be fed."""
 
     def _doubt_what_constants_cut(self) -> None:
-        """This is what the doubts are founded on."""
+        """Have none: this is what the doubts are founded on."""

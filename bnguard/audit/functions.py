@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, decode_attributes
 from bnguard.audit.operations import is_write, output_port
-from bnguard.audit.reading import Draft, Edge, split_port
+from bnguard.audit.reading import Draft, Edge
 
 _MAX_DEPTH = 100
 _MAX_NODES = 5000000
@@ -23,10 +23,10 @@ _IFS = frozenset(["If", "StatelessIf"])
 _CASES = frozenset(["Case", "StatelessCase"])
 _WHILES = frozenset(["While", "StatelessWhile"])
 _FUNCTION_ATTRIBUTES = {
-    **dict.fromkeys(["PartitionedCall", "StatefulPartitionedCall"], ["f"]),
-    **dict.fromkeys(_IFS, ["then_branch", "else_branch"]),
-    **dict.fromkeys(_CASES, ["branches"]),
-    **dict.fromkeys(_WHILES, ["cond", "body"]),
+    **dict.fromkeys(["PartitionedCall", "StatefulPartitionedCall"], ("f",)),
+    **dict.fromkeys(_IFS, ("then_branch", "else_branch")),
+    **dict.fromkeys(_CASES, ("branches",)),
+    **dict.fromkeys(_WHILES, ("cond", "body")),
 }
 
 
@@ -38,7 +38,7 @@ def lower(draft: Draft, library: Any) -> None:
       library: a FunctionDefLibrary. A call of a function that it does not hold stays opaque.
 
     Raises:
-      CannotAudit: functions call each other in a circle or too deep, expand to millions of
+      AuditError: functions call each other in a circle or too deep, expand to millions of
         nodes, or have an input that is not there.
     """
     lowering = _Lowering(draft, {one.signature.name: one for one in library.function})
@@ -98,9 +98,9 @@ class _Lowering:
         name = self._draft.names[node]
         for callee in callees:
             if callee in stack:
-                raise CannotAudit(f"function {callee} calls itself, at {name}")
+                raise AuditError(f"function {callee} calls itself, at {name}")
         if len(stack) >= _MAX_DEPTH:
-            raise CannotAudit(f"functions are nested more than {_MAX_DEPTH} deep, at {name}")
+            raise AuditError(f"functions are nested more than {_MAX_DEPTH} deep, at {name}")
 
     def _branch(self, site: _Site, callees: Sequence[str]) -> _Inlined:
         if not site.data:
@@ -137,7 +137,9 @@ class _Lowering:
             raise self._too_few(site, 1)
         merges = []
         for position, edge in enumerate(site.data):
-            enter = self._add(site.node, f"enter_{position}", "Enter", [edge, (site.start, CONTROL)])
+            enter = self._add(
+                site.node, f"enter_{position}", "Enter", [edge, (site.start, CONTROL)]
+            )
             merges.append(self._add(site.node, f"merge_{position}", "Merge", [(enter, 0)]))
         state = [(merge, 0) for merge in merges]
         condition = self._inline(site, "cond/", callees[0], state, merges[0])
@@ -150,7 +152,9 @@ class _Lowering:
         inputs = [(switch, 1) for switch in switches]
         body = self._inline(site, "body/", callees[1], inputs, pivot)
         for position, (merge, result) in enumerate(zip(merges, body.results)):
-            again = self._add(site.node, f"next_{position}", "NextIteration", [result, *body.effects])
+            again = self._add(
+                site.node, f"next_{position}", "NextIteration", [result, *body.effects]
+            )
             self._draft.connect(merge, [*self._draft.edges(merge), (again, 0)])
         exits = [
             self._add(site.node, f"exit_{position}", "Exit", [(switch, 0)])
@@ -190,13 +194,13 @@ class _Lowering:
         self, site: int, name: str, kind: str, edges: Sequence[Edge], definition: Any = None
     ) -> int:
         if len(self._draft.names) >= _MAX_NODES:
-            raise CannotAudit(f"the functions expand to more than {_MAX_NODES} nodes")
+            raise AuditError(f"the functions expand to more than {_MAX_NODES} nodes")
         name = f"{self._draft.names[site]}/{name}"
         return self._draft.add(name, kind, edges, definition)
 
-    def _too_few(self, site: _Site, wanted: int) -> CannotAudit:
+    def _too_few(self, site: _Site, wanted: int) -> AuditError:
         name, kind = self._draft.names[site.node], self._draft.types[site.node]
-        return CannotAudit(
+        return AuditError(
             f"node {name} ({kind}) has {len(site.data)} inputs; what it calls takes {wanted}"
         )
 
@@ -217,7 +221,7 @@ class _Scope(NamedTuple):
             node = self.nodes[name]
             return node, CONTROL if text.startswith("^") else self._port(node, rest)
         if name not in self.arguments:
-            raise CannotAudit(f"function {self.function} has the input {text!r}, which is not there")
+            raise AuditError(f"function {self.function} has the input {text!r}, which is not there")
         node, port = self.arguments[name]
         return node, CONTROL if text.startswith("^") else port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph
 
 Edge = Tuple[int, int]  # node, port
@@ -19,7 +19,7 @@ def read_graph(raw: Any) -> Graph:
     """Index a RawGraphDef.
 
     Raises:
-      CannotAudit: no TensorFlow would run this graph: a node cannot be decoded, a name is
+      AuditError: no TensorFlow would run this graph: a node cannot be decoded, a name is
         missing or used twice, an input is not there, functions call each other in a circle,
         or the nodes form a cycle that is no loop.
     """
@@ -101,7 +101,7 @@ def _read_nodes(draft: Draft, definitions: Any) -> None:
         edges = [_edge(find, text) for text in inputs]
         for text, (source, _) in zip(inputs, edges):
             if source is None:
-                raise CannotAudit(
+                raise AuditError(
                     f"node {names[number]} has the input {text.decode()!r}, "
                     "but there is no such node"
                 )
@@ -135,7 +135,7 @@ def _decoded_strings(definition: bytes, number: int) -> List[bytes]:
     try:
         head = schema.message("NodeHead").FromString(definition)
     except schema.DecodeError as error:
-        raise CannotAudit(f"node {number} cannot be decoded; the file is damaged") from error
+        raise AuditError(f"node {number} cannot be decoded; the file is damaged") from error
     return [text.encode() for text in (head.name, head.op, *head.input)]
 
 
@@ -161,15 +161,13 @@ def split_port(text: str) -> Tuple[str, int]:
 def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:
     for name, kind in zip(draft.names, draft.types):
         if not name or not kind:
-            raise CannotAudit(
+            raise AuditError(
                 f"node {name!r} has op type {kind!r}; expected a name and a type for every node. "
                 "This is not a TensorFlow graph"
             )
     if len(index) < len(draft.names):
-        twice = next(
-            name for node, name in enumerate(draft.names) if index[name.encode()] != node
-        )
-        raise CannotAudit(f"two nodes are named {twice}; expected every name once")
+        twice = next(name for node, name in enumerate(draft.names) if index[name.encode()] != node)
+        raise AuditError(f"two nodes are named {twice}; expected every name once")
 
 
 def _ranks(draft: Draft) -> Sequence[int]:
@@ -195,7 +193,7 @@ def _ranks(draft: Draft) -> Sequence[int]:
                     placed += 1
                     ranks[node] = placed
             elif ranks[node] == _ON_PATH:
-                raise CannotAudit(
+                raise AuditError(
                     f"node {draft.names[node]} is in a cycle of inputs that is no loop (no "
                     "NextIteration closes it); no TensorFlow would run this graph"
                 )

@@ -46,7 +46,7 @@ class Tracer:
 
     def root(self, tensor: Tensor) -> Tensor:
         """Where `tensor` comes from, as far as there is only one way."""
-        passed = []
+        passed: List[Tensor] = []
         while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
             inputs = self._made_of(tensor)
             if len(inputs) != 1:

@@ -42,7 +42,10 @@ def by_hand(test):
         for body in (
             [("call", [("call", [("aside", "a")]), ("write", "b")])],
             [("write", "a"), ("cut",), ("call", [("write", "b")])],
-            *([("case", index, [("write", "a")], [("collect", "b")])] for index in (-1, 0, "secret")),
+            *(
+                [("case", index, [("write", "a")], [("collect", "b")])]
+                for index in (-1, 0, "secret")
+            ),
         ):
             test = example({**setup, "body": body})(test)
     return test

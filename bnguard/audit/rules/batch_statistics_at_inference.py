@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which layers, in a step that fetches the output of inference, normalize with the mean and
 the variance of the very batch that they are given.
 
@@ -91,8 +90,8 @@ def _finding(
         path=step.path(one.node),
         fetch=step.fetch,
         problem=(
-            f"not used when {step.fetch} is fetched: {graph.types[one.node]} "
-            f"{'normalizes' if certain else 'may normalize'} with its own batch's mean and variance"
+            f"{graph.types[one.node]} {'normalizes' if certain else 'may normalize'} with its own "
+            f"batch's mean and variance when {step.fetch} is fetched"
         ),
         remedy=REMEDY,
     )

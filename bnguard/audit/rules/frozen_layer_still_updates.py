@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics a training step moves although it trains neither the gamma nor the
 beta of their layer.
 
@@ -48,7 +47,7 @@ def check(situation: Situation) -> Iterator[Finding]:
     for step in situation.training:
         for statistic in situation.model.statistics:
             changes = step.changes(statistic)
-            if not changes or not statistic.parameters or _trains(situation, step, statistic):
+            if not changes or not _is_frozen(situation, step, statistic):
                 continue
             yield Finding(
                 rule=CODE,
@@ -64,8 +63,12 @@ def check(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _trains(situation: Situation, step: Step, statistic: Statistic) -> bool:
-    return any(
+def _is_frozen(situation: Situation, step: Step, statistic: Statistic) -> bool:
+    """Whether the loss depends on the layer, and the step writes neither gamma nor beta."""
+    layer = {one.node for one in statistic.sources + statistic.readers}
+    if not statistic.parameters or layer.isdisjoint(step.behind_gradients()):
+        return False
+    return not any(
         step.execution.needs(write.node)
         for parameter in statistic.parameters
         for write in situation.model.writes.get(parameter, ())
