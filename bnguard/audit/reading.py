@@ -12,6 +12,7 @@ Edge = Tuple[int, int]  # node, port
 
 _NAME, _TYPE, _INPUT = 10, 18, 26  # what a NodeDef's fields start with on the wire
 _FEW_INPUTS = 64
+_LONG_NUMBER = 10  # digits
 _ON_PATH = -1
 
 
@@ -82,30 +83,28 @@ def _read_nodes(draft: Draft, definitions: Any) -> None:
     first_outputs = [(0,) * count for count in range(_FEW_INPUTS)]
     for number, definition in enumerate(definitions):
         name, kind, *inputs = _strings(definition, number)
-        row: Tuple[Optional[int], ...] = tuple(map(find, inputs))
+        row: Sequence[Optional[int]] = tuple(map(find, inputs))
         if None not in row and len(row) < _FEW_INPUTS:
-            sources.append(row)  # type: ignore[arg-type]
-            ports.append(first_outputs[len(row)])
+            row_ports: Sequence[int] = first_outputs[len(row)]
         else:
-            row, row_ports = zip(*(_edge(find, text) for text in inputs))
+            row, row_ports = _find_all(inputs, find)
             if None in row:
                 late.append((number, inputs))
-            sources.append(row)  # type: ignore[arg-type]
-            ports.append(row_ports)
+        sources.append(row)  # type: ignore[arg-type]
+        ports.append(row_ports)  # type: ignore[arg-type]
         index[name] = number
         names.append(name.decode())
         kinds.append(types.get(kind) or types.setdefault(kind, kind.decode()))
         draft.definitions.append(definition)
     _check_names(draft, index)
     for number, inputs in late:
-        edges = [_edge(find, text) for text in inputs]
-        for text, (source, _) in zip(inputs, edges):
-            if source is None:
-                raise AuditError(
-                    f"node {names[number]} has the input {text.decode()!r}, "
-                    "but there is no such node"
-                )
-        draft.connect(number, edges)  # type: ignore[arg-type]
+        row, row_ports = _find_all(inputs, find)
+        if None in row:
+            missing = inputs[row.index(None)].decode()
+            raise AuditError(
+                f"node {names[number]} has the input {missing!r}, but there is no such node"
+            )
+        draft.connect(number, list(zip(row, row_ports)))  # type: ignore[arg-type]
 
 
 def _strings(definition: bytes, number: int) -> List[bytes]:
@@ -139,23 +138,22 @@ def _decoded_strings(definition: bytes, number: int) -> List[bytes]:
     return [text.encode() for text in (head.name, head.op, *head.input)]
 
 
-def _edge(find: Callable[[bytes], Optional[int]], text: bytes) -> Tuple[Optional[int], int]:
-    """What `node`, `node:port` or `^node` refers to; None if no such node is known."""
-    source = find(text)
-    if source is not None:
-        return source, 0
-    if text.startswith(b"^"):
-        return find(text[1:]), CONTROL
-    name, port = split_port(text.decode())
-    return find(name.encode()), port
-
-
-def split_port(text: str) -> Tuple[str, int]:
-    """`node:3` as ("node", 3), and `node` as ("node", 0)."""
-    name, colon, port = text.rpartition(":")
-    if colon and port.isdigit() and len(port) < 10:
-        return name, int(port)
-    return text, 0
+def _find_all(
+    inputs: Sequence[bytes], find: Callable[[bytes], Optional[int]]
+) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
+    """The nodes, None where unknown, and ports of inputs like `node`, `node:port`, `^node`."""
+    nodes, ports = [], []
+    for text in inputs:
+        node, port = find(text), 0
+        if node is None and text[:1] == b"^":
+            node, port = find(text[1:]), CONTROL
+        elif node is None:
+            name, _, number = text.rpartition(b":")
+            if number.isdigit() and len(number) < _LONG_NUMBER:
+                node, port = find(name), int(number)
+        nodes.append(node)
+        ports.append(port)
+    return tuple(nodes), tuple(ports)
 
 
 def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:

@@ -46,8 +46,8 @@ def check(situation: Situation) -> Iterator[Finding]:
     graph = situation.model.graph
     for step in situation.training:
         for statistic in situation.model.statistics:
-            changes = step.changes(statistic)
-            if not changes or not _is_frozen(situation, step, statistic):
+            changes = step.changes(statistic) if _is_frozen(situation, step, statistic) else ()
+            if not changes:
                 continue
             yield Finding(
                 rule=CODE,
