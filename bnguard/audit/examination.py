@@ -45,7 +45,7 @@ def examine(source: Any, question: Question) -> List[Report]:
       question: what to look for.
 
     Raises:
-      CannotAudit: the source or the checkpoint cannot be read, or a name is not there.
+      AuditError: the source or the checkpoint cannot be read, or a name is not there.
     """
     rules = choose(question.select, question.ignore)
     if isinstance(source, Model):

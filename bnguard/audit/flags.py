@@ -168,7 +168,7 @@ def _votes_of_outputs(model: Model, flag: Tensor, sides: Dict[int, int]) -> int:
 
 
 def _evidence(model: Model) -> Dict[int, int]:
-    evidence = {}
+    evidence: Dict[int, int] = {}
     for statistic in model.statistics:
         evidence.update((write.node, 1) for write in statistic.updates)
     for one in model.normalizations:
