@@ -17,6 +17,7 @@ _HOME = {
     "StatisticsChanged": "bnguard.guard.errors",
     "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
+    "audit": "bnguard.audit",
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
     "create_train_op": "bnguard.training",
@@ -35,7 +36,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'bnguard' has no attribute {name!r}")
     try:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        module = importlib.import_module(_HOME[name])
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "tensorflow":
             raise
@@ -44,6 +45,8 @@ def __getattr__(name: str) -> Any:
             "Install it with: pip install 'bnguard[tf]'",
             name=error.name,
         ) from error
+    # bnguard.audit is a package that can be called
+    value = module if module.__name__ == f"bnguard.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

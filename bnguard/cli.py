@@ -44,7 +44,20 @@ class _Command(_OneLine, click.Command):
 
 
 class _Group(_OneLine, click.Group):
+    """The commands; those of the audit are imported when one of them is called."""
+
     command_class = _Command
+    audit_commands = {"audit": "audit_command", "explain": "explain_command"}  # noqa: RUF012
+
+    def list_commands(self, ctx: click.Context) -> List[str]:
+        return sorted([*super().list_commands(ctx), *self.audit_commands])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        if cmd_name not in self.audit_commands:
+            return super().get_command(ctx, cmd_name)
+        from bnguard.audit import command
+
+        return getattr(command, self.audit_commands[cmd_name])
 
 
 class _Text(click.ParamType):
@@ -216,10 +229,6 @@ def _entry(case: catalogue.CaseFile, **flags: Any) -> Any:
         return report.Entry(case, skipped=str(unavailable))
 
 
-cli.command("diff")(statistics_command.diff)
-cli.command("stats")(statistics_command.stats)
-
-
 def _run_side(case: str, side: str, **flags: Any) -> None:
     judged = _run(case, [side], **flags)
     from bnguard.harness import report
@@ -292,3 +301,7 @@ def _print_json(document: Any) -> None:
 
 def _status(judged: Sequence[Any]) -> int:
     return 0 if all(verdict.shown for _, verdict in judged) else 1
+
+
+cli.command("diff")(statistics_command.diff)
+cli.command("stats")(statistics_command.stats)

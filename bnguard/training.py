@@ -37,32 +37,35 @@ def create_train_op(
     builds the same graph on every run; mistakes are `ValueError`s that say what to do; and
     with `check_numerics`, a loss that is NaN or infinite stops the step before a statistic,
     a weight or the step counter changes. Writes that the loss itself waits for, as with
-    `batch_norm(updates_collections=None)`, have happened before the loss is known.
+    `batch_norm(updates_collections=None)`, have happened before the loss is known. To wait
+    for the loss, the train op runs copies of the writes in UPDATE_OPS: fetch it alone, for
+    UPDATE_OPS, or another train op over the same updates, fetched beside it updates again.
 
     Args:
-        total_loss: the scalar to minimize.
-        optimizer: a `tf.train.Optimizer`.
-        global_step: the variable to increment; by default the graph's own, created if there
-            is none; None counts nothing.
-        update_ops: tensors or operations to run before the loss is returned; by default
-            all of UPDATE_OPS; `[]` runs none. A list that misses some of UPDATE_OPS is run as
-            it is, with a warning.
-        variables_to_train: by default all of TRAINABLE_VARIABLES.
-        clip_gradient_norm: the largest norm for each gradient by itself; 0 does not clip.
-        summarize_gradients: whether to add summaries of each gradient and its norm.
-        gate_gradients: as for `tf.train.Optimizer.compute_gradients`.
-        aggregation_method: the same.
-        colocate_gradients_with_ops: the same.
-        gradient_multipliers: variable or its op's name -> number or scalar tensor to
-            multiply its gradient by, before clipping.
-        check_numerics: whether to stop the step if the loss is NaN or infinite.
+      total_loss: the scalar to minimize.
+      optimizer: a `tf.train.Optimizer`.
+      global_step: the variable to increment; by default the graph's own, created if there
+        is none; None counts nothing.
+      update_ops: tensors or operations to run before the loss is returned; by default
+        all of UPDATE_OPS; `[]` runs none. A list that misses some of UPDATE_OPS is run as
+        it is, with a warning.
+      variables_to_train: by default all of TRAINABLE_VARIABLES.
+      clip_gradient_norm: the largest norm for each gradient by itself; 0 does not clip.
+      summarize_gradients: whether to add summaries of each gradient and its norm.
+      gate_gradients: as for `tf.train.Optimizer.compute_gradients`.
+      aggregation_method: the same.
+      colocate_gradients_with_ops: the same.
+      gradient_multipliers: variable or its op's name -> number or scalar tensor to
+        multiply its gradient by, before clipping.
+      check_numerics: whether to stop the step if the loss is NaN or infinite.
 
     Returns:
-        The loss, a tensor that is also added to TRAIN_OP; to evaluate it runs everything.
+      The loss, a tensor that is also added to TRAIN_OP; to evaluate it runs everything.
 
     Raises:
-        ValueError: `variables_to_train` is empty or has one that is not trainable, or
-            `gradient_multipliers` names an unknown variable or one without a gradient.
+      ValueError: `variables_to_train` is empty or has one that is not trainable, or
+        `gradient_multipliers` names an unknown variable or one without a gradient, or
+        `update_ops` is not a list.
     """
     if global_step is _GET_OR_CREATE:
         global_step = tf.train.get_or_create_global_step()
@@ -95,6 +98,10 @@ def _updates(update_ops: Any) -> list:
     collected = _unique(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
     if update_ops is None:
         return collected
+    if isinstance(update_ops, (tf.Operation, tf.Tensor, tf.Variable)):
+        raise ValueError(
+            f"create_train_op: update_ops is {update_ops.name}; a list is expected. Put it in one."
+        )
     updates = _unique(update_ops)
     missed = [update for update in collected if not _contains(updates, update)]
     if missed:
@@ -221,7 +228,10 @@ def _multiply(gradients: list, multipliers: dict) -> list:
     def multiplied(gradient: Any, variable: tf.Variable) -> Any:
         if variable.op.name not in by_name:
             return gradient
-        by = tf.cast(by_name[variable.op.name], gradient.dtype)
+        by = by_name[variable.op.name]
+        # Not tf.cast for a number, which would round it to float32 first.
+        is_number = isinstance(by, (int, float))
+        by = tf.constant(by, gradient.dtype) if is_number else tf.cast(by, gradient.dtype)
         return _map_values(lambda values: values * by, gradient)
 
     with tf.name_scope("multiply_grads"):

@@ -41,7 +41,7 @@ def build(fused):
         param_initializers=PRETRAINED,
         is_training=False,
         variables_collections=[tf.GraphKeys.TRAINABLE_VARIABLES],
-        fused=fused,
+        fused=False,  # the fused kernel has no gradient of the statistics
         scope="bn",
     )
     loss = regression_loss(normalized, x[:, 0] * x[:, 1] / 5)

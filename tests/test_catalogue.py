@@ -17,7 +17,6 @@ CASES = catalogue.names()
 SIDES = catalogue.SIDES
 STEPS, ROWS = 8, 3
 FUSED = {("ref", "v2"): "auto", ("resource", "v1"): "yes"}  # the others are non-fused
-NON_FUSED = {"stats_in_trainable_collection"}  # no gradients of a fused layer's statistics
 REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 knows that
     ("update_ops_in_control_flow", "repro", "ref", "v2"),
     ("update_ops_in_control_flow", "repro", "resource", "v2"),
@@ -46,7 +45,7 @@ def test_each_side_shows_what_it_claims_or_tensorflow_refuses(
     run, case, side, variables, control_flow
 ):
     how = (case, side, variables, control_flow)
-    fused = "no" if case in NON_FUSED else FUSED.get((variables, control_flow), "no")
+    fused = FUSED.get((variables, control_flow), "no")
     if how in REFUSED:
         with pytest.raises(BnguardError, match="phase build fails") as refusal:
             run(*how, fused=fused)
@@ -154,9 +153,12 @@ class TestAgainstNumPy:
             np.testing.assert_allclose(statistics.mean, mean, rtol=1e-5)
             np.testing.assert_allclose(statistics.variance, variance, rtol=1e-5)
 
-    def test_a_fused_layer_has_no_gradient_for_its_statistics(self, run):
-        verdict = judge(run("stats_in_trainable_collection", "repro", fused="yes"))
-        assert (verdict.word, verdict.shown) == ("untouched", False)
+    @pytest.mark.parametrize("fused", ["auto", "yes"])
+    def test_trained_statistics_show_whatever_the_kernel_flag(self, run, fused):
+        """The case stays non-fused: the fused kernel has no gradient for its statistics."""
+        for side, word in (("repro", "descend"), ("fixed", "untouched")):
+            verdict = judge(run("stats_in_trainable_collection", side, fused=fused))
+            assert (verdict.word, verdict.shown) == (word, True)
 
     def test_a_mixture_is_far_from_the_real_rows(self, run):
         """The generated ones, and so the exact mixture, are known to the session alone."""

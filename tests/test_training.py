@@ -168,6 +168,14 @@ def test_the_graph_is_the_same_on_every_run():
     assert len({graph() for _ in range(5)}) == 1
 
 
+def test_update_ops_stay_in_their_order():
+    """Which that of a set, as in slim, is not."""
+    updates = counters(20)
+    train_op = create_train_op(tf.square(weight("w")), optimizer(), check_numerics=False)
+    barrier = train_op.graph.get_operation_by_name("update_barrier")
+    assert list(barrier.node_def.input) == ["^" + update.op.name for update in updates]
+
+
 def test_variables_to_train():
     first, second = weight("first"), weight("second")
     loss = tf.square(first) + tf.square(second)
@@ -399,3 +407,30 @@ def test_two_losses_over_the_same_updates_do_not_need_each_other():
     assert counted(training) == [2, 2, 2]
     training.session.run(tf.get_collection(UPDATE_OPS))
     assert counted(training) == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("check_numerics", "times"), [(True, 2), (False, 1)])
+def test_update_ops_fetched_beside_the_train_op(check_numerics, times):
+    """The documented price of updates that wait for the loss; without the check there is none."""
+    counters()
+    train_op = create_train_op(tf.square(weight("w")), optimizer(), check_numerics=check_numerics)
+    training = Training(train_op)
+    training.session.run([train_op, tf.get_collection(UPDATE_OPS)])
+    assert counted(training) == [times] * 3
+
+
+def test_one_update_op_without_a_list_is_an_error():
+    counters()
+    update, *_ = tf.get_collection(UPDATE_OPS)
+    with pytest.raises(ValueError, match="a list is expected"):
+        create_train_op(tf.square(weight("w")), optimizer(), update_ops=update)
+
+
+def test_a_multiplier_is_not_rounded_to_float32():
+    w = tf.get_variable("w64", initializer=tf.constant(0.0, tf.float64))
+    train_op = create_train_op(
+        w, tf.train.GradientDescentOptimizer(1.0), gradient_multipliers={"w64": 0.1}
+    )
+    training = Training(train_op)
+    training.step()
+    assert training.values()["w64"] == -0.1

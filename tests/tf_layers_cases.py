@@ -5,11 +5,13 @@ tf_keras and, before TensorFlow is imported, TF_USE_LEGACY_KERAS=1, which tests 
 that does without Keras should not run under.
 """
 
+import functools
 import itertools
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 
 import tensorflow.compat.v1 as tf
 
@@ -85,12 +87,15 @@ is_complete = os.environ.get("BNGUARD_PARITY") == "all"
 CASES = [case for case in ALL_CASES if is_complete or is_sampled(*case)]
 
 
-def observations(path):
+@functools.lru_cache(maxsize=None)
+def observations():
     """Run this file, and return what each case showed, by case."""
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
-    subprocess.check_call([sys.executable, __file__, path], env=environment)
-    with open(path, "rb") as file:
-        return pickle.load(file)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "observations")
+        subprocess.check_call([sys.executable, __file__, path], env=environment)
+        with open(path, "rb") as file:
+            return pickle.load(file)
 
 
 def write_observations(path):

@@ -34,7 +34,8 @@ __all__ = [
 
 class _Callable(types.ModuleType):
     """A module that is a function; the import system keeps one object for each module, so this
-    holds however, and in whatever order, it is imported."""
+    holds however, and in whatever order, it is imported.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Report:
         return audit(*args, **kwargs)

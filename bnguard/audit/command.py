@@ -10,8 +10,6 @@ import os
 import sys
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
-import click
-
 from bnguard.audit.errors import CannotAudit
 from bnguard.audit.examination import Question, examine
 from bnguard.audit.finding import Report
@@ -19,6 +17,7 @@ from bnguard.audit.folding import Known
 from bnguard.audit.loading import SAVED_MODEL_FILES
 from bnguard.audit.render import FORMATS, render
 from bnguard.audit.rules import RULES, page
+import click
 
 Outcome = Union[List[Report], str]  # or why there is none
 
@@ -41,9 +40,7 @@ class _Mistake(click.ClickException):
     multiple=True,
     help="What is fed: a bool, number or text; any value if none is given. Say all or nothing.",
 )
-@click.option(
-    "--train-op", metavar="NAME", multiple=True, help="What a training step runs."
-)
+@click.option("--train-op", metavar="NAME", multiple=True, help="What a training step runs.")
 @click.option("--tags", metavar="TAG,...", help="Of a SavedModel, the graph with these tags.")
 @click.option("--signature", metavar="KEY", help="Of a SavedModel, only this signature.")
 @click.option("--checkpoint", metavar="PREFIX", help="A checkpoint to compare with.")

@@ -80,9 +80,7 @@ class Effects:
             )
         return NEVER if self._tracer.variables(tensor) == [variable] else ALWAYS
 
-    def _through_merge(
-        self, merge: Tensor, condition: Callable[[Tensor], Condition]
-    ) -> Condition:
+    def _through_merge(self, merge: Tensor, condition: Callable[[Tensor], Condition]) -> Condition:
         inputs = self.step.live_inputs(merge.node)
         return any_of(
             [all_of([self.step.edge_condition(one), condition(one)]) for one in inputs], merge

@@ -183,7 +183,10 @@ class Execution:
         selector = self.graph.data_inputs(switch)[-1]
         ports = self._port_count(switch)
         predicate, negated = self._predicate(selector)
-        known, likely = self._selected(selector, ports, False), self._selected(selector, ports, True)
+        known, likely = (
+            self._selected(selector, ports, False),
+            self._selected(selector, ports, True),
+        )
         if self.graph.types[selector.node] == "LoopCond":
             # What leaves the loop does so in the last iteration; the first decides on the body.
             outcomes = {0: condition, 1: NEVER if likely == 0 else condition}
@@ -305,9 +308,7 @@ class Execution:
     def _is_invariant(self, merge: int) -> bool:
         """Whether each iteration hands the loop's variable on unchanged."""
         ends = [
-            one
-            for one in self.graph.data_inputs(merge)
-            if self.graph.types[one.node] in LOOP_ENDS
+            one for one in self.graph.data_inputs(merge) if self.graph.types[one.node] in LOOP_ENDS
         ]
         values = [self.graph.data_inputs(end.node)[:1] for end in ends]
         return all(value and self._predicate(value[0]) == ((merge, 0), False) for value in values)

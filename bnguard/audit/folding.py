@@ -1,5 +1,6 @@
 """What an op computes when some of its inputs are known; a tensor's value is that of every
-element, and unknown (None) when its elements differ."""
+element, and unknown (None) when its elements differ.
+"""
 
 from __future__ import annotations
 
@@ -103,9 +104,7 @@ def _multiply(left: Known, right: Known) -> Known:
 
 
 def _is_small_whole(value: Known) -> bool:
-    return (
-        isinstance(value, (int, float)) and value == int(value) and abs(value) <= _LARGEST_EXACT
-    )
+    return isinstance(value, (int, float)) and value == int(value) and abs(value) <= _LARGEST_EXACT
 
 
 _FOLDS: Dict[str, Callable[..., Known]] = {

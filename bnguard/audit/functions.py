@@ -14,7 +14,7 @@ from bnguard.audit import schema
 from bnguard.audit.errors import CannotAudit
 from bnguard.audit.graph import CONTROL, decode_attributes
 from bnguard.audit.operations import is_write, output_port
-from bnguard.audit.reading import Draft, Edge, split_port
+from bnguard.audit.reading import Draft, Edge
 
 _MAX_DEPTH = 100
 _MAX_NODES = 5000000
@@ -137,7 +137,9 @@ class _Lowering:
             raise self._too_few(site, 1)
         merges = []
         for position, edge in enumerate(site.data):
-            enter = self._add(site.node, f"enter_{position}", "Enter", [edge, (site.start, CONTROL)])
+            enter = self._add(
+                site.node, f"enter_{position}", "Enter", [edge, (site.start, CONTROL)]
+            )
             merges.append(self._add(site.node, f"merge_{position}", "Merge", [(enter, 0)]))
         state = [(merge, 0) for merge in merges]
         condition = self._inline(site, "cond/", callees[0], state, merges[0])
@@ -150,7 +152,9 @@ class _Lowering:
         inputs = [(switch, 1) for switch in switches]
         body = self._inline(site, "body/", callees[1], inputs, pivot)
         for position, (merge, result) in enumerate(zip(merges, body.results)):
-            again = self._add(site.node, f"next_{position}", "NextIteration", [result, *body.effects])
+            again = self._add(
+                site.node, f"next_{position}", "NextIteration", [result, *body.effects]
+            )
             self._draft.connect(merge, [*self._draft.edges(merge), (again, 0)])
         exits = [
             self._add(site.node, f"exit_{position}", "Exit", [(switch, 0)])
@@ -217,7 +221,9 @@ class _Scope(NamedTuple):
             node = self.nodes[name]
             return node, CONTROL if text.startswith("^") else self._port(node, rest)
         if name not in self.arguments:
-            raise CannotAudit(f"function {self.function} has the input {text!r}, which is not there")
+            raise CannotAudit(
+                f"function {self.function} has the input {text!r}, which is not there"
+            )
         node, port = self.arguments[name]
         return node, CONTROL if text.startswith("^") else port
 

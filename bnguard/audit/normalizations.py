@@ -121,7 +121,9 @@ class _Finder:
             for origin in self._tracer.origins(tensor)
             if self._graph.types[origin.node] == "Const"
         ]
-        return len(values) == 1 and isinstance(values[0], float) and 0 < values[0] <= _LARGEST_EPSILON
+        return (
+            len(values) == 1 and isinstance(values[0], float) and 0 < values[0] <= _LARGEST_EPSILON
+        )
 
     def _uses_of(self, inverse: Tensor) -> Tuple[List[Tensor], List[int]]:
         """What an inverse standard deviation meets on its way: candidate means, gamma and beta."""
@@ -185,9 +187,7 @@ class _Finder:
                 return True
         return False
 
-    def _statistics(
-        self, tensors: Sequence[Tensor]
-    ) -> Tuple[Tuple[int, ...], Tuple[Tensor, ...]]:
+    def _statistics(self, tensors: Sequence[Tensor]) -> Tuple[Tuple[int, ...], Tuple[Tensor, ...]]:
         """Which variables, and which moments of the batch, `tensors` are made of."""
         variables: List[int] = []
         moments: List[Tensor] = []

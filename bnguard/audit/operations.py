@@ -34,9 +34,12 @@ ADDITIONS = frozenset(["Add", "AddV2"])
 DIVISIONS = frozenset(["Div", "RealDiv"])
 # What may stand between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over
 # replicas), and between a moment and the value that a moving average is given.
-ARITHMETIC = ADDITIONS | DIVISIONS | frozenset(
-    """AddN CollectiveReduce CollectiveReduceV2 DivNoNan Maximum Minimum Mul NcclAllReduce Neg
-    Square Sub""".split()
+ARITHMETIC = (
+    ADDITIONS
+    | DIVISIONS
+    | frozenset(
+        ["AddN", "CollectiveReduce", "CollectiveReduceV2", "DivNoNan", "Maximum", "Minimum", "Mul", "NcclAllReduce", "Neg", "Square", "Sub"]
+    )
 )
 
 _WRITE = re.compile(
@@ -74,7 +77,7 @@ _OPTIMIZER_VARIABLES = {
 _OUTPUTS = {
     **dict.fromkeys(
         FUSED_NORMALIZATIONS,
-        "y batch_mean batch_variance reserve_space_1 reserve_space_2 reserve_space_3".split(),
+        ["y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"],
     ),
     "Switch": ["output_false", "output_true"],
     "Merge": ["output", "value_index"],
@@ -82,12 +85,11 @@ _OUTPUTS = {
 
 # Ops that give out their first input's buffer itself, or a view of it, never a copy.
 FORWARDING = frozenset(
-    """CheckNumerics Enter Exit ExpandDims Identity NextIteration PreventGradient RefEnter RefExit
-    RefIdentity RefNextIteration RefSwitch Reshape Squeeze StopGradient Switch _SwitchN""".split()
+    ["CheckNumerics", "Enter", "Exit", "ExpandDims", "Identity", "NextIteration", "PreventGradient", "RefEnter", "RefExit", "RefIdentity", "RefNextIteration", "RefSwitch", "Reshape", "Squeeze", "StopGradient", "Switch", "_SwitchN"]
 )
 # Ops whose output is made of the elements of their first input, moved about or rounded.
 MADE_OF_FIRST = FORWARDING | frozenset(
-    "BroadcastTo Cast Print ReadVariableOp Snapshot Tile Transpose".split()
+    ["BroadcastTo", "Cast", "Print", "ReadVariableOp", "Snapshot", "Tile", "Transpose"]
 )
 # Ops whose output is made of all, or of one, of their inputs but the one at this position.
 MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {

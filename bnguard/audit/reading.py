@@ -166,9 +166,7 @@ def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:
                 "This is not a TensorFlow graph"
             )
     if len(index) < len(draft.names):
-        twice = next(
-            name for node, name in enumerate(draft.names) if index[name.encode()] != node
-        )
+        twice = next(name for node, name in enumerate(draft.names) if index[name.encode()] != node)
         raise CannotAudit(f"two nodes are named {twice}; expected every name once")
 
 

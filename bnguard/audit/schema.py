@@ -30,14 +30,9 @@ _SCALARS = {
 }
 
 # tensorflow/core/framework/types.proto; a reference type is its base type + 100.
-_BASE_TYPES = (
-    "INVALID FLOAT DOUBLE INT32 UINT8 INT16 INT8 STRING COMPLEX64 INT64 BOOL QINT8 QUINT8 QINT32 "
-    "BFLOAT16 QINT16 QUINT16 UINT16 COMPLEX128 HALF RESOURCE VARIANT UINT32 UINT64"
-).split()
+_BASE_TYPES = ["INVALID", "FLOAT", "DOUBLE", "INT32", "UINT8", "INT16", "INT8", "STRING", "COMPLEX64", "INT64", "BOOL", "QINT8", "QUINT8", "QINT32", "BFLOAT16", "QINT16", "QUINT16", "UINT16", "COMPLEX128", "HALF", "RESOURCE", "VARIANT", "UINT32", "UINT64"]
 DATA_TYPES = {f"DT_{name}": number for number, name in enumerate(_BASE_TYPES)}
-DATA_TYPES.update(
-    {f"{name}_REF": number + 100 for name, number in DATA_TYPES.items() if number}
-)
+DATA_TYPES.update({f"{name}_REF": number + 100 for name, number in DATA_TYPES.items() if number})
 
 # Message -> "type name number" of each field; `*` marks a repeated one, and `<string, T>` a map.
 _MESSAGES = {

@@ -113,16 +113,15 @@ def print_comparison(sides: Sequence[Judged], difference: str) -> None:
 
 def print_entries(entries: Sequence[Entry]) -> None:
     """Print a run of the whole catalogue: one row for each case."""
-    console = _console()
-    longest = max(len(entry.case.name) for entry in entries)
-    case = Column("case", overflow="fold", min_width=longest if console.width >= 120 else None)
-    table = Table(case, "symptom", "figure", "repro", "fixed", "verdict", show_lines=True)
+    verdict = Column("verdict", min_width=len("not shown"))
+    case = Column("case", overflow="fold")
+    table = Table(case, "symptom", "figure", "repro", "fixed", verdict, show_lines=True)
     for entry in entries:
         figures = [verdict.figure for _, verdict in entry.sides] or ["", ""]
         measures = entry.skipped or entry.sides[0][1].measures
         symptom = entry.case.summary("Symptom")
         table.add_row(entry.case.name, symptom, measures, *figures, entry.verdict)
-    console.print(table)
+    _console().print(table)
 
 
 def print_catalogue(cases: Sequence[CaseFile]) -> None:

@@ -12,11 +12,11 @@ def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
     """Turn `is_training` into a Python bool if its value is known, else into a 0-D tensor.
 
     Args:
-        given: a bool, or a 0-D bool tensor or variable.
-        argument: what the caller knows it as.
+      given: a bool, or a 0-D bool tensor or variable.
+      argument: what the caller knows it as.
 
     Raises:
-        ValueError: it is something else.
+      ValueError: it is something else.
     """
     if isinstance(given, (bool, np.bool_)):
         return bool(given)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from bnguard.layers import arguments
 from bnguard.layers.core import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
 from bnguard.layers.updates import MovingAverages, Renorm, Rule, ZeroDebiased
-from bnguard.layers.variables import Parameters, VariableFactory, parameter_type
+from bnguard.layers.variables import Parameters, Statistics, VariableFactory, parameter_type
 import tensorflow.compat.v1 as tf
 
 
@@ -58,47 +58,47 @@ def batch_norm(
     docs/layers.md.
 
     Args:
-        inputs: floating point, rank at least 2, [batch, ..., channels] or, for `NCHW`,
-            [batch, channels, ...]; only rank and channels need to be known.
-        decay: of the moving averages, a number or a scalar tensor.
-        center: whether to add `beta`.
-        scale: whether to multiply by `gamma`.
-        epsilon: added to the variance.
-        activation_fn: applied to the outputs, or None.
-        param_initializers: dict with any of beta, gamma, moving_mean, moving_variance.
-        param_regularizers: dict with any of beta, gamma; adds to REGULARIZATION_LOSSES.
-        updates_collections: the name or names of collections, or None.
-        is_training: a Python bool, or a 0-D bool tensor or variable.
-        reuse: as for `tf.variable_scope`; needs `scope`.
-        variables_collections: more collections for the variables: a list for all of them,
-            or a dict of lists by variable name.
-        outputs_collections: the name or names of collections for the outputs, which then
-            have the scope's name in their `aliases`.
-        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES. With False and the
-            default updates_collections there are no update ops either, unless with
-            batch_weights, with zero_debias_moving_mean, or where fused for rank 2.
-        batch_weights: [batch], a frequency weight for each element in the moments.
-        fused: None and True use the fused kernel where there is one: rank 2 or 4, at most 32
-            bits, no batch_weights, renorm or adjustment. Its moving_variance has Bessel's
-            correction; that of False, and elsewhere, is of the population.
-        data_format: `NHWC` or `NCHW`, for any rank.
-        zero_debias_moving_mean: divide the moving mean by 1 - decay ** updates; adds the
-            variables `biased` and `local_step`.
-        scope: a name or scope for `tf.variable_scope`; by default a new `BatchNorm`.
-        renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
-            `renorm_stddev`.
-        renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
-        renorm_decay: of `renorm_mean` and `renorm_stddev`.
-        adjustment: a function from the inputs' shape, an int tensor, to a scale and an
-            offset of the normalized values, applied before gamma and beta in training only.
+      inputs: floating point, rank at least 2, [batch, ..., channels] or, for `NCHW`,
+        [batch, channels, ...]; only rank and channels need to be known.
+      decay: of the moving averages, a number or a scalar tensor.
+      center: whether to add `beta`.
+      scale: whether to multiply by `gamma`.
+      epsilon: added to the variance.
+      activation_fn: applied to the outputs, or None.
+      param_initializers: dict with any of beta, gamma, moving_mean, moving_variance.
+      param_regularizers: dict with any of beta, gamma; adds to REGULARIZATION_LOSSES.
+      updates_collections: the name or names of collections, or None.
+      is_training: a Python bool, or a 0-D bool tensor or variable.
+      reuse: as for `tf.variable_scope`; needs `scope`.
+      variables_collections: more collections for the variables: a list for all of them,
+        or a dict of lists by variable name.
+      outputs_collections: the name or names of collections for the outputs, which then
+        have the scope's name in their `aliases`.
+      trainable: whether beta and gamma are added to TRAINABLE_VARIABLES. With False and the
+        default updates_collections there are no update ops either, unless with
+        batch_weights, with zero_debias_moving_mean, or where fused for rank 2.
+      batch_weights: [batch], a frequency weight for each element in the moments.
+      fused: None and True use the fused kernel where there is one: rank 2 or 4, at most 32
+        bits, no batch_weights, renorm or adjustment. Its moving_variance has Bessel's
+        correction; that of False, and elsewhere, is of the population.
+      data_format: `NHWC` or `NCHW`, for any rank.
+      zero_debias_moving_mean: divide the moving mean by 1 - decay ** updates; adds the
+        variables `biased` and `local_step`.
+      scope: a name or scope for `tf.variable_scope`; by default a new `BatchNorm`.
+      renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
+        `renorm_stddev`.
+      renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
+      renorm_decay: of `renorm_mean` and `renorm_stddev`.
+      adjustment: a function from the inputs' shape, an int tensor, to a scale and an
+        offset of the normalized values, applied before gamma and beta in training only.
 
     Returns:
-        A tensor of the shape and type of `inputs`.
+      A tensor of the shape and type of `inputs`.
 
     Raises:
-        ValueError: an argument is not as above, or `renorm` is combined with batch_weights,
-            with zero_debias_moving_mean or with other updates_collections than UPDATE_OPS.
-        RuntimeError: eager execution is enabled.
+      ValueError: an argument is not as above, or `renorm` is combined with batch_weights,
+        with zero_debias_moving_mean or with other updates_collections than UPDATE_OPS.
+      RuntimeError: eager execution is enabled.
     """
     arguments.check_graph_mode()
     arguments.check_data_format(data_format)
@@ -107,9 +107,8 @@ def batch_norm(
     with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as variable_scope:
         inputs = tf.convert_to_tensor(inputs)
         arguments.check_inputs(inputs)
-        channel_axis = 1 if data_format == "NCHW" else inputs.shape.ndims - 1
         variables = VariableFactory(
-            shape=[arguments.channels(inputs, channel_axis)],
+            shape=[arguments.channels(inputs, _channel_axis(inputs, data_format))],
             dtype=parameter_type(inputs),
             trainable=trainable,
             initializers=_initializers(param_initializers),
@@ -129,18 +128,7 @@ def batch_norm(
             rule = Renorm.create(averages, variables, epsilon, renorm_clipping, renorm_decay)
         elif zero_debias_moving_mean and training is not False:
             rule = ZeroDebiased.create(averages, variables)
-        kernel: Kernel
-        only_moments = renorm or batch_weights is not None or adjustment is not None
-        if (fused is None or fused) and not only_moments and FusedKernel.accepts(inputs):
-            kernel = FusedKernel(*common, data_format)
-        else:
-            kernel = MomentsKernel(
-                *common,
-                axes=[axis for axis in range(inputs.shape.ndims) if axis != channel_axis],
-                batch_weights=arguments.batch_weights(batch_weights, inputs),
-                adjustment=adjustment,
-                correction=rule.correction if isinstance(rule, Renorm) else None,
-            )
+        kernel = _kernel(common, data_format, rule, fused, batch_weights, adjustment)
         if _is_frozen(trainable, updates_collections, rule, kernel, batch_weights):
             updates_collections = ()
         outputs = normalize(kernel, rule, training, updates_collections)
@@ -160,6 +148,38 @@ def _check_renorm(
             "batch normalization: leave these at their defaults, or renorm at False: renorm is not "
             "supported with batch_weights, updates_collections or zero_debias_moving_mean"
         )
+
+
+def _kernel(
+    common: tuple[tf.Tensor, Parameters, Statistics, float],
+    data_format: str,
+    rule: Rule,
+    fused: bool | None,
+    batch_weights: Any,
+    adjustment: Callable | None,
+) -> Kernel:
+    """Choose how to normalize; `common` is what both kernels take, the inputs first."""
+    inputs = common[0]
+    correction = rule.correction if isinstance(rule, Renorm) else None
+    only_moments = [each for each in (batch_weights, adjustment, correction) if each is not None]
+    if (fused is None or fused) and not only_moments and FusedKernel.accepts(inputs):
+        return FusedKernel(*common, data_format)
+    return MomentsKernel(
+        *common,
+        axes=_reduced_axes(inputs, data_format),
+        batch_weights=arguments.batch_weights(batch_weights, inputs),
+        adjustment=adjustment,
+        correction=correction,
+    )
+
+
+def _reduced_axes(inputs: tf.Tensor, data_format: str) -> list[int]:
+    channel_axis = _channel_axis(inputs, data_format)
+    return [axis for axis in range(inputs.shape.ndims) if axis != channel_axis]
+
+
+def _channel_axis(inputs: tf.Tensor, data_format: str) -> int:
+    return 1 if data_format == "NCHW" else inputs.shape.ndims - 1
 
 
 def _is_frozen(

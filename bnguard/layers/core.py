@@ -16,11 +16,11 @@ def normalize(
     """Build the outputs; within a step, each read of a statistic is ordered with its update.
 
     Args:
-        kernel: a `FusedKernel` or `MomentsKernel`.
-        rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
-        training: a bool, or a 0-D bool tensor.
-        updates_collections: where the two update ops go; if empty there are none; None runs
-            them before the outputs.
+      kernel: a `FusedKernel` or `MomentsKernel`.
+      rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
+      training: a bool, or a 0-D bool tensor.
+      updates_collections: where the two update ops go; if empty there are none; None runs
+        them before the outputs.
     """
     in_place = updates_collections is None
     if training is False:

@@ -14,11 +14,11 @@ class FusedKernel:
     """`tf.nn.fused_batch_norm`; the variance that it reports has Bessel's correction.
 
     Args:
-        inputs: rank 4 in `data_format`, or rank 2; float16, bfloat16 or float32.
-        parameters: float32, as are the statistics.
-        statistics: what `infer` normalizes with.
-        epsilon: added to the variance.
-        data_format: `NHWC` or `NCHW`.
+      inputs: rank 4 in `data_format`, or rank 2; float16, bfloat16 or float32.
+      parameters: float32, as are the statistics.
+      statistics: what `infer` normalizes with.
+      epsilon: added to the variance.
+      data_format: `NHWC` or `NCHW`.
     """
 
     inputs: tf.Tensor
@@ -72,17 +72,17 @@ class MomentsKernel:
     """`tf.nn.moments` and `tf.nn.batch_normalization`; population variance.
 
     Args:
-        inputs: any rank from 2, any floating type.
-        parameters: of the statistics' shape and type.
-        statistics: what `infer` normalizes with; their shape is [channels] or has the inputs'
-            rank, or one more with `virtual_batch_size`, with 1 for what is not a channel.
-        epsilon: added to the variance.
-        axes: the dimensions to reduce.
-        batch_weights: a frequency weight for each element of the batch, or None.
-        adjustment: the inputs' dynamic shape -> scale and offset while training, or None.
-        correction: the batch's moments -> renorm's r and d, or None.
-        virtual_batch_size: the size of groups that have moments of their own while training;
-            the running statistics get the average of these.
+      inputs: any rank from 2, any floating type.
+      parameters: of the statistics' shape and type.
+      statistics: what `infer` normalizes with; their shape is [channels] or has the inputs'
+        rank, or one more with `virtual_batch_size`, with 1 for what is not a channel.
+      epsilon: added to the variance.
+      axes: the dimensions to reduce.
+      batch_weights: a frequency weight for each element of the batch, or None.
+      adjustment: the inputs' dynamic shape -> scale and offset while training, or None.
+      correction: the batch's moments -> renorm's r and d, or None.
+      virtual_batch_size: the size of groups that have moments of their own while training;
+        the running statistics get the average of these.
     """
 
     inputs: tf.Tensor

@@ -56,44 +56,44 @@ def batch_normalization(
     listed in docs/layers.md.
 
     Args:
-        inputs: floating point, rank at least 2; only rank and channels need to be known.
-        axis: the channels' dimension, or a list of several; then the variables have the
-            inputs' rank, with 1 for every other dimension.
-        momentum: decay of the moving averages.
-        epsilon: added to the variance.
-        center: whether to add `beta`.
-        scale: whether to multiply by `gamma`.
-        beta_initializer: of `beta`.
-        gamma_initializer: of `gamma`.
-        moving_mean_initializer: of `moving_mean`.
-        moving_variance_initializer: of `moving_variance`.
-        beta_regularizer: adds its loss to REGULARIZATION_LOSSES, or None.
-        gamma_regularizer: the same.
-        beta_constraint: projects `beta` after an optimizer's update, or None.
-        gamma_constraint: the same.
-        training: a Python bool, or a 0-D bool tensor or variable.
-        trainable: whether beta and gamma are added to TRAINABLE_VARIABLES, and the update ops
-            to UPDATE_OPS.
-        name: the variable scope, by default a new `batch_normalization`.
-        reuse: as for `tf.variable_scope`; needs `name`.
-        renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
-            `renorm_stddev`.
-        renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
-        renorm_momentum: decay of `renorm_mean` and `renorm_stddev`.
-        fused: None and True use the fused kernel where there is one: rank 4, channels in
-            dimension 1 or 3, no renorm, virtual_batch_size or adjustment. Its moving_variance
-            has Bessel's correction; that of False, and elsewhere, is of the population.
-        virtual_batch_size: normalize groups of so many elements, which must divide the
-            batch; the running statistics get the groups' average.
-        adjustment: a function from the inputs' shape, an int tensor, to a scale and an
-            offset of the normalized values, applied before gamma and beta in training only.
+      inputs: floating point, rank at least 2; only rank and channels need to be known.
+      axis: the channels' dimension, or a list of several; then the variables have the
+        inputs' rank, with 1 for every other dimension.
+      momentum: decay of the moving averages.
+      epsilon: added to the variance.
+      center: whether to add `beta`.
+      scale: whether to multiply by `gamma`.
+      beta_initializer: of `beta`.
+      gamma_initializer: of `gamma`.
+      moving_mean_initializer: of `moving_mean`.
+      moving_variance_initializer: of `moving_variance`.
+      beta_regularizer: adds its loss to REGULARIZATION_LOSSES, or None.
+      gamma_regularizer: the same.
+      beta_constraint: projects `beta` after an optimizer's update, or None.
+      gamma_constraint: the same.
+      training: a Python bool, or a 0-D bool tensor or variable.
+      trainable: whether beta and gamma are added to TRAINABLE_VARIABLES, and the update ops
+        to UPDATE_OPS.
+      name: the variable scope, by default a new `batch_normalization`.
+      reuse: as for `tf.variable_scope`; needs `name`.
+      renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
+        `renorm_stddev`.
+      renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
+      renorm_momentum: decay of `renorm_mean` and `renorm_stddev`.
+      fused: None and True use the fused kernel where there is one: rank 4, channels in
+        dimension 1 or 3, no renorm, virtual_batch_size or adjustment. Its moving_variance
+        has Bessel's correction; that of False, and elsewhere, is of the population.
+      virtual_batch_size: normalize groups of so many elements, which must divide the
+        batch; the running statistics get the groups' average.
+      adjustment: a function from the inputs' shape, an int tensor, to a scale and an
+        offset of the normalized values, applied before gamma and beta in training only.
 
     Returns:
-        A tensor of the shape and type of `inputs`.
+      A tensor of the shape and type of `inputs`.
 
     Raises:
-        ValueError: an argument is not as above.
-        RuntimeError: eager execution is enabled.
+      ValueError: an argument is not as above.
+      RuntimeError: eager execution is enabled.
     """
     arguments.check_graph_mode()
     mode = arguments.training_mode(training, "training")
@@ -128,7 +128,7 @@ def batch_normalization(
         kernel: Kernel
         only_moments = renorm or virtual_batch_size is not None or adjustment is not None
         data_format = {(4, 1): "NCHW", (4, 3): "NHWC"}.get((inputs.shape.ndims, *axes), "")
-        fusible = data_format and not only_moments and FusedKernel.accepts(inputs)
+        fusible = not only_moments and data_format and FusedKernel.accepts(inputs)
         if (fused is None or fused) and fusible:
             kernel = FusedKernel(*common, data_format)
         else:

@@ -99,13 +99,13 @@ class Renorm:
     """Batch renormalization (Ioffe, arXiv:1702.03275), with contrib's three more variables.
 
     Args:
-        averages: how moving_mean and, through its root, moving_variance move.
-        epsilon: added to the variance.
-        clipping: any of rmax, rmin, dmax.
-        decay: of renorm_mean and renorm_stddev.
-        moving_stddev: the moving average whose square moving_variance is.
-        renorm_mean: what training corrects the batch's mean toward.
-        renorm_stddev: the same for the standard deviation.
+      averages: how moving_mean and, through its root, moving_variance move.
+      epsilon: added to the variance.
+      clipping: any of rmax, rmin, dmax.
+      decay: of renorm_mean and renorm_stddev.
+      moving_stddev: the moving average whose square moving_variance is.
+      renorm_mean: what training corrects the batch's mean toward.
+      renorm_stddev: the same for the standard deviation.
     """
 
     averages: MovingAverages
@@ -188,10 +188,10 @@ def write(
     is an alias of its buffer, and would show the new value.
 
     Args:
-        targets: a rule's.
-        values: one for each target.
-        after: tensors whose ops read a statistic.
-        read: return tensors of the new values, not operations.
+      targets: a rule's.
+      values: one for each target.
+      after: tensors whose ops read a statistic.
+      read: return tensors of the new values, not operations.
     """
     with tf.control_dependencies([*after, *values]):
         *auxiliary, mean, variance = zip(targets, values)

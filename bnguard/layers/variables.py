@@ -29,15 +29,15 @@ class VariableFactory:
     """Gets a layer's variables in the current variable scope.
 
     Args:
-        shape: the static shape of every variable.
-        dtype: their type.
-        trainable: whether beta and gamma are to be trained.
-        initializers: variable name -> initializer.
-        regularizers: variable name -> regularizer or None.
-        constraints: variable name -> constraint or None.
-        kinds: the collections of every variable.
-        collections: more collections for beta, gamma and the moving statistics: a list for
-            all of them, or variable name -> list.
+      shape: the static shape of every variable.
+      dtype: their type.
+      trainable: whether beta and gamma are to be trained.
+      initializers: variable name -> initializer.
+      regularizers: variable name -> regularizer or None.
+      constraints: variable name -> constraint or None.
+      kinds: the collections of every variable.
+      collections: more collections for beta, gamma and the moving statistics: a list for
+        all of them, or variable name -> list.
     """
 
     shape: list[int]
@@ -70,7 +70,8 @@ class VariableFactory:
         self, name: str, initializer: Callable, shape: list[int] | None = None
     ) -> tf.Variable:
         """Get a variable that only the updates use; never trained and never partitioned."""
-        with tf.variable_scope(tf.get_variable_scope()) as scope:
+        here = tf.get_variable_scope()
+        with tf.variable_scope(here, auxiliary_name_scope=False) as scope:
             # A statistic is assigned whole, which a partitioned variable does not allow.
             scope.set_partitioner(None)
             return self._get(

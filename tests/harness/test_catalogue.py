@@ -58,6 +58,8 @@ def test_every_rule_that_a_docstring_names_is_spelled_as_a_rule():
     ("text", "case"),
     [
         ("eval changes my model", "two_branch_cond"),
+        ("training looks fine and test accuracy is garbage", "update_ops_never_run"),
+        ("test accuracy is bad", "update_ops_never_run"),
         ("validation loss changes my model", "updates_attached_to_loss"),
         ("moving means still 0", "update_ops_never_run"),
         ("incompatible with expected float_ref", "freeze_keeps_assign"),

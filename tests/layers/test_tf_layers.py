@@ -34,15 +34,10 @@ DEFAULTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory):
-    return observations(str(tmp_path_factory.mktemp("tf_layers") / "observations"))
-
-
 @pytest.mark.parametrize(("rank", "mode", "variant"), CASES)
-def test_same_as_tf_layers(originals, rank, mode, variant):
+def test_same_as_tf_layers(rank, mode, variant):
     ours = observe(batch_normalization, SHAPES[rank], {"training": mode}, **VARIANTS[variant])
-    assert_same(ours, originals[rank, mode, variant])
+    assert_same(ours, observations()[rank, mode, variant])
 
 
 def test_order_and_defaults():
@@ -85,6 +80,13 @@ def test_with_the_defaults():
     values = layer.variables()
     np.testing.assert_allclose(values["moving_mean"], expected.moving_mean, rtol=1e-5)
     np.testing.assert_allclose(values["moving_variance"], expected.moving_variance, rtol=1e-5)
+
+
+def test_inference_is_the_default():
+    x = tf.placeholder(tf.float32, [6, 3])
+    layer, batch = LayerSession(x, batch_normalization(x)), batches((6, 3))[0]
+    assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    np.testing.assert_allclose(layer.run(layer.y, batch), NumpyLayer([3]).infer(batch), atol=1e-5)
 
 
 def test_reuse_and_name():

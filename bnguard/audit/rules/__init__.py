@@ -87,8 +87,7 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> List[Rule]
     return [
         rule
         for rule in RULES
-        if rule.code.startswith(tuple(select) or "BN")
-        and not rule.code.startswith(tuple(ignore))
+        if rule.code.startswith(tuple(select) or "BN") and not rule.code.startswith(tuple(ignore))
     ]
 
 

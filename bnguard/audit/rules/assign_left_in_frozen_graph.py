@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which constants ops still assign to: variables, before the graph was frozen.
 
 ## Why is this bad

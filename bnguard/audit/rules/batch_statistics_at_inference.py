@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which layers, in a step that fetches the output of inference, normalize with the mean and
 the variance of the very batch that they are given.
 

@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics a training step moves although it trains neither the gamma nor the
 beta of their layer.
 

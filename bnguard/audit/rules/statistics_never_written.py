@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics a graph with training normalizes with, although nothing in that
 graph ever updates them.
 

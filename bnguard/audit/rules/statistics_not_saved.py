@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics the Saver of the graph leaves out or, with `--checkpoint`, the
 checkpoint lacks.
 

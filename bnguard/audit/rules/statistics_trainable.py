@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics are in the collection TRAINABLE_VARIABLES, or are written by an
 optimizer.
 

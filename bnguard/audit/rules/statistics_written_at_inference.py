@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics a step writes that fetches only the output of inference, by
 which op, and by which path the fetch comes to need that op.
 

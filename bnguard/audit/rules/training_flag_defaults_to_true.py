@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which training flags are placeholders with a default, and that default is training.
 
 ## Why is this bad

@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics a step both reads, on the way to what it fetches, and writes,
 with no path of data or control edges from the one to the other.
 
@@ -70,9 +69,7 @@ def _pairs(step: Step, statistic: Statistic) -> List[Pair]:
     return [(read, write) for read in reads for write in writes if read != write]
 
 
-def _finding(
-    situation: Situation, step: Step, statistic: Statistic, races: List[Pair]
-) -> Finding:
+def _finding(situation: Situation, step: Step, statistic: Statistic, races: List[Pair]) -> Finding:
     graph = situation.model.graph
     sure = {change.node for change in step.changes(statistic) if change.condition == ALWAYS}
     surely = [pair for pair in races if step.runs(pair[0]) and pair[1] in sure]

@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics have update ops that a training step waits for, but that sit in a
 branch or a loop where they cannot do their work: the step does not take the branch, or the
 train op outside is dead whenever the branch is not taken, or it waits across a loop's border.

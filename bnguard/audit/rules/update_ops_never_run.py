@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which running statistics have update ops that no training step runs, and how many of
 these ops are in the collection UPDATE_OPS.
 

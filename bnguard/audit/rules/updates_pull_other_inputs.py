@@ -1,5 +1,4 @@
-"""
-## What it does
+"""## What it does
 Says which updates make a training step ask for a placeholder that its loss does not need:
 the input of another network, whose statistics it then moves as well.
 
