@@ -145,9 +145,10 @@ def _search(graph: tf.Graph) -> Dict[str, LiveStatistic]:
     joined: Dict[str, List[Part]] = {}
     kinds: Dict[str, str] = {}
     for one in model_of(graph).statistics:
-        part = variables[one.name]
-        joined.setdefault(part.whole, []).append(part)
-        kinds[part.whole] = one.role
+        part = variables.get(one.name)
+        if part is not None:  # not one that only the body of a function knows
+            joined.setdefault(part.whole, []).append(part)
+            kinds[part.whole] = one.role
     return {
         name: LiveStatistic(name, kinds[name], tuple(sorted(held, key=_start)))
         for name, held in joined.items()

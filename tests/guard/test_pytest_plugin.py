@@ -4,6 +4,7 @@ import json
 import os
 
 import bnguard
+from bnguard.guard import pytest_plugin
 import programs  # and with it TensorFlow, which no process can import twice
 import pytest
 
@@ -117,3 +118,14 @@ def test_a_report_that_cannot_be_written_is_said_at_once(run, pytester, capsys):
 def test_without_the_option_nothing_is_written(run, pytester):
     run("-k", "test_inference")
     assert not list(pytester.path.glob("*.json"))
+
+
+def test_a_worker_of_xdist_writes_no_report_of_its_own(tmp_path):
+    class Config:
+        workerinput = None
+
+        def getoption(self, name):
+            return str(tmp_path / "report.json")
+
+    pytest_plugin.pytest_configure(Config())
+    assert not list(tmp_path.iterdir())

@@ -62,6 +62,25 @@ def test_statistics_are_found_by_structure_whatever_their_names(kind, tmp_path):
     assert taken.health()[1].problems == ("never moved from its initial value 1",)
 
 
+def test_what_only_the_body_of_a_function_knows_is_left_out():
+    @tf.function
+    def infer(x):
+        handles = [
+            tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], shared_name=name, name=name)
+            for name in ("moving_mean", "moving_variance")
+        ]
+        mean, variance = (
+            tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32) for handle in handles
+        )
+        return tf.nn.fused_batch_norm(x, [1.0, 1], [0.0, 0], mean, variance, is_training=False)[0]
+
+    def build():
+        return infer(tf.placeholder(tf.float32, [None, 1, 1, 2])), programs.layers()
+
+    with programs.session(build=build) as (session, _):
+        assert list(bnguard.snapshot(session)) == NAMES
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_graph_need_be_the_default(kind):
     with tf.Graph().as_default(), programs.kind_of_variables(kind):
