@@ -20,7 +20,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
 from bnguard.audit.folding import Known
-from bnguard.audit.graph import CONTROL, MERGES, Graph, Tensor
+from bnguard.audit.graph import MERGES, Graph, Tensor
 from bnguard.audit.operations import PLACEHOLDERS, SWITCHES
 from bnguard.audit.values import Values
 

@@ -139,8 +139,7 @@ class _Flow:
     def ends_at(self, node: int, network: Set[int]) -> bool:
         """Whether no value flows on in `network`, nor into a variable."""
         return not any(
-            self._takes_data(one, node)
-            and (one in network or is_write(self._graph.types[one]))
+            self._takes_data(one, node) and (one in network or is_write(self._graph.types[one]))
             for one in self._graph.consumers[node]
         )
 
