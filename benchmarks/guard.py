@@ -13,7 +13,7 @@ import argparse
 import functools
 import statistics
 import time
-from typing import Any, Callable, List
+from typing import Any, Callable, Iterable, List, Sequence
 
 import bnguard
 from bnguard.harness.quiet import import_tensorflow
@@ -149,20 +149,29 @@ def _report_snapshots(session: tf.Session, names: List[str], repeats: int) -> No
         lambda: (bnguard.snapshot(session), bnguard.snapshot(session)),
         guarded,
     )
-    _line("fetching the statistics bare", f"{1e3 * bare:.2f} ms")
-    _line("snapshot", f"{1e3 * snapshot:.2f} ms, {snapshot / bare:.2f} of bare")
-    _line("two snapshots", f"{1e3 * twice:.2f} ms")
-    _line("frozen, an empty block", f"{1e3 * block:.2f} ms, {block / twice:.2f} of two snapshots")
+    _line("fetching the statistics bare", _milliseconds(bare))
+    _line("snapshot", f"{_milliseconds(snapshot)}, {ratio(snapshot, bare):.2f} of bare")
+    _line("two snapshots", _milliseconds(twice))
+    _line("frozen, an empty block", f"{_milliseconds(block)}, {ratio(block, twice):.2f} of those")
+
+
+def _milliseconds(times: Sequence[float]) -> str:
+    return f"{1e3 * median(times):.2f} ms"
 
 
 def _line(what: str, figures: str) -> None:
     print(f"  {what:40} {figures}")
 
 
-def interleaved(repeats: int, *actions: Callable[[], Any]) -> List[float]:
-    """The median time of each action, run in turn."""
-    rounds = [[seconds(action) for action in actions] for _ in range(repeats)]
-    return [median(times) for times in zip(*rounds[1:])]
+def interleaved(repeats: int, *actions: Callable[[], Any]) -> Iterable[Sequence[float]]:
+    """The times of each action, all run in turn, without the first round."""
+    rounds = [[seconds(action) for action in actions] for _ in range(1 + repeats)]
+    return zip(*rounds[1:])
+
+
+def ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """The median over rounds of one time divided by the other."""
+    return median([time / other for time, other in zip(times, others)])
 
 
 def seconds(action: Callable[[], Any]) -> float:
