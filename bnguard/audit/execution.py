@@ -198,7 +198,7 @@ class Execution:
 
     def _split(self, switch: int, condition: Condition) -> List[Condition]:
         """The conditions of a Switch's outputs."""
-        selector = self.graph.data_inputs(switch)[-1]
+        selector = self.graph.selector(switch)
         ports = self._port_count(switch)
         known = _selected(self._values.always(selector), ports)
         if known is not None:
@@ -241,7 +241,7 @@ class Execution:
         defaults = [Tensor(one, 0) for one in graph.of_types(["PlaceholderWithDefault"])]
         constants = Values(graph, dict.fromkeys(defaults), lambda _: True)
         predicates = {
-            constants.predicate(graph.data_inputs(switch)[-1])[0]
+            constants.predicate(graph.selector(switch))[0]
             for switch in graph.of_types(SWITCHES)
             if self._needed[switch]
         }

@@ -79,6 +79,9 @@ _OUTPUTS = {
     "Merge": ("output", "value_index"),
 }
 
+_TAKE_ONE = frozenset(["LogicalNot", "LoopCond", "Neg", "Rsqrt", "Sqrt"])
+_TAKE_TWO = frozenset(["Add", "AddV2", "Div", "Mul", "RealDiv", "Sub"])
+
 # Ops that give out their first input's buffer itself, or a view of it, never a copy.
 FORWARDING = _types(
     """
@@ -99,6 +102,13 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "Select": 0,
     "SelectV2": 0,
 }
+
+
+def least_inputs(kind: str) -> int:
+    """How many data inputs an op of this type has at least, as far as that matters here."""
+    if kind in SWITCHES or kind in _TAKE_TWO or (is_write(kind) and not kind.endswith("CountUpTo")):
+        return 2
+    return 1 if kind in MADE_OF_FIRST or kind in _TAKE_ONE or is_write(kind) else 0
 
 
 @lru_cache(maxsize=None)

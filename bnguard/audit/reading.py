@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph
+from bnguard.audit.operations import least_inputs
 
 Edge = Tuple[int, int]  # node, port
 
@@ -30,7 +31,7 @@ def read_graph(raw: Any) -> Graph:
         from bnguard.audit.functions import lower
 
         lower(draft, raw.library)
-    return Graph(
+    graph = Graph(
         draft.names,
         draft.types,
         draft.sources,
@@ -39,6 +40,8 @@ def read_graph(raw: Any) -> Graph:
         draft.definitions,
         draft.lowered,
     )
+    _check_inputs(graph)
+    return graph
 
 
 class Draft:
@@ -142,7 +145,8 @@ def _find_all(
     inputs: Sequence[bytes], find: Callable[[bytes], Optional[int]]
 ) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
     """The nodes, None where unknown, and ports of inputs like `node`, `node:port`, `^node`."""
-    nodes, ports = [], []
+    nodes: List[Optional[int]] = []
+    ports: List[int] = []
     for text in inputs:
         node, port = find(text), 0
         if node is None and text[:1] == b"^":
@@ -153,6 +157,8 @@ def _find_all(
                 node, port = find(name), int(number)
         nodes.append(node)
         ports.append(port)
+    if CONTROL in ports and max(ports[ports.index(CONTROL) :]) != CONTROL:
+        raise AuditError(f"a node takes {inputs[-1].decode()!r} after control inputs, not before")
     return tuple(nodes), tuple(ports)
 
 
@@ -166,6 +172,19 @@ def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:
     if len(index) < len(draft.names):
         twice = next(name for node, name in enumerate(draft.names) if index[name.encode()] != node)
         raise AuditError(f"two nodes are named {twice}; expected every name once")
+
+
+def _check_inputs(graph: Graph) -> None:
+    """So that nobody who knows an op's type need ask whether its inputs are there."""
+    for kind in graph.present_types():
+        least = least_inputs(kind)
+        for node in graph.of_types([kind]) if least else ():
+            ports = graph.ports[node]
+            if len(ports) < least or CONTROL in ports[:least]:
+                raise AuditError(
+                    f"node {graph.names[node]} ({kind}) has too few inputs; it takes {least}, "
+                    "before any control inputs"
+                )
 
 
 def _ranks(draft: Draft) -> Sequence[int]:

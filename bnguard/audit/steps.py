@@ -184,10 +184,16 @@ def _is_setting(graph: Graph, source: int) -> bool:
 
 
 def _cover(graph: Graph, candidates: Iterable[int], wanted: Set[int]) -> List[int]:
-    """Of `candidates`, the last first, those that need some of `wanted` that no other needs."""
+    """Of `candidates`, the last first, those that need some of `wanted` that no other needs.
+
+    Each of them needs at least one of `wanted`.
+    """
+    last_first = sorted(candidates, key=graph.ranks.__getitem__, reverse=True)
+    if len(last_first) == 1:
+        return last_first
     chosen: List[int] = []
     seen: Set[int] = set()
-    for candidate in sorted(candidates, key=graph.ranks.__getitem__, reverse=True):
+    for candidate in last_first:
         new = False
         stack = [] if candidate in seen else [candidate]
         seen.update(stack)

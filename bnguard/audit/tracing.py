@@ -92,7 +92,7 @@ class Tracer:
         if kind in MERGES and self.step is not None:
             return [one for one, _ in self.step.inputs(node)] if port == 0 else []
         if kind in MADE_OF_FIRST or (is_write(kind) and not writes_resources(kind)):
-            return self.graph.data_inputs(node)[:1] if port == 0 or kind in SWITCHES else []
+            return [self.graph.data_input(node, 0)] if port == 0 or kind in SWITCHES else []
         if kind in MADE_OF_ALL_BUT and port == 0:
             inputs, left_out = self.graph.data_inputs(node), MADE_OF_ALL_BUT[kind]
             if left_out is not None and inputs:

@@ -65,12 +65,12 @@ def check(situation: Situation) -> Iterator[Finding]:
 
 def _is_frozen(situation: Situation, step: Step, statistic: Statistic) -> bool:
     """Whether the loss depends on the layer, and the step writes neither gamma nor beta."""
-    layer = {one.node for one in statistic.sources + statistic.readers}
-    if not statistic.parameters or layer.isdisjoint(step.behind_gradients()):
-        return False
-    return not any(
+    if not statistic.parameters or any(
         step.execution.needs(write.node)
         for parameter in statistic.parameters
         for write in situation.model.writes.get(parameter, ())
         if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)
-    )
+    ):
+        return False
+    layer = {one.node for one in statistic.sources + statistic.readers}
+    return not layer.isdisjoint(step.behind_gradients())
