@@ -68,7 +68,7 @@ def backward_part(graph: Graph) -> Set[int]:
         for kind in graph.present_types()
         if _GRADIENT_TYPE.fullmatch(kind) or is_optimizer(kind)
     ]
-    starts = graph.of_types(kinds)
+    starts = list(graph.of_types(kinds))
     if scopes:
         starts += [node for node, name in enumerate(graph.names) if name.startswith(scopes)]
     return closure(starts, graph.consumers)
