@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint format docs mutants clean
+.PHONY: demo test check lint format docs mutants parity clean
 
 demo: $(INSTALLED)
 	$(BIN)/bnguard compare two_branch_cond
@@ -33,6 +33,10 @@ docs: $(INSTALLED)
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py
 	$(BIN)/python tests/swap_check.py
+
+# Every combination of the layers' arguments beside the original layers that are installed here.
+parity: $(INSTALLED)
+	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers
 
 # The stamp is written last, so an interrupted installation is tried again.
 $(INSTALLED): setup.cfg pyproject.toml

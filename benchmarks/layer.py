@@ -109,6 +109,7 @@ def tf_layers(x, training):
 
 FUSED = {
     FLOOR: by_hand(fused_in_cond),
+    "the same again: the noise": by_hand(fused_in_cond),
     "raw fused, mode known": None,  # by_hand of the kernel for the mode
     "bnguard, UPDATE_OPS": ours(),
     "bnguard, in place": ours(updates_collections=None),
@@ -121,6 +122,7 @@ KNOWN = {True: by_hand(fused_for_training), False: by_hand(fused_for_inference)}
 BARE = "bare batch_normalization"
 NOT_FUSED = {
     BARE: by_hand(bare_batch_normalization),
+    "the same again: the noise": by_hand(bare_batch_normalization),
     "bnguard fused=False, mode known": ours(False, fused=False),
     "the same in tf.cond": by_hand(bare_in_cond),
     "bnguard fused=False, placeholder": ours(fused=False),

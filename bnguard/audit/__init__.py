@@ -1,7 +1,7 @@
 """Name the op that moves the statistics, from the file alone.
 
-`bnguard.audit` is both this package and the function that it is about: calling the package
-calls `bnguard.audit.api.audit`.
+`bnguard.audit` is both this package and the function that it is about: calling the package is
+calling `bnguard.audit.api.audit`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 import types
 from typing import Any
 
-from bnguard.audit.api import audit
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit import api
+from bnguard.audit.errors import AuditError
 from bnguard.audit.examination import Question, examine
 from bnguard.audit.finding import Assumed, Finding, Op, Report
 from bnguard.audit.loading import load
@@ -19,13 +19,12 @@ from bnguard.audit.model import Model, understand
 
 __all__ = [
     "Assumed",
-    "CannotAudit",
+    "AuditError",
     "Finding",
     "Model",
     "Op",
     "Question",
     "Report",
-    "audit",
     "examine",
     "load",
     "understand",
@@ -33,13 +32,20 @@ __all__ = [
 
 
 class _Callable(types.ModuleType):
-    """A module that is a function; the import system keeps one object for each module, so this
-    holds however, and in whatever order, it is imported.
+    """A module that is a function.
+
+    The import system keeps one object for each module, so that this holds however, and in
+    whatever order, it is imported.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Report:
-        return audit(*args, **kwargs)
+        return api.audit(*args, **kwargs)
+
+    @property
+    def audit(self) -> _Callable:
+        """The same again, for `from bnguard.audit import audit`."""
+        return self
 
 
-_Callable.__call__.__doc__ = audit.__doc__
+_Callable.__call__.__doc__ = api.audit.__doc__
 sys.modules[__name__].__class__ = _Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.examination import Question, examine
 from bnguard.audit.finding import Report
 from bnguard.audit.folding import Known
@@ -42,10 +42,11 @@ def audit(
       tags: of a SavedModel, the graph with exactly these tags.
       signature: of a SavedModel, the only signature to look at.
       checkpoint: the prefix of a checkpoint to compare with.
-      select, ignore: codes of rules, or how these begin: the only ones to apply, those not to.
+      select: codes of the only rules to apply, or how these begin.
+      ignore: codes of rules not to apply, or how these begin.
 
     Raises:
-      CannotAudit: the graph cannot be read, a name is not in it, or there are several graphs.
+      AuditError: the graph cannot be read, a name is not in it, or there are several graphs.
     """
     question = Question(
         fetches=tuple(_names(fetches)),
@@ -59,7 +60,7 @@ def audit(
     )
     reports = examine(graph_or_path, question)
     if len(reports) > 1:
-        raise CannotAudit(
+        raise AuditError(
             f"there are {len(reports)} graphs, {', '.join(one.source for one in reports)}; "
             "choose one by its tags"
         )
@@ -81,7 +82,7 @@ def _names(fetches: Any) -> Iterator[str]:
 def _name(item: Any) -> str:
     name = item if isinstance(item, str) else getattr(item, "name", None)
     if not isinstance(name, str):
-        raise CannotAudit(
+        raise AuditError(
             f"{item!r} is not in a graph; expected a name, or a tensor or an op, which has one"
         )
     return name

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, FrozenSet, Iterator, Set, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 
 _FOOTER = 48  # bytes: two block handles, padding, and the magic number
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -27,7 +27,7 @@ def stored_names(prefix: str) -> FrozenSet[str]:
       prefix: the path without `.index`, as Saver.save returns it; or the `.index` file.
 
     Raises:
-      CannotAudit: there is no such checkpoint, or it is damaged.
+      AuditError: there is no such checkpoint, or it is damaged.
     """
     prefix = prefix[: -len(".index")] if prefix.endswith(".index") else prefix
     path = f"{prefix}.index"
@@ -39,12 +39,12 @@ def stored_names(prefix: str) -> FrozenSet[str]:
             entry = schema.message("BundleEntryProto").FromString(entries[_OBJECT_GRAPH.encode()])
             names |= _full_names(prefix, entries[b""], entry)
     except OSError as error:
-        raise CannotAudit(
+        raise AuditError(
             f"{path}: cannot be read ({error.strerror}); give the prefix of a checkpoint, the "
             "path that Saver.save returned"
         ) from error
     except (IndexError, ValueError, KeyError, schema.DecodeError) as error:
-        raise CannotAudit(f"{path}: not the index of a checkpoint, or damaged ({error})") from error
+        raise AuditError(f"{path}: not the index of a checkpoint, or damaged ({error})") from error
     return frozenset(names)
 
 

@@ -81,10 +81,8 @@ class Effects:
         return NEVER if self._tracer.variables(tensor) == [variable] else ALWAYS
 
     def _through_merge(self, merge: Tensor, condition: Callable[[Tensor], Condition]) -> Condition:
-        inputs = self.step.live_inputs(merge.node)
-        return any_of(
-            [all_of([self.step.edge_condition(one), condition(one)]) for one in inputs], merge
-        )
+        inputs = self.step.inputs(merge.node)
+        return any_of([all_of([reaches, condition(one)]) for one, reaches in inputs], merge)
 
     def _guarded(self, decide: Callable[[Tensor], Condition], tensor: Tensor) -> Condition:
         if self._depth >= _DEEPEST:

@@ -5,5 +5,5 @@ from __future__ import annotations
 from bnguard.errors import BnguardError
 
 
-class CannotAudit(BnguardError):
+class AuditError(BnguardError):
     """The input cannot be read, or is not what a graph file can be; exit status 2."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Tuple
+import gc
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 from bnguard.audit.finding import Report
 from bnguard.audit.folding import Known
@@ -45,8 +47,28 @@ def examine(source: Any, question: Question) -> List[Report]:
       question: what to look for.
 
     Raises:
-      CannotAudit: the source or the checkpoint cannot be read, or a name is not there.
+      AuditError: the source or the checkpoint cannot be read, or a name is not there.
     """
+    with _no_garbage_collection():
+        return _examine(source, question)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """An index makes a great many objects and no garbage, and the search for some is dear.
+
+    All the more so in a program that has imported TensorFlow, whose objects it goes through, too.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _examine(source: Any, question: Question) -> List[Report]:
     rules = choose(question.select, question.ignore)
     if isinstance(source, Model):
         models = [source]

@@ -53,7 +53,7 @@ def _candidates(model: Model) -> Dict[Tensor, List[int]]:
     leaves: Dict[Tensor, List[Tensor]] = {}
     candidates: Dict[Tensor, List[int]] = {}
     for switch in graph.of_types(SWITCHES):
-        selector = graph.data_inputs(switch)[-1]
+        selector = graph.selector(switch)
         if selector not in leaves:
             leaves[selector] = list(_placeholders_behind(model, selector))
         for leaf in leaves[selector]:
@@ -112,7 +112,7 @@ def _sides(model: Model, flag: Tensor, switches: List[int]) -> Dict[int, int]:
     selected: Dict[Tensor, Optional[int]] = {}
     sides = {}
     for switch in switches:
-        selector = model.graph.data_inputs(switch)[-1]
+        selector = model.graph.selector(switch)
         if selector not in selected:
             selected[selector] = _port_at_true(*(steps[v].value(selector) for v in (True, False)))
         port = selected[selector]
@@ -168,7 +168,7 @@ def _votes_of_outputs(model: Model, flag: Tensor, sides: Dict[int, int]) -> int:
 
 
 def _evidence(model: Model) -> Dict[int, int]:
-    evidence = {}
+    evidence: Dict[int, int] = {}
     for statistic in model.statistics:
         evidence.update((write.node, 1) for write in statistic.updates)
     for one in model.normalizations:
@@ -194,5 +194,5 @@ def _lets_moments_through(model: Model, output: Tensor, moments: Set[Tensor]) ->
     """Whether a Switch lets the batch's moments through on this port, and only on this."""
     ports = [Tensor(output.node, port) for port in (output.port, 1 - output.port)]
     used, other = (any(True for _ in model.graph.data_consumers(port)) for port in ports)
-    data = model.graph.data_inputs(output.node)[0]
+    data = model.graph.data_input(output.node, 0)
     return used and not other and not moments.isdisjoint(model.tracer.origins(data))

@@ -1,5 +1,6 @@
-"""What an op computes when some of its inputs are known; a tensor's value is that of every
-element, and unknown (None) when its elements differ.
+"""What an op computes when some of its inputs are known.
+
+A tensor's value is that of every element, and unknown, None, where its elements differ.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, decode_attributes
 from bnguard.audit.operations import is_write, output_port
 from bnguard.audit.reading import Draft, Edge
@@ -23,10 +23,10 @@ _IFS = frozenset(["If", "StatelessIf"])
 _CASES = frozenset(["Case", "StatelessCase"])
 _WHILES = frozenset(["While", "StatelessWhile"])
 _FUNCTION_ATTRIBUTES = {
-    **dict.fromkeys(["PartitionedCall", "StatefulPartitionedCall"], ["f"]),
-    **dict.fromkeys(_IFS, ["then_branch", "else_branch"]),
-    **dict.fromkeys(_CASES, ["branches"]),
-    **dict.fromkeys(_WHILES, ["cond", "body"]),
+    **dict.fromkeys(["PartitionedCall", "StatefulPartitionedCall"], ("f",)),
+    **dict.fromkeys(_IFS, ("then_branch", "else_branch")),
+    **dict.fromkeys(_CASES, ("branches",)),
+    **dict.fromkeys(_WHILES, ("cond", "body")),
 }
 
 
@@ -38,7 +38,7 @@ def lower(draft: Draft, library: Any) -> None:
       library: a FunctionDefLibrary. A call of a function that it does not hold stays opaque.
 
     Raises:
-      CannotAudit: functions call each other in a circle or too deep, expand to millions of
+      AuditError: functions call each other in a circle or too deep, expand to millions of
         nodes, or have an input that is not there.
     """
     lowering = _Lowering(draft, {one.signature.name: one for one in library.function})
@@ -98,9 +98,9 @@ class _Lowering:
         name = self._draft.names[node]
         for callee in callees:
             if callee in stack:
-                raise CannotAudit(f"function {callee} calls itself, at {name}")
+                raise AuditError(f"function {callee} calls itself, at {name}")
         if len(stack) >= _MAX_DEPTH:
-            raise CannotAudit(f"functions are nested more than {_MAX_DEPTH} deep, at {name}")
+            raise AuditError(f"functions are nested more than {_MAX_DEPTH} deep, at {name}")
 
     def _branch(self, site: _Site, callees: Sequence[str]) -> _Inlined:
         if not site.data:
@@ -194,13 +194,13 @@ class _Lowering:
         self, site: int, name: str, kind: str, edges: Sequence[Edge], definition: Any = None
     ) -> int:
         if len(self._draft.names) >= _MAX_NODES:
-            raise CannotAudit(f"the functions expand to more than {_MAX_NODES} nodes")
+            raise AuditError(f"the functions expand to more than {_MAX_NODES} nodes")
         name = f"{self._draft.names[site]}/{name}"
         return self._draft.add(name, kind, edges, definition)
 
-    def _too_few(self, site: _Site, wanted: int) -> CannotAudit:
+    def _too_few(self, site: _Site, wanted: int) -> AuditError:
         name, kind = self._draft.names[site.node], self._draft.types[site.node]
-        return CannotAudit(
+        return AuditError(
             f"node {name} ({kind}) has {len(site.data)} inputs; what it calls takes {wanted}"
         )
 
@@ -221,9 +221,7 @@ class _Scope(NamedTuple):
             node = self.nodes[name]
             return node, CONTROL if text.startswith("^") else self._port(node, rest)
         if name not in self.arguments:
-            raise CannotAudit(
-                f"function {self.function} has the input {text!r}, which is not there"
-            )
+            raise AuditError(f"function {self.function} has the input {text!r}, which is not there")
         node, port = self.arguments[name]
         return node, CONTROL if text.startswith("^") else port
 

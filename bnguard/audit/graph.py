@@ -7,6 +7,7 @@ from typing import (
     AbstractSet,
     Any,
     Dict,
+    FrozenSet,
     Iterable,
     Iterator,
     List,
@@ -39,7 +40,7 @@ class Graph:
       names: unique; a node of a function body is named after the nodes that call it.
       types: op types; functional control flow is already lowered (see functions.py).
       sources: the number of the node behind each input, data and control.
-      ports: the output of that node, or CONTROL.
+      ports: the output of that node, or CONTROL. Data inputs come before control inputs.
       ranks: larger for a node than for each of its inputs, save the back edge of a loop, from
         NextIteration to Merge.
       lowered: the nodes that were calls or functional control flow; each now hands on its
@@ -66,6 +67,7 @@ class Graph:
         self._index: Optional[Dict[str, int]] = None
         self._consumers: Optional[List[Sequence[int]]] = None
         self._by_type: Optional[Dict[str, List[int]]] = None
+        self._of_types: Dict[FrozenSet[str], List[int]] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,13 +101,17 @@ class Graph:
             self._consumers = lists
         return self._consumers
 
-    def of_types(self, types: Iterable[str]) -> List[int]:
+    def of_types(self, types: Iterable[str]) -> Sequence[int]:
         """The nodes of these op types, in order."""
         if self._by_type is None:
             self._by_type = {}
             for node, kind in enumerate(self.types):
                 self._by_type.setdefault(kind, []).append(node)
-        return sorted(node for kind in types for node in self._by_type.get(kind, ()))
+        key = frozenset(types)
+        if key not in self._of_types:
+            nodes = (node for kind in key for node in self._by_type.get(kind, ()))
+            self._of_types[key] = sorted(nodes)
+        return self._of_types[key]
 
     def present_types(self) -> Iterable[str]:
         """Every op type in the graph."""
@@ -114,8 +120,17 @@ class Graph:
 
     def data_inputs(self, node: int) -> List[Tensor]:
         """The data inputs of a node, in order."""
-        pairs = zip(self.sources[node], self.ports[node])
-        return [Tensor(source, port) for source, port in pairs if port != CONTROL]
+        ports = self.ports[node]
+        count = ports.index(CONTROL) if CONTROL in ports else len(ports)
+        return list(map(Tensor, self.sources[node][:count], ports))
+
+    def data_input(self, node: int, position: int) -> Tensor:
+        """One data input of a node that is known to have it."""
+        return Tensor(self.sources[node][position], self.ports[node][position])
+
+    def selector(self, switch: int) -> Tensor:
+        """What decides which output of a Switch is alive: its second input."""
+        return self.data_input(switch, 1)
 
     def data_consumers(self, tensor: Tensor) -> Iterator[int]:
         """The nodes that take this tensor, each as often as it takes it."""

@@ -9,7 +9,7 @@ import stat
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import Graph
 from bnguard.audit.reading import read_graph
 
@@ -73,7 +73,7 @@ def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
       tags: of a SavedModel, only the graph with exactly these tags.
 
     Raises:
-      CannotAudit: it is none of these, is damaged, or has no such graph.
+      AuditError: it is none of these, is damaged, or has no such graph.
     """
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
@@ -85,7 +85,7 @@ def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
     kind = getattr(getattr(source, "DESCRIPTOR", None), "name", None)
     if kind in _DECODERS:
         return _DECODERS[kind](source.SerializeToString(), f"<{kind}>", tags)
-    raise CannotAudit(
+    raise AuditError(
         f"{type(source).__name__} object: cannot audit that; expected a path, a tf.Graph, "
         "a GraphDef, a MetaGraphDef or a SavedModel message"
     )
@@ -96,7 +96,7 @@ def _saved_model_file(folder: str) -> str:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             return path
-    raise CannotAudit(
+    raise AuditError(
         f"{folder}: no graph here; expected saved_model.pb. Give a .meta file or a SavedModel"
     )
 
@@ -105,18 +105,18 @@ def _read(path: str) -> bytes:
     try:
         mode = os.stat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise CannotAudit(f"{path}: not a file; give a .meta file, a GraphDef or a SavedModel")
+            raise AuditError(f"{path}: not a file; give a .meta file, a GraphDef or a SavedModel")
         with open(path, "rb") as file:
             data = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
-        raise CannotAudit(
+        raise AuditError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); "
             "give the path of a .meta file, a GraphDef or a SavedModel"
         ) from error
     if not data:
-        raise CannotAudit(f"{path}: the file is empty; was writing it interrupted?")
+        raise AuditError(f"{path}: the file is empty; was writing it interrupted?")
     if len(data) > _LARGEST:
-        raise CannotAudit(f"{path}: more than 2 GiB; no protobuf message can be as large")
+        raise AuditError(f"{path}: more than 2 GiB; no protobuf message can be as large")
     return data
 
 
@@ -134,16 +134,16 @@ def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subje
     for kind in kinds:
         try:
             return _DECODERS[kind](data, path, tags)
-        except _WrongKind as error:
+        except _WrongKindError as error:
             problem = problem or error
-    raise CannotAudit(
+    raise AuditError(
         f"{path}: not a graph, or damaged ({problem}); expected a .meta file (MetaGraphDef), "
         "a GraphDef or a SavedModel. A checkpoint's .index and .data files hold no graph: give "
         "the .meta file beside them"
     ) from problem
 
 
-class _WrongKind(Exception):
+class _WrongKindError(Exception):
     pass
 
 
@@ -160,7 +160,7 @@ def _from_text(data: bytes, kind: str, path: str) -> bytes:
         text_format.Parse(data.decode("utf-8"), message, allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CannotAudit(f"{path}: not the text form of a {kind} ({reason})") from error
+        raise AuditError(f"{path}: not the text form of a {kind} ({reason})") from error
     return message.SerializeToString()
 
 
@@ -174,7 +174,7 @@ def _decode_saved_model(data: bytes, path: str, tags: Optional[Sequence[str]]) -
             label = path if len(parts) == 1 else f"{path} [{seen[-1]}]"
             subjects.append(_subject(label, raw))
     if not subjects:
-        raise CannotAudit(
+        raise AuditError(
             f"{path}: no graph with the tags {','.join(tags or [])!r}; "
             f"it has {', '.join(map(repr, seen)) or 'no graph at all'}"
         )
@@ -204,16 +204,16 @@ def _parse(kind: str, data: bytes) -> Any:
     try:
         return schema.message(kind).FromString(data)
     except schema.DecodeError as error:
-        raise _WrongKind(f"{kind}: {error}") from error
+        raise _WrongKindError(f"{kind}: {error}") from error
 
 
 def _check_nodes(raw: Any) -> None:
     """Other messages' bytes often decode too; but their "nodes" then have strange types."""
     if not raw.node:
-        raise _WrongKind("no nodes")
+        raise _WrongKindError("no nodes")
     for definition in (raw.node[0], raw.node[-1]):
         if not _OP_TYPE.match(_parse("NodeHead", definition).op):
-            raise _WrongKind("no node with an op type")
+            raise _WrongKindError("no node with an op type")
 
 
 def _subject(label: str, raw: Any) -> Subject:
@@ -254,7 +254,7 @@ def _live_graph(graph: Any) -> Subject:
     try:
         data = graph.as_graph_def().SerializeToString()
     except ValueError as error:
-        raise CannotAudit(f"tf.Graph: cannot be written as a GraphDef ({error})") from error
+        raise AuditError(f"tf.Graph: cannot be written as a GraphDef ({error})") from error
     collections = {
         str(key): _names(graph.get_collection(key)) for key in graph.get_all_collection_keys()
     }

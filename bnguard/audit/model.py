@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, Graph, Tensor
 from bnguard.audit.loading import Subject
 from bnguard.audit.normalizations import Normalization, find_normalizations
@@ -47,11 +47,11 @@ class Model:
         """The tensor called `name`: `node` or `node:port`.
 
         Raises:
-          CannotAudit: there is none.
+          AuditError: there is none.
         """
         tensor = self.graph.tensor(name)
         if tensor is None:
-            raise CannotAudit(
+            raise AuditError(
                 f"{self.subject.label}: no node is named {name!r}{self._similar(name)}"
             )
         return tensor
@@ -60,7 +60,7 @@ class Model:
         """What to fetch in order to run the op called `name`.
 
         Raises:
-          CannotAudit: there is none.
+          AuditError: there is none.
         """
         return Tensor(self.tensor(name).node, CONTROL)
 

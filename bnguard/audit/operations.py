@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 import re
-from typing import Dict, Optional
+from typing import Dict, FrozenSet, Optional
+
+
+def _types(names: str) -> FrozenSet[str]:
+    return frozenset(names.split())
+
 
 REF_VARIABLES = frozenset(["Variable", "VariableV2", "AutoReloadVariable"])
 RESOURCE_VARIABLES = frozenset(["VarHandleOp"])
@@ -17,16 +22,11 @@ PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2"])
 SAVES = frozenset(["SaveV2", "SaveSlices", "Save"])
 RESTORES = frozenset(["RestoreV2", "RestoreSlice", "Restore"])
 
-FUSED_NORMALIZATIONS = frozenset(
-    [
-        "FusedBatchNorm",
-        "FusedBatchNormV2",
-        "FusedBatchNormV3",
-        "_FusedBatchNormEx",
-        "_MklFusedBatchNorm",
-        "_MklFusedBatchNormV2",
-        "_MklFusedBatchNormV3",
-    ]
+FUSED_NORMALIZATIONS = _types(
+    """
+    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 _FusedBatchNormEx _MklFusedBatchNorm
+    _MklFusedBatchNormV2 _MklFusedBatchNormV3
+    """
 )
 OLD_NORMALIZATION = "BatchNormWithGlobalNormalization"  # TensorFlow 0.x; inference only
 
@@ -34,12 +34,11 @@ ADDITIONS = frozenset(["Add", "AddV2"])
 DIVISIONS = frozenset(["Div", "RealDiv"])
 # What may stand between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over
 # replicas), and between a moment and the value that a moving average is given.
-ARITHMETIC = (
-    ADDITIONS
-    | DIVISIONS
-    | frozenset(
-        ["AddN", "CollectiveReduce", "CollectiveReduceV2", "DivNoNan", "Maximum", "Minimum", "Mul", "NcclAllReduce", "Neg", "Square", "Sub"]
-    )
+ARITHMETIC = _types(
+    """
+    Add AddN AddV2 CollectiveReduce CollectiveReduceV2 Div DivNoNan Maximum Minimum Mul
+    NcclAllReduce Neg RealDiv Square Sub
+    """
 )
 
 _WRITE = re.compile(
@@ -75,22 +74,23 @@ _OPTIMIZER_VARIABLES = {
 
 # The output arguments, in order, of the ops with several whose outputs we tell apart.
 _OUTPUTS = {
-    **dict.fromkeys(
-        FUSED_NORMALIZATIONS,
-        ["y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"],
-    ),
-    "Switch": ["output_false", "output_true"],
-    "Merge": ["output", "value_index"],
+    **dict.fromkeys(FUSED_NORMALIZATIONS, ("y", "batch_mean", "batch_variance")),
+    "Switch": ("output_false", "output_true"),
+    "Merge": ("output", "value_index"),
 }
 
+_TAKE_ONE = frozenset(["LogicalNot", "LoopCond", "Neg", "Rsqrt", "Sqrt"])
+_TAKE_TWO = frozenset(["Add", "AddV2", "Div", "Mul", "RealDiv", "Sub"])
+
 # Ops that give out their first input's buffer itself, or a view of it, never a copy.
-FORWARDING = frozenset(
-    ["CheckNumerics", "Enter", "Exit", "ExpandDims", "Identity", "NextIteration", "PreventGradient", "RefEnter", "RefExit", "RefIdentity", "RefNextIteration", "RefSwitch", "Reshape", "Squeeze", "StopGradient", "Switch", "_SwitchN"]
+FORWARDING = _types(
+    """
+    CheckNumerics Enter Exit ExpandDims Identity NextIteration PreventGradient RefEnter RefExit
+    RefIdentity RefNextIteration RefSwitch Reshape Squeeze StopGradient Switch _SwitchN
+    """
 )
 # Ops whose output is made of the elements of their first input, moved about or rounded.
-MADE_OF_FIRST = FORWARDING | frozenset(
-    ["BroadcastTo", "Cast", "Print", "ReadVariableOp", "Snapshot", "Tile", "Transpose"]
-)
+MADE_OF_FIRST = FORWARDING | _types("BroadcastTo Cast Print ReadVariableOp Snapshot Tile Transpose")
 # Ops whose output is made of all, or of one, of their inputs but the one at this position.
 MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "Merge": None,
@@ -102,6 +102,13 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "Select": 0,
     "SelectV2": 0,
 }
+
+
+def least_inputs(kind: str) -> int:
+    """How many data inputs an op of this type has at least, as far as that matters here."""
+    if kind in SWITCHES or kind in _TAKE_TWO or (is_write(kind) and not kind.endswith("CountUpTo")):
+        return 2
+    return 1 if kind in MADE_OF_FIRST or kind in _TAKE_ONE or is_write(kind) else 0
 
 
 @lru_cache(maxsize=None)
@@ -129,5 +136,5 @@ def writes_resources(kind: str) -> bool:
 
 def output_port(kind: str, argument: str, position: int) -> int:
     """The port behind `node:argument:position`, the form of inputs in function bodies."""
-    arguments = _OUTPUTS.get(kind, [])
+    arguments = _OUTPUTS.get(kind, ())
     return position + (arguments.index(argument) if argument in arguments else 0)

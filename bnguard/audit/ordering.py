@@ -15,7 +15,16 @@ from bnguard.audit.operations import FORWARDING, REF_VARIABLES, is_write
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
 _READS_NO_VALUE = frozenset(
-    ["IsVariableInitialized", "NoOp", "Rank", "Shape", "ShapeN", "Size", "VarIsInitializedOp", "VariableShape"]
+    [
+        "IsVariableInitialized",
+        "NoOp",
+        "Rank",
+        "Shape",
+        "ShapeN",
+        "Size",
+        "VarIsInitializedOp",
+        "VariableShape",
+    ]
 )
 _AT_ONCE = 256  # pairs that are tested in one walk over the graph
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph
+from bnguard.audit.operations import least_inputs
 
 Edge = Tuple[int, int]  # node, port
 
 _NAME, _TYPE, _INPUT = 10, 18, 26  # what a NodeDef's fields start with on the wire
 _FEW_INPUTS = 64
+_LONG_NUMBER = 10  # digits
 _ON_PATH = -1
 
 
@@ -19,7 +21,7 @@ def read_graph(raw: Any) -> Graph:
     """Index a RawGraphDef.
 
     Raises:
-      CannotAudit: no TensorFlow would run this graph: a node cannot be decoded, a name is
+      AuditError: no TensorFlow would run this graph: a node cannot be decoded, a name is
         missing or used twice, an input is not there, functions call each other in a circle,
         or the nodes form a cycle that is no loop.
     """
@@ -29,7 +31,7 @@ def read_graph(raw: Any) -> Graph:
         from bnguard.audit.functions import lower
 
         lower(draft, raw.library)
-    return Graph(
+    graph = Graph(
         draft.names,
         draft.types,
         draft.sources,
@@ -38,6 +40,8 @@ def read_graph(raw: Any) -> Graph:
         draft.definitions,
         draft.lowered,
     )
+    _check_inputs(graph)
+    return graph
 
 
 class Draft:
@@ -82,30 +86,28 @@ def _read_nodes(draft: Draft, definitions: Any) -> None:
     first_outputs = [(0,) * count for count in range(_FEW_INPUTS)]
     for number, definition in enumerate(definitions):
         name, kind, *inputs = _strings(definition, number)
-        row: Tuple[Optional[int], ...] = tuple(map(find, inputs))
+        row: Sequence[Optional[int]] = tuple(map(find, inputs))
         if None not in row and len(row) < _FEW_INPUTS:
-            sources.append(row)  # type: ignore[arg-type]
-            ports.append(first_outputs[len(row)])
+            row_ports: Sequence[int] = first_outputs[len(row)]
         else:
-            row, row_ports = zip(*(_edge(find, text) for text in inputs))
+            row, row_ports = _find_all(inputs, find)
             if None in row:
                 late.append((number, inputs))
-            sources.append(row)  # type: ignore[arg-type]
-            ports.append(row_ports)
+        sources.append(row)  # type: ignore[arg-type]
+        ports.append(row_ports)  # type: ignore[arg-type]
         index[name] = number
         names.append(name.decode())
         kinds.append(types.get(kind) or types.setdefault(kind, kind.decode()))
         draft.definitions.append(definition)
     _check_names(draft, index)
     for number, inputs in late:
-        edges = [_edge(find, text) for text in inputs]
-        for text, (source, _) in zip(inputs, edges):
-            if source is None:
-                raise CannotAudit(
-                    f"node {names[number]} has the input {text.decode()!r}, "
-                    "but there is no such node"
-                )
-        draft.connect(number, edges)  # type: ignore[arg-type]
+        row, row_ports = _find_all(inputs, find)
+        if None in row:
+            missing = inputs[row.index(None)].decode()
+            raise AuditError(
+                f"node {names[number]} has the input {missing!r}, but there is no such node"
+            )
+        draft.connect(number, list(zip(row, row_ports)))  # type: ignore[arg-type]
 
 
 def _strings(definition: bytes, number: int) -> List[bytes]:
@@ -135,39 +137,54 @@ def _decoded_strings(definition: bytes, number: int) -> List[bytes]:
     try:
         head = schema.message("NodeHead").FromString(definition)
     except schema.DecodeError as error:
-        raise CannotAudit(f"node {number} cannot be decoded; the file is damaged") from error
+        raise AuditError(f"node {number} cannot be decoded; the file is damaged") from error
     return [text.encode() for text in (head.name, head.op, *head.input)]
 
 
-def _edge(find: Callable[[bytes], Optional[int]], text: bytes) -> Tuple[Optional[int], int]:
-    """What `node`, `node:port` or `^node` refers to; None if no such node is known."""
-    source = find(text)
-    if source is not None:
-        return source, 0
-    if text.startswith(b"^"):
-        return find(text[1:]), CONTROL
-    name, port = split_port(text.decode())
-    return find(name.encode()), port
-
-
-def split_port(text: str) -> Tuple[str, int]:
-    """`node:3` as ("node", 3), and `node` as ("node", 0)."""
-    name, colon, port = text.rpartition(":")
-    if colon and port.isdigit() and len(port) < 10:
-        return name, int(port)
-    return text, 0
+def _find_all(
+    inputs: Sequence[bytes], find: Callable[[bytes], Optional[int]]
+) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
+    """The nodes, None where unknown, and ports of inputs like `node`, `node:port`, `^node`."""
+    nodes: List[Optional[int]] = []
+    ports: List[int] = []
+    for text in inputs:
+        node, port = find(text), 0
+        if node is None and text[:1] == b"^":
+            node, port = find(text[1:]), CONTROL
+        elif node is None:
+            name, _, number = text.rpartition(b":")
+            if number.isdigit() and len(number) < _LONG_NUMBER:
+                node, port = find(name), int(number)
+        nodes.append(node)
+        ports.append(port)
+    if CONTROL in ports and max(ports[ports.index(CONTROL) :]) != CONTROL:
+        raise AuditError(f"a node takes {inputs[-1].decode()!r} after control inputs, not before")
+    return tuple(nodes), tuple(ports)
 
 
 def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:
     for name, kind in zip(draft.names, draft.types):
         if not name or not kind:
-            raise CannotAudit(
+            raise AuditError(
                 f"node {name!r} has op type {kind!r}; expected a name and a type for every node. "
                 "This is not a TensorFlow graph"
             )
     if len(index) < len(draft.names):
         twice = next(name for node, name in enumerate(draft.names) if index[name.encode()] != node)
-        raise CannotAudit(f"two nodes are named {twice}; expected every name once")
+        raise AuditError(f"two nodes are named {twice}; expected every name once")
+
+
+def _check_inputs(graph: Graph) -> None:
+    """So that nobody who knows an op's type need ask whether its inputs are there."""
+    for kind in graph.present_types():
+        least = least_inputs(kind)
+        for node in graph.of_types([kind]) if least else ():
+            ports = graph.ports[node]
+            if len(ports) < least or CONTROL in ports[:least]:
+                raise AuditError(
+                    f"node {graph.names[node]} ({kind}) has too few inputs; it takes {least}, "
+                    "before any control inputs"
+                )
 
 
 def _ranks(draft: Draft) -> Sequence[int]:
@@ -193,7 +210,7 @@ def _ranks(draft: Draft) -> Sequence[int]:
                     placed += 1
                     ranks[node] = placed
             elif ranks[node] == _ON_PATH:
-                raise CannotAudit(
+                raise AuditError(
                     f"node {draft.names[node]} is in a cycle of inputs that is no loop (no "
                     "NextIteration closes it); no TensorFlow would run this graph"
                 )

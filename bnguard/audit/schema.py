@@ -30,8 +30,11 @@ _SCALARS = {
 }
 
 # tensorflow/core/framework/types.proto; a reference type is its base type + 100.
-_BASE_TYPES = ["INVALID", "FLOAT", "DOUBLE", "INT32", "UINT8", "INT16", "INT8", "STRING", "COMPLEX64", "INT64", "BOOL", "QINT8", "QUINT8", "QINT32", "BFLOAT16", "QINT16", "QUINT16", "UINT16", "COMPLEX128", "HALF", "RESOURCE", "VARIANT", "UINT32", "UINT64"]
-DATA_TYPES = {f"DT_{name}": number for number, name in enumerate(_BASE_TYPES)}
+_BASE_TYPES = """
+    INVALID FLOAT DOUBLE INT32 UINT8 INT16 INT8 STRING COMPLEX64 INT64 BOOL QINT8 QUINT8 QINT32
+    BFLOAT16 QINT16 QUINT16 UINT16 COMPLEX128 HALF RESOURCE VARIANT UINT32 UINT64
+"""
+DATA_TYPES = {f"DT_{name}": number for number, name in enumerate(_BASE_TYPES.split())}
 DATA_TYPES.update({f"{name}_REF": number + 100 for name, number in DATA_TYPES.items() if number})
 
 # Message -> "type name number" of each field; `*` marks a repeated one, and `<string, T>` a map.
@@ -58,7 +61,8 @@ _MESSAGES = {
     "NodeHead": "string name 1; string op 2; string* input 3",
     "FunctionDefLibrary": "FunctionDef* function 1",
     "FunctionDef": """
-        OpDef signature 1; NodeDef* node_def 3; <string,string> ret 4; <string,string> control_ret 6""",
+        OpDef signature 1; NodeDef* node_def 3; <string,string> ret 4;
+        <string,string> control_ret 6""",
     "OpDef": "string name 1; ArgDef* input_arg 2; ArgDef* output_arg 3",
     "ArgDef": "string name 1",
     "AttrValue": """
@@ -74,8 +78,7 @@ _MESSAGES = {
         int64* int64_val 10; bool* bool_val 11; int32* half_val 13""",
     # tensorflow/core/protobuf/tensor_bundle.proto, trackable_object_graph.proto
     "BundleHeaderProto": "int32 num_shards 1; int32 endianness 2",
-    "BundleEntryProto": """
-        DataType dtype 1; TensorShapeProto shape 2; int32 shard_id 3; int64 offset 4; int64 size 5""",
+    "BundleEntryProto": "DataType dtype 1; int32 shard_id 3; int64 offset 4; int64 size 5",
     "TrackableObjectGraph": "TrackableObject* nodes 1",
     "TrackableObject": "SerializedTensor* attributes 2",
     "SerializedTensor": "string name 1; string full_name 2; string checkpoint_key 3",

@@ -12,12 +12,13 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
+    Set,
     Tuple,
 )
 
 from bnguard.audit.conditions import ALWAYS, NEVER, Condition, any_of
 from bnguard.audit.effects import Effects
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.execution import Execution
 from bnguard.audit.finding import Assumed, Op
 from bnguard.audit.flags import Flag, find_flags
@@ -25,7 +26,8 @@ from bnguard.audit.folding import Known
 from bnguard.audit.graph import CONTROL, Tensor
 from bnguard.audit.loading import Signature
 from bnguard.audit.model import Model
-from bnguard.audit.steps import find_outputs, find_train_ops
+from bnguard.audit.operations import is_optimizer
+from bnguard.audit.steps import data_closure, find_outputs, find_train_ops
 from bnguard.audit.variables import Purpose, Statistic
 
 Feeds = Dict[Tensor, Known]
@@ -51,6 +53,7 @@ class Step:
         self.execution = Execution(model.graph, fetches, feeds)
         self._effects = Effects(self.execution)
         self._graph = model.graph
+        self._behind_gradients: Optional[Set[int]] = None
         self._changes: Dict[int, Tuple[Change, ...]] = {}
 
     def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
@@ -61,6 +64,14 @@ class Step:
                 change for change in changes if change.condition is not NEVER
             )
         return self._changes[statistic.variable]
+
+    def behind_gradients(self) -> Set[int]:
+        """What the gradients that the step applies are computed from: the loss's network."""
+        if self._behind_gradients is None:
+            appliers = self._graph.of_types(filter(is_optimizer, self._graph.present_types()))
+            appliers = list(filter(self.execution.needs, appliers))
+            self._behind_gradients = data_closure(self._graph, appliers)
+        return self._behind_gradients
 
     def surely_changes(self, statistic: Statistic) -> bool:
         """Whether the statistic changes however undecided predicates turn out."""
@@ -136,7 +147,7 @@ def settle(
       stored: the names in a checkpoint.
 
     Raises:
-      CannotAudit: a name is not in the graph, or there is no such signature.
+      AuditError: a name is not in the graph, or there is no such signature.
     """
     given = {model.tensor(name): value for name, value in (feeds or {}).items()}
     flags = tuple(find_flags(model))
@@ -147,7 +158,7 @@ def settle(
         if flag.tensor not in given and (feeds is None or flag.default is None)
     ]
     training = _training(model, train_op)
-    inference = _inference(model, fetches, signature, training, bool(flags))
+    inference = _inference(model, fetches, signature, training, flags)
     at_training = {**given, **{flag.tensor: flag.training for flag in flags}}
     return Situation(
         model,
@@ -195,11 +206,11 @@ def _inference(
     fetches: Sequence[str],
     signature: Optional[str],
     training: Sequence[_Plan],
-    has_flag: bool,
+    flags: Sequence[Flag],
 ) -> List[_Plan]:
     signatures = model.subject.signatures
     if signature is not None and signature not in signatures:
-        raise CannotAudit(
+        raise AuditError(
             f"{model.subject.label}: no signature is called {signature!r}; "
             f"it has {', '.join(map(repr, signatures)) or 'none'}"
         )
@@ -210,7 +221,8 @@ def _inference(
     if plans:
         return plans
     train_ops = [plan.fetches[0].node for plan in training]
-    outputs = [Tensor(node, 0) for node in find_outputs(model, train_ops, has_flag)]
+    flag_nodes = [flag.tensor.node for flag in flags]
+    outputs = [Tensor(node, 0) for node in find_outputs(model, train_ops, flag_nodes)]
     return [_Plan(model.name(one), [one]) for one in outputs]
 
 

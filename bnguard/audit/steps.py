@@ -37,26 +37,26 @@ def find_train_ops(model: Model) -> List[int]:
     return _cover(graph, sinks, set(appliers))
 
 
-def find_outputs(model: Model, train_ops: Sequence[int], has_flag: bool) -> List[int]:
+def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -> List[int]:
     """What inference fetches: where the networks end, before labels come in.
 
     Args:
       model: the graph.
       train_ops: its training steps.
-      has_flag: whether a flag can make the network that is trained infer; otherwise only
-        another network, beside it, can be meant for inference.
+      flags: its training flags. With one, the networks that depend on it are meant; without,
+        only a network beside the one that is trained can be meant for inference.
     """
     graph = model.graph
     layers = {one.node for one in model.normalizations}
     flow = _Flow(graph, backward_part(graph))
     trained: Set[int] = set()
-    if train_ops and not has_flag:
+    if train_ops and not flags:
         trained = closure(train_ops, graph.sources) & layers
     network = flow.after(layers - trained)
     network -= flow.after(trained) | trained
     network -= flow.after(_label_consumers(graph, layers))
-    ends = [node for node in network if flow.ends_at(node, network)]
-    return _cover(graph, ends, layers - trained)
+    ends = {node for node in network if flow.ends_at(node, network)}
+    return _cover(graph, ends & flow.after(flags) or ends, layers - trained)
 
 
 def backward_part(graph: Graph) -> Set[int]:
@@ -99,6 +99,19 @@ def closure(
     return reached
 
 
+def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:
+    """`starts`, the nodes of their data inputs, the data inputs of these, and so on."""
+    behind = set(starts)
+    stack = list(behind)
+    while stack:
+        node = stack.pop()
+        for source, port in zip(graph.sources[node], graph.ports[node]):
+            if port != CONTROL and source not in behind:
+                behind.add(source)
+                stack.append(source)
+    return behind
+
+
 class _Flow:
     """Where values flow forward: by data edges, and not into gradients, shapes and summaries."""
 
@@ -125,15 +138,17 @@ class _Flow:
 
     def ends_at(self, node: int, network: Set[int]) -> bool:
         """Whether no value flows on in `network`, nor into a variable."""
-        consumers = self._graph.consumers[node]
         return not any(
-            is_write(self._graph.types[one]) or (one in network and self._takes_value(one, node))
-            for one in consumers
+            self._takes_data(one, node) and (one in network or is_write(self._graph.types[one]))
+            for one in self._graph.consumers[node]
         )
 
     def _takes_value(self, consumer: int, node: int) -> bool:
         if consumer in self._backward or self._graph.types[consumer] in self._no_values:
             return False
+        return self._takes_data(consumer, node)
+
+    def _takes_data(self, consumer: int, node: int) -> bool:
         ports = self._graph.ports[consumer]
         return CONTROL not in ports or any(
             source == node and port != CONTROL
@@ -169,10 +184,16 @@ def _is_setting(graph: Graph, source: int) -> bool:
 
 
 def _cover(graph: Graph, candidates: Iterable[int], wanted: Set[int]) -> List[int]:
-    """Of `candidates`, the last first, those that need some of `wanted` that no other needs."""
+    """Of `candidates`, the last first, those that need some of `wanted` that no other needs.
+
+    Each of them needs at least one of `wanted`.
+    """
+    last_first = sorted(candidates, key=graph.ranks.__getitem__, reverse=True)
+    if len(last_first) == 1:
+        return last_first
     chosen: List[int] = []
     seen: Set[int] = set()
-    for candidate in sorted(candidates, key=graph.ranks.__getitem__, reverse=True):
+    for candidate in last_first:
         new = False
         stack = [] if candidate in seen else [candidate]
         seen.update(stack)

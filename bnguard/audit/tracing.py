@@ -46,7 +46,7 @@ class Tracer:
 
     def root(self, tensor: Tensor) -> Tensor:
         """Where `tensor` comes from, as far as there is only one way."""
-        passed = []
+        passed: List[Tensor] = []
         while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
             inputs = self._made_of(tensor)
             if len(inputs) != 1:
@@ -90,9 +90,9 @@ class Tracer:
         if node in self.graph.lowered or kind == "IdentityN":
             return self.graph.data_inputs(node)[port : port + 1]
         if kind in MERGES and self.step is not None:
-            return self.step.live_inputs(node) if port == 0 else []
+            return [one for one, _ in self.step.inputs(node)] if port == 0 else []
         if kind in MADE_OF_FIRST or (is_write(kind) and not writes_resources(kind)):
-            return self.graph.data_inputs(node)[:1] if port == 0 or kind in SWITCHES else []
+            return [self.graph.data_input(node, 0)] if port == 0 or kind in SWITCHES else []
         if kind in MADE_OF_ALL_BUT and port == 0:
             inputs, left_out = self.graph.data_inputs(node), MADE_OF_ALL_BUT[kind]
             if left_out is not None and inputs:

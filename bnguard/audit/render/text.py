@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.audit.finding import ERROR, Finding, Op, Report, group
 from bnguard.audit.rules import RULES
 
 _RED, _YELLOW, _BOLD, _PLAIN = "\033[31m", "\033[33m", "\033[1m", "\033[0m"
+_WIDTH = 100
 _MANY_LAYERS = 8
 _LONG_PATH = 12
 _NAMES = {rule.code: rule.name for rule in RULES}
@@ -56,7 +58,7 @@ def _group(members: Sequence[Finding], color: bool) -> Iterator[str]:
         yield from _layers(members)
     shortest = min(members, key=lambda one: len(one.path))
     yield from _path(shortest.path)
-    yield f"  To do: {first.remedy}."
+    yield fill(f"To do: {first.remedy}.", _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _layers(members: Sequence[Finding]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
-from bnguard.audit.errors import CannotAudit
+from bnguard.audit.errors import AuditError
 from bnguard.audit.finding import Finding
 from bnguard.audit.rules import (
     assign_left_in_frozen_graph,
@@ -78,12 +78,12 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> List[Rule]
     """The rules whose codes begin with one of `select`, if any, and with none of `ignore`.
 
     Raises:
-      CannotAudit: no code begins so.
+      AuditError: no code begins so.
     """
     for code in (*select, *ignore):
         if not code or not any(rule.code.startswith(code) for rule in RULES):
             known = ", ".join(rule.code for rule in RULES)
-            raise CannotAudit(f"no rule's code begins with {code!r}; the rules are {known}")
+            raise AuditError(f"no rule's code begins with {code!r}; the rules are {known}")
     return [
         rule
         for rule in RULES

@@ -90,8 +90,8 @@ def _finding(
         path=step.path(one.node),
         fetch=step.fetch,
         problem=(
-            f"not used when {step.fetch} is fetched: {graph.types[one.node]} "
-            f"{'normalizes' if certain else 'may normalize'} with its own batch's mean and variance"
+            f"{graph.types[one.node]} {'normalizes' if certain else 'may normalize'} with its own "
+            f"batch's mean and variance when {step.fetch} is fetched"
         ),
         remedy=REMEDY,
     )

@@ -46,8 +46,8 @@ def check(situation: Situation) -> Iterator[Finding]:
     graph = situation.model.graph
     for step in situation.training:
         for statistic in situation.model.statistics:
-            changes = step.changes(statistic)
-            if not changes or not statistic.parameters or _trains(situation, step, statistic):
+            changes = step.changes(statistic) if _is_frozen(situation, step, statistic) else ()
+            if not changes:
                 continue
             yield Finding(
                 rule=CODE,
@@ -63,10 +63,14 @@ def check(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _trains(situation: Situation, step: Step, statistic: Statistic) -> bool:
-    return any(
+def _is_frozen(situation: Situation, step: Step, statistic: Statistic) -> bool:
+    """Whether the loss depends on the layer, and the step writes neither gamma nor beta."""
+    if not statistic.parameters or any(
         step.execution.needs(write.node)
         for parameter in statistic.parameters
         for write in situation.model.writes.get(parameter, ())
         if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)
-    )
+    ):
+        return False
+    layer = {one.node for one in statistic.sources + statistic.readers}
+    return not layer.isdisjoint(step.behind_gradients())

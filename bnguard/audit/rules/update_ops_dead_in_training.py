@@ -80,7 +80,11 @@ def _skipped(situation: Situation, step: Step) -> List[Statistic]:
         statistic
         for statistic in situation.model.statistics
         if any(step.execution.needs(write.node) for write in statistic.updates)
-        and not any(other.changes(statistic) for other in situation.training)
+        and not any(
+            other.execution.may_run(write.node)
+            for other in situation.training
+            for write in statistic.updates
+        )
     ]
 
 

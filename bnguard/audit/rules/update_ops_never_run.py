@@ -23,7 +23,7 @@ Or `slim.learning.create_train_op(loss, optimizer)`, which does that; or, in the
 
 ## Known false positives
 Programs that fetch the updates beside the train op, `session.run([train_op, update_ops])`: name
-both with `--train-op`. A layer whose gamma and beta are not trained either is not reported.
+both with `--train-op`. Layers that the loss does not depend on.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -33,11 +33,10 @@ both with `--train-op`. A layer whose gamma and beta are not trained either is n
 
 from __future__ import annotations
 
-from typing import Iterator, Set
+from typing import Iterator, Sequence, Set
 
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.situation import Situation
-from bnguard.audit.variables import Statistic
 
 CODE = "BN201"
 REMEDY = (
@@ -55,9 +54,9 @@ def check(situation: Situation) -> Iterator[Finding]:
     collected = set(situation.model.collection("update_ops"))
     train_ops = ", ".join(step.fetch for step in situation.training)
     for statistic in situation.model.statistics:
-        if not _is_left_out(situation, statistic):
-            continue
         updates = [write.node for write in statistic.updates]
+        if not updates or _reaches_any(situation, updates):
+            continue
         known = sum(_is_collected(situation, node, collected) for node in updates)
         yield Finding(
             rule=CODE,
@@ -69,20 +68,15 @@ def check(situation: Situation) -> Iterator[Finding]:
             path=(),
             fetch=train_ops,
             problem=(
-                f"never updated: {train_ops} reaches none of its {len(updates)} update ops, "
-                f"{known} of them in UPDATE_OPS"
+                f"never updated: {train_ops} reaches none of its update ops "
+                f"({len(updates)}, of which {known} in UPDATE_OPS)"
             ),
             remedy=REMEDY,
         )
 
 
-def _is_left_out(situation: Situation, statistic: Statistic) -> bool:
-    updates = statistic.updates
-    if not updates or (statistic.parameters and not situation.trains(statistic.parameters)):
-        return False
-    return not any(
-        step.execution.needs(write.node) for step in situation.training for write in updates
-    )
+def _reaches_any(situation: Situation, updates: Sequence[int]) -> bool:
+    return any(step.execution.needs(node) for step in situation.training for node in updates)
 
 
 def _is_collected(situation: Situation, update: int, collected: Set[int]) -> bool:

@@ -76,12 +76,9 @@ def check(situation: Situation) -> Iterator[Finding]:
 
 
 def _foreign_placeholders(situation: Situation, step: Step) -> Set[int]:
+    """What the step needs, but no gradient that it applies is computed from."""
     graph = situation.model.graph
-    updates = {
-        write.node for statistic in situation.model.statistics for write in statistic.updates
-    }
-    roots = [tensor.node for tensor in step.execution.fetches]
-    for_loss = closure(roots, graph.sources, updates.__contains__)
+    for_loss = step.behind_gradients()
     flags = {flag.tensor.node for flag in situation.flags}
-    needed = filter(step.execution.needs, graph.of_types(PLACEHOLDERS))
+    needed = filter(step.execution.needs, graph.of_types(PLACEHOLDERS) if for_loss else ())
     return {node for node in needed if node not in for_loss and node not in flags}

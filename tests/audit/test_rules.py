@@ -1,0 +1,185 @@
+"""Each rule on a graph with the defect and on its healthy twin, however TensorFlow is set up."""
+
+import os
+import re
+
+from audit.networks import PAIRS, dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
+import bnguard.audit
+from bnguard.audit.rules import RULES, SECTIONS, choose, page
+from conftest import COMBINATIONS
+import pytest
+import tensorflow.compat.v1 as tf
+
+PAGES = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "rules")
+BROKEN, HEALTHY = 1, 2
+
+# A ref variable cannot be written in a branch of control flow v2, nor a tensor inside one be
+# waited for outside: with these builds TensorFlow itself keeps the defect from happening.
+REFUSED = {
+    ("dead_in_a_branch", BROKEN, "ref", "v2"),
+    ("dead_in_a_branch", BROKEN, "resource", "v2"),
+    ("dead_in_a_loop", BROKEN, "ref", "v2"),
+    ("dead_in_a_loop", HEALTHY, "ref", "v2"),
+    ("dead_in_a_loop", BROKEN, "resource", "v2"),
+}
+
+
+def audit(build, variables="ref", control_flow="v1", **options):
+    with fresh_graph(variables, control_flow) as graph:
+        options = {"graph_or_path": graph, **(build() or {}), **options}
+    return bnguard.audit(**options)
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+@pytest.mark.parametrize("name", PAIRS)
+class TestPairs:
+    def test_the_defect_is_found(self, name, variables, control_flow):
+        report = self.report(name, BROKEN, variables, control_flow)
+        if report is not None:
+            assert {finding.rule for finding in report.findings} == PAIRS[name][0]
+            assert all(finding.certain for finding in report.findings)
+
+    def test_nothing_is_found_in_the_healthy_twin(self, name, variables, control_flow):
+        report = self.report(name, HEALTHY, variables, control_flow)
+        if report is not None:
+            assert report.findings == ()
+
+    def report(self, name, side, *combination):
+        if (name, side, *combination) in REFUSED:
+            with pytest.raises((TypeError, ValueError)):
+                audit(PAIRS[name][side], *combination)
+            return None
+        return audit(PAIRS[name][side], *combination)
+
+
+class TestWhatAFindingSays:
+    def test_written_at_inference(self):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][BROKEN]()
+        first, second = bnguard.audit(graph, select=["BN101"]).findings
+        assert (first.variable, second.variable) == ("bn/moving_mean", "bn/moving_variance")
+        assert first.layer == "bn"
+        assert first.fetch == "output:0"
+        assert graph.get_operation_by_name(first.op).type == "AssignSub"
+        assert "bn/moving_mean: written by AssignSub when output:0 is fetched" in first.message
+        assert first.message.endswith(first.remedy)
+
+    @pytest.mark.parametrize("rule", ["BN101", "BN102"])
+    def test_a_path_consists_of_edges_of_the_graph(self, rule):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][BROKEN]()
+        for finding in bnguard.audit(graph, select=[rule]).findings:
+            path = [graph.get_operation_by_name(op.name) for op in finding.path]
+            assert [op.type for op in path] == [op.type for op in finding.path]
+            assert path[0].name == "output"
+            for consumer, producer in zip(path, path[1:]):
+                behind = {tensor.op for tensor in consumer.inputs} | set(consumer.control_inputs)
+                assert producer in behind
+        assert path[-1].type == "FusedBatchNormV3" or path[-1].name == finding.op
+
+    def test_with_the_flag_true_the_healthy_layer_is_written_too(self):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][HEALTHY]()
+        report = bnguard.audit(graph, "output", {"is_training": True}, select=["BN101"])
+        assert [finding.certain for finding in report.findings] == [True, True]
+
+    def test_with_the_flag_open_it_says_perhaps(self):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][HEALTHY]()
+        report = bnguard.audit(graph, "output", {"is_training": None}, select=["BN101"])
+        assert [finding.certain for finding in report.findings] == [False, False]
+        assert "perhaps written" in report.findings[0].problem
+
+    def test_never_run_counts_the_update_ops(self):
+        (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
+        assert (
+            "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
+        )
+
+    def test_naming_the_updates_beside_the_train_op_is_enough(self):
+        with fresh_graph() as graph:
+            PAIRS["never_run"][BROKEN]()
+            train_op = ["Momentum", *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
+        assert bnguard.audit(graph, train_op=train_op).findings == ()
+
+    def test_trainable_but_without_a_gradient_is_a_warning(self):
+        def build():
+            tf.get_variable("bn/moving_mean", [4])
+
+        (finding,) = audit(build).findings
+        assert (finding.rule, finding.severity) == ("BN205", "warning")
+        assert "TRAINABLE_VARIABLES" in finding.problem
+
+    def test_not_saved_counts_what_is_saved(self):
+        (first, _) = audit(PAIRS["not_saved"][BROKEN]).findings
+        assert "left out by the Saver, which saves 3 variables" in first.problem
+
+    @pytest.mark.parametrize("momentum", [0.9, 1.0])
+    def test_a_decay_of_one_moves_nothing(self, momentum):
+        def build():
+            y = layer(inputs(), True, decay=momentum, updates_collections=None, fused=False)
+            tf.nn.relu(y, name="output")
+
+        report = audit(build, select=["BN101"])
+        assert len(report.findings) == (0 if momentum == 1.0 else 2)
+
+
+class TestWhatIsNotABatchNormalization:
+    """Other normalizations use the moments of what they are given, and that is how it is."""
+
+    @pytest.mark.parametrize("axes", [[1], [1, 2], [1, 2, 3]])
+    def test_layer_and_instance_normalization(self, axes):
+        def build():
+            x = tf.placeholder(tf.float32, [None, 8, 8, 4])
+            mean, variance = tf.nn.moments(x, axes, keep_dims=True)
+            gamma = tf.get_variable("gamma", [4])
+            tf.nn.batch_normalization(x, mean, variance, None, gamma, 1e-3)
+
+        assert audit(build).findings == ()
+
+    def test_an_average_of_the_weights_is_no_statistic(self):
+        def build():
+            y = layer(dense(inputs()), flag(), updates_collections=None)
+            step = optimizer().minimize(loss_of(y))
+            with tf.control_dependencies([step]):
+                tf.train.ExponentialMovingAverage(0.9).apply(tf.trainable_variables())
+
+        report = audit(build)
+        assert report.statistics == ("bn/moving_mean", "bn/moving_variance")
+        assert report.findings == ()
+
+
+class TestDocumentation:
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+    def test_every_section_is_there_in_order_and_says_something(self, rule):
+        sections = re.split(r"^## (.*)$", rule.documentation, flags=re.MULTILINE)
+        assert sections[0] == ""
+        assert tuple(sections[1::2]) == SECTIONS
+        assert all(len(text.split()) > 3 or "http" in text for text in sections[2::2])
+
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+    def test_the_page_is_not_stale(self, rule):
+        with open(os.path.join(PAGES, f"{rule.code}.md"), encoding="utf-8") as file:
+            assert file.read() == page(rule), "run: python -m bnguard.audit.rules docs/rules"
+
+    def test_there_is_a_page_for_each_rule_and_no_other(self):
+        assert sorted(os.listdir(PAGES)) == [f"{rule.code}.md" for rule in RULES]
+
+    def test_the_codes_and_names(self):
+        assert [rule.code for rule in RULES] == sorted({rule.code for rule in RULES})
+        assert RULES[0].name == "statistics-written-at-inference"
+        assert {rule.code for rule in RULES} == {
+            code for pair in PAIRS.values() for code in pair[0]
+        }
+
+
+class TestChoice:
+    def test_by_beginnings_of_codes(self):
+        assert [rule.code for rule in choose(["BN3"])] == ["BN301", "BN302"]
+        assert [rule.code for rule in choose(["BN3"], ["BN301"])] == ["BN302"]
+        assert choose() == list(RULES)
+
+    @pytest.mark.parametrize("code", ["BN9", "", "statistics"])
+    def test_an_unknown_code_is_refused(self, code):
+        with pytest.raises(bnguard.audit.AuditError, match=f"no rule's code begins with '{code}'"):
+            choose([code])
