@@ -80,11 +80,10 @@ def after_one_step(batch=BATCH):
     return (1 - DECAY) * rows.mean(axis=0), DECAY + (1 - DECAY) * rows.var(axis=0)
 
 
-def two_branches(x=None, is_training=None):
+def two_branches():
     """The source's graph in a layer `one`: inference moves its statistics too."""
-    x = tf.placeholder(tf.float32, [None, 2], name="x") if x is None else x
-    if is_training is None:
-        is_training = tf.placeholder(tf.bool, [], name="is_training")
+    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    is_training = tf.placeholder(tf.bool, [], name="is_training")
     arguments = {"fused": False, "updates_collections": None, "scope": "one"}
     train = bnguard.batch_norm(x, is_training=True, decay=DECAY, **arguments)
     infer = bnguard.batch_norm(x, is_training=False, reuse=True, **arguments)
