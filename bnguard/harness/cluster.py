@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any, Dict, List, NamedTuple
 
-from bnguard.errors import BnguardError
+from bnguard.harness.catalogue import UnavailableError
 from bnguard.harness.quiet import import_tensorflow
 
 Spec = Dict[str, List[str]]
@@ -42,7 +42,7 @@ def start() -> Cluster:
     """The cluster of this process, started when it is first asked for.
 
     Raises:
-      BnguardError: the parameter server does not start.
+      UnavailableError: the parameter server does not start.
     """
     import tensorflow.compat.v1 as tf
 
@@ -76,7 +76,7 @@ def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
       The process; it ends when its stdin is closed.
 
     Raises:
-      BnguardError: the process does not come up.
+      UnavailableError: the process does not come up.
     """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     process = subprocess.Popen(
@@ -89,7 +89,7 @@ def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
     atexit.register(_stop, process)
     assert process.stdout is not None
     if process.stdout.readline().strip() != b"serving":
-        raise BnguardError(
+        raise UnavailableError(
             f"{addresses[job][0]}: the {job} job of a TensorFlow cluster does not start; expected "
             "a loopback device on which processes may listen. Check that no proxy is set for "
             "127.0.0.1 (no_proxy), and try again: the port may have been taken."

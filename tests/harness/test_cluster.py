@@ -3,8 +3,8 @@
 import shutil
 import sys
 
-from bnguard.errors import BnguardError
 from bnguard.harness import cluster
+from bnguard.harness.catalogue import UnavailableError
 import pytest
 
 
@@ -19,7 +19,7 @@ def test_every_job_has_a_loopback_port_of_its_own():
 def test_a_server_that_does_not_come_up_is_reported(monkeypatch):
     addresses = cluster.spec()
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(BnguardError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         cluster.serve_elsewhere(addresses, "ps")
     for fragment in (addresses["ps"][0], "the ps job", "does not start; expected", "no_proxy"):
         assert fragment in str(caught.value)
