@@ -68,7 +68,7 @@ def backward_part(graph: Graph) -> Set[int]:
         for kind in graph.present_types()
         if _GRADIENT_TYPE.fullmatch(kind) or is_optimizer(kind)
     ]
-    starts = graph.of_types(kinds)
+    starts = list(graph.of_types(kinds))
     if scopes:
         starts += [node for node, name in enumerate(graph.names) if name.startswith(scopes)]
     return closure(starts, graph.consumers)
@@ -139,8 +139,7 @@ class _Flow:
     def ends_at(self, node: int, network: Set[int]) -> bool:
         """Whether no value flows on in `network`, nor into a variable."""
         return not any(
-            self._takes_data(one, node)
-            and (one in network or is_write(self._graph.types[one]))
+            self._takes_data(one, node) and (one in network or is_write(self._graph.types[one]))
             for one in self._graph.consumers[node]
         )
 

@@ -136,7 +136,7 @@ class TestReport:
             "train_ops": ["Momentum"],
         }
         (finding, *_) = document["findings"]
-        keys = "rule severity certain variable op path fetch message".split()
+        keys = ["rule", "severity", "certain", "variable", "op", "path", "fetch", "message"]
         assert set(keys) <= set(finding)
         assert finding["path"][0] == {"name": "output", "type": "Relu"}
 

@@ -92,7 +92,9 @@ class TestWhatAFindingSays:
 
     def test_never_run_counts_the_update_ops(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
-        assert "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
+        assert (
+            "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
+        )
 
     def test_naming_the_updates_beside_the_train_op_is_enough(self):
         with fresh_graph() as graph:
@@ -166,7 +168,9 @@ class TestDocumentation:
     def test_the_codes_and_names(self):
         assert [rule.code for rule in RULES] == sorted({rule.code for rule in RULES})
         assert RULES[0].name == "statistics-written-at-inference"
-        assert {rule.code for rule in RULES} == {code for pair in PAIRS.values() for code in pair[0]}
+        assert {rule.code for rule in RULES} == {
+            code for pair in PAIRS.values() for code in pair[0]
+        }
 
 
 class TestChoice:

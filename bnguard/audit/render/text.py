@@ -58,9 +58,7 @@ def _group(members: Sequence[Finding], color: bool) -> Iterator[str]:
         yield from _layers(members)
     shortest = min(members, key=lambda one: len(one.path))
     yield from _path(shortest.path)
-    yield fill(
-        f"To do: {first.remedy}.", _WIDTH, initial_indent="  ", subsequent_indent="  "
-    )
+    yield fill(f"To do: {first.remedy}.", _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _layers(members: Sequence[Finding]) -> Iterator[str]:
