@@ -10,7 +10,6 @@ from bnguard.audit.schema import DATA_TYPES
 Scalar = Union[bool, int, float, bytes]
 
 _LONGEST_LIST = 16  # the axes of a tensor, with some to spare
-_LARGEST_CONTENT = 1 << 20  # bytes; no amount or mask that a graph holds as a constant is larger
 _VALUE_FIELDS = ("float_val", "double_val", "int_val", "int64_val", "bool_val", "string_val")
 _CONTENT_FORMATS = {
     DATA_TYPES["DT_BOOL"]: "?",
@@ -67,7 +66,7 @@ def _stored_values(tensor: Any) -> Optional[List[Scalar]]:
 
 def _content_values(content: bytes, code: Optional[str]) -> Optional[List[Scalar]]:
     width = struct.calcsize(code) if code else 0
-    if not width or len(content) % width or len(content) > _LARGEST_CONTENT:
+    if not width or len(content) % width:
         return None
     if content == content[:width] * (len(content) // width):
         content = content[:width]

@@ -20,7 +20,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
 from bnguard.audit.folding import Known
-from bnguard.audit.graph import MERGES, Graph, Tensor
+from bnguard.audit.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.audit.operations import PLACEHOLDERS, SWITCHES
 from bnguard.audit.values import Values
 
@@ -77,6 +77,18 @@ class Execution:
             if not self._is_cut(*tensor) and self._edge(*tensor) is not NEVER
         ]
 
+    def predecessors(self, node: int) -> List[int]:
+        """What `node` waits for: its inputs, data and control, but those that are fed.
+
+        The back edge of a loop does not count: it is waited for in another iteration.
+        """
+        sources = self.graph.sources[node]
+        if self.graph.types[node] in MERGES:
+            sources = tuple(one for one in sources if self.graph.types[one] not in LOOP_ENDS)
+        if self._fed_nodes.isdisjoint(sources):
+            return list(sources)
+        return [one for one in sources if one not in self._fed_nodes or self._reaches(one, node)]
+
     def value(self, tensor: Tensor) -> Known:
         """What `tensor` is in every element and every iteration, or None if that is not known."""
         if self._needed[tensor.node]:
@@ -89,12 +101,15 @@ class Execution:
             self._used = self._data_slice()
         return node in self._used
 
-    def path(self, node: int) -> List[int]:
-        """The nodes from a fetch back to `node`, which it needs, by the fewest edges."""
+    def path(self, node: int, longest: int) -> List[int]:
+        """The nodes from a fetch back to `node`, which it needs, by the fewest edges.
+
+        Of a path with more than `longest` nodes these are the last ones.
+        """
         if self._next_on_path is None:
             self._next_on_path = self._walk_back()
         path = [node]
-        while path[-1] in self._next_on_path:
+        while path[-1] in self._next_on_path and len(path) < longest:
             path.append(self._next_on_path[path[-1]])
         return path[::-1]
 

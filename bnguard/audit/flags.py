@@ -14,8 +14,9 @@ from bnguard.audit.schema import DATA_TYPES
 _WITH_DEFAULT = "PlaceholderWithDefault"
 _BOOL = DATA_TYPES["DT_BOOL"]
 _FEW_SWITCHES = 64
+_MANY_FLAGS = 16
 _FEW_MERGES = 8
-_MANY = 64  # nodes that compute a predicate, or placeholders that might be a flag
+_MANY = 64  # nodes that compute a predicate
 
 
 class Flag(NamedTuple):
@@ -40,7 +41,8 @@ def find_flags(model: Model) -> List[Flag]:
     statistics to inference.
     """
     found = []
-    for tensor, switches in _candidates(model).items():
+    candidates = sorted(_candidates(model).items(), key=lambda one: -len(one[1]))
+    for tensor, switches in candidates[:_MANY_FLAGS]:
         training = _training_value(model, tensor, switches)
         if training is not None:
             found.append(Flag(tensor, training, _default(model, tensor)))

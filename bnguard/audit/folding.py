@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from typing import Any, Callable, Dict, List, Optional
 
-from bnguard.audit.constants import Scalar, uniform_value
+from bnguard.audit.constants import Scalar
 from bnguard.audit.operations import MADE_OF_FIRST
 from bnguard.audit.schema import DATA_TYPES
 
@@ -26,8 +26,6 @@ def fold(kind: str, attributes: Callable[[], Any], inputs: List[Known]) -> Known
       attributes: gives the op's attributes.
       inputs: the values of its data inputs.
     """
-    if kind == "Const":
-        return uniform_value(attributes()["value"].tensor)
     if kind == "Cast":
         return _cast(inputs[0], attributes()["DstT"].type) if inputs else None
     try:
@@ -38,7 +36,7 @@ def fold(kind: str, attributes: Callable[[], Any], inputs: List[Known]) -> Known
 
 def can_fold(kind: str) -> bool:
     """Whether ops of this type are understood; no other's inputs need be looked at."""
-    return kind in _FOLDS or kind in ("Const", "Cast")
+    return kind in _FOLDS or kind == "Cast"
 
 
 def _cast(value: Known, to: int) -> Known:

@@ -16,8 +16,8 @@ from bnguard.audit.graph import CONTROL, decode_attributes
 from bnguard.audit.operations import is_write, output_port
 from bnguard.audit.reading import Draft, Edge
 
-_MAX_DEPTH = 100
-_MAX_NODES = 5000000
+_DEEPEST = 100
+_MOST_NODES = 500000  # that functions may add
 
 _IFS = frozenset(["If", "StatelessIf"])
 _CASES = frozenset(["Case", "StatelessCase"])
@@ -66,6 +66,7 @@ class _Lowering:
     def __init__(self, draft: Draft, functions: Dict[str, Any]) -> None:
         self._draft = draft
         self._functions = functions
+        self._limit = len(draft.names) + _MOST_NODES
 
     def expand(self, node: int, stack: Tuple[str, ...]) -> None:
         """Lower `node`, and what is inside, if it is a call; `stack` names the callers."""
@@ -99,8 +100,8 @@ class _Lowering:
         for callee in callees:
             if callee in stack:
                 raise AuditError(f"function {callee} calls itself, at {name}")
-        if len(stack) >= _MAX_DEPTH:
-            raise AuditError(f"functions are nested more than {_MAX_DEPTH} deep, at {name}")
+        if len(stack) >= _DEEPEST:
+            raise AuditError(f"functions are nested more than {_DEEPEST} deep, at {name}")
 
     def _branch(self, site: _Site, callees: Sequence[str]) -> _Inlined:
         if not site.data:
@@ -193,8 +194,8 @@ class _Lowering:
     def _add(
         self, site: int, name: str, kind: str, edges: Sequence[Edge], definition: Any = None
     ) -> int:
-        if len(self._draft.names) >= _MAX_NODES:
-            raise AuditError(f"the functions expand to more than {_MAX_NODES} nodes")
+        if len(self._draft.names) >= self._limit:
+            raise AuditError(f"its functions expand to more than {_MOST_NODES} nodes")
         name = f"{self._draft.names[site]}/{name}"
         return self._draft.add(name, kind, edges, definition)
 

@@ -23,6 +23,8 @@ CONTROL = -1  # the port of a control edge
 MERGES = frozenset(["Merge", "RefMerge"])
 LOOP_ENDS = frozenset(["NextIteration", "RefNextIteration"])
 
+_LARGE = 1 << 20  # bytes
+
 _PORTED = re.compile(r"(.+):(\d{1,9})\Z", re.DOTALL)
 
 
@@ -139,6 +141,15 @@ class Graph:
             for edge in zip(self.sources[consumer], self.ports[consumer]):
                 if edge == (node, port):
                     yield consumer
+
+    def constant(self, node: int) -> Any:
+        """The TensorProto of a Const; None if it is large, or `node` is something else."""
+        definition = self._definitions[node]
+        if self.types[node] != "Const" or definition is None:
+            return None
+        if isinstance(definition, bytes) and len(definition) > _LARGE:
+            return None
+        return self.attributes(node)["value"].tensor
 
     def attributes(self, node: int) -> Any:
         """The node's attributes, a mapping from name to AttrValue; decoded on each call."""

@@ -14,6 +14,7 @@ from bnguard.audit.graph import Graph
 from bnguard.audit.reading import read_graph
 
 _LARGEST = 2**31 - 1  # bytes that one protobuf message can have
+_LARGEST_TEXT = 1 << 27  # bytes; protobuf takes a second for each of these megabytes
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _OP_TYPE = re.compile(r"[A-Za-z0-9_.>/-]+\Z")
 _TEXT = re.compile(r"(?:\s|#[^\n]*\n)*([a-z_]+)\s*[:{<]")
@@ -155,6 +156,10 @@ def _text_kind(data: bytes) -> Optional[str]:
 def _from_text(data: bytes, kind: str, path: str) -> bytes:
     from google.protobuf import text_format
 
+    if len(data) > _LARGEST_TEXT:
+        raise AuditError(
+            f"{path}: text of more than {_LARGEST_TEXT >> 20} MiB; give the binary form"
+        )
     message = schema.message(kind)()
     try:
         text_format.Parse(data.decode("utf-8"), message, allow_unknown_field=True)
@@ -232,7 +237,7 @@ def _subject(label: str, raw: Any) -> Subject:
     }
     return Subject(
         label,
-        read_graph(raw.graph_def),
+        _read_graph(label, raw.graph_def),
         len(raw.graph_def.node),
         collections,
         frozenset(initializers),
@@ -246,7 +251,14 @@ def _tensors(described: Mapping[str, Any]) -> Tuple[str, ...]:
 
 
 def _bare_subject(label: str, raw: Any) -> Subject:
-    return Subject(label, read_graph(raw), len(raw.node), {}, frozenset(), "", {})
+    return Subject(label, _read_graph(label, raw), len(raw.node), {}, frozenset(), "", {})
+
+
+def _read_graph(label: str, raw: Any) -> Graph:
+    try:
+        return read_graph(raw)
+    except AuditError as error:
+        raise AuditError(f"{label}: {error}") from error
 
 
 def _live_graph(graph: Any) -> Subject:
@@ -261,8 +273,8 @@ def _live_graph(graph: Any) -> Subject:
     variables = graph.get_collection("variables")
     initializers = _names(getattr(one, "initializer", None) for one in variables)
     raw = _parse("RawGraphDef", data)
-    graph_and_size = read_graph(raw), len(raw.node)
-    return Subject("tf.Graph", *graph_and_size, collections, frozenset(initializers), "", {})
+    indexed = _read_graph("tf.Graph", raw)
+    return Subject("tf.Graph", indexed, len(raw.node), collections, frozenset(initializers), "", {})
 
 
 def _names(objects: Iterable[Any]) -> Tuple[str, ...]:

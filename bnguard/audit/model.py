@@ -49,7 +49,7 @@ class Model:
         Raises:
           AuditError: there is none.
         """
-        tensor = self.graph.tensor(name)
+        tensor = self.graph.tensor(name) if name else None
         if tensor is None:
             raise AuditError(
                 f"{self.subject.label}: no node is named {name!r}{self._similar(name)}"

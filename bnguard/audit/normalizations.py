@@ -116,14 +116,9 @@ class _Finder:
         return inputs[0] if self._graph.types[root] == "Sqrt" else None
 
     def _is_epsilon(self, tensor: Tensor) -> bool:
-        values = [
-            uniform_value(self._graph.attributes(origin.node)["value"].tensor)
-            for origin in self._tracer.origins(tensor)
-            if self._graph.types[origin.node] == "Const"
-        ]
-        return (
-            len(values) == 1 and isinstance(values[0], float) and 0 < values[0] <= _LARGEST_EPSILON
-        )
+        found = [self._graph.constant(origin.node) for origin in self._tracer.origins(tensor)]
+        value = uniform_value(found[0]) if len(found) == 1 and found[0] is not None else None
+        return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
 
     def _uses_of(self, inverse: Tensor) -> Tuple[List[Tensor], List[int]]:
         """What an inverse standard deviation meets on its way: candidate means, gamma and beta."""
@@ -216,10 +211,8 @@ class _Finder:
         return False
 
     def _axes(self, tensor: Tensor) -> List[Scalar]:
-        origins = self._tracer.origins(tensor)
-        if len(origins) != 1 or self._graph.types[origins[0].node] != "Const":
-            return []
-        return short_list(self._graph.attributes(origins[0].node)["value"].tensor) or []
+        found = [self._graph.constant(origin.node) for origin in self._tracer.origins(tensor)]
+        return short_list(found[0]) or [] if len(found) == 1 and found[0] is not None else []
 
     def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
         return tuple(self._tracer.variables(tensor))

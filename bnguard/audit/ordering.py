@@ -7,10 +7,10 @@ by yields the buffer itself, so that every op which takes it from there is a rea
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.execution import Execution
-from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES
+from bnguard.audit.graph import CONTROL, MERGES
 from bnguard.audit.operations import FORWARDING, REF_VARIABLES, is_write
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
@@ -26,9 +26,16 @@ _READS_NO_VALUE = frozenset(
         "VariableShape",
     ]
 )
-_AT_ONCE = 256  # pairs that are tested in one walk over the graph
+_AT_ONCE = 512  # writes that are followed in one walk over the graph
 
-Pair = Tuple[int, int]
+Pair = Tuple[int, int]  # a read and a write
+
+
+class Claim(NamedTuple):
+    """The reads of a variable, and the writes of it that they should be ordered with."""
+
+    reads: Sequence[int]
+    writes: Sequence[int]
 
 
 def readers(step: Execution, variable: int) -> List[int]:
@@ -54,47 +61,47 @@ def readers(step: Execution, variable: int) -> List[int]:
     return sorted(found)
 
 
-def unordered(step: Execution, pairs: Iterable[Pair]) -> List[Pair]:
-    """Those of `pairs` of nodes of `step` between which there is no path, either way."""
-    pairs = list(pairs)
-    if not pairs:
-        return []
-    nodes = [node for node in range(len(step.graph)) if step.needs(node)]
-    nodes.sort(key=step.graph.ranks.__getitem__)
-    found: List[Pair] = []
-    for start in range(0, len(pairs), _AT_ONCE):
-        found += _unordered(step, nodes, pairs[start : start + _AT_ONCE])
+def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
+    """For each claim the reads that have no path to or from some write, with the first such write.
+
+    Args:
+      step: the step.
+      claims: of each variable its reads and its writes, all nodes that `step` needs.
+    """
+    graph = step.graph
+    writes = list(dict.fromkeys(write for claim in claims for write in claim.writes))
+    found: List[List[Pair]] = [[] for _ in claims]
+    nodes = [node for node in range(len(graph)) if step.needs(node)] if writes else []
+    nodes.sort(key=graph.ranks.__getitem__)
+    for start in range(0, len(writes), _AT_ONCE):
+        bits = {write: 1 << bit for bit, write in enumerate(writes[start : start + _AT_ONCE])}
+        before, after = _spread(step, nodes, bits)
+        for claim, pairs in zip(claims, found):
+            mine = [(write, bits[write]) for write in claim.writes if write in bits]
+            for read in claim.reads if mine else ():
+                ordered = before.get(read, 0) | after.get(read, 0)
+                pairs += [(read, write) for write, bit in mine if not bit & ordered][:1]
     return found
 
 
-def _unordered(step: Execution, nodes: Sequence[int], pairs: Sequence[Pair]) -> List[Pair]:
-    """One walk: for each node the set, as bits, of those in `pairs` that a path leads from."""
-    bits: Dict[int, int] = {}
-    for pair in pairs:
-        for node in pair:
-            bits.setdefault(node, 1 << len(bits))
-    before: Dict[int, int] = {}
-    graph = step.graph
+def _spread(
+    step: Execution, nodes: Sequence[int], bits: Mapping[int, int]
+) -> Tuple[Dict[int, int], Dict[int, int]]:
+    """For each of `nodes`, in order, the bits of what a path leads from to it, and from it to."""
+    before, after = dict(bits), dict(bits)
     for node in nodes:
-        mask = bits.get(node, 0)
-        for source in graph.sources[node]:
-            if source in before and not _is_back_edge(graph.types, source, node):
-                mask |= before[source]
-        if mask:
-            before[node] = mask
-    return [
-        (one, other)
-        for one, other in pairs
-        if not before[one] & bits[other] and not before[other] & bits[one]
-    ]
+        for source in step.predecessors(node):
+            if source in before:
+                before[node] = before.get(node, 0) | before[source]
+    for node in reversed(nodes):
+        if node in after:
+            for source in step.predecessors(node):
+                after[source] = after.get(source, 0) | after[node]
+    return before, after
 
 
-def _data_position(sources: Sequence[int], ports: Sequence[int], node: int) -> int | None:
+def _data_position(sources: Sequence[int], ports: Sequence[int], node: int) -> Optional[int]:
     for position, edge in enumerate(zip(sources, ports)):
         if edge[0] == node and edge[1] != CONTROL:
             return position
     return None
-
-
-def _is_back_edge(types: Sequence[str], source: int, node: int) -> bool:
-    return types[node] in MERGES and types[source] in LOOP_ENDS

@@ -23,7 +23,8 @@ def saved_names(model: Model) -> Optional[Dict[int, str]]:
     """
     graph = model.graph
     saves = graph.of_types(SAVES)
-    stored = graph.tensor(model.subject.save_tensor)
+    save_tensor = model.subject.save_tensor
+    stored = graph.tensor(save_tensor) if save_tensor else None
     if stored is not None:
         before = closure([stored.node], graph.sources)
         saves = [node for node in saves if node in before]

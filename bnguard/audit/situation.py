@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import (
     Dict,
     FrozenSet,
@@ -32,6 +33,10 @@ from bnguard.audit.variables import Purpose, Statistic
 
 Feeds = Dict[Tensor, Known]
 
+_PATH_BUDGET = 1000000  # ops in all the paths of a step
+_SHORT_PATH = 8
+_MANY_SIGNATURES = 32
+
 
 class Change(NamedTuple):
     """A write, and when it runs and changes something."""
@@ -53,6 +58,7 @@ class Step:
         self.execution = Execution(model.graph, fetches, feeds)
         self._effects = Effects(self.execution)
         self._graph = model.graph
+        self._path_budget = _PATH_BUDGET
         self._behind_gradients: Optional[Set[int]] = None
         self._changes: Dict[int, Tuple[Change, ...]] = {}
 
@@ -83,9 +89,13 @@ class Step:
         return self.execution.condition(node) == ALWAYS
 
     def path(self, node: int) -> Tuple[Op, ...]:
-        """The shortest way from what is fetched back to `node`."""
-        graph = self._graph
-        return tuple(Op(graph.names[one], graph.types[one]) for one in self.execution.path(node))
+        """The shortest way from what is fetched back to `node`.
+
+        Of the paths in a graph with enormously many findings only the ends are given.
+        """
+        nodes = self.execution.path(node, max(self._path_budget, _SHORT_PATH))
+        self._path_budget -= len(nodes)
+        return tuple(Op(self._graph.names[one], self._graph.types[one]) for one in nodes)
 
 
 @dataclass(frozen=True)
@@ -217,7 +227,7 @@ def _inference(
     if fetches:
         return [_Plan(", ".join(fetches), [model.tensor(name) for name in fetches])]
     keys = [signature] if signature is not None else filter(_is_for_inference, signatures)
-    plans = [_signature_plan(model, key, signatures[key]) for key in keys]
+    plans = [_signature_plan(model, key, signatures[key]) for key in islice(keys, _MANY_SIGNATURES)]
     if plans:
         return plans
     train_ops = [plan.fetches[0].node for plan in training]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
+from bnguard.audit.constants import uniform_value
 from bnguard.audit.folding import Known, can_fold, fold
 from bnguard.audit.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.audit.operations import EXITS, FORWARDING, SWITCHES
@@ -76,10 +77,10 @@ class Values:
         return memo[tensor]
 
     def _operands(self, tensor: Tensor, at_first: bool) -> Optional[List[Tensor]]:
-        """What the value is computed from; None if `tensor` is fed, or it is beyond us."""
+        """What the value is computed from; None if it is given, or beyond us."""
         node, port = tensor
         kind = self.graph.types[node]
-        if tensor in self.feeds:
+        if tensor in self.feeds or kind == "Const":
             return None
         if kind in MERGES:
             entries = self.entries(node)
@@ -106,7 +107,8 @@ class Values:
         self, tensor: Tensor, operands: Optional[List[Tensor]], memo: Mapping[Tensor, Known]
     ) -> Known:
         if operands is None:
-            return self.feeds.get(tensor)
+            constant = None if tensor in self.feeds else self.graph.constant(tensor.node)
+            return self.feeds.get(tensor) if constant is None else uniform_value(constant)
         values = [memo[one] for one in operands]
         kind = self.graph.types[tensor.node]
         if can_fold(kind) and kind not in SWITCHES:

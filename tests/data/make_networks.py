@@ -21,16 +21,16 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "networks")
 
 
 def resnet_v2_50(x, updates_collections, **options):
-    with slim.arg_scope(nets.resnet_v2.resnet_arg_scope()):
-        with slim.arg_scope(batch_norm_arg_scope(updates_collections)):
-            logits, _ = nets.resnet_v2.resnet_v2_50(x, num_classes=1000, **options)
+    scope = nets.resnet_v2.resnet_arg_scope()
+    with slim.arg_scope(scope), slim.arg_scope(batch_norm_arg_scope(updates_collections)):
+        logits, _ = nets.resnet_v2.resnet_v2_50(x, num_classes=1000, **options)
     return tf.squeeze(logits, [1, 2], name="logits")
 
 
 def resnet_v1_152(x, updates_collections, **options):
-    with slim.arg_scope(nets.resnet_v1.resnet_arg_scope()):
-        with slim.arg_scope(batch_norm_arg_scope(updates_collections)):
-            logits, _ = nets.resnet_v1.resnet_v1_152(x, num_classes=1000, **options)
+    scope = nets.resnet_v1.resnet_arg_scope()
+    with slim.arg_scope(scope), slim.arg_scope(batch_norm_arg_scope(updates_collections)):
+        logits, _ = nets.resnet_v1.resnet_v1_152(x, num_classes=1000, **options)
     return tf.squeeze(logits, [1, 2], name="logits")
 
 
@@ -52,9 +52,10 @@ def batch_norm_arg_scope(updates_collections):
         "scale": True,
         "updates_collections": updates_collections,
     }
-    with slim.arg_scope([slim.conv2d], normalizer_params=parameters):
-        with slim.arg_scope([slim.batch_norm], **parameters) as scope:
-            return scope
+    with slim.arg_scope([slim.conv2d], normalizer_params=parameters), slim.arg_scope(
+        [slim.batch_norm], **parameters
+    ) as scope:
+        return scope
 
 
 # Each state: the output, what becomes of the updates, and which variables are saved.

@@ -38,7 +38,7 @@ from typing import Iterator, List
 
 from bnguard.audit.conditions import ALWAYS
 from bnguard.audit.finding import ERROR, Finding
-from bnguard.audit.ordering import Pair, readers, unordered
+from bnguard.audit.ordering import Claim, Pair, races, readers
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.variables import Statistic
 
@@ -50,30 +50,27 @@ REMEDY = (
 
 
 def check(situation: Situation) -> Iterator[Finding]:
-    """One finding for each statistic and each inference step that may read it too early or late."""
+    """One finding for each statistic and each inference step that reads it at no set time."""
     for step in situation.inference:
-        pairs = {one: _pairs(step, one) for one in situation.model.statistics}
-        free = set(unordered(step.execution, [pair for some in pairs.values() for pair in some]))
-        for statistic, some in pairs.items():
-            races = [pair for pair in some if pair in free]
-            if races:
-                yield _finding(situation, step, statistic, races)
+        changing = [one for one in situation.model.statistics if step.changes(one)]
+        claims = [_claim(step, one) for one in changing]
+        for statistic, pairs in zip(changing, races(step.execution, claims)):
+            if pairs:
+                yield _finding(situation, step, statistic, pairs)
 
 
-def _pairs(step: Step, statistic: Statistic) -> List[Pair]:
-    """The reads that what is fetched is computed from, each with each write."""
-    writes = [change.node for change in step.changes(statistic)]
-    if not writes:
-        return []
+def _claim(step: Step, statistic: Statistic) -> Claim:
+    """The reads that what is fetched is computed from; the writes, those that are sure first."""
+    changes = sorted(step.changes(statistic), key=lambda change: change.condition != ALWAYS)
     reads = filter(step.execution.uses, readers(step.execution, statistic.variable))
-    return [(read, write) for read in reads for write in writes if read != write]
+    return Claim(list(reads), [change.node for change in changes])
 
 
-def _finding(situation: Situation, step: Step, statistic: Statistic, races: List[Pair]) -> Finding:
+def _finding(situation: Situation, step: Step, statistic: Statistic, pairs: List[Pair]) -> Finding:
     graph = situation.model.graph
     sure = {change.node for change in step.changes(statistic) if change.condition == ALWAYS}
-    surely = [pair for pair in races if step.runs(pair[0]) and pair[1] in sure]
-    read, write = (surely or races)[0]
+    surely = [pair for pair in pairs if step.runs(pair[0]) and pair[1] in sure]
+    read, write = (surely or pairs)[0]
     return Finding(
         rule=CODE,
         severity=ERROR,

@@ -23,7 +23,7 @@ Or `slim.learning.create_train_op(loss, optimizer)`, which does that; or, in the
 
 ## Known false positives
 Programs that fetch the updates beside the train op, `session.run([train_op, update_ops])`: name
-both with `--train-op`. Layers that the loss does not depend on.
+both with `--train-op`. Layers that the loss does not depend on, if their updates are collected.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -33,7 +33,7 @@ both with `--train-op`. Layers that the loss does not depend on.
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence, Set
+from typing import Iterator, Sequence
 
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.situation import Situation
@@ -43,7 +43,7 @@ REMEDY = (
     "Build the train op under tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), "
     "or with a create_train_op that does so"
 )
-_NEAR = 3  # edges from an update to what may stand for it in the collection: a group, a Merge
+_NEAR = 3  # edges back to an update from what stands for it in the collection: a group, a Merge
 
 
 def check(situation: Situation) -> Iterator[Finding]:
@@ -52,12 +52,16 @@ def check(situation: Situation) -> Iterator[Finding]:
         return
     graph = situation.model.graph
     collected = set(situation.model.collection("update_ops"))
+    for _ in range(_NEAR):
+        collected.update([source for node in collected for source in graph.sources[node]])
     train_ops = ", ".join(step.fetch for step in situation.training)
     for statistic in situation.model.statistics:
         updates = [write.node for write in statistic.updates]
         if not updates or _reaches_any(situation, updates):
             continue
-        known = sum(_is_collected(situation, node, collected) for node in updates)
+        known = len(collected.intersection(updates))
+        if not known and not _reaches_any(situation, [one.node for one in statistic.sources]):
+            continue  # the layer is not even run in training, and would update itself if it were
         yield Finding(
             rule=CODE,
             severity=ERROR,
@@ -75,14 +79,5 @@ def check(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _reaches_any(situation: Situation, updates: Sequence[int]) -> bool:
-    return any(step.execution.needs(node) for step in situation.training for node in updates)
-
-
-def _is_collected(situation: Situation, update: int, collected: Set[int]) -> bool:
-    near = {update}
-    for _ in range(_NEAR):
-        if near & collected:
-            return True
-        near = {one for node in near for one in situation.model.graph.consumers[node]}
-    return bool(near & collected)
+def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
+    return any(step.execution.needs(node) for step in situation.training for node in nodes)

@@ -43,6 +43,7 @@ from bnguard.audit.situation import Situation, Step
 from bnguard.audit.steps import closure
 
 CODE = "BN204"
+_FEW = 8
 REMEDY = "Let the train op depend on the updates of the network that it trains, and only on these"
 
 
@@ -50,7 +51,7 @@ def check(situation: Situation) -> Iterator[Finding]:
     """One finding for each statistic, each training step and each such placeholder."""
     graph = situation.model.graph
     for step in situation.training:
-        for placeholder in sorted(_foreign_placeholders(situation, step)):
+        for placeholder in sorted(_foreign_placeholders(situation, step))[:_FEW]:
             # Not what only sets a decay: the placeholder has to be behind what is averaged.
             after = closure([placeholder], graph.consumers)
             name = graph.names[placeholder]
