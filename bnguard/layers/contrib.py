@@ -103,6 +103,7 @@ def batch_norm(
     arguments.check_graph_mode()
     arguments.check_data_format(data_format)
     _check_renorm(renorm, batch_weights, updates_collections, zero_debias_moving_mean)
+    arguments.check_renorm_clipping(renorm_clipping or {})
     training = arguments.training_mode(is_training, "is_training")
     with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as variable_scope:
         inputs = tf.convert_to_tensor(inputs)
@@ -145,8 +146,9 @@ def _check_renorm(
     elsewhere = updates_collections is not tf.GraphKeys.UPDATE_OPS
     if renorm and (batch_weights is not None or elsewhere or zero_debias):
         raise ValueError(
-            "batch normalization: leave these at their defaults, or renorm at False: renorm is not "
-            "supported with batch_weights, updates_collections or zero_debias_moving_mean"
+            "batch normalization: leave these at their defaults (for updates_collections that is "
+            "the object tf.GraphKeys.UPDATE_OPS), or renorm at False: renorm is not supported "
+            "with batch_weights, updates_collections or zero_debias_moving_mean"
         )
 
 

@@ -138,6 +138,11 @@ def test_renorm_clipping_of_an_unknown_name(layer):
     assert "contains keys not in ['rmax', 'rmin', 'dmax']" in message
 
 
+def test_renorm_clipping_is_checked_without_renorm_too():
+    message = refusal(batch_norm, inputs(4, 2), renorm_clipping={"max": 3})
+    assert "contains keys not in ['rmax', 'rmin', 'dmax']" in message
+
+
 @pytest.mark.parametrize("axis", [2, -3, [0, 0], [1, -1]])
 def test_axis(axis):
     message = refusal(batch_normalization, inputs(4, 2), axis=axis)
