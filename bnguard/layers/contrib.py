@@ -146,9 +146,9 @@ def _check_renorm(
     elsewhere = updates_collections is not tf.GraphKeys.UPDATE_OPS
     if renorm and (batch_weights is not None or elsewhere or zero_debias):
         raise ValueError(
-            "batch normalization: leave these at their defaults (for updates_collections that is "
-            "the object tf.GraphKeys.UPDATE_OPS), or renorm at False: renorm is not supported "
-            "with batch_weights, updates_collections or zero_debias_moving_mean"
+            "batch normalization: leave these at their defaults, or renorm at False; of "
+            "updates_collections that is the object tf.GraphKeys.UPDATE_OPS: renorm is not "
+            "supported with batch_weights, updates_collections or zero_debias_moving_mean"
         )
 
 
