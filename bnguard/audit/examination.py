@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 import gc
-from typing import Any, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from bnguard.audit.errors import about
 from bnguard.audit.finding import Report
 from bnguard.audit.folding import Known
 from bnguard.audit.loading import load
 from bnguard.audit.model import Model, understand
-from bnguard.audit.rules import choose
+from bnguard.audit.rules import Rule, choose
 from bnguard.audit.situation import settle
 
 
@@ -70,32 +71,35 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _examine(source: Any, question: Question) -> List[Report]:
     rules = choose(question.select, question.ignore)
-    if isinstance(source, Model):
-        models = [source]
-    else:
-        models = [understand(subject) for subject in load(source, question.tags)]
     stored = None
     if question.checkpoint is not None:
         from bnguard.audit.checkpoint import stored_names
 
         stored = stored_names(question.checkpoint)
+    if isinstance(source, Model):
+        return [_report(source, question, rules, stored)]
     reports = []
-    for model in models:
-        situation = settle(
-            model,
-            question.fetches,
-            question.feeds,
-            question.train_op,
-            question.signature,
-            stored,
-        )
-        reports.append(
-            Report(
-                source=model.subject.label,
-                nodes=model.subject.nodes,
-                statistics=tuple(statistic.name for statistic in model.statistics),
-                assumed=situation.assumed,
-                findings=tuple(one for rule in rules for one in rule.check(situation)),
-            )
-        )
+    for subject in load(source, question.tags):
+        with about(subject.label):
+            reports.append(_report(understand(subject), question, rules, stored))
     return reports
+
+
+def _report(
+    model: Model, question: Question, rules: Sequence[Rule], stored: Optional[FrozenSet[str]]
+) -> Report:
+    situation = settle(
+        model,
+        question.fetches,
+        question.feeds,
+        question.train_op,
+        question.signature,
+        stored,
+    )
+    return Report(
+        source=model.subject.label,
+        nodes=model.subject.nodes,
+        statistics=tuple(statistic.name for statistic in model.statistics),
+        assumed=situation.assumed,
+        findings=tuple(finding for rule in rules for finding in rule.check(situation)),
+    )

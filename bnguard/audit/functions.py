@@ -17,7 +17,7 @@ from bnguard.audit.operations import is_write, output_port
 from bnguard.audit.reading import Draft, Edge
 
 _DEEPEST = 100
-_MOST_NODES = 500000  # that functions may add
+_MOST_NODES = 250000  # that functions may add
 
 _IFS = frozenset(["If", "StatelessIf"])
 _CASES = frozenset(["Case", "StatelessCase"])
@@ -249,7 +249,7 @@ def _callees(draft: Draft, node: int) -> List[str]:
     keys = _FUNCTION_ATTRIBUTES.get(kind)
     if keys is None:
         return []
-    attributes = decode_attributes(draft.definitions[node])
+    attributes = decode_attributes(draft.names[node], draft.definitions[node])
     if kind in _CASES:
         return [one.name for one in attributes["branches"].list.func]
     return [attributes[key].func.name for key in keys]

@@ -18,6 +18,7 @@ from typing import (
 )
 
 from bnguard.audit import schema
+from bnguard.audit.errors import AuditError
 
 CONTROL = -1  # the port of a control edge
 MERGES = frozenset(["Merge", "RefMerge"])
@@ -153,13 +154,20 @@ class Graph:
 
     def attributes(self, node: int) -> Any:
         """The node's attributes, a mapping from name to AttrValue; decoded on each call."""
-        return decode_attributes(self._definitions[node])
+        return decode_attributes(self.names[node], self._definitions[node])
 
 
-def decode_attributes(definition: Any) -> Any:
-    """The attributes in a NodeDef, in its bytes, or in None, a node that is ours."""
+def decode_attributes(name: str, definition: Any) -> Any:
+    """The attributes in a NodeDef, in its bytes, or in None, a node that is ours.
+
+    Raises:
+      AuditError: the bytes are damaged; it calls the node `name`.
+    """
     if definition is None:
         return {}
     if isinstance(definition, bytes):
-        definition = schema.message("NodeDef").FromString(definition)
+        try:
+            definition = schema.message("NodeDef").FromString(definition)
+        except schema.DecodeError as error:
+            raise AuditError(f"node {name}: its attributes are damaged ({error})") from error
     return definition.attr

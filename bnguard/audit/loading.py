@@ -9,7 +9,7 @@ import stat
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from bnguard.audit import schema
-from bnguard.audit.errors import AuditError
+from bnguard.audit.errors import AuditError, about
 from bnguard.audit.graph import Graph
 from bnguard.audit.reading import read_graph
 
@@ -255,10 +255,8 @@ def _bare_subject(label: str, raw: Any) -> Subject:
 
 
 def _read_graph(label: str, raw: Any) -> Graph:
-    try:
+    with about(label):
         return read_graph(raw)
-    except AuditError as error:
-        raise AuditError(f"{label}: {error}") from error
 
 
 def _live_graph(graph: Any) -> Subject:

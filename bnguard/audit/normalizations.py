@@ -109,7 +109,7 @@ class _Finder:
             return None
         total = self._tracer.origins(inputs[0])
         if len(total) == 1 and self._graph.types[total[0].node] in ADDITIONS:
-            left, right = self._graph.data_inputs(total[0].node)
+            left, right = self._graph.data_inputs(total[0].node)[:2]
             if self._is_epsilon(right):
                 return left
             return right if self._is_epsilon(left) else None

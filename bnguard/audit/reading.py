@@ -26,7 +26,13 @@ def read_graph(raw: Any) -> Graph:
         or the nodes form a cycle that is no loop.
     """
     draft = Draft()
-    _read_nodes(draft, raw.node)
+    try:
+        _read_nodes(draft, raw.node)
+    except UnicodeDecodeError as error:
+        number = len(draft.names)
+        raise AuditError(
+            f"the name or type of node {number} is no text; the file is damaged"
+        ) from error
     if raw.library.function:
         from bnguard.audit.functions import lower
 
@@ -103,7 +109,7 @@ def _read_nodes(draft: Draft, definitions: Any) -> None:
     for number, inputs in late:
         row, row_ports = _find_all(inputs, find)
         if None in row:
-            missing = inputs[row.index(None)].decode()
+            missing = inputs[row.index(None)].decode("utf-8", "replace")
             raise AuditError(
                 f"node {names[number]} has the input {missing!r}, but there is no such node"
             )
@@ -158,7 +164,7 @@ def _find_all(
         nodes.append(node)
         ports.append(port)
     if CONTROL in ports and max(ports[ports.index(CONTROL) :]) != CONTROL:
-        raise AuditError(f"a node takes {inputs[-1].decode()!r} after control inputs, not before")
+        raise AuditError(f"a node takes {inputs[-1]!r} after control inputs, not before")
     return tuple(nodes), tuple(ports)
 
 
