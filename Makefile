@@ -24,9 +24,11 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# All that is made from the code: the catalogue's page, the README's table and plot.
+# All that is made from the code: the pages of the catalogue and the rules, the README's table and
+# plot.
 docs: $(INSTALLED)
 	$(BIN)/python -m bnguard.harness.docs
+	$(BIN)/python -m bnguard.audit.rules docs/rules
 	$(BIN)/bnguard compare two_branch_cond --plot docs/img/two_branch_cond.png
 
 # Break the layers and swap the pairs on purpose; the tests must notice each time. Minutes.
