@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+import glob
 import os
 import re
-from typing import Any, Collection, Dict, List, Optional, Sequence
+from typing import IO, Any, Collection, Dict, Iterator, List, Optional, Sequence
 
 from bnguard.errors import BnguardError
 import numpy as np
@@ -50,17 +52,15 @@ def names(path: str) -> List[str]:
 def resolve(path: str) -> str:
     """The checkpoint prefix that `path` stands for: a prefix, one of its files, or a directory.
 
+    A directory stands for the checkpoint that its `checkpoint` file names. Where that path leads
+    out of the directory, the checkpoint of that name in the directory is meant, for Saver writes
+    absolute paths and directories are moved; nothing outside is ever read.
+
     Raises:
       BnguardError: there is no such checkpoint.
     """
     if os.path.isdir(path):
-        prefix = tf.train.latest_checkpoint(path)
-        if prefix is None:
-            raise BnguardError(
-                f"{path}: no checkpoint found; expected a `checkpoint` file that names one that "
-                "exists. Give the prefix itself, the path without .index."
-            )
-        return prefix
+        return _latest(path)
     prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
     if not _exists(prefix):
         raise BnguardError(
@@ -123,16 +123,55 @@ def claim_folder(parent: str) -> str:
         raise _unwritable(parent, error) from error
 
 
-def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
+def save(session: tf.Session, saver: tf.train.Saver, prefix: str, latest: bool = True) -> str:
     """Save `session` under `prefix`, and return it.
+
+    Args:
+      session: what to save from.
+      saver: saves.
+      prefix: where to.
+      latest: whether the folder's `checkpoint` file is to name this checkpoint.
+
+    Raises:
+      BnguardError: the folder cannot be written, or is full.
+    """
+    with writing(os.path.dirname(prefix)):
+        return saver.save(session, prefix, write_meta_graph=False, write_state=latest)
+
+
+def write(path: str, text: str) -> None:
+    """Write a file that is there as a whole or not at all, whenever this process is killed.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.write(text)
+        sync(file)
+    os.replace(path + ".tmp", path)
+
+
+def sync(file: IO) -> None:
+    """Have the system put on the disk what was written to an open file."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def parts(prefix: str) -> List[str]:
+    """The files of a checkpoint."""
+    return sorted(glob.glob(glob.escape(prefix) + ".*"))
+
+
+@contextmanager
+def writing(folder: str) -> Iterator[None]:
+    """A block that writes in a folder.
 
     Raises:
       BnguardError: the folder cannot be written, or is full.
     """
     try:
-        return saver.save(session, prefix, write_meta_graph=False)
+        yield
     except (OSError, ValueError, tf.errors.OpError) as error:
-        folder = os.path.dirname(prefix)
         if isinstance(error, ValueError) and os.path.isdir(folder):
             raise  # Saver's ValueError for a folder that is gone, and for misuse
         raise _unwritable(folder, error) from error
@@ -141,6 +180,32 @@ def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _latest(folder: str) -> str:
+    named = _named(folder)
+    prefix = named if _inside(named, folder) else os.path.join(folder, os.path.basename(named))
+    if os.path.basename(prefix) and _exists(prefix):
+        return prefix
+    seen = f"it names {named}, which is not in this directory" if named else "it names none"
+    raise BnguardError(
+        f"{folder}: no checkpoint found; expected a `checkpoint` file that names one of this "
+        f"directory, and {seen}. Give the prefix itself, the path without .index."
+    )
+
+
+def _named(folder: str) -> str:
+    """The path in a `checkpoint` file, absolute or from here; empty where it has none."""
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError:  # it is not even text
+        return ""
+    return "" if state is None else state.model_checkpoint_path
+
+
+def _inside(path: str, folder: str) -> bool:
+    home = os.path.realpath(folder)
+    return os.path.commonpath([home, os.path.realpath(os.path.dirname(path))]) == home
 
 
 def _damaged(prefix: str, error: Exception) -> BnguardError:

@@ -1,7 +1,7 @@
 """The command line: parse, call, render, exit code. No logic.
 
 Exit status: 0 when a run showed what its side claims, 1 when it did not, 2 for bad usage or
-input.
+input, 130 after Ctrl-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from contextlib import contextmanager
 import json
 import os
+import shlex
 import sys
-from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from bnguard import statistics_command
 from bnguard._version import __version__
 from bnguard.errors import BnguardError
-from bnguard.harness import catalogue
+from bnguard.harness import catalogue, interrupts
 import click
+from click.core import ParameterSource
 
 _MANY_STEPS = 1000  # from here on a terminal gets a progress bar
 _POSITIVE = click.IntRange(min=1)
+_COUNT = click.IntRange(min=0)
 _SEED = click.IntRange(min=0, max=2**32 - 1)
 
 
@@ -82,9 +85,6 @@ def _mistakes() -> Iterator[None]:
         raise _Mistake(error.format_message()) from error
     except BnguardError as error:
         raise _Mistake(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted; what was saved before is untouched.", err=True)
-        sys.exit(130)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,6 +108,7 @@ def main(case_path: Optional[str] = None) -> None:
     Args:
       case_path: the case file's `__file__`, in `repro/` or `fixed/`.
     """
+    interrupts.install()
     if case_path is None:
         cli(prog_name="bnguard")
         return
@@ -130,6 +131,7 @@ def _experiment_flags(command: Callable) -> Callable:
         _option("--variables", click.Choice(["ref", "resource"]), "ref", "Kind of variables."),
         _option("--control-flow", click.Choice(["v1", "v2"]), "v1", "What tf.cond builds."),
         _option("--checkpoint-dir", _TEXT, "checkpoints", "Where each run gets a folder."),
+        _option("--save-every", _COUNT, 1000, "Training steps from save to save; 0: no saves."),
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
         click.option(
             "--plot", type=_TEXT, metavar="FILE", help="Draw the statistics to a .png or .svg."
@@ -147,8 +149,17 @@ def _option(name: str, kind: Any, default: Any, text: str) -> Callable:
     return click.option(name, type=kind, default=default, show_default=True, help=text)
 
 
+_resume = click.option(
+    "--resume",
+    type=_TEXT,
+    metavar="PATH",
+    help="Go on with the run that saved in this folder, or from this step-N.ckpt of it.",
+)
+
+
 @cli.command("repro")
 @click.argument("case")
+@_resume
 @_experiment_flags
 def _repro(case: str, **flags: Any) -> None:
     """Run the graph built wrong: repro/CASE.py."""
@@ -157,6 +168,7 @@ def _repro(case: str, **flags: Any) -> None:
 
 @cli.command("fixed")
 @click.argument("case")
+@_resume
 @_experiment_flags
 def _fixed(case: str, **flags: Any) -> None:
     """Run the graph built right: fixed/CASE.py."""
@@ -250,13 +262,13 @@ def _run(
     if plot is not None:
         plots.check_target(plot)
     import_tensorflow()
-    from bnguard.harness import events, experiment
+    from bnguard.harness import events
 
     if logdir is not None:
         events.check_target(logdir)
     options = _options(**flags)
     loaded = [catalogue.load(file) for file in files]
-    records = [experiment.run(one, options, _progress(one)) for one in loaded]
+    records = [_record(one, options) for one in loaded]
     if plot is not None:
         plots.draw(records, plot)
     if logdir is not None:
@@ -264,13 +276,43 @@ def _run(
     return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
 
 
-def _options(
-    fused: str, variables: str, control_flow: str, no_train: bool, as_json: bool, **flags: Any
-) -> Any:
+def _record(case: catalogue.LoadedCase, options: Any) -> Any:
+    from bnguard.harness import experiment
+
+    def saved(prefix: str) -> None:
+        home = ["--cases", _home()] if _home() else []
+        words = ["bnguard", *home, case.file.side, case.file.name, "--resume", prefix]
+        command = " ".join(shlex.quote(word) for word in words)
+        interrupts.tell(f"the last complete checkpoint is {prefix}; go on with `{command}`")
+
+    interrupts.tell()
+    return experiment.run(case, options, _progress(case), saved)
+
+
+def _options(as_json: bool, no_train: bool, resume: Optional[str] = None, **flags: Any) -> Any:
     from bnguard.harness.experiment import Options
     from bnguard.harness.program import Build
 
-    return Options(train=not no_train, build=Build(fused, variables, control_flow), **flags)
+    point = None
+    if resume is not None:
+        point = _point(resume, no_train, flags.pop("restore"))
+        flags = point.flags_with(_given(flags))
+    build = Build(*(flags.pop(name) for name in Build._fields))
+    return Options(train=not no_train, build=build, resume=point, **flags)
+
+
+def _point(resume: str, no_train: bool, restore: Optional[str]) -> Any:
+    from bnguard.harness import points
+
+    if no_train or restore is not None:
+        raise click.UsageError("--resume goes on with training: give no --restore and no --no-train")
+    return points.find(resume)
+
+
+def _given(flags: Dict[str, Any]) -> Dict[str, Any]:
+    """Those that are on the command line, not defaults."""
+    source = click.get_current_context().get_parameter_source
+    return {name: flags[name] for name in flags if source(name) is ParameterSource.COMMANDLINE}
 
 
 def _home() -> Optional[str]:

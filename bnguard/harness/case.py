@@ -7,12 +7,14 @@ import sys
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 from bnguard.errors import BnguardError
+from bnguard.harness import interrupts
 from bnguard.harness.claims import Claim
 from bnguard.harness.quiet import import_tensorflow
 from bnguard.harness.recurrence import NOTHING
 
 try:
-    import_tensorflow()  # quietly, before the case file imports it
+    with interrupts.installed():
+        import_tensorflow()  # quietly, before the case file imports it
 except BnguardError as error:  # a case file run by itself gets here before its `main`
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(2)

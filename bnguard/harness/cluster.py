@@ -84,6 +84,7 @@ def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
         stdin=subprocess.PIPE,  # closed by the system when this process ends: the sign to go
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,  # the terminal's Ctrl-C is for this process alone
         env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
     )
     atexit.register(_stop, process)

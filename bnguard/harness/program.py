@@ -73,6 +73,7 @@ class Program:
             self._model = make()
             self._variables = tf.global_variables()
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
+            self._saver_of_all = tf.train.Saver(max_to_keep=None) if self._variables else None
             self._initializer = tf.global_variables_initializer()
             self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
         self._state = self._model.variables or {one.op.name: one for one in self._variables}
@@ -106,8 +107,7 @@ class Program:
           BnguardError: the checkpoint is missing, damaged or another model's.
         """
         prefix = checkpoint.resolve(path)
-        if self._model.saver is None:
-            checkpoint.verify(path, self._variables)
+        checkpoint.verify(prefix, self._variables if self._model.saver is None else ())
         self.initialize()
         if self._saver is not None:
             with self._errors(self._phase):
@@ -116,6 +116,22 @@ class Program:
     def save(self, prefix: str) -> str:
         """Save what the case's Saver saves, and return the prefix."""
         return checkpoint.save(self._session, self._saver, prefix)
+
+    def restore_all(self, prefix: str) -> None:
+        """Restore every variable from what `save_all` saved.
+
+        Raises:
+          BnguardError: the checkpoint is damaged or another model's.
+        """
+        checkpoint.verify(prefix, self._variables)
+        self._saver_of_all.restore(self._session, prefix)
+
+    def save_all(self, prefix: str) -> str:
+        """Save every variable, whatever the case's Saver saves, and return the prefix.
+
+        The folder's `checkpoint` file goes on naming what the case's Saver saved.
+        """
+        return checkpoint.save(self._session, self._saver_of_all, prefix, latest=False)
 
     def statistics(self) -> Dict[str, Statistics]:
         """The running statistics of every layer now, by its scope."""

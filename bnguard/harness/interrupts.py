@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM: one line that says where to go on from, and exit status 130 or 143."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+import os
+import signal
+from typing import Any, Callable, Iterator
+
+_WORDS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+_NOTHING = "nothing of this run was saved; earlier checkpoints are untouched"
+_CLEAN_LINE = b"\r\x1b[K\x1b[?25h"  # of a progress bar, and its hidden cursor shown again
+
+_told = _NOTHING
+
+
+def tell(what: str = _NOTHING) -> None:
+    """What the line says from now on."""
+    global _told
+    _told = what
+
+
+def install() -> Callable[[], None]:
+    """Have Ctrl-C and SIGTERM end this process at once, with the line on stderr as it is now.
+
+    No exception is raised: in the middle of an import or of a finalizer it may be swallowed.
+    What is saved is whole or not there at any moment, so there is nothing to clean up. Python
+    runs a handler between two of its instructions, so TensorFlow finishes the file that it is at.
+
+    Returns:
+      What undoes it.
+    """
+    stderr = _duplicate(2)  # for the one below may be held back, as while TensorFlow is imported
+
+    def stop(number: int, frame: Any) -> None:
+        with suppress(OSError):
+            os.write(stderr, _CLEAN_LINE if os.isatty(stderr) else b"")
+            os.write(stderr, f"{_WORDS[signal.Signals(number)]}: {_told}.\n".encode())
+        os._exit(128 + number)
+
+    heeded = [one for one in _WORDS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
+    before = {one: signal.signal(one, stop) for one in heeded}
+
+    def undo() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        with suppress(OSError):
+            os.close(stderr)
+
+    return undo
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """A block with `install`."""
+    undo = install()
+    try:
+        yield
+    finally:
+        undo()
+
+
+def _duplicate(descriptor: int) -> int:
+    with suppress(OSError):
+        return os.dup(descriptor)
+    return -1
