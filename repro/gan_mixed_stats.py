@@ -39,7 +39,8 @@ CASE = Case(CLAIM, mean=(10.0, -5.0), deviation=3.0)
 def build(fused):
     """A generator of rows like x, a discriminator between the two, and a step for each."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
-    noise = tf.random_normal(tf.shape(x), mean=3.0, seed=1)
+    step = tf.train.get_or_create_global_step()
+    noise = 3.0 + tf.random.stateless_normal(tf.shape(x), tf.stack([1, step]))
     fake = dense(layer(noise, "g/bn", fused), 2, "g/dense")
     with tf.name_scope("real"):
         real_score = dense(layer(x, "d/bn", fused), 1, "d/dense")
@@ -50,7 +51,7 @@ def build(fused):
     optimizer = tf.train.GradientDescentOptimizer(0.01)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         d_step = optimizer.minimize(d_loss, var_list=tf.trainable_variables("d/"))
-        g_step = optimizer.minimize(g_loss, var_list=tf.trainable_variables("g/"))
+        g_step = optimizer.minimize(g_loss, step, var_list=tf.trainable_variables("g/"))
     return Model(
         x,
         [Training(d_step, updates={"d/bn": "real"}), Training(g_step, updates={"g/bn": "noise"})],

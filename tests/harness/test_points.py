@@ -1,0 +1,176 @@
+"""A run that is resumed is the run that never stopped, to the bit; what cannot be is said."""
+
+import glob
+import os
+import shutil
+
+from bnguard.harness import catalogue, points
+from bnguard.harness.point import as_line, from_line
+from bnguard.harness.program import Build
+from bnguard.harness.record import LayerRun, TrainingRun
+from bnguard.harness.recurrence import Statistics
+import numpy as np
+from programs import says
+import pytest
+import resuming
+
+CASE = "two_branch_cond"
+
+
+# All cases: tests/faults.py. Here in place, no variables when served, random numbers and two
+# runs a step, and variables in another process.
+@pytest.mark.parametrize(
+    "case", [CASE, "freeze_keeps_assign", "gan_mixed_stats", "evaluator_on_parameter_server"]
+)
+def test_a_resumed_run_is_the_run_that_never_stopped(case, tmp_path):
+    resuming.assert_goes_on(case, tmp_path)
+
+
+def test_so_it_is_where_the_cases_saver_leaves_variables_out(tmp_path):
+    resuming.assert_goes_on("saver_trainable_only", tmp_path, side="repro")
+
+
+def test_so_it_is_however_the_graph_is_built(tmp_path):
+    resuming.assert_goes_on(CASE, tmp_path, build=Build("yes", "resource", "v2"))
+
+
+def test_an_optimizers_slots_go_on_too(tmp_path):
+    case, home = "update_ops_never_run", tmp_path / "cases"
+    for side in catalogue.SIDES:
+        (home / side).mkdir(parents=True)
+        with open(catalogue.find(case, side).path, encoding="utf-8") as file:
+            text = file.read()
+        changed = text.replace("GradientDescentOptimizer(0.01)", "AdamOptimizer(0.01)")
+        assert changed != text
+        (home / side / (case + ".py")).write_text(changed, encoding="utf-8")
+    variables = resuming.assert_goes_on(case, tmp_path, home=str(home))
+    assert {"beta1_power", "bn/gamma/Adam", "bn/gamma/Adam_1"} <= set(variables)
+
+
+def test_a_run_may_go_on_for_longer_than_it_was_to(tmp_path):
+    _, longer = resuming.run(CASE, tmp_path, train_steps=8)
+    _, shorter = resuming.run(CASE, tmp_path)
+    _, resumed = resuming.run(CASE, tmp_path, resume=points.find(shorter[-1]), train_steps=8)
+    resuming.assert_same_state(longer[-1], resumed[-1])
+
+
+def test_a_line_of_training_reads_to_the_bit():
+    awkward = np.array([0.1, -0.0, 5e-324, np.inf, np.nan])
+    before, after = Statistics(awkward, awkward / 3), Statistics(awkward * 7, awkward + 1)
+    run = TrainingRun(("a", "b"), {"bn": LayerRun("batch", "nothing", before, after)}, None)
+    again = from_line(as_line(run))
+    assert (again.moved, again.reads) == (run.moved, None)
+    for name in ("statistics", "expected"):
+        for here, there in zip(getattr(run.layers["bn"], name), getattr(again.layers["bn"], name)):
+            assert here.tobytes() == there.tobytes()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a run that has saved after steps 2, 4 and 5."""
+    _, told = resuming.run(CASE, tmp_path_factory.mktemp("saved"), train_steps=5, save_every=2)
+    return os.path.dirname(told[-1])
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of that folder, to damage."""
+    return shutil.copytree(saved, str(tmp_path / "run"))
+
+
+def test_the_last_two_points_are_kept(saved):
+    names = [os.path.basename(path) for path in glob.glob(os.path.join(saved, "step-*"))]
+    assert sorted(names) == [
+        f"step-{step}.{ending}"
+        for step in (4, 5)
+        for ending in ("ckpt.data-00000-of-00001", "ckpt.index", "json")
+    ]
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/step-5.ckpt", "/step-5.json", "/step-5.ckpt.index"])
+def test_a_point_has_several_spellings(folder, ending):
+    point = points.find(folder + ending)
+    assert (point.step, point.prefix) == (5, folder + "/step-5.ckpt")
+    assert len(point.training) == 5
+
+
+FILES = ["step-5.json", "step-5.ckpt.index", "step-5.ckpt.data-00000-of-00001"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_damage_is_said_and_the_point_before_is_named(folder, name):
+    path = os.path.join(folder, name)
+    with open(path, "rb") as file:
+        content = file.read()
+    for place in range(0, len(content), 1 + len(content) // 100):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        for damaged in (bytes(flipped), content[:place]):
+            with open(path, "wb") as file:
+                file.write(damaged)
+            assert_names_the_one_before(folder, f"{name} is not as it was written")
+    os.remove(path)
+    if name == "step-5.json":
+        assert points.find(folder).step == 4  # there is no sign that there was another
+    else:
+        assert_names_the_one_before(folder, f"{name}: No such file or directory")
+
+
+def assert_names_the_one_before(folder, damage):
+    before = os.path.join(folder, "step-4.ckpt")
+    with says("step-5.ckpt: no run can go on from there", damage, f"--resume {before}"):
+        points.find(folder)
+    assert points.find(before).step == 4
+
+
+def test_the_training_so_far_is_checked_as_far_as_a_point_needs_it(folder):
+    path = os.path.join(folder, "training.jsonl")
+    with open(path, "rb+") as file:
+        content = file.read()
+        file.write(b"half a line, as a run that was killed leav")
+        file.flush()
+        assert len(points.find(folder).training) == 5
+        file.truncate(len(content) - 1)
+    assert_names_the_one_before(folder, "training.jsonl is not as it was written")
+    assert len(points.find(os.path.join(folder, "step-4.ckpt")).training) == 4
+    with open(path, "rb+") as file:
+        file.write(b"#")
+    with says("training.jsonl", "No other point in that folder is intact", "start another run"):
+        points.find(folder)
+
+
+def test_what_a_killed_save_leaves_is_no_point(folder):
+    for name in ("step-6.json.tmp", "step-6.ckpt.index", "step-x.json", "step-7.ckpt"):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write("half")
+    os.mkdir(os.path.join(folder, "step-6.ckpt_temp_0123"))
+    assert points.find(folder).step == 5
+    with says("step-6.ckpt: no run can go on", "step-6.json: No such file", "step-5.ckpt"):
+        points.find(os.path.join(folder, "step-6.ckpt"))
+
+
+@pytest.mark.parametrize("name", ["", "none", "none/step-5.ckpt"])
+def test_where_no_run_has_saved_it_is_said(tmp_path, name):
+    with says(str(tmp_path / name), "no run can", "start another run"):
+        points.find(str(tmp_path / name))
+
+
+def test_another_versions_point_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(points, "_FORMAT", 2)
+    with says("format 1 is another bnguard's, not 2"):
+        points.find(folder)
+
+
+@pytest.mark.parametrize(
+    ("other", "seen"),
+    [
+        ({"case": "gan_mixed_stats"}, "cannot go on as fixed/gan_mixed_stats.py"),
+        ({"side": "repro"}, "cannot go on as repro/two_branch_cond.py"),
+        ({"tensorflow": "1.2.3"}, "cannot go on as fixed/two_branch_cond.py on TensorFlow 1.2.3"),
+    ],
+)
+def test_a_point_of_another_run_is_refused(folder, other, seen):
+    point = points.find(folder)
+    point.check_is_of(point.run)
+    with says(f"{folder}/step-5.ckpt", "a point of fixed/two_branch_cond.py", seen, "--restore"):
+        point.check_is_of({**point.run, **other})

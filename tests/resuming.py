@@ -1,0 +1,64 @@
+"""Whether a resumed run is the run that never stopped, to the bit."""
+
+import os
+
+from bnguard import checkpoint
+from bnguard.harness import catalogue, experiment, points, report
+import numpy as np
+
+STEPS, SAVED_AT = 6, 3
+
+
+def run(case, folder, side="fixed", home=None, **options):
+    """Run a case; its record as JSON, and the prefixes of the points that it told of."""
+    loaded = catalogue.load(catalogue.find(case, side, home))
+    options = {"train_steps": STEPS, "save_every": SAVED_AT, "infer_steps": 2, **options}
+    told = []
+    record = experiment.run(
+        loaded, experiment.Options(checkpoint_dir=str(folder), **options), saved=told.append
+    )
+    return report.as_json(record, loaded.case.claim.judge(record)), told
+
+
+def assert_goes_on(case, folder, **how):
+    """Run a case, then resume it from half way; the variables that it ended with."""
+    whole, (half_way, end) = run(case, folder, **how)
+    resumed, (start, other_end) = run(case, folder, resume=points.find(half_way), **how)
+    assert start == half_way
+    assert differing(half_way, end)
+    assert_same_state(end, other_end)
+    for one in (whole, resumed):
+        del one["checkpoints"]["before"], one["checkpoints"]["after"]
+        del one["reasons"]  # they tell how often the session had run a fetch
+        for inference in one["passes"]:
+            del inference["earlier_runs"]
+    assert resumed == whole
+    return checkpoint.read(end)
+
+
+def assert_same_state(one, other):
+    """Two points are of the same step: variables, random stream and statistics, to the bit."""
+    assert not differing(one, other)
+    first, second = map(points.find, (one, other))
+    np.testing.assert_array_equal(first.random[1], second.random[1])
+    assert first.random[2:] == second.random[2:]
+    assert first.step == second.step
+    for text in map(training, (one, other)):
+        assert text.count("\n") >= first.step
+    assert training(one) == training(other)
+
+
+def differing(one, other):
+    """The names of what two checkpoints do not both hold, to the bit."""
+    first, second = map(checkpoint.read, (one, other))
+    return [
+        name
+        for name in sorted({*first, *second})
+        if first.get(name, np.array(())).tobytes() != second.get(name, np.array(())).tobytes()
+    ]
+
+
+def training(prefix):
+    """What a run's folder holds of its training: for every step, statistics and closed form."""
+    with open(os.path.join(os.path.dirname(prefix), "training.jsonl"), encoding="utf-8") as file:
+        return file.read()
