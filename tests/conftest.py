@@ -6,6 +6,8 @@ import os
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As the harness's sessions have it: of all sessions in a process, TensorFlow asks only the first.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 COMBINATIONS = [
     (variables, control_flow) for variables in ("ref", "resource") for control_flow in ("v1", "v2")

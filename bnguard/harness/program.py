@@ -81,10 +81,10 @@ class Program:
             Layer(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
             for scope in self._model.data
         ]
-        self._session = tf.Session(self._model.target, self._graph)
+        self._session = _session(self._model.target, self._graph)
         self._inferring = self._session
         if self._model.inference.target is not None:
-            self._inferring = tf.Session(self._model.inference.target, self._graph)
+            self._inferring = _session(self._model.inference.target, self._graph)
         self._runs: Counter = Counter()
 
     def __enter__(self) -> Program:
@@ -273,6 +273,12 @@ def _or(tensor: Any, default: Any) -> Any:
 
 def _moved(was: Values, now: Values) -> Tuple[str, ...]:
     return tuple(name for name in sorted(was) if was[name].tobytes() != now[name].tobytes())
+
+
+def _session(target: str, graph: tf.Graph) -> tf.Session:
+    # One thread inside an op, so that a convolution's sums are taken in one order and are the
+    # same to the bit in every run. Ops run beside each other, and race, as ever.
+    return tf.Session(target, graph, tf.ConfigProto(intra_op_parallelism_threads=1))
 
 
 @contextmanager
