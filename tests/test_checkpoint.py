@@ -1,9 +1,12 @@
 """Checkpoints: what is wrong is said in one line, and nothing that was there is lost."""
 
+import errno
 import os
+import shutil
 
 from bnguard import checkpoint
 from bnguard.errors import BnguardError
+import damage
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -80,6 +83,95 @@ def test_a_folder_without_one_is_reported(tmp_path):
     assert_says(
         lambda: checkpoint.resolve(folder), folder, "no checkpoint found", "Give the prefix"
     )
+
+
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
+def test_no_damage_changes_what_is_read(saved, ending):
+    """Some bytes are padding; all others have a checksum. Every bit: tests/faults.py."""
+    assert damage.sweep(saved, ending, stride=29)["read otherwise"] == 0
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """The prefix of a checkpoint in two shards."""
+    with tf.Graph().as_default(), tf.Session(config=two_devices()) as session:
+        for number in range(2):
+            with tf.device(f"/cpu:{number}"):
+                tf.get_variable(f"v{number}", initializer=np.full(3, number, np.float32))
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver(sharded=True).save(session, str(tmp_path / "model.ckpt"))
+
+
+def two_devices():
+    return tf.ConfigProto(device_count={"CPU": 2})
+
+
+def test_a_sharded_checkpoint_is_read_and_a_missing_shard_is_reported(sharded):
+    shards = [f"{sharded}.data-0000{number}-of-00002" for number in range(2)]
+    assert sorted(checkpoint.parts(sharded)) == sorted([*shards, sharded + ".index", sharded + ".meta"])
+    assert checkpoint.resolve(shards[1]) == sharded
+    np.testing.assert_array_equal(checkpoint.read(sharded)["v1"], [1, 1, 1])
+    os.remove(shards[1])
+    assert_says(lambda: checkpoint.read(sharded), sharded, "cannot be read", "all its .data shards")
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ('model_checkpoint_path: "gone.ckpt"', "names .*gone.ckpt, which is not in this"),
+        ('model_checkpoint_path: "/gone/away.ckpt"', "names /gone/away.ckpt, which is not in"),
+        ('model_checkpoint_path: "../outside/model.ckpt"', "outside/model.ckpt, which is not in"),
+        ('model_checkpoint_path: ""', "it names none"),
+        ("", "it names none"),
+        ("\x7fELF garbage", "it names none"),
+        (b"\xff\xfe\x00", "it names none"),
+    ],
+)
+def test_a_checkpoint_file_that_names_nothing_here_is_reported(saved, tmp_path, text, seen):
+    """Outside, there is one by the name that it gives: it is not read."""
+    outside, folder = tmp_path / "outside", tmp_path / "runs"
+    for path in (outside, folder):
+        path.mkdir()
+    for part in checkpoint.parts(saved):
+        shutil.move(part, str(outside))
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / "checkpoint").write_bytes(content)
+    assert checkpoint.read(str(outside / "model.ckpt"))
+    assert_says(lambda: checkpoint.resolve(str(folder)), str(folder), "no checkpoint found", seen)
+
+
+def test_a_directory_that_was_moved_stands_for_its_own_checkpoint(saved, tmp_path):
+    """Saver wrote an absolute path; another checkpoint is now where it leads."""
+    folder = os.path.dirname(saved)
+    with open(os.path.join(folder, "checkpoint"), encoding="utf-8") as file:
+        assert saved in file.read()
+    moved = str(tmp_path / "moved")
+    shutil.copytree(folder, moved)
+    assert checkpoint.resolve(folder) == saved
+    assert checkpoint.resolve(moved) == os.path.join(moved, "model.ckpt")
+    for part in checkpoint.parts(saved):
+        os.remove(part)
+    np.testing.assert_array_equal(checkpoint.read(moved)["v"], [1, 2, 3])
+
+
+def test_a_directory_by_another_name_is_the_same(saved, tmp_path):
+    link = str(tmp_path / "link")
+    os.symlink(os.path.dirname(saved), link)
+    np.testing.assert_array_equal(checkpoint.read(link)["v"], [1, 2, 3])
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = str(tmp_path / "file")
+    checkpoint.write(path, "before")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write(path, "after")
+    with open(path, encoding="utf-8") as file:
+        assert file.read() == "before"
 
 
 def test_verify_accepts_the_same_model(saved):
