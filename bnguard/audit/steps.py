@@ -18,7 +18,7 @@ _SOURCE_TYPE = re.compile(
     r"Placeholder\w*|IteratorGetNext\w*|\w*Dequeue\w*|Parse\w*Example\w*|Reader\w+|Unstage"
 )
 # These take the shape of a tensor or wait for it, and do not hand on its value.
-_VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
 _MANY_STEPS = 8
 
 
@@ -51,7 +51,7 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     flow = _Flow(graph, backward_part(graph))
     trained: Set[int] = set()
     if train_ops and not flags:
-        trained = closure(train_ops, graph.sources) & layers
+        trained = _trained_layers(model, train_ops)
     network = flow.after(layers - trained)
     network -= flow.after(trained) | trained
     network -= flow.after(_label_consumers(graph, layers))
@@ -121,7 +121,7 @@ class _Flow:
         self._no_values = {
             kind
             for kind in graph.present_types()
-            if kind in _VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
+            if kind in VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
         }
 
     def after(self, starts: Iterable[int]) -> Set[int]:
@@ -156,14 +156,21 @@ class _Flow:
         )
 
 
+def _trained_layers(model: Model, train_ops: Sequence[int]) -> Set[int]:
+    """The normalizations that the training steps run, be it only for the batch's moments."""
+    before = closure(train_ops, model.graph.sources)
+    return {
+        one.node
+        for one in model.normalizations
+        if one.node in before or any(moment.node in before for moment in one.moments)
+    }
+
+
 def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
     """The nodes that take in what does not come from where the layers' inputs come from."""
-    kinds = [kind for kind in graph.present_types() if _SOURCE_TYPE.fullmatch(kind)]
     before = closure(layers, graph.sources)
     found = []
-    for source in graph.of_types(kinds):
-        if _is_setting(graph, source):
-            continue
+    for source in data_sources(graph):
         edges = [
             (consumer, edge[1])
             for consumer in dict.fromkeys(graph.consumers[source])
@@ -173,6 +180,12 @@ def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
         inputs = {port for consumer, port in edges if consumer in before}
         found += [consumer for consumer, port in edges if port not in inputs]
     return found
+
+
+def data_sources(graph: Graph) -> List[int]:
+    """The nodes that data comes in by: placeholders and the outlets of input pipelines."""
+    kinds = [kind for kind in graph.present_types() if _SOURCE_TYPE.fullmatch(kind)]
+    return [node for node in graph.of_types(kinds) if not _is_setting(graph, node)]
 
 
 def _is_setting(graph: Graph, source: int) -> bool:
