@@ -16,7 +16,7 @@ Fix
 
 How to see it in your own program
     Run the discriminator's step alone, and compare the generator's moving_mean before and after:
-    it must be bit-identical.
+    it must be bit-identical. `bnguard audit` warns of it, rule BN206 frozen-layer-still-updates.
 
 Reports
     carpedm20/DCGAN-tensorflow#266 (statistics shared between real and fake examples)

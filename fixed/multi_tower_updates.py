@@ -17,7 +17,7 @@ Fix
 
 How to see it in your own program
     Feed a batch whose halves differ, train on it many times, and compare moving_mean with the
-    mean of the whole batch.
+    mean of the whole batch. `bnguard audit` warns of it, rule BN201 update-ops-never-run.
 
 Reports
     argman/EAST#112 (the update ops are those of the network on the last GPU)

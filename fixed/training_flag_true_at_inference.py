@@ -14,7 +14,7 @@ Fix
     infer from that. Or give it a boolean tensor from the start.
 
 How to see it in your own program
-    `bnguard audit`, rule BN103 batch-statistics-at-inference.
+    `bnguard audit --fetch OUTPUT`, rule BN103 batch-statistics-at-inference.
 
 Reports
     tensorflow/models#3162 (the result for one image depends on the images beside it)

@@ -16,7 +16,8 @@ Fix
 
 How to see it in your own program
     In the evaluator: `with bnguard.frozen(session):` around the evaluation, or
-    `hooks=[bnguard.FrozenStatisticsHook()]`, which refuses the step before it runs.
+    `hooks=[bnguard.FrozenStatisticsHook()]`, which refuses the step before it runs. Or
+    `bnguard audit` on the evaluator's graph, rule BN101 statistics-written-at-inference.
 
 Reports
     none found of exactly this; of evaluation that moves the averages in one process, see

@@ -63,11 +63,13 @@ class Assumed:
       flags: `NAME = value at inference`, of each training flag.
       fetches: what an inference step fetches, one step for each.
       train_ops: what a training step runs, one step for each.
+      unknown: which of "fetch" and "train op" nobody said, and the graph does not tell either.
     """
 
     flags: Tuple[str, ...] = ()
     fetches: Tuple[str, ...] = ()
     train_ops: Tuple[str, ...] = ()
+    unknown: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,9 @@ def settle(
             tuple(f"{model.name(one.tensor)}={not one.training}" for one in open_flags),
             () if fetches else tuple(one.label for one in inference),
             () if train_op else tuple(one.label for one in training),
+            tuple(
+                what for what, found in (("fetch", inference), ("train op", training)) if not found
+            ),
         ),
     )
 

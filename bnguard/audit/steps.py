@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Iterable, List, Optional, Sequence, Set
+from typing import AbstractSet, Iterable, List, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
@@ -18,7 +18,7 @@ _SOURCE_TYPE = re.compile(
     r"Placeholder\w*|IteratorGetNext\w*|\w*Dequeue\w*|Parse\w*Example\w*|Reader\w+|Unstage"
 )
 # These take the shape of a tensor or wait for it, and do not hand on its value.
-_VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
 _MANY_STEPS = 8
 
 
@@ -51,7 +51,7 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     flow = _Flow(graph, backward_part(graph))
     trained: Set[int] = set()
     if train_ops and not flags:
-        trained = closure(train_ops, graph.sources) & layers
+        trained = _trained_layers(model, train_ops)
     network = flow.after(layers - trained)
     network -= flow.after(trained) | trained
     network -= flow.after(_label_consumers(graph, layers))
@@ -77,25 +77,23 @@ def backward_part(graph: Graph) -> Set[int]:
 def closure(
     starts: Iterable[int],
     neighbours: Sequence[Sequence[int]],
-    ends_at: Optional[Callable[[int], bool]] = None,
+    ends: AbstractSet[int] = frozenset(),
 ) -> Set[int]:
     """`starts`, their neighbours, the neighbours of these, and so on.
 
     Args:
       starts: nodes.
       neighbours: for each node; a graph's `sources` or `consumers`.
-      ends_at: whether to go no further than this node.
+      ends: the nodes to go no further than.
     """
     reached = set(starts)
-    stack = list(reached)
+    stack = list(reached - ends)
     while stack:
-        node = stack.pop()
-        if ends_at is not None and ends_at(node):
-            continue
-        for neighbour in neighbours[node]:
+        for neighbour in neighbours[stack.pop()]:
             if neighbour not in reached:
                 reached.add(neighbour)
-                stack.append(neighbour)
+                if neighbour not in ends:
+                    stack.append(neighbour)
     return reached
 
 
@@ -105,8 +103,11 @@ def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:
     stack = list(behind)
     while stack:
         node = stack.pop()
-        for source, port in zip(graph.sources[node], graph.ports[node]):
-            if port != CONTROL and source not in behind:
+        sources, ports = graph.sources[node], graph.ports[node]
+        if CONTROL in ports:
+            sources = sources[: ports.index(CONTROL)]
+        for source in sources:
+            if source not in behind:
                 behind.add(source)
                 stack.append(source)
     return behind
@@ -117,21 +118,19 @@ class _Flow:
 
     def __init__(self, graph: Graph, backward: Set[int]) -> None:
         self._graph = graph
-        self._backward = backward
-        self._no_values = {
-            kind
-            for kind in graph.present_types()
-            if kind in _VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
-        }
+        kinds = list(graph.present_types())
+        self._closed = backward.union(graph.of_types(filter(_hands_nothing_on, kinds)))
 
     def after(self, starts: Iterable[int]) -> Set[int]:
         """The nodes that values flow to from `starts`, these among them."""
-        reached = set(starts) - self._backward
+        reached = set(starts) - self._closed
         stack = list(reached)
         while stack:
             node = stack.pop()
             for consumer in self._graph.consumers[node]:
-                if consumer not in reached and self._takes_value(consumer, node):
+                if consumer in reached or consumer in self._closed:
+                    continue
+                if self._takes_data(consumer, node):
                     reached.add(consumer)
                     stack.append(consumer)
         return reached
@@ -143,11 +142,6 @@ class _Flow:
             for one in self._graph.consumers[node]
         )
 
-    def _takes_value(self, consumer: int, node: int) -> bool:
-        if consumer in self._backward or self._graph.types[consumer] in self._no_values:
-            return False
-        return self._takes_data(consumer, node)
-
     def _takes_data(self, consumer: int, node: int) -> bool:
         ports = self._graph.ports[consumer]
         return CONTROL not in ports or any(
@@ -156,14 +150,25 @@ class _Flow:
         )
 
 
+def _hands_nothing_on(kind: str) -> bool:
+    return bool(kind in VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind))
+
+
+def _trained_layers(model: Model, train_ops: Sequence[int]) -> Set[int]:
+    """The normalizations that the training steps run, be it only for the batch's moments."""
+    before = closure(train_ops, model.graph.sources)
+    return {
+        one.node
+        for one in model.normalizations
+        if one.node in before or any(moment.node in before for moment in one.moments)
+    }
+
+
 def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
     """The nodes that take in what does not come from where the layers' inputs come from."""
-    kinds = [kind for kind in graph.present_types() if _SOURCE_TYPE.fullmatch(kind)]
     before = closure(layers, graph.sources)
     found = []
-    for source in graph.of_types(kinds):
-        if _is_setting(graph, source):
-            continue
+    for source in data_sources(graph):
         edges = [
             (consumer, edge[1])
             for consumer in dict.fromkeys(graph.consumers[source])
@@ -173,6 +178,12 @@ def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
         inputs = {port for consumer, port in edges if consumer in before}
         found += [consumer for consumer, port in edges if port not in inputs]
     return found
+
+
+def data_sources(graph: Graph) -> List[int]:
+    """The nodes that data comes in by: placeholders and the outlets of input pipelines."""
+    kinds = [kind for kind in graph.present_types() if _SOURCE_TYPE.fullmatch(kind)]
+    return [node for node in graph.of_types(kinds) if not _is_setting(graph, node)]
 
 
 def _is_setting(graph: Graph, source: int) -> bool:

@@ -40,7 +40,10 @@ def _assumed(report: Report) -> str:
         *(f"fetch {fetch} (--fetch)" for fetch in assumed.fetches),
         *(f"train op {name} (--train-op)" for name in assumed.train_ops),
     ]
-    return f"assumed {', '.join(parts)}" if parts else "nothing assumed"
+    text = f"assumed {', '.join(parts)}" if parts else "nothing assumed"
+    return ", ".join(
+        [text, *(f"found no {one} (--{one.replace(' ', '-')})" for one in assumed.unknown)]
+    )
 
 
 def _group(members: Sequence[Finding], color: bool) -> Iterator[str]:

@@ -20,7 +20,8 @@ Then also run the updates; see BN201.
 
 ## Known false positives
 Fine-tuning with the statistics of a checkpoint left as they are, while gamma and beta, or
-layers without these, are trained. A layer whose gamma and beta are not trained is not reported.
+layers without these, are trained. Not reported is a layer whose gamma and beta are not trained, or
+whose statistics are initialized with other values than 0 or 1, as from a checkpoint.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -31,7 +32,9 @@ from __future__ import annotations
 
 from typing import Iterator, Optional
 
+from bnguard.audit.constants import uniform_value
 from bnguard.audit.finding import ERROR, Finding
+from bnguard.audit.operations import RESTORES
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.variables import Purpose, Statistic
 
@@ -47,7 +50,9 @@ def check(situation: Situation) -> Iterator[Finding]:
         if purposes & {Purpose.UPDATE, Purpose.OPTIMIZE}:
             continue
         step = _reading_step(situation, statistic)
-        if step is None or (statistic.parameters and not situation.trains(statistic.parameters)):
+        if step is None or _has_values_of_its_own(situation, statistic):
+            continue
+        if statistic.parameters and not situation.trains(statistic.parameters):
             continue
         reader = next(one.node for one in statistic.readers if step.execution.needs(one.node))
         yield Finding(
@@ -72,3 +77,17 @@ def _reading_step(situation: Situation, statistic: Statistic) -> Optional[Step]:
         if any(step.execution.needs(one.node) for one in statistic.readers):
             return step
     return None
+
+
+def _has_values_of_its_own(situation: Situation, statistic: Statistic) -> bool:
+    """Whether it starts from a checkpoint, or from constants that are neither 0 nor 1."""
+    graph, tracer = situation.model.graph, situation.model.tracer
+    for write in statistic.writes:
+        if write.purpose is Purpose.INITIALIZE:
+            for origin in tracer.origins(graph.data_inputs(write.node)[-1]):
+                constant = graph.constant(origin.node)
+                if graph.types[origin.node] in RESTORES or (
+                    constant is not None and uniform_value(constant) not in (0, 1)
+                ):
+                    return True
+    return False

@@ -1,10 +1,12 @@
 """## What it does
 Says which running statistics have update ops that no training step runs, and how many of
-these ops are in the collection UPDATE_OPS.
+these ops are in the collection UPDATE_OPS. Where several towers share a layer and a training
+step runs the updates of some of them only, it warns.
 
 ## Why is this bad
 The statistics stay what they were initialized to, mean 0 and variance 1. Training looks well,
 because it uses the statistics of each batch; inference does not, and its output is useless.
+Updated by one tower of several, they are those of its share of each batch.
 
 ## Example
 ```python
@@ -23,31 +25,39 @@ Or `slim.learning.create_train_op(loss, optimizer)`, which does that; or, in the
 
 ## Known false positives
 Programs that fetch the updates beside the train op, `session.run([train_op, update_ops])`: name
-both with `--train-op`. Layers that the loss does not depend on, if their updates are collected.
+both with `--train-op`. Towers of which one alone is to update the statistics, on purpose, as their
+shares of a batch are alike.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
 - https://github.com/tensorflow/tensorflow/issues/7469
 - https://github.com/tensorflow/tensorflow/issues/11965
+- https://github.com/tensorflow/tensorflow/issues/7439
 """
 
 from __future__ import annotations
 
 from typing import Iterator, Sequence
 
-from bnguard.audit.finding import ERROR, Finding
+from bnguard.audit.finding import ERROR, WARNING, Finding
 from bnguard.audit.situation import Situation
+from bnguard.audit.towers import Towers
+from bnguard.audit.variables import Statistic
 
 CODE = "BN201"
 REMEDY = (
     "Build the train op under tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), "
     "or with a create_train_op that does so"
 )
+REMEDY_FOR_TOWERS = (
+    "Update once, from the rows of all towers; or, where their shares of a batch are alike, leave "
+    "it to one of them on purpose, and ignore this"
+)
 _NEAR = 3  # edges back to an update from what stands for it in the collection: a group, a Merge
 
 
 def check(situation: Situation) -> Iterator[Finding]:
-    """One finding for each statistic whose updates are all left out."""
+    """One finding for each statistic whose updates are all, or those of some towers, left out."""
     if not situation.training:
         return
     graph = situation.model.graph
@@ -55,29 +65,58 @@ def check(situation: Situation) -> Iterator[Finding]:
     for _ in range(_NEAR):
         collected.update([source for node in collected for source in graph.sources[node]])
     train_ops = ", ".join(step.fetch for step in situation.training)
+    towers = Towers(situation.model)
     for statistic in situation.model.statistics:
         updates = [write.node for write in statistic.updates]
-        if not updates or _reaches_any(situation, updates):
+        if _reaches_any(situation, updates):
+            yield from _check_towers(situation, towers, statistic)
             continue
         known = len(collected.intersection(updates))
-        if not known and not _reaches_any(situation, [one.node for one in statistic.sources]):
-            continue  # the layer is not even run in training, and would update itself if it were
-        yield Finding(
-            rule=CODE,
-            severity=ERROR,
-            certain=True,
-            variable=statistic.name,
-            layer=statistic.layer,
-            op=graph.names[updates[0]],
-            path=(),
-            fetch=train_ops,
-            problem=(
-                f"never updated: {train_ops} reaches none of its update ops "
-                f"({len(updates)}, of which {known} in UPDATE_OPS)"
-            ),
-            remedy=REMEDY,
-        )
+        is_layer_run = _reaches_any(situation, [one.node for one in statistic.sources])
+        # A layer that is not even run in training would update itself if it were.
+        if updates and (is_layer_run or (known and not statistic.sources)):
+            yield Finding(
+                rule=CODE,
+                severity=ERROR,
+                certain=True,
+                variable=statistic.name,
+                layer=statistic.layer,
+                op=graph.names[updates[0]],
+                path=(),
+                fetch=train_ops,
+                problem=(
+                    f"never updated: {train_ops} reaches none of its update ops "
+                    f"({len(updates)}, of which {known} in UPDATE_OPS)"
+                ),
+                remedy=REMEDY,
+            )
 
 
 def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
     return any(step.execution.needs(node) for step in situation.training for node in nodes)
+
+
+def _check_towers(situation: Situation, towers: Towers, statistic: Statistic) -> Iterator[Finding]:
+    """A finding for each step that runs the updates of some towers, and not of others."""
+    updates = [write.node for write in statistic.updates]
+    for step in situation.training:
+        run = list(filter(step.execution.needs, updates))
+        left_out = towers.left_out(statistic, run, step) if run else 0
+        if left_out:
+            first = next(one for one in updates if one not in run)
+            yield Finding(
+                rule=CODE,
+                severity=WARNING,
+                certain=True,
+                variable=statistic.name,
+                layer=statistic.layer,
+                op=situation.model.graph.names[first],
+                path=(),
+                fetch=step.fetch,
+                problem=(
+                    f"updated from a part of the training data: {step.fetch} runs {len(run)} of "
+                    f"its {len(updates)} update ops, and {left_out} more of the batches that the "
+                    "layer normalizes have the same inputs"
+                ),
+                remedy=REMEDY_FOR_TOWERS,
+            )
