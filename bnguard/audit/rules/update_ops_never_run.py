@@ -96,9 +96,7 @@ def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
     return any(step.execution.needs(node) for step in situation.training for node in nodes)
 
 
-def _check_towers(
-    situation: Situation, towers: Towers, statistic: Statistic
-) -> Iterator[Finding]:
+def _check_towers(situation: Situation, towers: Towers, statistic: Statistic) -> Iterator[Finding]:
     """A finding for each step that runs the updates of some towers, and not of others."""
     updates = [write.node for write in statistic.updates]
     for step in situation.training:
