@@ -36,6 +36,27 @@ class Tensor(NamedTuple):
     port: int
 
 
+class Definitions:
+    """The NodeDefs of a graph, by node.
+
+    Those that were read stay in the message that they came in, as bytes; a node that we made has
+    one of another node, or None.
+    """
+
+    def __init__(self, read: Sequence[bytes]) -> None:
+        self._read = read
+        self._read_count = len(read)
+        self._made: List[Any] = []
+
+    def __getitem__(self, node: int) -> Any:
+        count = self._read_count
+        return self._read[node] if node < count else self._made[node - count]
+
+    def append(self, definition: Any) -> None:
+        """Add that of one more node."""
+        self._made.append(definition)
+
+
 class Graph:
     """Nodes by number: `names[i]`, `types[i]`, and the inputs `zip(sources[i], ports[i])`.
 
@@ -57,7 +78,7 @@ class Graph:
         sources: List[Tuple[int, ...]],
         ports: List[Tuple[int, ...]],
         ranks: Sequence[int],
-        definitions: Sequence[Any],
+        definitions: Definitions,
         lowered: AbstractSet[int],
     ) -> None:
         self.names = names
@@ -66,7 +87,7 @@ class Graph:
         self.ports = ports
         self.ranks = ranks
         self.lowered = lowered
-        self._definitions = definitions  # NodeDef, its bytes, or None for a node we made
+        self._definitions = definitions
         self._index: Optional[Dict[str, int]] = None
         self._consumers: Optional[List[Sequence[int]]] = None
         self._by_type: Optional[Dict[str, List[int]]] = None

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
-from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph
+from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Definitions, Graph
 from bnguard.audit.operations import least_inputs
 
 Edge = Tuple[int, int]  # node, port
@@ -25,14 +25,8 @@ def read_graph(raw: Any) -> Graph:
         missing or used twice, an input is not there, functions call each other in a circle,
         or the nodes form a cycle that is no loop.
     """
-    draft = Draft()
-    try:
-        _read_nodes(draft, raw.node)
-    except UnicodeDecodeError as error:
-        number = len(draft.names)
-        raise AuditError(
-            f"the name or type of node {number} is no text; the file is damaged"
-        ) from error
+    draft = Draft(raw.node)
+    _read_nodes(draft, raw.node)
     if raw.library.function:
         from bnguard.audit.functions import lower
 
@@ -53,12 +47,12 @@ def read_graph(raw: Any) -> Graph:
 class Draft:
     """A graph under construction: what `Graph` has, growing."""
 
-    def __init__(self) -> None:
+    def __init__(self, definitions: Sequence[bytes]) -> None:
         self.names: List[str] = []
         self.types: List[str] = []
         self.sources: List[Tuple[int, ...]] = []
         self.ports: List[Tuple[int, ...]] = []
-        self.definitions: List[Any] = []
+        self.definitions = Definitions(definitions)
         self.lowered: Set[int] = set()
         self.early: Set[int] = set()  # nodes numbered before one of their inputs
 
@@ -84,10 +78,10 @@ class Draft:
 
 
 def _read_nodes(draft: Draft, definitions: Any) -> None:
-    index: Dict[bytes, int] = {}
-    types: Dict[bytes, str] = {}
-    late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
-    find = index.get
+    index: Dict[str, int] = {}
+    types: Dict[str, str] = {}
+    late: List[Tuple[int, List[str]]] = []  # nodes with an input that follows them
+    find, same_type = index.get, types.setdefault
     names, kinds, sources, ports = draft.names, draft.types, draft.sources, draft.ports
     first_outputs = [(0,) * count for count in range(_FEW_INPUTS)]
     for number, definition in enumerate(definitions):
@@ -102,69 +96,80 @@ def _read_nodes(draft: Draft, definitions: Any) -> None:
         sources.append(row)  # type: ignore[arg-type]
         ports.append(row_ports)  # type: ignore[arg-type]
         index[name] = number
-        names.append(name.decode())
-        kinds.append(types.get(kind) or types.setdefault(kind, kind.decode()))
-        draft.definitions.append(definition)
+        names.append(name)
+        kinds.append(same_type(kind, kind))
     _check_names(draft, index)
+    if not "".join(names).isascii():
+        names[:] = map(_as_text, names)
     for number, inputs in late:
         row, row_ports = _find_all(inputs, find)
         if None in row:
-            missing = inputs[row.index(None)].decode("utf-8", "replace")
+            missing = _as_text(inputs[row.index(None)])
             raise AuditError(
                 f"node {names[number]} has the input {missing!r}, but there is no such node"
             )
         draft.connect(number, list(zip(row, row_ports)))  # type: ignore[arg-type]
 
 
-def _strings(definition: bytes, number: int) -> List[bytes]:
+def _as_text(characters: str) -> str:
+    """What a string is whose characters are the bytes of its UTF-8."""
+    return characters.encode("latin-1").decode("utf-8", "replace")
+
+
+def _strings(definition: bytes, number: int) -> List[str]:
     """The name, the type and the inputs in a serialized NodeDef.
 
     Reading these three fields by hand takes half as long as having the protobuf runtime make
     an object for every node, and that is most of an audit's time. Fields are expected in the
-    order of their numbers, as every runtime writes them.
+    order of their numbers, as every runtime writes them. A character stands for a byte: names
+    are ASCII, but for those that `_as_text` then sees to.
     """
-    strings, end, length, tag = [], 0, len(definition), _NAME
-    while end < length and definition[end] == tag:
-        start, size = end + 2, definition[end + 1]
-        if size > 127:  # a second byte of the length; longer strings are left to protobuf
-            size += (definition[start] << 7) - 128
-            start += 1
-            if size >= 1 << 14:
-                return _decoded_strings(definition, number)
-        end = start + size
-        strings.append(definition[start:end])
-        tag = _TYPE if tag == _NAME else _INPUT
-    if len(strings) < 2 or end > length:
+    strings, end, tag = [], 0, _NAME
+    text = definition.decode("latin-1")
+    try:
+        while definition[end] == tag:
+            start = end + 2
+            end = start + definition[start - 1]
+            if end - start > 127:  # a second byte of the length; a third is left to protobuf
+                if definition[start] > 127:
+                    return _decoded_strings(definition, number)
+                end += (definition[start] << 7) - 127
+                start += 1
+            strings.append(text[start:end])
+            tag = _TYPE if tag == _NAME else _INPUT
+    except IndexError:  # there is nothing after these fields
+        pass
+    if len(strings) < 2 or end > len(text):
         return _decoded_strings(definition, number)
     return strings
 
 
-def _decoded_strings(definition: bytes, number: int) -> List[bytes]:
+def _decoded_strings(definition: bytes, number: int) -> List[str]:
     try:
         head = schema.message("NodeHead").FromString(definition)
     except schema.DecodeError as error:
         raise AuditError(f"node {number} cannot be decoded; the file is damaged") from error
-    return [text.encode() for text in (head.name, head.op, *head.input)]
+    return [text.encode().decode("latin-1") for text in (head.name, head.op, *head.input)]
 
 
 def _find_all(
-    inputs: Sequence[bytes], find: Callable[[bytes], Optional[int]]
+    inputs: Sequence[str], find: Callable[[str], Optional[int]]
 ) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
     """The nodes, None where unknown, and ports of inputs like `node`, `node:port`, `^node`."""
     nodes: List[Optional[int]] = []
     ports: List[int] = []
     for text in inputs:
         node, port = find(text), 0
-        if node is None and text[:1] == b"^":
+        if node is None and text[:1] == "^":
             node, port = find(text[1:]), CONTROL
         elif node is None:
-            name, _, number = text.rpartition(b":")
-            if number.isdigit() and len(number) < _LONG_NUMBER:
+            name, _, number = text.rpartition(":")
+            if number.isdecimal() and len(number) < _LONG_NUMBER:
                 node, port = find(name), int(number)
+        if ports and ports[-1] == CONTROL != port:
+            raise AuditError(f"a node takes {_as_text(text)!r} after control inputs, not before")
         nodes.append(node)
         ports.append(port)
-    if CONTROL in ports and max(ports[ports.index(CONTROL) :]) != CONTROL:
-        raise AuditError(f"a node takes {inputs[-1]!r} after control inputs, not before")
     return tuple(nodes), tuple(ports)
 
 
@@ -176,7 +181,7 @@ def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:
                 "This is not a TensorFlow graph"
             )
     if len(index) < len(draft.names):
-        twice = next(name for node, name in enumerate(draft.names) if index[name.encode()] != node)
+        twice = next(name for node, name in enumerate(draft.names) if index[name] != node)
         raise AuditError(f"two nodes are named {twice}; expected every name once")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import AbstractSet, Callable, Iterable, List, Optional, Sequence, Set
+from typing import AbstractSet, Iterable, List, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
@@ -61,25 +61,23 @@ def backward_part(model: Model) -> Set[int]:
 def closure(
     starts: Iterable[int],
     neighbours: Sequence[Sequence[int]],
-    ends_at: Optional[Callable[[int], bool]] = None,
+    ends: AbstractSet[int] = frozenset(),
 ) -> Set[int]:
     """`starts`, their neighbours, the neighbours of these, and so on.
 
     Args:
       starts: nodes.
       neighbours: for each node; a graph's `sources` or `consumers`.
-      ends_at: whether to go no further than this node.
+      ends: the nodes to go no further than.
     """
     reached = set(starts)
-    stack = list(reached)
+    stack = list(reached - ends)
     while stack:
-        node = stack.pop()
-        if ends_at is not None and ends_at(node):
-            continue
-        for neighbour in neighbours[node]:
+        for neighbour in neighbours[stack.pop()]:
             if neighbour not in reached:
                 reached.add(neighbour)
-                stack.append(neighbour)
+                if neighbour not in ends:
+                    stack.append(neighbour)
     return reached
 
 
@@ -89,8 +87,11 @@ def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:
     stack = list(behind)
     while stack:
         node = stack.pop()
-        for source, port in zip(graph.sources[node], graph.ports[node]):
-            if port != CONTROL and source not in behind:
+        sources, ports = graph.sources[node], graph.ports[node]
+        if CONTROL in ports:
+            sources = sources[: ports.index(CONTROL)]
+        for source in sources:
+            if source not in behind:
                 behind.add(source)
                 stack.append(source)
     return behind
@@ -101,21 +102,18 @@ class _Flow:
 
     def __init__(self, graph: Graph, backward: Set[int]) -> None:
         self._graph = graph
-        self._backward = backward
-        self._no_values = {
-            kind
-            for kind in graph.present_types()
-            if kind in VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind)
-        }
+        self._closed = backward.union(graph.of_types(filter(_hands_nothing_on, list(graph.present_types()))))
 
     def after(self, starts: Iterable[int]) -> Set[int]:
         """The nodes that values flow to from `starts`, these among them."""
-        reached = set(starts) - self._backward
+        reached = set(starts) - self._closed
         stack = list(reached)
         while stack:
             node = stack.pop()
             for consumer in self._graph.consumers[node]:
-                if consumer not in reached and self._takes_value(consumer, node):
+                if consumer in reached or consumer in self._closed:
+                    continue
+                if self._takes_data(consumer, node):
                     reached.add(consumer)
                     stack.append(consumer)
         return reached
@@ -127,17 +125,16 @@ class _Flow:
             for one in self._graph.consumers[node]
         )
 
-    def _takes_value(self, consumer: int, node: int) -> bool:
-        if consumer in self._backward or self._graph.types[consumer] in self._no_values:
-            return False
-        return self._takes_data(consumer, node)
-
     def _takes_data(self, consumer: int, node: int) -> bool:
         ports = self._graph.ports[consumer]
         return CONTROL not in ports or any(
             source == node and port != CONTROL
             for source, port in zip(self._graph.sources[consumer], ports)
         )
+
+
+def _hands_nothing_on(kind: str) -> bool:
+    return bool(kind in VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind))
 
 
 def _trained_layers(model: Model, train_ops: Sequence[int]) -> Set[int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import AbstractSet, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from bnguard.audit.graph import CONTROL
 from bnguard.audit.model import Model
+from bnguard.audit.situation import Step
 from bnguard.audit.steps import VALUELESS, data_closure, data_sources
 from bnguard.audit.variables import Statistic
 
@@ -19,13 +20,13 @@ class Towers:
         self._model = model
         self._inputs: Optional[List[int]] = None
 
-    def left_out(self, statistic: Statistic, run: Sequence[int], trained: AbstractSet[int]) -> int:
+    def left_out(self, statistic: Statistic, run: Sequence[int], step: Step) -> int:
         """How many towers' batches a statistic never sees.
 
         Args:
           statistic: the average of the moments of one or more batches.
-          run: those of its updates that a training step runs.
-          trained: what the step's gradients are computed from.
+          run: those of its updates that the step runs.
+          step: a training step.
 
         A batch counts if it has the same inputs as one that is seen: a share of the same data.
         Other data, such as what a generator makes up, is left out on purpose.
@@ -39,7 +40,7 @@ class Towers:
             batch = root(graph.data_input(one.moments[0].node, 0)).node
             if any(moment.node in seen for moment in one.moments):
                 averaged.add(batch)
-            elif batch not in seen and one.node in trained:
+            elif batch not in seen and one.node in step.behind_gradients():
                 left_out.append(batch)
         if not left_out:
             return 0

@@ -10,6 +10,7 @@ from bnguard.audit.operations import (
     MADE_OF_ALL_BUT,
     MADE_OF_FIRST,
     RESOURCE_VARIABLES,
+    RESTORES,
     SWITCHES,
     VARIABLES,
     is_write,
@@ -18,6 +19,7 @@ from bnguard.audit.operations import (
 
 # No chain of conds and casts between a variable and its use is as long as this.
 _LONGEST_SEARCH = 4096
+_SOURCES = VARIABLES | RESTORES | frozenset(["Const"])  # and so most tensors that are traced
 
 
 def _first_handles(graph: Graph) -> Dict[int, int]:
@@ -60,8 +62,11 @@ class Tracer:
 
     def origins(self, tensor: Tensor) -> List[Tensor]:
         """The tensors that `tensor` is made of: variables, constants and computed values."""
-        found, stack = [], [self.root(tensor)]
-        seen: Set[Tensor] = set(stack)
+        root = self.root(tensor)
+        if not self._made_of(root):
+            return [root]
+        found, stack = [], [root]
+        seen: Set[Tensor] = {root}
         while stack and len(seen) < _LONGEST_SEARCH:
             current = stack.pop()
             inputs = self._made_of(current)
@@ -87,6 +92,8 @@ class Tracer:
         """The inputs that `tensor` hands on; none if it computes something, or is a source."""
         node, port = tensor
         kind = self.graph.types[node]
+        if kind in _SOURCES:
+            return []
         if node in self.graph.lowered or kind == "IdentityN":
             return self.graph.data_inputs(node)[port : port + 1]
         if kind in MERGES and self.step is not None:

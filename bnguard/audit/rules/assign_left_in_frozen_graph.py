@@ -47,7 +47,10 @@ def check(situation: Situation) -> Iterator[Finding]:
     """One finding for each op that assigns to a constant."""
     model = situation.model
     graph = model.graph
+    to_variables = {write.node for writes in model.writes.values() for write in writes}
     for node in graph.of_types(filter(is_write, list(graph.present_types()))):
+        if node in to_variables:
+            continue
         origins = model.tracer.origins(graph.data_inputs(node)[0])
         if any(graph.types[origin.node] != "Const" for origin in origins):
             continue

@@ -67,9 +67,9 @@ def _statistics_by_layer(situation: Situation) -> Dict[Normalization, List[Stati
 
 def _uses_moments(step: Step, one: Normalization) -> bool:
     """Whether they get from the layer into what is fetched, not only into its updates."""
-    return step.execution.uses(one.node) and any(
-        step.execution.uses(moment.node) and step.execution.may_run(moment.node)
-        for moment in one.moments
+    moments = [moment for moment in one.moments if step.execution.may_run(moment.node)]
+    return any(step.execution.uses(moment.node) for moment in moments) and step.execution.uses(
+        one.node
     )
 
 

@@ -92,14 +92,15 @@ def _killing(situation: Situation, step: Step) -> List[Statistic]:
     """Those whose update, where it is dead, makes the train op dead; with the flag either way."""
     graph = situation.model.graph
     roots = {tensor.node for tensor in step.execution.fetches}
-    waited_for = closure(roots, graph.sources, lambda node: graph.types[node] in MERGES)
+    merges = set(graph.of_types(MERGES))
+    waited_for = closure(roots, graph.sources, merges)
     updates = {
         write.node
         for statistic in situation.model.statistics
         for write in statistic.updates
         if write.node in waited_for
     }
-    inside_of = closure(updates, graph.sources, lambda node: graph.types[node] in MERGES)
+    inside_of = closure(updates, graph.sources, merges)
     if not any(graph.types[node] in SWITCHES for node in inside_of):
         return []
     for either in (step, situation.without_training(step)):
@@ -112,7 +113,7 @@ def _crossing(situation: Situation, step: Step) -> List[Statistic]:
     """Those with an update in a loop that the train op is in as well, for want of an Exit."""
     graph = situation.model.graph
     entered = graph.of_types(ENTERS)
-    inside = closure(entered, graph.consumers, lambda node: graph.types[node] in EXITS)
+    inside = closure(entered, graph.consumers, set(graph.of_types(EXITS)))
     if not any(tensor.node in inside for tensor in step.execution.fetches):
         return []
     return _of(situation, inside)

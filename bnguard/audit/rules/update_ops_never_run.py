@@ -101,7 +101,7 @@ def _check_towers(situation: Situation, towers: Towers, statistic: Statistic) ->
     updates = [write.node for write in statistic.updates]
     for step in situation.training:
         run = list(filter(step.execution.needs, updates))
-        left_out = towers.left_out(statistic, run, step.behind_gradients()) if run else 0
+        left_out = towers.left_out(statistic, run, step) if run else 0
         if left_out:
             first = next(one for one in updates if one not in run)
             yield Finding(

@@ -1,0 +1,213 @@
+"""What `bnguard audit` takes: time, memory, growth; and what a user would do instead.
+
+    python benchmarks/audit.py [--repeats N] [--largest NODES]
+
+The network is tests/data/networks/resnet_v1_152-trainable_saver: 27,209 nodes, 10 MB. Everything
+is run in processes of its own; what is compared is run in turn, and medians are taken. The CPU
+time is that of user and system: it varies less than the wall time where other work is going on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, List, NamedTuple, Sequence
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+NETWORK = os.path.join(ROOT, "tests", "data", "networks", "resnet_v1_152-trainable_saver.meta.xz")
+MIB = 1 << 20
+SMALLEST = 1000  # nodes
+NODES_IN_LAYER = 16
+
+AUDIT = "from bnguard.audit import Question, examine"
+PARSE = "from bnguard.audit import schema; kind = schema.message('MetaGraphDef')"
+TIMED = """
+import sys, time
+{setup}
+start = time.process_time()
+{action}
+print(time.process_time() - start)
+"""
+ACTIONS = {
+    "audit": TIMED.format(setup=AUDIT, action="examine(sys.argv[1], Question())"),
+    "parse": TIMED.format(setup=PARSE, action="kind.FromString(open(sys.argv[1], 'rb').read())"),
+    "parse, names, inputs": TIMED.format(
+        setup=PARSE,
+        action="""
+graph = kind.FromString(open(sys.argv[1], 'rb').read()).graph_def
+names = [(node.name, node.op, list(node.input)) for node in graph.node]
+""",
+    ),
+}
+IMPORT_META_GRAPH = """
+import sys
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+tf.train.import_meta_graph(sys.argv[1])
+"""
+
+
+def main() -> None:
+    options = _options()
+    if options.write:
+        return _write_network(options.largest, options.write)
+    with tempfile.TemporaryDirectory() as folder:
+        meta = os.path.join(folder, "network.meta")
+        with lzma.open(NETWORK) as packed, open(meta, "wb") as file:
+            file.write(packed.read())
+        saved_model = _as_saved_model(meta, folder)
+        _report_processes(meta, saved_model, options.repeats)
+        _report_calls(meta, options.repeats)
+        _report_growth(folder, options.largest)
+    return None
+
+
+def _report_processes(meta: str, saved_model: str, repeats: int) -> None:
+    cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    commands = {
+        "bnguard audit, .meta": _audit(meta),
+        "bnguard audit, SavedModel": _audit(saved_model),
+        "python -c 'import tensorflow'": [sys.executable, "-c", "import tensorflow"],
+        "import_meta_graph": [sys.executable, "-c", IMPORT_META_GRAPH, meta],
+        "saved_model_cli show --all": [*cli, "show", "--all", "--dir", saved_model],
+    }
+    print(f"whole processes, median of {repeats}        wall      CPU    memory  exit status")
+    rounds = [[_run(command) for command in commands.values()] for _ in range(1 + repeats)]
+    runs = dict(zip(commands, zip(*rounds[1:])))
+    for name, times in runs.items():
+        wall, cpu, peak = (median(column) for column in list(zip(*times))[:3])
+        print(f"  {name:32} {wall:6.2f} s {cpu:6.2f} s {peak / MIB:5.0f} MiB  {times[0].status}")
+    audited, imported = runs["bnguard audit, .meta"], runs["python -c 'import tensorflow'"]
+    for kind in ("wall", "cpu"):
+        ratios = [getattr(a, kind) / getattr(b, kind) for a, b in zip(audited, imported)]
+        print(f"  audit / import tensorflow, {kind}: {median(ratios):.3f}")
+    print()
+
+
+def _report_calls(meta: str, repeats: int) -> None:
+    """Each in a fresh process, as a user's first call is; imports do not count."""
+    print(f"one call in a fresh process, CPU time, median of {repeats}")
+    rounds = []
+    for _ in range(repeats):
+        commands = ([sys.executable, "-c", script, meta] for script in ACTIONS.values())
+        rounds.append([float(subprocess.check_output(one, cwd=ROOT)) for one in commands])
+    times = dict(zip(ACTIONS, zip(*rounds)))
+    for name, seconds in times.items():
+        ratio = median([audit / own for audit, own in zip(times["audit"], seconds)])
+        print(f"  {name:24} {1e3 * median(seconds):6.1f} ms   audit / this: {ratio:.1f}")
+    print()
+
+
+def _report_growth(folder: str, largest: int) -> None:
+    print("growth, whole processes      size      CPU   us/node    memory   / (6 x size + 60 MB)")
+    nodes = SMALLEST
+    while nodes <= largest:
+        path = os.path.join(folder, f"{nodes}.pb")
+        here = [sys.executable, os.path.abspath(__file__), "--largest", str(nodes)]
+        subprocess.check_call([*here, "--write", path], cwd=ROOT)
+        size = os.path.getsize(path)
+        run = _run(_audit(path))
+        allowed = 6 * size + 60e6
+        print(
+            f"  {nodes:9,} nodes      {size / 1e6:7.1f} MB {run.cpu:6.2f} s {1e6 * run.cpu / nodes:7.1f}"
+            f"   {run.peak / MIB:5.0f} MiB   {run.peak / allowed:.2f}"
+        )
+        os.remove(path)
+        nodes *= 10
+
+
+def _audit(path: str) -> List[str]:
+    return [sys.executable, "-m", "bnguard", "audit", path]
+
+
+class Run(NamedTuple):
+    """What one process took: seconds, and bytes at the peak."""
+
+    wall: float
+    cpu: float
+    peak: float
+    status: int
+
+
+def _run(command: Sequence[str]) -> Run:
+    environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled, too
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, status >> 8)
+
+
+def _as_saved_model(meta: str, folder: str) -> str:
+    """The network once more, as a SavedModel with a signature."""
+    from bnguard.audit import schema
+
+    with open(meta, "rb") as file:
+        message = schema.message("MetaGraphDef").FromString(file.read())
+    message.meta_info_def.tags.append("serve")
+    signature = message.signature_def["serving_default"]
+    signature.inputs["x"].name, signature.outputs["logits"].name = "x:0", "logits:0"
+    saved = schema.message("RawSavedModel")(meta_graphs=[message.SerializeToString()])
+    path = os.path.join(folder, "saved_model")
+    os.mkdir(path)
+    with open(os.path.join(path, "saved_model.pb"), "wb") as file:
+        file.write(b"\x08\x01" + saved.SerializeToString())  # saved_model_schema_version: 1
+    return path
+
+
+def _write_network(nodes: int, path: str) -> None:
+    """A GraphDef of so many nodes: layers that update in place, one after the other."""
+    from bnguard.audit import schema
+
+    graph = schema.message("GraphDef")()
+
+    def add(name: str, kind: str, *inputs: str, **types: int) -> str:
+        node = graph.node.add(name=name, op=kind, input=inputs)
+        for key, value in {"T": 1, **types}.items():
+            node.attr[key].type = value
+        node.attr["_output_shapes"].list.i.extend([32, 14, 14, 256])
+        node.attr["_class"].s = f"loc:@{name}".encode()
+        node.attr["is_training"].b = True
+        return name
+
+    features = add("x", "Placeholder", dtype=1)
+    for number in range(nodes // NODES_IN_LAYER):
+        scope = f"network/block{number % 7}/unit{number}/BatchNorm"
+        names = ("weights", "gamma", "beta", "moving_mean", "moving_variance", "decay")
+        variables = [add(f"{scope}/{name}", "VariableV2", dtype=1) for name in names]
+        kernel, gamma, beta, mean, variance, decay = variables
+        convolved = add(f"{scope}/Conv2D", "Conv2D", features, kernel)
+        fused = add(f"{scope}/Fused", "FusedBatchNormV3", convolved, gamma, beta, mean, variance)
+        updates = []
+        for port, statistic in ((1, mean), (2, variance)):
+            difference = add(f"{statistic}/sub", "Sub", statistic, f"{fused}:{port}")
+            step = add(f"{statistic}/mul", "Mul", difference, decay)
+            updates.append(add(f"{statistic}/AssignSub", "AssignSub", statistic, step))
+        features = add(f"{scope}/Relu", "Relu", fused)
+        features = add(f"{scope}/out", "Identity", features, *(f"^{one}" for one in updates))
+    with open(path, "wb") as file:
+        file.write(graph.SerializeToString())
+
+
+median = statistics.median
+
+
+def _options() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--largest", type=int, default=10**6, help="nodes, of the growth's graphs")
+    parser.add_argument("--write", metavar="FILE", help="only write a graph of --largest nodes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
