@@ -20,7 +20,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
 from bnguard.audit.folding import Known
-from bnguard.audit.graph import LOOP_ENDS, MERGES, Graph, Tensor
+from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.audit.operations import PLACEHOLDERS, SWITCHES
 from bnguard.audit.values import Values
 
@@ -80,11 +80,18 @@ class Execution:
     def predecessors(self, node: int) -> List[int]:
         """What `node` waits for: its inputs, data and control, but those that are fed.
 
-        The back edge of a loop does not count: it is waited for in another iteration.
+        A Merge does not wait for a dead input, nor for the back edge of a loop, which it gets in
+        another iteration.
         """
         sources = self.graph.sources[node]
         if self.graph.types[node] in MERGES:
-            sources = tuple(one for one in sources if self.graph.types[one] not in LOOP_ENDS)
+            self._decide(node)
+            sources = tuple(
+                source
+                for source, port in zip(sources, self.graph.ports[node])
+                if self.graph.types[source] not in LOOP_ENDS
+                and (port == CONTROL or self._edge(source, port) is not NEVER)
+            )
         if self._fed_nodes.isdisjoint(sources):
             return list(sources)
         return [one for one in sources if one not in self._fed_nodes or self._reaches(one, node)]

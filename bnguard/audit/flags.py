@@ -55,6 +55,8 @@ def _candidates(model: Model) -> Dict[Tensor, List[int]]:
     leaves: Dict[Tensor, List[Tensor]] = {}
     candidates: Dict[Tensor, List[int]] = {}
     for switch in graph.of_types(SWITCHES):
+        if switch in model.gradients:
+            continue  # in the backward pass a moment is taken for its shape, and on the other side
         selector = graph.selector(switch)
         if selector not in leaves:
             leaves[selector] = list(_placeholders_behind(model, selector))

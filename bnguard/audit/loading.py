@@ -54,6 +54,7 @@ class Subject:
       initializers: the names of the ops that initialize variables.
       save_tensor: what the Saver of the graph fetches to save; empty if there is none.
       signatures: by key.
+      has_objects: whether variables are restored as TensorFlow 2 does it, by objects.
     """
 
     label: str
@@ -63,6 +64,7 @@ class Subject:
     initializers: FrozenSet[str]
     save_tensor: str
     signatures: Mapping[str, Signature]
+    has_objects: bool = False
 
 
 def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
@@ -243,6 +245,7 @@ def _subject(label: str, raw: Any) -> Subject:
         frozenset(initializers),
         raw.saver_def.save_tensor_name,
         signatures,
+        bool(raw.object_graph_def),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
+from typing import AbstractSet, Dict, List, Tuple
 
 from bnguard.audit.errors import AuditError
+from bnguard.audit.gradients import gradient_nodes, gradient_takers
 from bnguard.audit.graph import CONTROL, Graph, Tensor
 from bnguard.audit.loading import Subject
 from bnguard.audit.normalizations import Normalization, find_normalizations
+from bnguard.audit.operations import is_optimizer
 from bnguard.audit.tracing import Tracer
 from bnguard.audit.variables import Statistic, Write, find_statistics, find_writes
 
@@ -22,6 +24,8 @@ class Model:
     Attributes:
       subject: the graph and what was stored with it.
       tracer: of the graph.
+      gradients: the nodes that compute gradients.
+      appliers: the ops that apply them, by an optimizer's op or by hand, or add them up for that.
       normalizations: in the graph's order.
       writes: all writes of each variable, by its node.
       statistics: the running statistics, in the graph's order.
@@ -29,6 +33,8 @@ class Model:
 
     subject: Subject
     tracer: Tracer
+    gradients: AbstractSet[int]
+    appliers: AbstractSet[int]
     normalizations: Tuple[Normalization, ...]
     writes: Dict[int, List[Write]]
     statistics: Tuple[Statistic, ...]
@@ -78,8 +84,14 @@ class Model:
 
 def understand(subject: Subject) -> Model:
     """Find the variables of a graph, their writers, and the running statistics among them."""
-    tracer = Tracer(subject.graph)
-    normalizations = find_normalizations(tracer)
+    graph, tracer = subject.graph, Tracer(subject.graph)
+    gradients = gradient_nodes(graph)
+    normalizations = find_normalizations(tracer, gradients)
     writes = find_writes(subject, tracer)
-    statistics = find_statistics(tracer, normalizations, writes)
-    return Model(subject, tracer, tuple(normalizations), writes, tuple(statistics))
+    statistics = find_statistics(tracer, gradients, normalizations, writes)
+    optimizers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
+    appliers = gradient_takers(graph, gradients).union(optimizers)
+    appliers.difference_update(write.node for one in statistics for write in one.updates)
+    return Model(
+        subject, tracer, gradients, appliers, tuple(normalizations), writes, tuple(statistics)
+    )

@@ -6,7 +6,7 @@ of the square root of (variance + epsilon), multiplied with what is normalized a
 
 from __future__ import annotations
 
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.audit.constants import Scalar, short_list, uniform_value
 from bnguard.audit.graph import Tensor
@@ -47,15 +47,21 @@ class Normalization(NamedTuple):
     is_scaled: bool
 
 
-def find_normalizations(tracer: Tracer) -> List[Normalization]:
-    """Every normalization in the tracer's graph, in the graph's order."""
-    finder = _Finder(tracer)
+def find_normalizations(tracer: Tracer, gradients: AbstractSet[int]) -> List[Normalization]:
+    """Every normalization in the tracer's graph, in the graph's order.
+
+    Args:
+      tracer: of the graph.
+      gradients: the nodes that compute gradients; they take the inverse deviation, too.
+    """
+    finder = _Finder(tracer, gradients)
     return sorted([*finder.fused(), *finder.old(), *finder.written_out()])
 
 
 class _Finder:
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, gradients: AbstractSet[int]) -> None:
         self._tracer = tracer
+        self._gradients = gradients
         self._graph = tracer.graph
 
     def fused(self) -> Iterator[Normalization]:
@@ -127,7 +133,8 @@ class _Finder:
         queue = [inverse]
         for tensor in queue:
             for consumer in self._graph.data_consumers(tensor):
-                self._visit(tensor, consumer, queue, means, parameters)
+                if consumer not in self._gradients:
+                    self._visit(tensor, consumer, queue, means, parameters)
             if len(queue) > _MANY:
                 break
         return means, parameters

@@ -50,6 +50,7 @@ _WRITE = re.compile(
     """,
     re.VERBOSE,
 )
+_ACCUMULATOR = re.compile(r"(Resource|Sparse)?AccumulatorApplyGradient")  # of SyncReplicasOptimizer
 _OPTIMIZER = re.compile(r"(Resource)?(?:Sparse)?Apply([A-Z]\w*)")
 
 # How many variables, its first inputs, an optimizer's op writes; the others write one.
@@ -121,6 +122,11 @@ def is_write(kind: str) -> bool:
 def is_optimizer(kind: str) -> bool:
     """Whether ops of this type apply a gradient to a variable."""
     return _OPTIMIZER.fullmatch(kind) is not None
+
+
+def is_accumulator(kind: str) -> bool:
+    """Whether ops of this type hand a gradient to an accumulator, for another step to apply."""
+    return _ACCUMULATOR.fullmatch(kind) is not None
 
 
 def written_inputs(kind: str) -> int:

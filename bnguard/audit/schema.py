@@ -46,7 +46,8 @@ _MESSAGES = {
         <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5""",
     "RawMetaGraphDef": """
         MetaInfoDef meta_info_def 1; RawGraphDef graph_def 2; SaverDef saver_def 3;
-        <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5""",
+        <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5;
+        bytes object_graph_def 7""",
     "MetaInfoDef": "string* tags 4",
     "SaverDef": "string filename_tensor_name 1; string save_tensor_name 2",
     "CollectionDef": "NodeList node_list 1; BytesList bytes_list 2",

@@ -57,6 +57,7 @@ class Step:
         self.fetch = fetch
         self.execution = Execution(model.graph, fetches, feeds)
         self._effects = Effects(self.execution)
+        self._model = model
         self._graph = model.graph
         self._path_budget = _PATH_BUDGET
         self._behind_gradients: Optional[Set[int]] = None
@@ -71,11 +72,15 @@ class Step:
             )
         return self._changes[statistic.variable]
 
+    def applies_gradients(self) -> bool:
+        """Whether an optimizer's op is in the step, which is then more than adding gradients up."""
+        optimizers = self._graph.of_types(filter(is_optimizer, self._graph.present_types()))
+        return any(map(self.execution.needs, optimizers))
+
     def behind_gradients(self) -> Set[int]:
-        """What the gradients that the step applies are computed from: the loss's network."""
+        """What the gradients that the step takes in are computed from: the loss's network."""
         if self._behind_gradients is None:
-            appliers = self._graph.of_types(filter(is_optimizer, self._graph.present_types()))
-            appliers = list(filter(self.execution.needs, appliers))
+            appliers = filter(self.execution.needs, self._model.appliers)
             self._behind_gradients = data_closure(self._graph, appliers)
         return self._behind_gradients
 

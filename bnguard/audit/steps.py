@@ -10,9 +10,6 @@ from bnguard.audit.model import Model
 from bnguard.audit.operations import is_optimizer, is_write
 from bnguard.audit.schema import DATA_TYPES
 
-# tf.gradients starts from constants of this name, in the scope of all that it creates.
-_GRADIENT_SEED = re.compile(r"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
-_GRADIENT_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
 _SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
 _SOURCE_TYPE = re.compile(
     r"Placeholder\w*|IteratorGetNext\w*|\w*Dequeue\w*|Parse\w*Example\w*|Reader\w+|Unstage"
@@ -24,17 +21,12 @@ _MANY_STEPS = 8
 
 def find_train_ops(model: Model) -> List[int]:
     """The ops that take a training step, each applying gradients that no other applies."""
-    graph = model.graph
-    kinds = list(graph.present_types())
-    appliers = graph.of_types(filter(is_optimizer, kinds))
-    if not appliers:  # gradient descent by hand
-        backward = backward_part(graph)
-        appliers = [one for one in graph.of_types(filter(is_write, kinds)) if one in backward]
+    graph, appliers = model.graph, model.appliers
     if not appliers:
         return model.collection("train_op")[-1:]
     after = closure(appliers, graph.consumers)
     sinks = [node for node in after if not graph.consumers[node]]
-    return _cover(graph, sinks, set(appliers))
+    return _cover(graph, sinks, appliers)
 
 
 def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -> List[int]:
@@ -48,7 +40,7 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     """
     graph = model.graph
     layers = {one.node for one in model.normalizations}
-    flow = _Flow(graph, backward_part(graph))
+    flow = _Flow(graph, backward_part(model))
     trained: Set[int] = set()
     if train_ops and not flags:
         trained = _trained_layers(model, train_ops)
@@ -59,19 +51,11 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     return _cover(graph, ends & flow.after(flags) or ends, layers - trained)
 
 
-def backward_part(graph: Graph) -> Set[int]:
-    """What computes gradients, and all that depends on gradients."""
-    seeds = [_GRADIENT_SEED.match(graph.names[node]) for node in graph.of_types(["Const"])]
-    scopes = tuple({seed.group(1) for seed in seeds if seed})
-    kinds = [
-        kind
-        for kind in graph.present_types()
-        if _GRADIENT_TYPE.fullmatch(kind) or is_optimizer(kind)
-    ]
-    starts = list(graph.of_types(kinds))
-    if scopes:
-        starts += [node for node, name in enumerate(graph.names) if name.startswith(scopes)]
-    return closure(starts, graph.consumers)
+def backward_part(model: Model) -> Set[int]:
+    """What computes or applies gradients, and all that depends on this."""
+    graph = model.graph
+    appliers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
+    return closure([*model.gradients, *appliers], graph.consumers)
 
 
 def closure(
@@ -194,7 +178,7 @@ def _is_setting(graph: Graph, source: int) -> bool:
     return is_scalar or attributes["dtype"].type == DATA_TYPES["DT_BOOL"]
 
 
-def _cover(graph: Graph, candidates: Iterable[int], wanted: Set[int]) -> List[int]:
+def _cover(graph: Graph, candidates: Iterable[int], wanted: AbstractSet[int]) -> List[int]:
     """Of `candidates`, the last first, those that need some of `wanted` that no other needs.
 
     Each of them needs at least one of `wanted`.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 import re
-from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, List, NamedTuple, Sequence, Set, Tuple
 
-from bnguard.audit.graph import Tensor
+from bnguard.audit.graph import Graph, Tensor
 from bnguard.audit.loading import Subject
 from bnguard.audit.normalizations import Normalization
 from bnguard.audit.operations import (
@@ -98,12 +98,15 @@ def find_writes(subject: Subject, tracer: Tracer) -> Dict[int, List[Write]]:
 
 
 def find_statistics(
-    tracer: Tracer, normalizations: Sequence[Normalization], writes: Dict[int, List[Write]]
+    tracer: Tracer,
+    gradients: AbstractSet[int],
+    normalizations: Sequence[Normalization],
+    writes: Dict[int, List[Write]],
 ) -> List[Statistic]:
     """The running statistics, in the graph's order.
 
     They are what a normalization reads as mean or variance; else what an update computes from
-    the moments of a batch; else what has the name of one.
+    the moments of a batch, but not from gradients; else what has the name of one, and a use.
     """
     graph = tracer.graph
     readers: Dict[int, List[Normalization]] = {}
@@ -114,13 +117,13 @@ def find_statistics(
                 readers.setdefault(variable, []).append(one)
                 roles.setdefault(variable, role)
     owners = {moment: one for one in normalizations for moment in one.moments}
-    averaged, helpers = _averages_of_moments(tracer, set(owners), writes)
+    averaged, helpers = _averages_of_moments(tracer, gradients, set(owners), writes)
     for variable, moments in averaged.items():
         if variable not in helpers:
             roles.setdefault(variable, _role(tracer, moments[0]))
     for variable in graph.of_types(VARIABLES):
         named = _NAME.match(graph.names[variable])
-        if named and not roles.get(variable):
+        if named and not roles.get(variable) and (variable in writes or _is_read(graph, variable)):
             roles[variable] = "mean" if named.group("role") == "mean" else "variance"
     return [
         Statistic(
@@ -150,8 +153,19 @@ def _purpose(
     return Purpose.LOAD if origins <= _STORED else Purpose.UPDATE
 
 
+def _is_read(graph: Graph, variable: int) -> bool:
+    """Whether anything takes the variable's value: a SavedModel may hold handles left over."""
+    return any(
+        graph.consumers[reader] or graph.types[reader] not in ("ReadVariableOp", "Identity")
+        for reader in graph.consumers[variable]
+    )
+
+
 def _averages_of_moments(
-    tracer: Tracer, moments: Set[Tensor], writes: Dict[int, List[Write]]
+    tracer: Tracer,
+    gradients: AbstractSet[int],
+    moments: Set[Tensor],
+    writes: Dict[int, List[Write]],
 ) -> Tuple[Dict[int, List[Tensor]], Set[int]]:
     """The variables that updates give any of `moments`, with these.
 
@@ -159,21 +173,32 @@ def _averages_of_moments(
     """
     averaged: Dict[int, List[Tensor]] = {}
     helpers: Set[int] = set()
+    derived: Dict[int, Set[int]] = {}  # variables assigned what others give, without their own
     for variable, all_writes in writes.items() if moments else ():
         for write in all_writes:
             if write.purpose is Purpose.UPDATE:
                 value = tracer.graph.data_inputs(write.node)[-1]
-                found, met = _search_moments(tracer, value, moments)
+                found, met = _search_moments(tracer, gradients, value, moments)
                 if found:
                     averaged.setdefault(variable, []).extend(found)
                     helpers |= met - {variable}
+                elif tracer.graph.types[write.node] in _ASSIGNS and variable not in met:
+                    derived.setdefault(variable, set()).update(met)
+    for variable, others in derived.items():
+        biased = others & averaged.keys() - derived.keys()
+        helpers |= biased
+        for one in sorted(biased):
+            averaged.setdefault(variable, []).extend(averaged[one])
     return averaged, helpers
 
 
 def _search_moments(
-    tracer: Tracer, value: Tensor, moments: Set[Tensor]
+    tracer: Tracer, gradients: AbstractSet[int], value: Tensor, moments: Set[Tensor]
 ) -> Tuple[List[Tensor], Set[int]]:
-    """Those of `moments` that `value` is computed from, and the variables on the way."""
+    """Those of `moments` that `value` is computed from, and the variables on the way.
+
+    The way does not lead through gradients: what follows these is trained, or helps to train.
+    """
     graph = tracer.graph
     stack, found = tracer.origins(value), []
     seen, variables = set(stack), set()
@@ -184,7 +209,7 @@ def _search_moments(
             found.append(current)
         elif kind in VARIABLES:
             variables.add(current.node)
-        elif kind in ARITHMETIC:
+        elif kind in ARITHMETIC and current.node not in gradients:
             for one in graph.data_inputs(current.node):
                 new = [origin for origin in tracer.origins(one) if origin not in seen]
                 seen.update(new)

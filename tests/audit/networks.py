@@ -79,6 +79,29 @@ def one_layer_with_update_ops():
     create_train_op(loss_of(tf.nn.relu(layer(dense(inputs()), flag()), name="output")), optimizer())
 
 
+def chooses_moments(updates_in_the_branch):
+    """Averages by tf.train.ExponentialMovingAverage, and a tf.cond that chooses the moments.
+
+    A control edge out of a branch does not make what it leads to a part of the branch.
+    """
+
+    def build():
+        x, training = dense(inputs()), flag()
+        moments = tf.nn.moments(x, [0])
+        averages = tf.train.ExponentialMovingAverage(0.9)
+        update = None if updates_in_the_branch else averages.apply(moments)
+
+        def of_the_batch():
+            with tf.control_dependencies([update or averages.apply(moments)]):
+                return [tf.identity(moment) for moment in moments]
+
+        used = tf.cond(training, of_the_batch, lambda: [averages.average(one) for one in moments])
+        y = tf.nn.batch_normalization(x, *used, tf.Variable(tf.zeros([4])), None, 1e-3)
+        optimizer().minimize(loss_of(tf.nn.relu(y, name="output")))
+
+    return build
+
+
 # BN103, BN104
 
 
@@ -119,6 +142,39 @@ def only_minimizes():
 
 def minimizes_after_updates():
     train_with_updates(layer(dense(inputs()), flag()))
+
+
+def accumulates(waits_for_updates):
+    """One step adds up gradients, and another applies their sum."""
+
+    def build():
+        loss = loss_of(layer(dense(inputs()), flag()))
+        variables = tf.trainable_variables()
+        update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if waits_for_updates else []
+        with tf.control_dependencies(update_ops):
+            gradients = tf.gradients(loss, variables)
+        sums = [
+            tf.get_variable(f"sum_{number}", one.shape, trainable=False)
+            for number, one in enumerate(variables)
+        ]
+        pairs = zip(sums, gradients)
+        tf.group(*[tf.assign_add(one, gradient) for one, gradient in pairs], name="accumulate")
+        optimizer().apply_gradients([(one.read_value(), v) for one, v in zip(sums, variables)])
+
+    return build
+
+
+def synchronizes(runs_updates):
+    """The workers' step hands its gradients to accumulators; another step applies them."""
+
+    def build():
+        loss = loss_of(layer(dense(inputs()), flag()))
+        replicas = tf.train.SyncReplicasOptimizer(optimizer(), replicas_to_aggregate=2)
+        step = replicas.minimize(loss, tf.train.get_or_create_global_step())
+        if runs_updates:
+            tf.group(step, *tf.get_collection(tf.GraphKeys.UPDATE_OPS), name="train_op")
+
+    return build
 
 
 def never_trains_the_layer():
@@ -242,6 +298,8 @@ PAIRS = {
     ),
     "default": ({"BN104"}, defaults_to(True), defaults_to(False)),
     "never_run": ({"BN201"}, only_minimizes, minimizes_after_updates),
+    "accumulates_gradients": ({"BN201"}, accumulates(False), accumulates(True)),
+    "synchronizes_replicas": ({"BN201"}, synchronizes(False), synchronizes(True)),
     "never_written": ({"BN202"}, never_trains_the_layer, minimizes_after_updates),
     "dead_in_a_branch": ({"BN203"}, waits_for_updates_in_a_branch, updates_in_the_branch),
     "dead_in_a_loop": ({"BN203"}, waits_for_updates_in_a_loop, updates_in_the_loop),

@@ -3,7 +3,17 @@
 import os
 import re
 
-from audit.networks import PAIRS, dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
+from audit.networks import (
+    PAIRS,
+    chooses_moments,
+    dense,
+    flag,
+    fresh_graph,
+    inputs,
+    layer,
+    loss_of,
+    optimizer,
+)
 import bnguard.audit
 from bnguard.audit.rules import RULES, SECTIONS, choose, page
 from conftest import COMBINATIONS
@@ -147,6 +157,77 @@ class TestWhatIsNotABatchNormalization:
         report = audit(build)
         assert report.statistics == ("bn/moving_mean", "bn/moving_variance")
         assert report.findings == ()
+
+
+@pytest.mark.parametrize("variables", ["ref", "resource"])
+class TestChosenMoments:
+    def test_a_dead_branch_that_waits_for_the_updates_orders_nothing(self, variables):
+        """The Merge takes the averages as soon as they are there, and does not wait."""
+        report = audit(chooses_moments(updates_in_the_branch=False), variables)
+        assert {finding.rule for finding in report.findings} == {"BN101", "BN102"}
+        assert all(finding.certain for finding in report.findings)
+        assert report.assumed.flags == ("is_training:0=False",)
+
+    def test_nothing_is_found_with_the_updates_in_the_branch(self, variables):
+        report = audit(chooses_moments(updates_in_the_branch=True), variables)
+        assert report.findings == ()
+        assert len(report.statistics) == 2
+
+
+class TestWhatIsAStatistic:
+    """No variable but the two of a layer, whatever else moves along with them."""
+
+    STATISTICS = ("bn/moving_mean", "bn/moving_variance")
+
+    @pytest.mark.parametrize("variables", ["ref", "resource"])
+    def test_not_what_removes_the_bias_of_an_average(self, variables):
+        def build():
+            y = layer(dense(inputs()), False)
+            mean, batch_mean = tf.global_variables("bn/moving_mean")[0], tf.reduce_mean(y, [0])
+            biased, steps = tf.Variable(tf.zeros([4])), tf.Variable(0.0)
+            biased = tf.assign_sub(biased, (biased - batch_mean) * 0.1)
+            factor = 1.0 - tf.pow(0.9, tf.assign_add(steps, 1.0))
+            tf.assign(mean, biased / factor)
+            tf.nn.batch_normalization(y, batch_mean, tf.ones([4]), None, None, 1e-3)
+            tf.nn.batch_normalization(y, *tf.nn.moments(y, [0]), None, None, 1e-3)
+
+        assert audit(build, variables).statistics == self.STATISTICS
+
+    @pytest.mark.parametrize("variables", ["ref", "resource"])
+    def test_not_what_gradients_move(self, variables):
+        """The gradients of gamma and beta are computed from the moments."""
+
+        def build():
+            y = layer(dense(inputs()), True, fused=False)
+            trained = tf.trainable_variables()
+            for number, gradient in enumerate(tf.gradients(loss_of(y), trained)):
+                momentum = tf.get_variable(f"momentum_{number}", gradient.shape, trainable=False)
+                step = tf.assign(momentum, momentum * 0.9 + gradient * 0.1)
+                tf.assign_sub(trained[number], step * 0.1)
+
+        assert audit(build, variables).statistics == self.STATISTICS
+
+    def test_not_a_handle_that_nothing_uses(self):
+        def build():
+            layer(dense(inputs()), False)
+            handle = tf.raw_ops.VarHandleOp(
+                dtype=tf.float32, shape=[4], shared_name="bn_1/moving_mean", name="bn_1/moving_mean"
+            )
+            tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+
+        assert audit(build).statistics == self.STATISTICS
+
+
+class TestSavedModelsOfTensorFlow2:
+    def test_its_saver_is_not_all_that_restores(self):
+        """Keras 3 makes the Saver save other handles than those that its functions read."""
+        with fresh_graph() as graph:
+            PAIRS["not_saved"][BROKEN]()
+            meta = tf.train.export_meta_graph()
+        assert {finding.rule for finding in bnguard.audit(meta).findings} == {"BN301"}
+        meta.object_graph_def.nodes.add()
+        assert bnguard.audit(meta).findings == ()
+        assert graph
 
 
 class TestDocumentation:

@@ -44,7 +44,7 @@ REMEDY = "Build the frozen layer with is_training=False, also in the graph that 
 def check(situation: Situation) -> Iterator[Finding]:
     """One finding for each statistic and each training step."""
     graph = situation.model.graph
-    for step in situation.training:
+    for step in filter(Step.applies_gradients, situation.training):
         for statistic in situation.model.statistics:
             changes = step.changes(statistic) if _is_frozen(situation, step, statistic) else ()
             if not changes:

@@ -51,6 +51,8 @@ def check(situation: Situation) -> Iterator[Finding]:
             if name not in stored:
                 problem = f"not in the checkpoint, which holds {len(stored)} names"
                 yield _finding(situation, statistic, problem)
+        elif model.subject.has_objects:
+            continue  # tf.saved_model.save saves all that it uses, or refuses
         elif saved is not None and statistic.variable not in saved:
             problem = f"left out by the Saver, which saves {len(saved)} variables"
             yield _finding(situation, statistic, problem)

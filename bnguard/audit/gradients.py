@@ -1,0 +1,55 @@
+"""Which nodes compute gradients, and which take them in."""
+
+from __future__ import annotations
+
+import re
+from typing import AbstractSet, Set, Tuple
+
+from bnguard.audit.graph import CONTROL, Graph
+from bnguard.audit.operations import is_accumulator, is_write
+
+# tf.gradients starts from constants of this name, in the scope of all that it creates.
+_SEED = re.compile(r"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
+_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
+_TAPE = "gradient_tape/"  # the scope of what tf.GradientTape creates
+
+
+def gradient_nodes(graph: Graph) -> Set[int]:
+    """The nodes that compute gradients, told by their types and by the scopes that these are in."""
+    found = set(graph.of_types([kind for kind in graph.present_types() if _TYPE.fullmatch(kind)]))
+    has_tape = any(_TAPE in graph.names[node] for node in found)
+    scopes = _scopes(graph)
+    if has_tape or scopes:
+        found.update(
+            node
+            for node, name in enumerate(graph.names)
+            if name.startswith(scopes) or (has_tape and _TAPE in name)
+        )
+    return found
+
+
+def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
+    """The first ops after `gradients`, by data edges, that write variables or accumulators."""
+    kinds = [kind for kind in graph.present_types() if is_write(kind) or is_accumulator(kind)]
+    takers = set(graph.of_types(kinds))
+    reached = set(gradients)
+    stack = list(reached - takers)
+    while stack:
+        node = stack.pop()
+        for consumer in graph.consumers[node]:
+            if consumer not in reached and _takes_data(graph, consumer, node):
+                reached.add(consumer)
+                if consumer not in takers:
+                    stack.append(consumer)
+    return reached & takers
+
+
+def _takes_data(graph: Graph, consumer: int, node: int) -> bool:
+    ports = graph.ports[consumer]
+    count = ports.index(CONTROL) if CONTROL in ports else len(ports)
+    return node in graph.sources[consumer][:count]
+
+
+def _scopes(graph: Graph) -> Tuple[str, ...]:
+    seeds = [_SEED.match(graph.names[node]) for node in graph.of_types(["Const"])]
+    return tuple({seed.group(1) for seed in seeds if seed})
