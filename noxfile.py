@@ -18,6 +18,8 @@ nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["interpreters", "matrix", "page"]
 
 HERE = pathlib.Path(__file__).parent
+EXTRAS = "options.extras_require"
+SHOWN = {"shown": True}
 ENVIRONMENTS = json.loads((HERE / "matrix" / "environments.json").read_text(encoding="utf-8"))
 
 
@@ -54,6 +56,7 @@ def matrix(session, environment):
             session.run(*record, part)
     finally:
         shutil.rmtree(session.virtualenv.location)
+    _fail_if_any_did(session, json.loads(_result(environment).read_text(encoding="utf-8")))
 
 
 @nox.session(python=False)
@@ -62,7 +65,14 @@ def page(session):
     session.run("python", "matrix/page.py", external=True)
 
 
-EXTRAS = "options.extras_require"
+def _fail_if_any_did(session, result):
+    failed = list(result["suite"]["failed"])
+    for combination, cases in result["cases"].items():
+        for case, sides in cases.items():
+            wrong = [side for side in ("repro", "fixed") if not sides.get(side, SHOWN)["shown"]]
+            failed.extend(f"{side}/{case}.py: not shown with {combination}" for side in wrong)
+    if failed:
+        session.error("\n".join(["", *failed]))
 
 
 def _lowest(section, option):

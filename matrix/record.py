@@ -16,7 +16,9 @@ import time
 from xml.etree import ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PACKAGES = "tensorflow tf_keras tf_slim numpy protobuf scipy click rich matplotlib pytest hypothesis"
+PACKAGES = (
+    "tensorflow tf_keras tf_slim numpy protobuf scipy click rich matplotlib pytest hypothesis"
+).split()
 
 
 def main(path, part):
@@ -122,13 +124,11 @@ def packages():
     """The installed versions of what matters here."""
     listed = run([sys.executable, "-m", "pip", "list", "--format", "json"])
     versions = {one["name"].replace("-", "_"): one["version"] for one in json.loads(listed.stdout)}
-    return {name: versions[name] for name in PACKAGES.split() if name in versions}
+    return {name: versions[name] for name in PACKAGES if name in versions}
 
 
 def run(command, env=None):
-    return subprocess.run(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
-    )
+    return subprocess.run(command, env=env, capture_output=True, encoding="utf-8")
 
 
 PARTS = {
