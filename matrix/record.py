@@ -16,9 +16,8 @@ import time
 from xml.etree import ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PACKAGES = (
-    "tensorflow tf_keras tf_slim numpy protobuf scipy click rich matplotlib pytest hypothesis"
-).split()
+LAYERS = ["tensorflow", "tf_keras", "tf_slim"]
+OTHERS = ["numpy", "protobuf", "scipy", "click", "rich", "matplotlib", "pytest", "hypothesis"]
 
 
 def main(path, part):
@@ -124,7 +123,7 @@ def packages():
     """The installed versions of what matters here."""
     listed = run([sys.executable, "-m", "pip", "list", "--format", "json"])
     versions = {one["name"].replace("-", "_"): one["version"] for one in json.loads(listed.stdout)}
-    return {name: versions[name] for name in PACKAGES if name in versions}
+    return {name: versions[name] for name in LAYERS + OTHERS if name in versions}
 
 
 def run(command, env=None):
