@@ -38,7 +38,7 @@ mutants: $(INSTALLED)
 
 # Every combination of the layers' arguments beside the original layers that are installed here.
 parity: $(INSTALLED)
-	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers
+	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers tests/test_training_parity_with_slim.py
 
 # The suite on every TensorFlow of the matrix, and docs/matrix.md. Hours; needs Python 3.7 to 3.13 on
 # PATH as python3.7 to python3.13.

@@ -21,7 +21,7 @@ INTRODUCTION = """\
 `make matrix` makes each of these environments in turn, records it into `matrix/results/`, deletes
 it, and writes this page. `matrix/environments.json` says what is installed in each; `lowest` has
 the lower bounds of `setup.cfg`. A combination such as `ref/v2` is a kind of variables and a kind of
-control flow. Wall times were taken with two workers, and depend on what else the machine does.
+control flow. Wall times are of a machine that did other work as well.
 """
 
 

@@ -91,7 +91,7 @@ def suite():
         report = os.path.join(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         start = time.time()
-        status = subprocess.call([*command, "-n", "2", "--dist", "loadfile", "--junitxml", report])
+        status = subprocess.call([*command, "-n", "4", "--dist", "loadfile", "--junitxml", report])
         seconds = round(time.time() - start)
         if not os.path.exists(report):
             raise SystemExit(f"pytest ended with status {status}, and no report")
