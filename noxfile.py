@@ -1,8 +1,8 @@
 """The whole suite on every TensorFlow of the matrix, one environment at a time: `make matrix`.
 
 `nox --list` names the sessions, `nox --session "matrix(3.11-tf2.21.0)"` runs one. A session makes
-its environment, writes matrix/results/NAME.json and deletes the environment. The interpreters must
-be on PATH; a missing one fails the run, and is recorded as not run.
+its environment, writes matrix/results/NAME.json and docs/matrix.md, and deletes the environment.
+The interpreters must be on PATH; a missing one fails the run, and is recorded as not run.
 """
 
 import configparser
@@ -10,12 +10,15 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 
 import nox
 
 nox.options.default_venv_backend = "venv"  # virtualenv makes no environments for 3.7 any more
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["interpreters", "matrix", "page"]
+nox.options.download_python = "never"
+nox.options.sessions = ["interpreters", "matrix"]
 
 HERE = pathlib.Path(__file__).parent
 EXTRAS = "options.extras_require"
@@ -26,12 +29,11 @@ ENVIRONMENTS = json.loads((HERE / "matrix" / "environments.json").read_text(enco
 @nox.session(python=False)
 def interpreters(session):
     """Record environments whose interpreter is not on PATH as not run, and fail if there are."""
-    missing = {one["name"] for one in ENVIRONMENTS if not shutil.which(f"python{one['python']}")}
-    for one in ENVIRONMENTS:
-        if one["name"] in missing:
-            reason = f"python{one['python']} is not on PATH"
-            session.warn(f"{one['name']}: NOT RUN, {reason}")
-            _result(one).write_text(json.dumps({"not run": reason}) + "\n", encoding="utf-8")
+    missing = [one for one in ENVIRONMENTS if not _starts(f"python{one['python']}")]
+    for one in missing:
+        reason = f"python{one['python']} is not on PATH"
+        session.warn(f"{one['name']}: NOT RUN, {reason}")
+        _record_as_not_run(session, one, reason)
     if missing:
         session.error(f"{len(missing)} environments of the matrix cannot run: see above")
 
@@ -47,6 +49,7 @@ def matrix(session, environment):
     if environment["name"] == "lowest":
         bare = [*bare, *_lowest("options", "install_requires"), *_lowest(EXTRAS, "test")]
     record = ("python", "matrix/record.py", str(_result(environment)))
+    _record_as_not_run(session, environment, "it began, and did not end")
     try:
         session.install("--upgrade", "pip")
         session.install(*bare)
@@ -59,10 +62,17 @@ def matrix(session, environment):
     _fail_if_any_did(session, json.loads(_result(environment).read_text(encoding="utf-8")))
 
 
-@nox.session(python=False)
-def page(session):
-    """Write docs/matrix.md from what is recorded."""
-    session.run("python", "matrix/page.py", external=True)
+def _starts(python):
+    """Whether there is such a program that runs: a shim of pyenv's alone is none."""
+    try:
+        return subprocess.run([python, "--version"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _record_as_not_run(session, environment, reason):
+    _result(environment).write_text(json.dumps({"not run": reason}) + "\n", encoding="utf-8")
+    session.run(sys.executable, "matrix/page.py", external=True)
 
 
 def _fail_if_any_did(session, result):

@@ -2,7 +2,8 @@
 
     python matrix/record.py FILE offers|offers-with-keras|cases|suite
 
-Each part is added to the JSON in FILE; `offers` starts it anew. It runs in the environment that it
+Each part is added to the JSON in FILE, `offers` starts it anew, and the page is written again: the
+suite that is recorded tests that it says what the records say. It runs in the environment that it
 records, needs no more than the standard library, and every part runs in processes of its own.
 """
 
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 from xml.etree import ElementTree
+
+import page
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LAYERS = ["tensorflow", "tf_keras", "tf_slim"]
@@ -29,6 +32,7 @@ def main(path, part):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1, sort_keys=True)
         file.write("\n")
+    page.main()
 
 
 def offers():
