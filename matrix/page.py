@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(os.path.dirname(HERE), "docs", "matrix.md")
 COMBINATIONS = ("ref/v1", "ref/v2", "resource/v1", "resource/v2")
 SHOWN_FIGURES = 3
-NOT_RECORDED = {"skipped": "not recorded"}
+SIDES = ("repro", "fixed")
 INTRODUCTION = """\
 # What works on which TensorFlow
 
@@ -101,14 +101,11 @@ def verdicts(result):
     """Of every case in every combination: `shown`, `not shown` or `refused`."""
     for combination in COMBINATIONS:
         for case in result["cases"][combination].values():
-            yield verdict(case)
-
-
-def verdict(case):
-    if "skipped" in case:
-        return "refused"
-    shown = case["repro"]["shown"] and case["fixed"]["shown"]
-    return "shown" if shown else "not shown"
+            outcomes = [case[side] for side in SIDES if side in case]
+            if any("refused" in one for one in outcomes):
+                yield "refused"
+            else:
+                yield "shown" if all(one["shown"] for one in outcomes) else "not shown"
 
 
 def seconds(number):
@@ -165,17 +162,17 @@ def cases_text(catalogue, complete):
 
 def case_text(case, complete):
     done = {
-        (name, combination): result["cases"][combination].get(case, NOT_RECORDED)
+        (name, combination): result["cases"][combination].get(case, {})
         for name, result in complete.items()
         for combination in COMBINATIONS
     }
     measures = next((one["measures"] for one in done.values() if "measures" in one), "unknown")
     groups = {}
     for place, one in done.items():
-        groups.setdefault(words(one), []).append(place)
+        groups.setdefault(tuple(gist(one.get(side, {})) for side in SIDES), []).append(place)
     rows = [
         [
-            *(did(side, [done[place] for place in places]) for side in ("repro", "fixed")),
+            *(did([done[place].get(side, {}) for place in places]) for side in SIDES),
             where(places, list(complete)),
         ]
         for places in groups.values()
@@ -183,39 +180,32 @@ def case_text(case, complete):
     return f"### {case}\n\n" + table([f"buggy: {measures}", "fixed", "where"], rows)
 
 
-def words(one):
-    """What two outcomes have in common where they are told as one."""
-    if "skipped" in one:
-        return refusal(one)
-    return tuple(
-        (one[side]["verdict"], one[side]["shown"], without_numbers(one[side]["figure"]))
-        for side in ("repro", "fixed")
-    )
-
-
-def without_numbers(figure):
-    """A figure in words, which two outcomes told as one share."""
-    return "" if re.search(r"\d", figure) else figure
-
-
-def refusal(one):
-    """What TensorFlow says, without what names the combination and the version."""
-    said = re.search(r"fused=\w+: (.*?)(?: If it runs with other |$)", one["skipped"], re.DOTALL)
-    return said.group(1) if said else one["skipped"]
-
-
-def did(side, ones):
-    """What a side did in all these outcomes, which have its word in common."""
-    if ones[0] is NOT_RECORDED:
-        return "not recorded"
-    if "skipped" in ones[0]:
-        return f"refused: {refusal(ones[0])}" if side == "repro" else "refused"
-    claimed = ones[0][side]["shown"]
-    word = ones[0][side]["verdict"] if claimed else f"**not shown** ({ones[0][side]['verdict']})"
-    figures = sorted({one[side]["figure"] for one in ones})
+def did(outcomes):
+    """What a side did in all these outcomes, which have their gist in common."""
+    first = outcomes[0]
+    if "figure" not in first:
+        return gist(first)
+    word = first["verdict"] if first["shown"] else f"**not shown** ({first['verdict']})"
+    figures = sorted({one["figure"] for one in outcomes})
     more = len(figures) - SHOWN_FIGURES
     shown = figures[:SHOWN_FIGURES] + ([f"and {more} more"] if more > 0 else [])
     return f"{word}: {'; '.join(shown)}"
+
+
+def gist(outcome):
+    """What outcomes of a side have in common where they are told as one."""
+    if "refused" in outcome:
+        return "refused: " + refusal(outcome["refused"])
+    if "figure" not in outcome:
+        return "not recorded"
+    in_words = "" if re.search(r"\d", outcome["figure"]) else outcome["figure"]
+    return outcome["verdict"], outcome["shown"], in_words
+
+
+def refusal(message):
+    """What TensorFlow says, without what names the combination and the version."""
+    said = re.search(r"fused=\w+: (.*?)(?: If it runs with other |$)", message, re.DOTALL)
+    return said.group(1) if said else message
 
 
 def where(places, names):

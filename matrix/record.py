@@ -19,6 +19,8 @@ from xml.etree import ElementTree
 import page
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SIDES = ("repro", "fixed")
+SHOWN, NOT_SHOWN, UNAVAILABLE = 0, 1, 2  # exit statuses of bnguard
 LAYERS = ["tensorflow", "tf_keras", "tf_slim"]
 OTHERS = ["numpy", "protobuf", "scipy", "click", "rich", "matplotlib", "pytest", "hypothesis"]
 
@@ -69,24 +71,38 @@ def cases():
 
 
 def compared(variables, control_flow):
-    """By case: what is measured, what each side did, or why TensorFlow has no such case."""
+    """By case: what is measured, and what each side did."""
+    options = ["--variables", variables, "--control-flow", control_flow]
+    entries = json.loads(bnguard("compare", "--all", *options).stdout)["cases"]
+    return {one["case"]: both_sides(one, options) for one in entries}
+
+
+def both_sides(entry, options):
+    if entry["skipped"]:  # for what one side is; the other may do
+        return {side: one_side(side, entry["case"], options) for side in SIDES}
+    return {"measures": entry["measures"], **{side: outcome(entry[side]) for side in SIDES}}
+
+
+def one_side(side, case, options):
+    done = bnguard(side, case, *options)
+    if done.returncode == UNAVAILABLE:
+        return {"refused": done.stderr.strip()}
+    return outcome(json.loads(done.stdout))
+
+
+def outcome(document):
+    """A side's word, whether that is what it claims, and the figure; the reasons where not."""
+    kept = ["verdict", "shown", "figure"] + ([] if document["shown"] else ["reasons"])
+    return {name: document[name] for name in kept}
+
+
+def bnguard(*arguments):
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--variables", variables, "--control-flow", control_flow]
-        command = [sys.executable, "-m", "bnguard", "compare", "--all", "--json", *options]
+        command = [sys.executable, "-m", "bnguard", *arguments, "--json"]
         done = run([*command, "--checkpoint-dir", folder])
-    if done.returncode not in (0, 1):
+    if done.returncode not in (SHOWN, NOT_SHOWN, UNAVAILABLE):
         raise SystemExit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
-    return {one["case"]: summary(one) for one in json.loads(done.stdout)["cases"]}
-
-
-def summary(entry):
-    kept = {"measures": entry["measures"], "skipped": entry["skipped"]}
-    for side in ("repro", "fixed"):
-        if side in entry:
-            kept[side] = {name: entry[side][name] for name in ("verdict", "shown", "figure")}
-            if not entry[side]["shown"]:
-                kept[side]["reasons"] = entry[side]["reasons"]
-    return {name: value for name, value in kept.items() if value is not None}
+    return done
 
 
 def suite():
@@ -100,7 +116,7 @@ def suite():
         if not os.path.exists(report):
             raise SystemExit(f"pytest ended with status {status}, and no report")
         tests = list(ElementTree.parse(report).iter("testcase"))
-    outcomes = [outcome(test) for test in tests]
+    outcomes = [tested(test) for test in tests]
     return {
         "suite": {
             "passed": sum(kind == "passed" for kind, _ in outcomes),
@@ -112,7 +128,7 @@ def suite():
     }
 
 
-def outcome(test):
+def tested(test):
     """A test's outcome, and for a failure or a skip which test and why."""
     name = f"{test.get('classname')}::{test.get('name')}"
     skipped = test.find("skipped")

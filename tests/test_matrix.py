@@ -117,9 +117,12 @@ def test_what_deviates_says_where():
 
 def test_what_is_refused_says_so_without_the_version():
     message = "repro/one.py: phase build fails on TensorFlow {} with ref and fused=no: Bad | op."
-    refused = [{"skipped": message.format(v) + " If it runs with other --x"} for v in ("1", "2")]
+    refused = [
+        case({"refused": message.format(version) + " If it runs with other --x"})
+        for version in ("1", "2")
+    ]
     text = page(a=recorded(("ref/v2", refused[0])), b=recorded(("ref/v2", refused[1])))
-    assert "| refused: Bad \\| op. | refused | ref/v2 everywhere |" in text
+    assert "| refused: Bad \\| op. | still: 0 | ref/v2 everywhere |" in text
     assert rows(text, "Environments")[0][-1] == "3 shown, 1 refused"
 
 
