@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+from xml.etree import ElementTree
 
 import pytest
 
@@ -129,6 +130,23 @@ def test_what_is_refused_says_so_without_the_version():
 def test_a_case_without_a_record_says_so():
     text = PAGE["page"](["a"], ["new", "one"], {"a": recorded()})
     assert rows(text, "new") == [["not recorded", "not recorded", "everywhere"]]
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("", ("passed", "a::b")),
+        ("<failure message='x'/>", ("failed", "a::b")),
+        ("<error message='x'/>", ("failed", "a::b")),
+        ("<skipped message='why'/>", ("skipped", "a::b: why")),
+        ("<skipped message='why'/><error message='x'/>", ("failed", "a::b")),
+    ],
+)
+def test_what_is_recorded_of_a_test(monkeypatch, inside, expected):
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "matrix"))
+    record = runpy.run_path(os.path.join(ROOT, "matrix", "record.py"))
+    test = ElementTree.fromstring(f"<testcase classname='a' name='b'>{inside}</testcase>")
+    assert record["tested"](test) == expected
 
 
 def test_the_page_is_what_the_records_say():
