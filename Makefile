@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint format docs mutants parity clean
+.PHONY: demo test check lint format docs mutants parity matrix clean
 
 demo: $(INSTALLED)
 	$(BIN)/bnguard compare two_branch_cond
@@ -38,7 +38,12 @@ mutants: $(INSTALLED)
 
 # Every combination of the layers' arguments beside the original layers that are installed here.
 parity: $(INSTALLED)
-	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers
+	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers tests/test_training_parity_with_slim.py
+
+# The suite on every TensorFlow of the matrix, and docs/matrix.md. Hours; needs Python 3.7 to 3.13 on
+# PATH as python3.7 to python3.13.
+matrix: $(INSTALLED_DEV)
+	$(BIN)/python -m nox
 
 # The stamp is written last, so an interrupted installation is tried again.
 $(INSTALLED): setup.cfg pyproject.toml

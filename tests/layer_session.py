@@ -10,7 +10,7 @@ class LayerSession:
     Args:
       x: the placeholder for inputs.
       y: the outputs.
-      training: the placeholder for the mode, or None.
+      training: the placeholder or the variable for the mode, or None.
     """
 
     def __init__(self, x, y, training=None, updates=None):
@@ -31,7 +31,9 @@ class LayerSession:
 
     def run(self, fetch, x, training=True):
         feed = {self.x: x}
-        if self.training is not None:
+        if isinstance(self.training, tf.Variable):
+            self.training.load(training, self.session)
+        elif self.training is not None:
             feed[self.training] = training
         return self.session.run(fetch, feed)
 

@@ -12,12 +12,14 @@ from bnguard import batch_norm
 from layer_session import LayerSession, batches
 import numpy as np
 from observed import assert_same, observe
+import originals
 import pytest
 import tensorflow.compat.v1 as tf
-from tensorflow.contrib import layers as contrib
 
+contrib = originals.contrib().layers
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPES = {2: (6, 3), 3: (4, 5, 3), 4: (4, 5, 5, 3)}
+WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 3.0, 1.0], np.float32)
 
 
 def regularizer(parameter):
@@ -55,7 +57,7 @@ VARIANTS = {
     },
     "variables collection": {"scale": True, "variables_collections": ["all"]},
     "outputs collections": {"outputs_collections": ["outputs"]},
-    "weights": {"batch_weights": np.array([0.5, 2.0, 1.0, 0.0, 3.0, 1.0], np.float32)},
+    "weights": {"batch_weights": WEIGHTS},
     "zero debias": {"zero_debias_moving_mean": True, "decay": 0.9},
     "renorm": {"renorm": True, "scale": True, "decay": 0.9, "renorm_decay": 0.8},
     "renorm clipping": {
@@ -108,12 +110,68 @@ def test_same_as_contrib(rank, fused, mode, updates, variant):
         observe(layer, shape, {"is_training": mode}, **options)
         for layer in (batch_norm, contrib.batch_norm)
     )
-    if variant == "zero debias" and mode is not False and (fused is None and rank in (2, 4)):
-        # Here contrib leaves them out, and has them in where it is not fused.
-        theirs["collections"]["model_variables"] |= {
-            name for name, _, _ in theirs["variables"] if "/moving_mean/" in name
-        }
+    if fused is None and rank in (2, 4):
+        collect_debiasing(theirs)
     assert_same(ours, theirs)
+
+
+def collect_debiasing(seen):
+    """Where contrib is fused it leaves these variables out, and has them in where it is not."""
+    names = {name for name, _, _ in seen["variables"] if "/moving_mean/" in name}
+    seen["collections"]["model_variables"] |= names
+
+
+# What most programs pass, in every combination.
+AXES = {
+    "rank": [2, 4],
+    "fused": [True, False],
+    "mode": [True, False, "tensor", "variable"],
+    "updates_collections": [None, UPDATE_OPS],
+    "data_format": ["NHWC", "NCHW"],
+    "decay": [0.7, 0.999],
+    "center": [True, False],
+    "scale": [True, False],
+    "zero_debias_moving_mean": [True, False],
+    "weighted": [True, False],
+    "reused": [True, False],
+}
+CROSS = [
+    case
+    for case in itertools.product(*AXES.values())
+    # No fused kernel of TensorFlow 1.15 has the channels first on a CPU.
+    if not (case[list(AXES).index("fused")] and "NCHW" in case)
+]
+CROSS_SAMPLE = CROSS if os.environ.get("BNGUARD_PARITY") == "all" else CROSS[::97]
+
+
+@pytest.mark.parametrize("case", CROSS_SAMPLE, ids=str)
+def test_same_as_contrib_in_combination(case):
+    options = dict(zip(AXES, case))
+    shape, mode = SHAPES[options.pop("rank")], {"is_training": options.pop("mode")}
+    if options["data_format"] == "NCHW":
+        shape = (shape[0], 3, *shape[1:-1])
+    if options.pop("weighted"):
+        options["batch_weights"] = WEIGHTS[: shape[0]]
+    reused = options.pop("reused")
+    ours, theirs = (
+        observe(again(layer) if reused else layer, shape, mode, **options)
+        for layer in (batch_norm, contrib.batch_norm)
+    )
+    if options["fused"] and "batch_weights" not in options:
+        collect_debiasing(theirs)
+    assert_same(ours, theirs)
+
+
+def again(layer):
+    """The layer over variables that a layer for inference has created."""
+
+    def reusing(x, is_training, **options):
+        layer(x, is_training=False, scope="bn", **options)
+        # Inference needs none of what debiases, so not all variables are there.
+        reuse = tf.AUTO_REUSE if options["zero_debias_moving_mean"] else True
+        return layer(x, is_training=is_training, scope="bn", reuse=reuse, **options)
+
+    return reusing
 
 
 @pytest.mark.parametrize("fused", [None, False])

@@ -7,9 +7,12 @@ from layer_session import LayerSession, batches
 import numpy as np
 from numpy_layer import NumpyLayer
 from observed import assert_same, observe
+import originals
 import pytest
 import tensorflow.compat.v1 as tf
 from tf_layers_cases import CASES, SHAPES, VARIANTS, halve, observations
+
+originals.need_tf_layers()
 
 DEFAULTS = {
     "axis": -1,

@@ -4,14 +4,11 @@ from bnguard import batch_norm, create_train_op
 from layer_session import LayerSession, batches
 import numpy as np
 from numpy_layer import NumpyLayer
+import originals
 import pytest
 import tensorflow.compat.v1 as tf
 
-if tf.__version__ < "2":
-    from tensorflow.contrib import slim
-else:
-    import tf_slim as slim
-
+slim = originals.slim()
 IMAGES = (4, 6, 6, 3)
 
 
