@@ -147,6 +147,8 @@ class Record:
       variables: `ref` or `resource`.
       control_flow: `v1` or `v2`.
       fused: `auto`, `yes` or `no`.
+      values: of each channel in a training batch, which its moments are taken of; 0 without
+        training.
       passes: the inference passes that happened, in order.
       checkpoints: what was saved; None where nothing was.
       initial: scope of each layer to its statistics before training.
@@ -161,6 +163,7 @@ class Record:
     variables: str
     control_flow: str
     fused: str
+    values: int = 0
     passes: Tuple[Pass, ...] = ()
     checkpoints: Optional[Checkpoints] = None
     initial: Dict[str, Statistics] = field(default_factory=dict)
