@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import errno
 import os
 import sys
-from typing import Iterator
+from typing import Iterator, TextIO
 
 import click
 
@@ -32,6 +32,12 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def takes_color(stream: TextIO) -> bool:
+    """Say whether this is a terminal that colors are wanted on: https://no-color.org."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not unwanted
 
 
 @contextmanager

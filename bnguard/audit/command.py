@@ -17,7 +17,7 @@ from bnguard.audit.folding import Known
 from bnguard.audit.loading import SAVED_MODEL_FILES
 from bnguard.audit.render import FORMATS, render
 from bnguard.audit.rules import RULES, page
-from bnguard.terminal import Mistake, printable
+from bnguard.terminal import Mistake, printable, takes_color
 import click
 
 Outcome = Union[List[Report], str]  # or why there is none
@@ -58,8 +58,7 @@ def audit_command(
     outcomes = list(_examine_all(list(_files(paths)), question, jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
-        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        click.echo(render(reports, form, color))
+        click.echo(render(reports, form, takes_color(sys.stdout)))
     problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
     for problem in problems:
         click.echo(f"Error: {printable(problem)}", err=True)

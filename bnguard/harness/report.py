@@ -19,6 +19,8 @@ from rich.table import Column, Table
 
 Judged = Tuple[Record, Verdict]
 
+_NARROWEST, _WIDTH = 72, 160  # columns
+
 
 class Entry(NamedTuple):
     """One case of a run of the whole catalogue.
@@ -135,9 +137,10 @@ def print_catalogue(cases: Sequence[CaseFile]) -> None:
 
 
 def _console() -> Console:
-    """The terminal; for a file or a pipe, wide enough for a table of the whole catalogue."""
+    """The terminal, as wide as it is or as a case's name needs; a file or a pipe is wide."""
     console = Console(markup=False, emoji=False)  # what is printed has brackets of its own
-    return console if console.is_terminal else Console(width=160, markup=False, emoji=False)
+    console.width = max(console.width, _NARROWEST) if console.is_terminal else _WIDTH
+    return console
 
 
 def _pass_text(one: Pass) -> str:
