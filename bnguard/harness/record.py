@@ -147,14 +147,13 @@ class Record:
       variables: `ref` or `resource`.
       control_flow: `v1` or `v2`.
       fused: `auto`, `yes` or `no`.
-      values: of each channel in a training batch, which its moments are taken of; 0 without
-        training.
       passes: the inference passes that happened, in order.
       checkpoints: what was saved; None where nothing was.
       initial: scope of each layer to its statistics before training.
       training: the runs of all training steps, in order.
       trainable: the names of the variables that an optimizer trains by default.
       failure: the error that ended the run; None where it ended well.
+      values: how many of each channel a training batch holds; 0 without training.
     """
 
     case: str
@@ -163,13 +162,13 @@ class Record:
     variables: str
     control_flow: str
     fused: str
-    values: int = 0
     passes: Tuple[Pass, ...] = ()
     checkpoints: Optional[Checkpoints] = None
     initial: Dict[str, Statistics] = field(default_factory=dict)
     training: Tuple[TrainingRun, ...] = ()
     trainable: Tuple[str, ...] = ()
     failure: Optional[Failure] = None
+    values: int = 0
 
     @property
     def layer(self) -> str:
