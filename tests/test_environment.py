@@ -2,7 +2,9 @@
 
 import os
 import sys
+import tempfile
 
+from bnguard.harness import quiet
 from commands import ROOT, bnguard, drifting, in_shell
 import pytest
 
@@ -70,6 +72,14 @@ def test_a_current_folder_that_is_gone(tmp_path, arguments):
     process = in_shell(line, *arguments)
     assert (process.returncode, process.stderr) == (0, b"")
     assert process.stdout
+
+
+def test_no_temporary_folder(monkeypatch):
+    """What TensorFlow says when it starts is then not held back."""
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/nowhere")
+    with pytest.raises(OSError, match="nowhere"):
+        tempfile.TemporaryFile()
+    quiet.import_tensorflow()
 
 
 def test_a_run_where_much_is_missing_writes_only_what_it_is_asked_for(tmp_path):

@@ -83,7 +83,7 @@ def test_a_reader_that_has_gone(graph_file):
     [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"COLUMNS": "20"}, True)],
     ids=str,
 )
-def test_a_terminal(graph_file, environment, colored):
+def test_colors_on_a_terminal(graph_file, environment, colored):
     status, shown = on_a_terminal(["audit", graph_file, "--fetch", "bn/y"], environment)
     assert (status, b"\x1b[" in shown) == (1, colored)
     assert b"BN101 statistics-written-at-inference" in shown
