@@ -57,8 +57,9 @@ def resolve(path: str) -> str:
     absolute paths and directories are moved; nothing outside is ever read.
 
     Raises:
-      BnguardError: there is no such checkpoint.
+      BnguardError: there is no such checkpoint, or TensorFlow cannot find it by its name.
     """
+    _check_name(path)
     if os.path.isdir(path):
         return _latest(path)
     prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
@@ -107,8 +108,9 @@ def claim_folder(parent: str) -> str:
     runs at once get two folders.
 
     Raises:
-      BnguardError: `parent` cannot be created or written.
+      BnguardError: `parent` cannot be created or written, or a checkpoint in it not be restored.
     """
+    _check_name(parent)
     try:
         os.makedirs(parent, exist_ok=True)
         number = 1 + max((_run_number(name) for name in os.listdir(parent)), default=0)
@@ -180,6 +182,15 @@ def writing(folder: str) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _check_name(path: str) -> None:
+    """Accept what TensorFlow finds again: it takes the name of a checkpoint for a pattern."""
+    if re.search(r"[*?[\\]", path):
+        raise BnguardError(
+            f"{path}: TensorFlow would save a checkpoint there and not find it again, for it reads "
+            "* ? [ and \\ as a pattern. Give a path without them."
+        )
 
 
 def _latest(folder: str) -> str:

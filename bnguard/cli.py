@@ -17,6 +17,7 @@ from bnguard import statistics_command
 from bnguard._version import __version__
 from bnguard.errors import BnguardError
 from bnguard.harness import catalogue, interrupts
+from bnguard.terminal import Mistake, any_streams
 import click
 from click.core import ParameterSource
 
@@ -24,10 +25,6 @@ _MANY_STEPS = 1000  # from here on a terminal gets a progress bar
 _POSITIVE = click.IntRange(min=1)
 _COUNT = click.IntRange(min=0)
 _SEED = click.IntRange(min=0, max=2**32 - 1)
-
-
-class _Mistake(click.ClickException):
-    exit_code = 2
 
 
 class _OneLine:
@@ -82,9 +79,9 @@ def _mistakes() -> Iterator[None]:
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2: the help, not a mistake
             raise
-        raise _Mistake(error.format_message()) from error
+        raise Mistake(error.format_message()) from error
     except BnguardError as error:
-        raise _Mistake(str(error)) from error
+        raise Mistake(str(error)) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -109,13 +106,17 @@ def main(case_path: Optional[str] = None) -> None:
       case_path: the case file's `__file__`, in `repro/` or `fixed/`.
     """
     interrupts.install()
+    with any_streams():
+        cli(_arguments(case_path), prog_name="bnguard")
+
+
+def _arguments(case_path: Optional[str]) -> Optional[List[str]]:
     if case_path is None:
-        cli(prog_name="bnguard")
-        return
+        return None
     folder, filename = os.path.split(os.path.abspath(case_path))
     home, side = os.path.split(folder)
     case = os.path.splitext(filename)[0]
-    cli(["--cases", home, side, case, *sys.argv[1:]], prog_name="bnguard")
+    return ["--cases", home, side, case, *sys.argv[1:]]
 
 
 def _experiment_flags(command: Callable) -> Callable:

@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any, Optional
 
+from bnguard.terminal import printable
 import click
 
 _SCOPE = click.option("--scope", help="Only the variables in this scope.")
@@ -61,4 +62,7 @@ def _statistics() -> Any:
 
 
 def _show(found: Any, document: Optional[Any]) -> None:
-    click.echo(found if document is None else json.dumps(document, indent=2, allow_nan=False))
+    if document is None:
+        click.echo("\n".join(map(printable, str(found).split("\n"))))
+    else:
+        click.echo(json.dumps(document, indent=2, allow_nan=False))

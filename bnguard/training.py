@@ -199,9 +199,23 @@ def _sources(op: tf.Operation) -> list[tf.Operation]:
 
 
 def _writes(op: tf.Operation) -> bool:
-    takes_ref = any(argument.is_ref for argument in op.op_def.input_arg)
-    takes_resource = any(tensor.dtype == tf.resource for tensor in op.inputs)
-    return (takes_ref or takes_resource) and op.type not in _READS
+    """Say whether the operation may write a variable.
+
+    Not every ref or resource is one: to copy what takes the next element of an iterator or a
+    queue would take one element more wherever the original is fetched, too.
+    """
+    # Only an op on variables takes a ref of any type; a queue's handle is a ref of text.
+    takes_ref = any(taken.is_ref and taken.type_attr for taken in op.op_def.input_arg)
+    handles = [tensor.op for tensor in op.inputs if tensor.dtype == tf.resource]
+    takes_variable = any(_origin(handle).type == "VarHandleOp" for handle in handles)
+    return (takes_ref or takes_variable) and op.type not in _READS
+
+
+def _origin(op: tf.Operation) -> tf.Operation:
+    """Return the op that made a resource's handle, whatever passed it on."""
+    while op.type in _READS and op.inputs:
+        op = op.inputs[0].op
+    return op
 
 
 def _copy(op: tf.Operation, copies: dict, until: tf.Operation) -> tf.Operation:

@@ -252,3 +252,11 @@ def assert_says(action, *fragments):
     assert len(str(caught.value).splitlines()) == 1
     for fragment in fragments:
         assert caught.match(fragment)
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a*", "a?", "a\\b"])
+def test_a_name_that_is_a_pattern_is_refused_before_anything_is_saved(tmp_path, name):
+    for function in (checkpoint.claim_folder, checkpoint.resolve):
+        with pytest.raises(BnguardError, match="would save a checkpoint there and not find it"):
+            function(str(tmp_path / name))
+    assert os.listdir(str(tmp_path)) == []

@@ -11,7 +11,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # A room may import itself, the rooms listed for it, and the ground floor.
-GROUND = {"bnguard", "bnguard.__main__", "bnguard._version", "bnguard.errors"}
+GROUND = {"bnguard", "bnguard.__main__", "bnguard._version", "bnguard.errors", "bnguard.terminal"}
 ROOMS = {
     "bnguard.layers": set(),
     "bnguard.training": set(),

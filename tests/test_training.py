@@ -368,6 +368,49 @@ def test_other_peoples_updates_wait_for_the_loss_too(variables, control_flow, up
     assert all(training.values()[name] != value for name, value in before.items())
 
 
+def elements():
+    """The next of 0.0, 1.0, 2.0, ... of a data set."""
+    return tf.data.make_one_shot_iterator(tf.data.Dataset.range(9)).get_next()
+
+
+def queued():
+    """The same of a queue; None runs what fills it."""
+    queue = tf.queue.FIFOQueue(9, tf.int64, shapes=[])
+    tf.add_to_collection("fill", queue.enqueue_many(np.arange(9)))
+    return queue.dequeue()
+
+
+@pytest.mark.parametrize("source", [elements, queued])
+@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+def test_a_step_takes_one_element_and_all_see_the_same(variables, control_flow, source):
+    """Though the update that it feeds waits for a loss that does without it."""
+    with build_with(variables, control_flow):
+        element = tf.cast(source(), tf.float32)
+        seen = tf.get_variable("seen", initializer=-1.0, trainable=False)
+        tf.add_to_collection(UPDATE_OPS, seen.assign(element))
+        spoil, w = tf.placeholder(tf.float32, []), weight("w")
+        training = Training(create_train_op(tf.square(w) + spoil, optimizer()))
+    training.session.run(tf.get_collection("fill"))
+    for step in range(3):
+        _, fetched = training.session.run([training.train_op, element], {spoil: 0.0})
+        assert (fetched, training.values()["seen"]) == (step, step)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="LossTensor"):
+        training.step({spoil: np.nan})
+    assert training.values()["seen"] == 2  # the fourth may be lost with the step, unseen
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+def test_the_update_sees_the_random_numbers_of_the_loss(variables, control_flow):
+    with build_with(variables, control_flow):
+        drawn, also = tf.random_uniform([]), tf.random_uniform([])
+        seen = tf.get_variable("seen", initializer=[0.0, 0.0], trainable=False)
+        tf.add_to_collection(UPDATE_OPS, seen.assign(tf.stack([drawn, also])))
+        training = Training(create_train_op(tf.square(weight("w")) * drawn, optimizer()))
+    for _ in range(3):
+        _, *fetched = training.session.run([training.train_op, drawn, also])
+        assert training.values()["seen"].tolist() == fetched
+
+
 def test_an_update_that_the_loss_waits_for_is_run_once():
     counter = tf.get_variable("counter", initializer=0.0, trainable=False)
     update, w = counter.assign_add(1.0), weight("w")

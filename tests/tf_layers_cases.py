@@ -42,6 +42,7 @@ VARIANTS = {
     "variance initializer": {
         "moving_variance_initializer": tf.constant_initializer([1.0, 2.0, 3.0])
     },
+    "initializers by name": {"beta_initializer": "ones", "gamma_initializer": "Zeros"},
     "beta regularizer": {"beta_regularizer": regularizer},
     "gamma regularizer": {"gamma_regularizer": regularizer},
     "frozen": {"trainable": False},

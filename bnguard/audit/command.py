@@ -17,15 +17,12 @@ from bnguard.audit.folding import Known
 from bnguard.audit.loading import SAVED_MODEL_FILES
 from bnguard.audit.render import FORMATS, render
 from bnguard.audit.rules import RULES, page
+from bnguard.terminal import Mistake, printable, takes_color
 import click
 
 Outcome = Union[List[Report], str]  # or why there is none
 
 _ENDINGS = (".meta", ".pb", ".pbtxt")
-
-
-class _Mistake(click.ClickException):
-    exit_code = 2
 
 
 @click.command("audit")
@@ -61,11 +58,10 @@ def audit_command(
     outcomes = list(_examine_all(list(_files(paths)), question, jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
-        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        click.echo(render(reports, form, color))
+        click.echo(render(reports, form, takes_color(sys.stdout)))
     problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
     for problem in problems:
-        click.echo(f"Error: {problem}", err=True)
+        click.echo(f"Error: {printable(problem)}", err=True)
     found = any(report.findings for report in reports)
     sys.exit(2 if problems else int(found))
 
@@ -83,7 +79,7 @@ def explain_command(code: Optional[str]) -> None:
             click.echo(page(rule), nl=False)
             return
     known = ", ".join(rule.code for rule in RULES)
-    raise _Mistake(f"no rule is called {code!r}; the rules are {known}")
+    raise Mistake(f"no rule is called {code!r}; the rules are {known}")
 
 
 def _question(

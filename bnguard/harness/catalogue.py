@@ -107,6 +107,12 @@ def find(name: str, side: str, home: Optional[str] = None) -> CaseFile:
     file = CaseFile(name, side, os.path.join(_home(home), side, f"{name}.py"))
     if not os.path.isfile(file.path):
         raise BnguardError(f"{file.label}: there is no such file; a case needs both sides")
+    target = os.path.realpath(file.path)
+    if os.path.dirname(target) != os.path.realpath(os.path.dirname(file.path)):
+        raise BnguardError(
+            f"{file.label}: it links to {target}; a case's file is expected in {side}/ itself. "
+            "Copy it there."
+        )
     return file
 
 
@@ -164,13 +170,13 @@ def diff(name: str, home: Optional[str] = None) -> str:
 
 def _home(given: Optional[str]) -> str:
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    folders = [os.getcwd(), package] if given is None else [given]
+    folders = [os.curdir, package] if given is None else [given]
     for folder in folders:
         if all(os.path.isdir(os.path.join(folder, side)) for side in SIDES):
             return folder
     raise BnguardError(
-        f"{folders[0]}: no repro/ and fixed/ here; the cases are not installed with the "
-        "package. Run bnguard from a checkout of its repository, or name one with --cases."
+        f"{given or 'the current folder'}: no repro/ and fixed/ here; the cases are not installed "
+        "with the package. Run bnguard from a checkout of its repository, or name one with --cases."
     )
 
 

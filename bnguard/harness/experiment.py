@@ -112,6 +112,7 @@ class _Experiment:
             variables=how.variables,
             control_flow=how.control_flow,
             fused=how.fused,
+            values=options.batch_size * int(np.prod(case.case.spatial)) if options.train else 0,
         )
 
     def run(self, progress: Progress) -> None:

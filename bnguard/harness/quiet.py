@@ -1,8 +1,7 @@
 """Import TensorFlow without its start-up chatter.
 
 The chatter comes from C++ before any logging level applies (the notes on oneDNN and CUDA,
-and the one on absl's own log), so it is held back at the file descriptor. Where the import
-fails, what was held back is shown.
+and the one on absl's own log), so it is held back at the file descriptor.
 """
 
 from __future__ import annotations
@@ -22,18 +21,24 @@ def import_tensorflow() -> None:
     """Import TensorFlow, and keep it quiet from here on.
 
     Raises:
-      BnguardError: TensorFlow is not installed.
-      ImportError: it is installed and does not load.
+      BnguardError: TensorFlow is not installed, or does not load.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if importlib.util.find_spec("tensorflow") is None:
         raise BnguardError(
-            "TensorFlow is not installed, and running a case needs it; any from 1.15 to 2.21 "
-            "will do. Install it with: pip install tensorflow"
+            "TensorFlow is not installed, and running cases and reading checkpoints need it; any "
+            "from 1.15 to 2.21 will do. Install it with: pip install tensorflow"
         )
-    with _stderr_held_back(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TF 1.15 under NumPy 1.17+: FutureWarning on dtypes
-        import tensorflow.compat.v1 as tf
+    try:
+        with _stderr_held_back(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TF 1.15 under NumPy 1.17+: FutureWarning on dtypes
+            import tensorflow.compat.v1 as tf
+    except Exception as error:  # whatever a module that is half there, or not of this NumPy, does
+        raise BnguardError(
+            f"TensorFlow is installed and does not load ({type(error).__name__}: "
+            f'{(str(error).strip().splitlines() or [""])[0]}). `python -c "import tensorflow"` '
+            "says more; install it anew with: pip install --force-reinstall tensorflow"
+        ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
 
 
@@ -41,18 +46,15 @@ def import_tensorflow() -> None:
 def _stderr_held_back() -> Iterator[None]:
     sys.stderr.flush()
     try:
-        saved = os.dup(2)
-    except OSError:  # no stderr to hold back
+        held = tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # nowhere to hold it
         yield
         return
-    with tempfile.TemporaryFile() as held:
+    saved = os.dup(2)
+    with held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)

@@ -153,6 +153,7 @@ class Record:
       training: the runs of all training steps, in order.
       trainable: the names of the variables that an optimizer trains by default.
       failure: the error that ended the run; None where it ended well.
+      values: how many of each channel a training batch holds; 0 without training.
     """
 
     case: str
@@ -167,6 +168,7 @@ class Record:
     training: Tuple[TrainingRun, ...] = ()
     trainable: Tuple[str, ...] = ()
     failure: Optional[Failure] = None
+    values: int = 0
 
     @property
     def layer(self) -> str:

@@ -11,12 +11,15 @@ from bnguard.harness.catalogue import CaseFile
 from bnguard.harness.claims import Verdict
 from bnguard.harness.claims.facts import short
 from bnguard.harness.record import Pass, Record, Step
+from bnguard.terminal import printable
 import numpy as np
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Column, Table
 
 Judged = Tuple[Record, Verdict]
+
+_NARROWEST, _WIDTH = 72, 160  # columns
 
 
 class Entry(NamedTuple):
@@ -120,7 +123,8 @@ def print_entries(entries: Sequence[Entry]) -> None:
         figures = [verdict.figure for _, verdict in entry.sides] or ["", ""]
         measures = entry.skipped or entry.sides[0][1].measures
         symptom = entry.case.summary("Symptom")
-        table.add_row(entry.case.name, symptom, measures, *figures, entry.verdict)
+        row = (entry.case.name, symptom, measures, *figures, entry.verdict)
+        table.add_row(*map(printable, row))
     _console().print(table)
 
 
@@ -128,14 +132,15 @@ def print_catalogue(cases: Sequence[CaseFile]) -> None:
     """Print every case's name and symptom."""
     table = Table(Column("case", no_wrap=True), "symptom", show_lines=True)
     for case in cases:
-        table.add_row(case.name, case.sections["Symptom"])
+        table.add_row(printable(case.name), printable(case.sections["Symptom"]))
     _console().print(table)
 
 
 def _console() -> Console:
-    """The terminal; for a file or a pipe, wide enough for a table of the whole catalogue."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    """The terminal, as wide as it is or as a case's name needs; a file or a pipe is wide."""
+    console = Console(markup=False, emoji=False)  # what is printed has brackets of its own
+    console.width = max(console.width, _NARROWEST) if console.is_terminal else _WIDTH
+    return console
 
 
 def _pass_text(one: Pass) -> str:

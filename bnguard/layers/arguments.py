@@ -12,13 +12,13 @@ def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
     """Turn `is_training` into a Python bool if its value is known, else into a 0-D tensor.
 
     Args:
-      given: a bool, or a 0-D bool tensor or variable.
+      given: a bool, the integer 0 or 1, or a 0-D bool tensor or variable.
       argument: what the caller knows it as.
 
     Raises:
       ValueError: it is something else.
     """
-    if isinstance(given, (bool, np.bool_)):
+    if isinstance(given, (bool, np.bool_)) or _is_zero_or_one(given):
         return bool(given)
     try:
         mode = tf.convert_to_tensor(given)
@@ -30,6 +30,10 @@ def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
         raise _bad_mode(given, argument, f"of shape {mode.shape}")
     value = tf.get_static_value(mode)
     return mode if value is None else bool(value)
+
+
+def _is_zero_or_one(given: Any) -> bool:
+    return isinstance(given, (int, np.integer)) and given in (0, 1)
 
 
 def _bad_mode(given: Any, argument: str, seen: str) -> ValueError:
@@ -78,6 +82,18 @@ def check_inputs(inputs: tf.Tensor) -> None:
         )
 
 
+def warn_of_one(inputs: tf.Tensor, channels: int) -> None:
+    """Say what training comes to where each channel is known to have one value in a batch."""
+    if inputs.shape.num_elements() == channels > 0:
+        tf.logging.warning(
+            "batch normalization: inputs %s has shape %s, one value for each channel: in training "
+            "their variance is 0, no gradient reaches them, and each step takes moving_variance "
+            "closer to 0. Train on larger batches, or build this layer for inference.",
+            inputs.name,
+            inputs.shape,
+        )
+
+
 def axes(axis: Any, inputs: tf.Tensor) -> list[int]:
     """Return the channels' dimensions, counted from zero."""
     rank = inputs.shape.ndims
@@ -114,6 +130,33 @@ def batch_weights(given: Any, inputs: tf.Tensor) -> tf.Tensor | None:
             f"element of the batch is expected, shape {inputs.shape[:1]}."
         )
     return weights
+
+
+def initializers(given: dict) -> dict:
+    """Return the initializers by variable; of the names that Keras has for some, two are known."""
+    named = {"zeros": tf.zeros_initializer(), "ones": tf.ones_initializer()}
+    for variable, initializer in given.items():
+        if isinstance(initializer, str) and initializer.lower() not in named:
+            raise ValueError(
+                f"batch normalization: {variable}_initializer is {initializer!r}; of names, "
+                "'zeros' and 'ones' are known. Pass an initializer, such as "
+                "tf.random_normal_initializer(stddev=0.05)."
+            )
+    return {
+        variable: named[initializer.lower()] if isinstance(initializer, str) else initializer
+        for variable, initializer in given.items()
+    }
+
+
+def functions(kind: str, given: dict) -> dict:
+    """Return regularizers or constraints by variable, each a function or None."""
+    for variable, function in given.items():
+        if function is not None and not callable(function):
+            raise ValueError(
+                f"batch normalization: {variable}_{kind} is {function!r}; a function of {variable} "
+                "is expected. Names of functions, as Keras has them, mean nothing here."
+            )
+    return given
 
 
 def check_names(argument: str, given: dict, known: tuple[str, ...]) -> None:

@@ -68,7 +68,7 @@ def batch_norm(
       param_initializers: dict with any of beta, gamma, moving_mean, moving_variance.
       param_regularizers: dict with any of beta, gamma; adds to REGULARIZATION_LOSSES.
       updates_collections: the name or names of collections, or None.
-      is_training: a Python bool, or a 0-D bool tensor or variable.
+      is_training: a Python bool (or 0 or 1), or a 0-D bool tensor or variable.
       reuse: as for `tf.variable_scope`; needs `scope`.
       variables_collections: more collections for the variables: a list for all of them,
         or a dict of lists by variable name.

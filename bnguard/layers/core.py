@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
+from bnguard.layers import arguments
 from bnguard.layers.kernels import Kernel
 from bnguard.layers.updates import Rule, is_ref, write
 import tensorflow.compat.v1 as tf
@@ -25,6 +26,7 @@ def normalize(
     in_place = updates_collections is None
     if training is False:
         return kernel.infer()
+    arguments.warn_of_one(kernel.inputs, kernel.statistics.moving_mean.shape.num_elements())
     if training is True:
         outputs, *values = _train(kernel, rule)
         if in_place:
@@ -43,7 +45,13 @@ def normalize(
 def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
     """Return the outputs, and the value for each of the rule's targets."""
     outputs, mean, variance = kernel.train()
-    return [outputs, *rule.values(mean, variance)]
+    values = rule.values(mean, variance)
+    if kernel.inputs.shape.num_elements():
+        return [outputs, *values]
+    # An empty batch has no moments, and the NaN in their place would never leave the statistics.
+    has_values = tf.cast(tf.size(kernel.inputs), tf.bool)
+    unchanged = [target.unchanged() for target in rule.targets]
+    return [outputs, *(tf.where_v2(has_values, *pair) for pair in zip(values, unchanged))]
 
 
 def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:

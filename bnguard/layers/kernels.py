@@ -32,9 +32,11 @@ class FusedKernel:
 
     @staticmethod
     def accepts(inputs: tf.Tensor) -> bool:
-        """Say whether the kernel exists for this rank and type."""
+        """Say whether the kernel exists for this rank and type, and can do these sizes."""
         types = (tf.float16, tf.bfloat16, tf.float32)
-        return inputs.shape.ndims in (2, 4) and inputs.dtype.base_dtype in types
+        # TensorFlow 1.15's divides by the number of channels, and 0 kills the process.
+        fits = inputs.shape.ndims in (2, 4) and 0 not in inputs.shape.as_list()
+        return fits and inputs.dtype.base_dtype in types
 
     def train(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Normalize with the batch's moments: outputs, mean, variance."""

@@ -63,7 +63,7 @@ def batch_normalization(
       epsilon: added to the variance.
       center: whether to add `beta`.
       scale: whether to multiply by `gamma`.
-      beta_initializer: of `beta`.
+      beta_initializer: of `beta`: an initializer, or "zeros" or "ones".
       gamma_initializer: of `gamma`.
       moving_mean_initializer: of `moving_mean`.
       moving_variance_initializer: of `moving_variance`.
@@ -71,7 +71,7 @@ def batch_normalization(
       gamma_regularizer: the same.
       beta_constraint: projects `beta` after an optimizer's update, or None.
       gamma_constraint: the same.
-      training: a Python bool, or a 0-D bool tensor or variable.
+      training: a Python bool (or 0 or 1), or a 0-D bool tensor or variable.
       trainable: whether beta and gamma are added to TRAINABLE_VARIABLES, and the update ops
         to UPDATE_OPS.
       name: the variable scope, by default a new `batch_normalization`.
@@ -106,14 +106,20 @@ def batch_normalization(
             shape=_variable_shape(inputs, axes, virtual_batch_size),
             dtype=parameter_type(inputs),
             trainable=trainable,
-            initializers={
-                "beta": beta_initializer,
-                "gamma": gamma_initializer,
-                "moving_mean": moving_mean_initializer,
-                "moving_variance": moving_variance_initializer,
-            },
-            regularizers={"beta": beta_regularizer, "gamma": gamma_regularizer},
-            constraints={"beta": beta_constraint, "gamma": gamma_constraint},
+            initializers=arguments.initializers(
+                {
+                    "beta": beta_initializer,
+                    "gamma": gamma_initializer,
+                    "moving_mean": moving_mean_initializer,
+                    "moving_variance": moving_variance_initializer,
+                }
+            ),
+            regularizers=arguments.functions(
+                "regularizer", {"beta": beta_regularizer, "gamma": gamma_regularizer}
+            ),
+            constraints=arguments.functions(
+                "constraint", {"beta": beta_constraint, "gamma": gamma_constraint}
+            ),
             kinds=(tf.GraphKeys.GLOBAL_VARIABLES,),
             collections=None,
         )

@@ -140,3 +140,15 @@ def test_a_restored_session_that_never_trained_can_be_drawn(tmp_path):
     plot.draw([record([1.0, 2.0])], path)
     with open(path, encoding="utf-8") as file:
         assert "fixed/case.py" in file.read()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "train", "said"), [(1, True, 1), (2, True, 0), (1, False, 0)]
+)
+def test_a_batch_of_one_is_said(run_case, batch_size, train, said):
+    record = run_case(
+        "two_branch_cond", "fixed", batch_size=batch_size, train=train, train_steps=2, infer_steps=1
+    )
+    text = report.as_text(record, VERDICT._replace(reasons=tuple(facts.sentences(record))))
+    assert text.count("one value for each channel, so its variance is 0") == said
+    assert text.count("Train on larger batches") == said

@@ -28,7 +28,9 @@ def test_eager_execution(layer, monkeypatch):
 @pytest.mark.parametrize(
     ("mode", "seen"),
     [
-        (1, "is 1, of type int32"),
+        (2, "is 2, of type int32"),
+        (-1, "is -1, of type int32"),
+        (np.array(1), "of type int64"),
         (0.0, "of type float32"),
         ("yes", "of type string"),
         (None, "is None, of type NoneType"),
@@ -45,8 +47,8 @@ def test_is_training_is_not_a_bool(mode, seen):
 
 
 def test_is_training_is_named():
-    placeholder = tf.placeholder(tf.int32, [], name="phase")
-    assert "is_training is phase:0, of type int32" in refusal(
+    placeholder = tf.placeholder(tf.float32, [], name="phase")
+    assert "is_training is phase:0, of type float32" in refusal(
         batch_norm, inputs(4, 2), is_training=placeholder
     )
     assert "training is phase:0" in refusal(batch_normalization, inputs(4, 2), training=placeholder)
@@ -159,3 +161,19 @@ def test_virtual_batch_size():
         assert "cannot be combined with axis 0 or with adjustment" in refusal(
             batch_normalization, inputs(4, 2), virtual_batch_size=2, **options
         )
+
+
+@pytest.mark.parametrize("argument", ["beta_initializer", "moving_variance_initializer"])
+def test_a_name_of_an_initializer_that_is_not_known(argument):
+    message = refusal(batch_normalization, inputs(4, 2), **{argument: "random_normal"})
+    assert f"{argument} is 'random_normal'" in message
+    assert "'zeros' and 'ones' are known" in message
+    assert "tf.random_normal_initializer(stddev=0.05)" in message
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"), [("gamma_regularizer", "l2"), ("beta_constraint", "non_neg")]
+)
+def test_a_name_of_a_regularizer_or_constraint(argument, name):
+    message = refusal(batch_normalization, inputs(4, 2), **{argument: name})
+    assert f"{argument} is '{name}'; a function of" in message

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from textwrap import fill
+from textwrap import wrap
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.audit.finding import ERROR, Finding, Op, Report, group
 from bnguard.audit.rules import RULES
+from bnguard.terminal import printable
 
 _RED, _YELLOW, _BOLD, _PLAIN = "\033[31m", "\033[33m", "\033[1m", "\033[0m"
 _WIDTH = 100
@@ -21,7 +22,7 @@ def render(reports: Sequence[Report], color: bool) -> str:
 
 
 def _report(report: Report, color: bool) -> Iterator[str]:
-    yield f"{report.source}: {_assumed(report)}"
+    yield printable(f"{report.source}: {_assumed(report)}")
     statistics = _count(len(report.statistics), "running statistic")
     if not report.findings:
         yield f"{_count(report.nodes, 'node')}, {statistics}: nothing found"
@@ -30,7 +31,8 @@ def _report(report: Report, color: bool) -> Iterator[str]:
     yield f"{_count(report.nodes, 'node')}, {statistics}: {_count(len(groups), 'defect')}"
     for members in groups:
         yield ""
-        yield from _group(members, color)
+        yield _heading(members[0], color)
+        yield from map(printable, _group(members))
 
 
 def _assumed(report: Report) -> str:
@@ -46,12 +48,15 @@ def _assumed(report: Report) -> str:
     )
 
 
-def _group(members: Sequence[Finding], color: bool) -> Iterator[str]:
-    first = members[0]
+def _heading(first: Finding, color: bool) -> str:
     heading = f"{first.rule} {_NAMES[first.rule]}"
     if color:
         heading = f"{_BOLD}{_RED if first.severity == ERROR else _YELLOW}{heading}{_PLAIN}"
-    yield f"{heading} ({first.severity}{'' if first.certain else ', not certain'})"
+    return f"{heading} ({first.severity}{'' if first.certain else ', not certain'})"
+
+
+def _group(members: Sequence[Finding]) -> Iterator[str]:
+    first = members[0]
     variables = [one for one in members if one.variable]
     if len(members) == 1:
         yield f"  {first.variable or first.op}: {first.problem}"
@@ -61,7 +66,8 @@ def _group(members: Sequence[Finding], color: bool) -> Iterator[str]:
         yield from _layers(members)
     shortest = min(members, key=lambda one: len(one.path))
     yield from _path(shortest.path)
-    yield fill(f"To do: {first.remedy}.", _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    remedy = printable(f"To do: {first.remedy}.")  # before line breaks become those of the text
+    yield from wrap(remedy, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _layers(members: Sequence[Finding]) -> Iterator[str]:

@@ -28,6 +28,11 @@ def _training(record: Record) -> List[str]:
     if not record.training:
         return []
     told = []
+    if record.values == 1:
+        told.append(
+            "A training batch has one value for each channel, so its variance is 0: every step "
+            "takes moving_variance closer to 0. Train on larger batches."
+        )
     for scope in record.initial:
         runs = Counter(
             (run.layers[scope].absorbed, run.layers[scope].due) for run in record.training

@@ -1,0 +1,277 @@
+"""Inputs that are not what a layer hopes for: not finite, empty, a single one, of any type or size.
+
+The expected values are the closed form's. On TensorFlow 1.15 the original layers are held to
+the same ones, but for an empty batch, after which theirs are NaN for good.
+"""
+
+import functools
+import itertools
+
+from bnguard import batch_norm, batch_normalization, create_train_op
+from layer_session import LayerSession, batches
+import numpy as np
+from numpy_layer import NumpyLayer
+import pytest
+import tensorflow.compat.v1 as tf
+
+UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
+SHAPES = {2: (4, 3), 4: (3, 2, 2, 3)}
+STATISTICS = ("moving_mean", "moving_variance")
+BATCH_NORM = ["batch_norm", "contrib"]
+ORIGINALS = ["contrib", "tf.layers"] if tf.__version__ < "2" else []
+CASES = [
+    (name, rank, fused, mode, updates)
+    for name, rank, (fused, mode), updates in itertools.product(
+        ["batch_norm", "batch_normalization", *ORIGINALS],
+        [2, 4],
+        [*itertools.product([None, False], ["tensor", True, False]), (True, "tensor")],
+        [None, UPDATE_OPS],
+    )
+    if updates or name in BATCH_NORM
+]
+OURS = [case for case in CASES if case[0] not in ORIGINALS]
+
+
+def call(name, x, mode, fused=None, updates=UPDATE_OPS, **options):
+    """Build the layer of that name, with a decay of 0.9 and a scale."""
+    if name in BATCH_NORM:
+        function = batch_norm
+        if name == "contrib":
+            from tensorflow.contrib.layers import batch_norm as function
+        options = {"scale": True, "updates_collections": updates, **options}
+        return function(x, 0.9, is_training=mode, fused=fused, **options)
+    function = tf.layers.batch_normalization if name == "tf.layers" else batch_normalization
+    return function(x, momentum=0.9, training=mode, fused=fused, **options)
+
+
+@functools.lru_cache(maxsize=None)
+def built(name, rank, fused, mode, updates):
+    """A layer for any number of elements, in a session: built once, for all that it is fed."""
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [None] * (rank - 1) + [3])
+        training = tf.placeholder(tf.bool, []) if mode == "tensor" else None
+        y = call(name, x, mode if training is None else training, fused, updates)
+        return LayerSession(x, y, training)
+
+
+class Run:
+    """A layer at its initial values, beside the closed form of it."""
+
+    def __init__(self, name, rank, fused, mode, updates):
+        self.layer = built(name, rank, fused, mode, updates)
+        self.trains, self.infers = mode is not False, mode is not True
+        self.layer.session.run(self.layer.y.graph.get_operation_by_name("init"))
+        fuses = fused is not False and (rank == 4 or name in BATCH_NORM)
+        self.expected = NumpyLayer([3], range(rank - 1), bessel=fuses)
+
+    def variables(self):
+        with self.layer.y.graph.as_default():
+            return self.layer.variables()
+
+    def assert_expected(self):
+        values = self.variables()
+        for name in STATISTICS:
+            assert_close(values[name], getattr(self.expected, name))
+
+    def assert_unchanged(self, since):
+        for name, value in self.variables().items():
+            assert value.tobytes() == since[name].tobytes(), name
+
+
+def assert_close(value, expected):
+    """As close as float32 is; what is infinite by the closed form may be NaN by TensorFlow's."""
+    finite = np.isfinite(expected)
+    assert (np.isfinite(value) == finite).all()
+    np.testing.assert_allclose(value[finite], expected[finite], atol=1e-5)
+
+
+@pytest.fixture
+def run(request):
+    return Run(*request.param)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("run", CASES, indirect=True, ids=str)
+@np.errstate(invalid="ignore")
+def test_a_value_that_is_not_finite_reaches_its_channel_alone(run, bad):
+    (good, spoilt), since = batches(SHAPES[run.layer.x.shape.ndims], 2), run.variables()
+    spoilt[0, ..., 1] = bad
+    if run.infers:
+        y = run.layer.infer(spoilt)
+        assert_close(y, run.expected.infer(spoilt))
+        assert np.isfinite(y[1:]).all()  # the other rows
+        run.assert_unchanged(since)
+    if run.trains:
+        for batch in (good, spoilt, good):
+            assert_close(run.layer.train(batch), run.expected.train(batch))
+            run.assert_expected()
+        for name in STATISTICS:
+            assert list(np.isfinite(run.variables()[name])) == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("run", "empty"),
+    [(case, empty) for case in OURS for empty in (["rows", "width"] if case[1] == 4 else ["rows"])],
+    indirect=["run"],
+    ids=str,
+)
+def test_an_empty_batch_changes_nothing(run, empty):
+    (batch,) = batches(SHAPES[run.layer.x.shape.ndims], 1)
+    nothing = batch[:0] if empty == "rows" else batch[:, :, :0]
+    if run.trains:
+        run.layer.train(batch)  # so that there is something to lose
+        run.expected.train(batch)
+    since = run.variables()
+    for mode in [True] * run.trains + [False] * run.infers:
+        y = run.layer.train(nothing) if mode else run.layer.infer(nothing)
+        assert y.shape == nothing.shape
+        run.assert_unchanged(since)
+    if run.trains:
+        run.layer.train(batch), run.expected.train(batch)
+        run.assert_expected()
+
+
+@pytest.mark.parametrize("options", [{"zero_debias_moving_mean": True}, {"renorm": True}], ids=str)
+@pytest.mark.parametrize("mode", ["tensor", True])
+def test_an_empty_batch_changes_nothing_under_any_rule(mode, options):
+    x, training = tf.placeholder(tf.float32, [None, 3]), tf.placeholder_with_default(True, [])
+    layer = LayerSession(
+        x, call("batch_norm", x, training if mode == "tensor" else True, **options)
+    )
+    (batch,) = batches(SHAPES[2], 1)
+    layer.train(batch)
+    since = layer.variables()
+    layer.train(batch[:0])
+    for name, value in layer.variables().items():
+        assert value.tobytes() == since[name].tobytes(), name
+    layer.train(batch)
+    assert layer.variables()["moving_mean"].tobytes() != since["moving_mean"].tobytes()
+
+
+@pytest.mark.parametrize("run", CASES, indirect=True, ids=str)
+def test_a_batch_of_one(run):
+    """Its variance is 0, with Bessel's correction as well, which would divide by 0."""
+    (batch,) = batches((1,) * (run.layer.x.shape.ndims - 1) + (3,), 1)
+    since = run.variables()
+    if run.infers:
+        np.testing.assert_allclose(run.layer.infer(batch), run.expected.infer(batch), atol=1e-5)
+        run.assert_unchanged(since)
+    if run.trains:
+        assert not run.layer.train(batch).any()
+        run.expected.bessel = False
+        run.expected.train(batch)
+        run.assert_expected()
+        np.testing.assert_allclose(run.variables()["moving_variance"], 0.9, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3)])
+def test_a_batch_known_to_be_of_one_is_said_once(caplog, name, shape):
+    x = tf.placeholder(tf.float32, shape, name="row")
+    with caplog.at_level("WARNING", logger="tensorflow"):
+        call(name, x, True)
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert "inputs row:0 has shape" in said
+    assert "their variance is 0" in said
+    assert "Train on larger batches" in said
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+@pytest.mark.parametrize(
+    ("shape", "mode"), [((1, 3), False), ((2, 3), True), ((None, 3), True), ((1, 2, 1, 3), True)]
+)
+def test_other_batches_are_passed_in_silence(caplog, name, shape, mode):
+    with caplog.at_level("WARNING", logger="tensorflow"):
+        call(name, tf.placeholder(tf.float32, shape), mode)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("rank", [2, 4])
+def test_a_train_op_stops_at_a_row_that_is_not_finite(rank):
+    (batch,) = batches(SHAPES[rank], 1)
+    x = tf.placeholder(tf.float32, batch.shape)
+    y = call("batch_norm", x, True)
+    train_op = create_train_op(tf.reduce_mean(y), tf.train.GradientDescentOptimizer(0.1))
+    layer = LayerSession(x, y, updates=[])
+    since = layer.variables()
+    batch[0, ..., 0] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="LossTensor is inf or nan"):
+        layer.run(train_op, batch)
+    for name, value in layer.variables().items():
+        assert value.tobytes() == since[name].tobytes(), name
+
+
+TOLERANCES = {"float16": 4e-3, "bfloat16": 4e-2, "float64": 1e-12}
+
+
+@pytest.mark.parametrize("fused", [None, False])
+@pytest.mark.parametrize("rank", [2, 4])
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+@pytest.mark.parametrize("dtype", list(TOLERANCES))
+def test_floating_types(dtype, name, rank, fused):
+    dtype, atol = tf.as_dtype(dtype), TOLERANCES[dtype]
+    training = tf.placeholder(tf.bool, [])
+    x = tf.placeholder(dtype, [None] * (rank - 1) + [3])
+    layer = LayerSession(x, call(name, x, training, fused), training)
+    fuses = fused is None and (rank == 4 or name == "batch_norm") and dtype != tf.float64
+    expected = NumpyLayer([3], range(rank - 1), bessel=fuses)
+    kept = tf.float64 if dtype == tf.float64 else tf.float32
+    assert layer.y.dtype == dtype
+    assert {variable.dtype.base_dtype for variable in tf.global_variables()} == {kept}
+    for batch in batches(SHAPES[rank], 2):
+        batch = batch.astype(dtype.as_numpy_dtype)
+        exact = batch.astype(np.float64)
+        y = layer.train(batch).astype(np.float64)
+        np.testing.assert_allclose(y, expected.train(exact), atol=atol)
+        y = layer.infer(batch).astype(np.float64)
+        np.testing.assert_allclose(y, expected.infer(exact), atol=8 * atol, rtol=atol)
+        for name in STATISTICS:
+            value = layer.variables()[name]
+            np.testing.assert_allclose(value, getattr(expected, name), rtol=min(atol, 1e-3))
+
+
+@pytest.mark.parametrize("fused", [None, True, False])
+@pytest.mark.parametrize("shape", [(4, 0), (2, 2, 2, 0)])
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+def test_no_channels(graph, name, shape, fused):
+    """TensorFlow 1.15's fused kernel divides by their number, which ends the process."""
+    x, training = tf.placeholder(tf.float32, [None, *shape[1:]]), tf.placeholder(tf.bool, [])
+    layer = LayerSession(x, call(name, x, training, fused), training)
+    assert not [op for op in graph.get_operations() if op.type.startswith("FusedBatchNorm")]
+    assert layer.train(np.zeros(shape)).shape == layer.infer(np.zeros(shape)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(2, 10**6), (1, 1, 2, 10**6)])
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+def test_a_million_channels(name, shape):
+    x = tf.placeholder(tf.float32, shape)
+    layer = LayerSession(x, call(name, x, True))
+    fuses = len(shape) == 4 or name == "batch_norm"
+    expected = NumpyLayer(shape[-1:], range(len(shape) - 1), bessel=fuses)
+    (batch,) = batches(shape, 1)
+    np.testing.assert_allclose(layer.train(batch), expected.train(batch), atol=1e-3)
+    for name in STATISTICS:
+        value = layer.variables()[name]
+        np.testing.assert_allclose(value, getattr(expected, name), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+def test_a_flag_is_fed_as_a_number(name):
+    """A session makes a bool of it before the layer sees it."""
+    x, training = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.bool, [])
+    layer = LayerSession(x, call(name, x, training))
+    (batch,) = batches(SHAPES[2], 1)
+    since = layer.variables()
+    layer.session.run([layer.y, layer.updates], {x: batch, training: 0.0})
+    for variable, value in layer.variables().items():
+        assert value.tobytes() == since[variable].tobytes(), variable
+    layer.session.run([layer.y, layer.updates], {x: batch, training: 1.0})
+    assert (layer.variables()["moving_mean"] != 0).all()
+
+
+@pytest.mark.parametrize("mode", [0, 1, np.int64(0), np.int32(1)])
+@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization", *ORIGINALS])
+def test_a_mode_of_zero_or_one_is_false_or_true(name, mode):
+    call(name, tf.placeholder(tf.float32, [4, 3]), mode)
+    assert len(tf.get_collection(UPDATE_OPS)) == (2 if mode else 0)

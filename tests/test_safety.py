@@ -1,0 +1,157 @@
+"""Nothing of a user's file is run, no name leaves its folder, and an audit only reads."""
+
+import ast
+import os
+import shutil
+
+import bnguard.audit
+from bnguard.audit import AuditError
+from bnguard.errors import BnguardError
+from bnguard.harness import catalogue
+from commands import ROOT, drifting
+from commands import bnguard as run
+import pytest
+from test_house import imported_modules, parse, python_files
+
+UNSAFE_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "load_module", "system", "popen"}
+LOADS_CODE = {"exec_module": {"bnguard/harness/catalogue.py"}}
+
+
+def calls(path):
+    """The calls of a file, each with the name of its function."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call):
+            function = node.func
+            yield getattr(function, "attr", getattr(function, "id", "")), node
+
+
+def unsafe(path):
+    name = os.path.relpath(path, ROOT).replace(os.sep, "/")
+    for module in imported_modules(path):
+        if module.split(".")[0] in UNSAFE_MODULES:
+            yield module
+    for called, node in calls(path):
+        on_regex = (
+            isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "re"
+        )
+        if called in UNSAFE_CALLS and not on_regex:
+            yield called
+        if called in LOADS_CODE and name not in LOADS_CODE[called]:
+            yield called
+        if any(keyword.arg in ("allow_pickle", "shell") for keyword in node.keywords):
+            yield called
+
+
+def test_nothing_is_unpickled_or_evaluated():
+    """But a case's file, which is the program that one asks to run."""
+    for path in python_files("bnguard"):
+        assert not list(unsafe(path)), path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from yaml import load",
+        "eval(text)",
+        "np.load(path, allow_pickle=True)",
+        "loader.exec_module(module)",
+        "os.system(text)",
+    ],
+)
+def test_that_check_can_fail(tmp_path, line):
+    path = tmp_path / "module.py"
+    path.write_text(line)
+    assert list(unsafe(str(path)))
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A catalogue of one case, beside a program that is none."""
+    for side in catalogue.SIDES:
+        (tmp_path / "home" / side).mkdir(parents=True)
+        source = os.path.join(ROOT, side, "two_branch_cond.py")
+        shutil.copy(source, str(tmp_path / "home" / side / "case.py"))
+    (tmp_path / "outside.py").write_text("raise SystemExit('it was run')")
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../../outside", "../outside", "./case", "case.py", "case/", "/case"),
+        *("../repro/case", "a/b", "case\0", "\0", "__init__", "CASE", "*", "~", "case "),
+    ],
+)
+def test_a_name_that_is_no_cases(home, name):
+    for side in catalogue.SIDES:
+        for given in (name, name.replace("/case", f"{home}/repro/case")):
+            with pytest.raises(BnguardError, match="unknown case") as error:
+                catalogue.find(given, side, str(home))
+            assert "the known cases are: case" in str(error.value)
+
+
+@pytest.mark.parametrize("side", catalogue.SIDES)
+def test_a_link_out_of_the_catalogue(home, side):
+    os.remove(str(home / side / "case.py"))
+    os.symlink(str(home.parent / "outside.py"), str(home / side / "case.py"))
+    with pytest.raises(BnguardError, match=f"expected in {side}/ itself") as error:
+        catalogue.find("case", side, str(home))
+    assert f"{side}/case.py: it links to {os.path.realpath(str(home.parent))}" in str(error.value)
+
+
+def test_a_link_to_the_catalogue_is_followed(home):
+    """As where a package manager or a build keeps its files elsewhere."""
+    link = str(home.parent / "link")
+    os.symlink(str(home), link)
+    assert catalogue.find("case", "repro", link).sections["Title"]
+
+
+def test_an_audit_writes_nothing(tmp_path):
+    for folder in ("current", "home", "temporary"):
+        (tmp_path / folder).mkdir()
+    paths = [drifting(tmp_path / "current" / "graph.pb"), str(tmp_path / "current" / "bad.meta")]
+    (tmp_path / "current" / "bad.meta").write_bytes(b"\x80\x04cos\nsystem\n")  # a pickle's start
+    before = contents(str(tmp_path))
+    folders = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    for arguments in (paths, [str(tmp_path / "current")], [*paths, "--jobs", "2"]):
+        for form in ("text", "json", "sarif", "mermaid"):
+            if form == "text" or arguments is paths:
+                process = run(
+                    "audit", *arguments, "--format", form, environment=folders, cwd=str(tmp_path)
+                )
+                assert process.returncode == 2
+                assert b"bad.meta: not a graph, or damaged" in process.stderr
+    assert contents(str(tmp_path)) == before
+
+
+def contents(folder):
+    """Every path below a folder, with when and with what it was written."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for path in [parent, *(os.path.join(parent, name) for name in names)]:
+            status = os.stat(path)
+            found[path] = (status.st_mtime_ns, status.st_size)
+    return found
+
+
+def refusal(path):
+    with pytest.raises(AuditError) as error:
+        bnguard.audit(str(path))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_text_that_is_nested_without_end(tmp_path):
+    path = tmp_path / "graph.pbtxt"
+    path.write_text("node { attr { value { list { func {" + "attr { value { func { " * 5000)
+    assert "not the text form of a GraphDef" in refusal(path)
+
+
+def test_text_that_is_too_long(tmp_path):
+    path = tmp_path / "graph.pbtxt"
+    with open(str(path), "wb") as file:
+        file.write(b"node {")
+        file.truncate((1 << 27) + 1)  # a hole, which takes no room on the disk
+    assert "text of more than 128 MiB; give the binary form" in refusal(path)
