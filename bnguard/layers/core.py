@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterator
 
 from bnguard.layers import arguments
 from bnguard.layers.kernels import Kernel
-from bnguard.layers.updates import Rule, is_ref, write
+from bnguard.layers.updates import Rule, is_ref, unchanged, write
 import tensorflow.compat.v1 as tf
 
 
@@ -50,8 +50,8 @@ def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
         return [outputs, *values]
     # An empty batch has no moments, and the NaN in their place would never leave the statistics.
     has_values = tf.cast(tf.size(kernel.inputs), tf.bool)
-    unchanged = [target.unchanged() for target in rule.targets]
-    return [outputs, *(tf.where_v2(has_values, *pair) for pair in zip(values, unchanged))]
+    pairs = zip(values, unchanged(rule.targets))
+    return [outputs, *(tf.where_v2(has_values, *pair) for pair in pairs)]
 
 
 def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:
@@ -83,7 +83,7 @@ def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
     """Let the branches yield what to write, at inference what changes nothing."""
 
     def infer() -> list[tf.Tensor]:
-        return [kernel.infer(), *(target.unchanged() for target in rule.targets)]
+        return [kernel.infer(), *unchanged(rule.targets)]
 
     return _cond(training, lambda: _train(kernel, rule), infer, kernel.name)
 

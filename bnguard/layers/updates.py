@@ -23,12 +23,6 @@ class Target(NamedTuple):
     variable: tf.Variable
     overwrite: bool = False
 
-    def unchanged(self) -> tf.Tensor:
-        """Return the value whose writing leaves the variable as it is, to the bit."""
-        if self.overwrite:
-            return tf.identity(self.variable)
-        return tf.constant(0, self.variable.dtype.base_dtype, self.variable.shape)
-
 
 @dataclass(frozen=True)
 class MovingAverages:
@@ -44,15 +38,10 @@ class MovingAverages:
 
     def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
         """Compute the value for each target from the batch's moments."""
-        return [self.mean_value(mean), self.variance_value(variance)]
-
-    def mean_value(self, mean: tf.Tensor) -> tf.Tensor:
-        """Compute what to subtract from moving_mean."""
-        return _step_toward(self.statistics.moving_mean, mean, self.decay)
-
-    def variance_value(self, variance: tf.Tensor) -> tf.Tensor:
-        """Compute what to subtract from moving_variance."""
-        return _step_toward(self.statistics.moving_variance, variance, self.decay)
+        statistics = self.statistics
+        return _steps_toward(
+            self.decay, (statistics.moving_mean, mean), (statistics.moving_variance, variance)
+        )
 
 
 @dataclass(frozen=True)
@@ -89,9 +78,12 @@ class ZeroDebiased:
         """Compute the value for each target from the batch's moments."""
         decay = _scalar(self.averages.decay, self.biased.dtype.base_dtype)
         step = tf.constant(-1, self.local_step.dtype.base_dtype)
-        biased = _step_toward(self.biased, mean, self.averages.decay)
+        moving_variance = self.averages.statistics.moving_variance
+        biased, variance_value = _steps_toward(
+            self.averages.decay, (self.biased, mean), (moving_variance, variance)
+        )
         unbiased = (self.biased - biased) / (1 - tf.pow(decay, self.local_step - step))
-        return [biased, step, unbiased, self.averages.variance_value(variance)]
+        return [biased, step, unbiased, variance_value]
 
 
 @dataclass(frozen=True)
@@ -161,16 +153,14 @@ class Renorm:
     def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
         """Compute the value for each target from the batch's moments."""
         stddev = self._stddev(variance)
-        moving_stddev = _step_toward(self.moving_stddev, stddev, self.averages.decay)
+        renorm = _steps_toward(self.decay, (self.renorm_mean, mean), (self.renorm_stddev, stddev))
+        moving_mean = self.averages.statistics.moving_mean
+        stddev_value, mean_value = _steps_toward(
+            self.averages.decay, (self.moving_stddev, stddev), (moving_mean, mean)
+        )
         # Rounding could take the variance below zero.
-        moving_variance = tf.nn.relu(tf.square(self.moving_stddev - moving_stddev) - self.epsilon)
-        return [
-            _step_toward(self.renorm_mean, mean, self.decay),
-            _step_toward(self.renorm_stddev, stddev, self.decay),
-            moving_stddev,
-            self.averages.mean_value(mean),
-            moving_variance,
-        ]
+        moving_variance = tf.nn.relu(tf.square(self.moving_stddev - stddev_value) - self.epsilon)
+        return [*renorm, stddev_value, mean_value, moving_variance]
 
     def _stddev(self, variance: tf.Tensor) -> tf.Tensor:
         return tf.sqrt(variance + self.epsilon)
@@ -200,13 +190,26 @@ def write(
             return [_write(*pair, "AssignMovingAvg", read) for pair in (mean, variance)]
 
 
+def unchanged(targets: list[Target]) -> list[tf.Tensor]:
+    """Return the values whose writing leaves every variable as it is, to the bit."""
+    shapes = [tuple(target.variable.shape.as_list()) for target in targets]
+    dtype = targets[0].variable.dtype.base_dtype
+    zeros = {shape: tf.constant(0, dtype, shape) for shape in sorted(set(shapes))}
+    return [
+        tf.identity(target.variable) if target.overwrite else zeros[shape]
+        for target, shape in zip(targets, shapes)
+    ]
+
+
 def is_ref(variable: tf.Variable) -> bool:
     """Say whether this is a ref variable, not a resource variable."""
     return variable.dtype != variable.dtype.base_dtype
 
 
-def _step_toward(variable: tf.Variable, batch: tf.Tensor, decay: Any) -> tf.Tensor:
-    return (variable - batch) * _scalar(1.0 - decay, variable.dtype.base_dtype)
+def _steps_toward(decay: Any, *pairs: Any) -> list[tf.Tensor]:
+    """Compute what to subtract from each variable, given with the batch's value for it."""
+    rate = _scalar(1.0 - decay, pairs[0][0].dtype.base_dtype)
+    return [(variable - batch) * rate for variable, batch in pairs]
 
 
 def _scalar(value: Any, dtype: tf.DType) -> tf.Tensor:
