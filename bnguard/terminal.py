@@ -55,8 +55,9 @@ def any_streams() -> Iterator[None]:
         if error.errno not in _UNWRITABLE or error.filename is not None:  # not a stream's
             raise
         _silence(sys.stdout)
+        said = f"Error: the output cannot be written ({error.strerror})"
         try:
-            print(f"Error: the output cannot be written ({error.strerror})", file=sys.stderr)
+            print(said, file=sys.stderr, flush=True)
         except OSError:
             _silence(sys.stderr)
         sys.exit(2)

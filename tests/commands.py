@@ -10,6 +10,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PLAIN = os.environ.get("BNGUARD_PLAIN_PYTHON")
 BLOCKED = "import sys; sys.modules['tensorflow'] = None; from bnguard.cli import main; main()"
+USUAL = {"PYTHONPATH": ROOT, "PYTHONUNBUFFERED": ""}  # unbuffered streams fail elsewhere
 START = [PLAIN, "-m", "bnguard"] if PLAIN else [sys.executable, "-c", BLOCKED]
 
 
@@ -19,7 +20,7 @@ def bnguard(*arguments, start=START, environment=None, **options):
         "cwd": ROOT,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
-        "env": {**os.environ, "PYTHONPATH": ROOT, **(environment or {})},
+        "env": {**os.environ, **USUAL, **(environment or {})},
         **options,
     }
     return subprocess.run([*start, *arguments], check=False, **options)

@@ -78,7 +78,7 @@ def test_no_temporary_folder(monkeypatch):
     """What TensorFlow says when it starts is then not held back."""
     monkeypatch.setattr(tempfile, "tempdir", "/dev/null/nowhere")
     with pytest.raises(OSError, match="nowhere"):
-        tempfile.TemporaryFile()
+        tempfile.mkstemp()
     quiet.import_tensorflow()
 
 

@@ -115,14 +115,10 @@ def test_an_audit_writes_nothing(tmp_path):
     (tmp_path / "current" / "bad.meta").write_bytes(b"\x80\x04cos\nsystem\n")  # a pickle's start
     before = contents(str(tmp_path))
     folders = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
-    for arguments in (paths, [str(tmp_path / "current")], [*paths, "--jobs", "2"]):
-        for form in ("text", "json", "sarif", "mermaid"):
-            if form == "text" or arguments is paths:
-                process = run(
-                    "audit", *arguments, "--format", form, environment=folders, cwd=str(tmp_path)
-                )
-                assert process.returncode == 2
-                assert b"bad.meta: not a graph, or damaged" in process.stderr
+    for arguments in (paths, [str(tmp_path / "current"), "--jobs", "2", "--format", "sarif"]):
+        process = run("audit", *arguments, environment=folders, cwd=str(tmp_path))
+        assert process.returncode == 2
+        assert b"bad.meta: not a graph, or damaged" in process.stderr
     assert contents(str(tmp_path)) == before
 
 

@@ -380,7 +380,17 @@ def queued():
     return queue.dequeue()
 
 
-@pytest.mark.parametrize("source", [elements, queued])
+def queued_by_ref():
+    """The same of a queue as older graphs have them: its handle is a ref of text."""
+    raw = tf.raw_ops
+    queue = raw.FIFOQueue(component_types=[tf.int64], shapes=[[]], capacity=9)
+    values = [tf.constant(np.arange(9))]
+    tf.add_to_collection("fill", raw.QueueEnqueueMany(handle=queue, components=values))
+    (element,) = raw.QueueDequeue(handle=queue, component_types=[tf.int64])
+    return element
+
+
+@pytest.mark.parametrize("source", [elements, queued, queued_by_ref])
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
 def test_a_step_takes_one_element_and_all_see_the_same(variables, control_flow, source):
     """Though the update that it feeds waits for a loss that does without it."""

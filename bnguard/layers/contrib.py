@@ -50,9 +50,9 @@ def batch_norm(
     With `updates_collections=None` the outputs wait for the updates. Otherwise the two
     update ops, moving_mean's first, go to these collections, and whoever trains must run
     them, as `create_train_op` does; with a tensor they may also run while it is False, and
-    then write the statistics back unchanged, bit for bit. Within a step, every read of a
-    statistic in this call is ordered with its update; another call that reuses the
-    variables is not.
+    then write the statistics back unchanged, bit for bit, as they do after an empty batch.
+    Within a step, every read of a statistic in this call is ordered with its update; another
+    call that reuses the variables is not.
 
     The behaviour is that of TensorFlow 1.15's layer but for the differences listed in
     docs/layers.md.

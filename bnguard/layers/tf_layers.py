@@ -50,7 +50,7 @@ def batch_normalization(
 
     The two update ops, moving_mean's first, go to UPDATE_OPS, and whoever trains must run
     them, as `create_train_op` does; with a tensor they may also run while it is False, and
-    then write the statistics back unchanged, bit for bit.
+    then write the statistics back unchanged, bit for bit, as they do after an empty batch.
 
     The behaviour is that of `tf.compat.v1.layers.batch_normalization` but for the differences
     listed in docs/layers.md.
