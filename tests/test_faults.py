@@ -11,9 +11,7 @@ def whole():
     return faults.Whole()
 
 
-@pytest.mark.parametrize(
-    "fault", [faults.killed_in_a_save, faults.largest_file, faults.read_only]
-)
+@pytest.mark.parametrize("fault", [faults.killed_in_a_save, faults.largest_file, faults.read_only])
 def test_nothing_is_lost(fault, whole):
     outcomes, lost = faults.inject(fault, 1, whole, SEED)
     assert not lost
