@@ -1,7 +1,10 @@
-"""Inject faults into runs, and see that nothing is lost: python tests/faults.py [--seed N] [WORD ...]
+"""Inject faults into runs, and see that nothing is lost.
 
-It prints each fault, how often it was injected, and what came of it. WORDs select faults by a part
-of their names. The exit status is 1 if anything was lost. test_faults.py injects a few of each.
+    python tests/faults.py [--seed N] [--divide N] [WORD ...]
+
+It prints a table: each fault, how often it was injected, what was lost, and what came of it.
+WORDs select faults by a part of their names. The exit status is 1 if anything was lost. The seed
+decides the moments and places; what a process has come to by then is the machine's affair.
 """
 
 import argparse
@@ -10,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +28,7 @@ from bnguard.harness.program import Build
 import damage
 import forked
 import resuming
+import tensorflow.compat.v1 as tf
 
 CASE = "gan_mixed_stats"  # weights, two layers, two runs a step, random numbers in the graph
 STEPS, SAVE_EVERY = 40, 4
@@ -312,16 +317,18 @@ def run_folder(folder):
 
 def last_step(folder):
     """The step of the last complete point; 0 where there is none."""
-    try:
-        return points.find(run_folder(folder)).step
-    except BnguardError as error:
-        assert "Give the folder of a run that came to its first save" in str(error), error
-        return 0
+    found = [re.match(r"step-(\d+)\.json$", name) for name in names(folder)]
+    return max((int(match.group(1)) for match in found if match), default=0)
 
 
 def has_file(folder, beginning):
+    return any(name.startswith(beginning) for name in names(folder))
+
+
+def names(folder):
+    """The names of what the run has saved so far."""
     run = run_folder(folder)
-    return os.path.isdir(run) and any(name.startswith(beginning) for name in os.listdir(run))
+    return os.listdir(run) if os.path.isdir(run) else []
 
 
 def maps(pid, word):
@@ -348,7 +355,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1006)
     parser.add_argument("--divide", type=int, default=1, help="inject so many times fewer")
     options = parser.parse_args()
-    print(f"seed {options.seed}")
+    print(f"TensorFlow {tf.__version__}, seed {options.seed}\n")
+    print("| fault | injected | lost | what came of it |\n|---|---|---|---|", flush=True)
     whole, all_lost = Whole(), []
     for fault, times in FAULTS.items():
         if not any(word in fault.__name__ for word in options.words or [""]):
@@ -356,14 +364,18 @@ def main():
         try:
             outcomes, lost = inject(fault, max(1, times // options.divide), whole, options.seed)
         except CannotBeInjectedError as reason:
-            print(f"{fault.__doc__}\n    not injected: {reason}")
+            print(f"| {told(fault)} | 0 | - | cannot be injected here: {reason} |", flush=True)
             continue
-        told = "; ".join(f"{note}: {count}" for note, count in sorted(outcomes.items()))
         injected = sum(outcomes.values()) + len(lost)
-        print(f"{fault.__doc__}\n    injected {injected}, lost {len(lost)}. {told}", flush=True)
+        came = "; ".join(f"{note}: {count}" for note, count in sorted(outcomes.items()))
+        print(f"| {told(fault)} | {injected} | {len(lost)} | {came} |", flush=True)
         all_lost += lost
-        print(*lost, sep="\n", end="\n" if lost else "")
+    print("", *all_lost, sep="\n")
     return 1 if all_lost else 0
+
+
+def told(fault):
+    return f"`{fault.__name__}`: {fault.__doc__.rstrip('.')}"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _BOUND = 120  # seconds
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["bnguard.harness.case", "bnguard.harness.experiment", "bnguard.cli"])
+_context.set_forkserver_preload(
+    ["bnguard.harness.case", "bnguard.harness.experiment", "bnguard.cli"]
+)
 
 
 class Command:

@@ -117,7 +117,7 @@ def _complete(folder: str) -> List[str]:
 
 def _step(sidecar: str) -> int:
     digits = os.path.basename(sidecar)[len("step-") : -len(".json")]
-    return int(digits) if digits.isdigit() else -1
+    return int(digits) if digits.isdecimal() else -1
 
 
 def _read(prefix: str) -> Point:
