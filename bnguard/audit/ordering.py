@@ -86,7 +86,7 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
     found: List[List[Pair]] = [[] for _ in claims]
     for batch in _batches(claims, rank):
         bits: Dict[int, int] = {}
-        ends = []
+        ends: List[int] = []
         for _, claim in batch:
             ends += map(rank, [*claim.reads, *claim.writes])
             for write in claim.writes:
