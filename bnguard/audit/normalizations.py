@@ -166,9 +166,16 @@ class _Finder:
                 queue += outputs
             elif self._is_subtracted(consumer, parameters):  # beta - mean * inverse
                 means.append(other)
-            elif self._is_parameter(other):  # gamma * inverse
-                parameters += self._variables(other)
+            else:  # gamma * inverse, or what batch renormalization makes of gamma
+                for factor in self._factors(other):
+                    parameters += self._variables(factor)
                 queue += outputs
+
+    def _factors(self, tensor: Tensor) -> List[Tensor]:
+        """Of a gamma that batch renormalization corrects, gamma and the correction."""
+        root = self._tracer.root(tensor)
+        is_product = self._graph.types[root.node] == "Mul"
+        return self._graph.data_inputs(root.node) if is_product else [tensor]
 
     def _subtrahend(self, tensor: Tensor) -> Optional[Tensor]:
         """The mean in x - mean, or in -mean."""

@@ -28,6 +28,7 @@ _NAME = re.compile(
 _PARTITION = re.compile(r"/part_\d+\Z")
 _STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
 _ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
+_AVERAGING = ARITHMETIC | frozenset(["Relu", "Sqrt"])  # batch renormalization averages deviations
 _LONGEST_CHAIN = 64  # nodes between a moment of the batch and the value that is assigned
 
 
@@ -118,8 +119,15 @@ def find_statistics(
                 roles.setdefault(variable, role)
     owners = {moment: one for one in normalizations for moment in one.moments}
     averaged, helpers = _averages_of_moments(tracer, gradients, set(owners), writes)
+    # A second average of the same moments corrects the layer, as in batch renormalization.
+    known = {
+        moment
+        for variable, moments in averaged.items()
+        if variable in roles or _NAME.match(graph.names[variable])
+        for moment in moments
+    }
     for variable, moments in averaged.items():
-        if variable not in helpers:
+        if variable not in helpers and not known.issuperset(moments):
             roles.setdefault(variable, _role(tracer, moments[0]))
     for variable in graph.of_types(VARIABLES):
         named = _NAME.match(graph.names[variable])
@@ -209,7 +217,7 @@ def _search_moments(
             found.append(current)
         elif kind in VARIABLES:
             variables.add(current.node)
-        elif kind in ARITHMETIC and current.node not in gradients:
+        elif kind in _AVERAGING and current.node not in gradients:
             for one in graph.data_inputs(current.node):
                 new = [origin for origin in tracer.origins(one) if origin not in seen]
                 seen.update(new)

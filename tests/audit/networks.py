@@ -42,7 +42,7 @@ def dense(x, name="dense"):
 
 
 def layer(x, is_training, **options):
-    return batch_norm(x, is_training=is_training, scale=True, **{"scope": "bn", **options})
+    return batch_norm(x, is_training=is_training, **{"scale": True, "scope": "bn", **options})
 
 
 def loss_of(y, name="label"):

@@ -207,6 +207,26 @@ class TestWhatIsAStatistic:
 
         assert audit(build, variables).statistics == self.STATISTICS
 
+    @pytest.mark.parametrize("scale", [False, True])
+    def test_not_what_batch_renormalization_corrects_by(self, scale):
+        """The correction stands between the inverse deviation and what it normalizes."""
+
+        def renormalizes(waits_for_updates):
+            def build():
+                training = True if waits_for_updates else flag()
+                y = layer(dense(inputs()), training, scale=scale, renorm=True, fused=False)
+                updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if waits_for_updates else []
+                with tf.control_dependencies(updates):
+                    tf.nn.relu(y, name="output")
+
+            return build
+
+        report = audit(renormalizes(waits_for_updates=False))
+        assert (report.statistics, report.findings) == (self.STATISTICS, ())
+        report = audit(renormalizes(waits_for_updates=True))
+        assert report.statistics == self.STATISTICS
+        assert {finding.rule for finding in report.findings} >= {"BN101", "BN103"}
+
     def test_not_a_handle_that_nothing_uses(self):
         def build():
             layer(dense(inputs()), False)
