@@ -7,7 +7,19 @@ by yields the buffer itself, so that every op which takes it from there is a rea
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from bisect import bisect_left, bisect_right
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from bnguard.audit.execution import Execution
 from bnguard.audit.graph import CONTROL, MERGES
@@ -68,20 +80,48 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
       step: the step.
       claims: of each variable its reads and its writes, all nodes that `step` needs.
     """
-    graph = step.graph
-    writes = list(dict.fromkeys(write for claim in claims for write in claim.writes))
+    rank = step.graph.ranks.__getitem__
+    nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if claims else []
+    ranks = list(map(rank, nodes))
     found: List[List[Pair]] = [[] for _ in claims]
-    nodes = [node for node in range(len(graph)) if step.needs(node)] if writes else []
-    nodes.sort(key=graph.ranks.__getitem__)
-    for start in range(0, len(writes), _AT_ONCE):
-        bits = {write: 1 << bit for bit, write in enumerate(writes[start : start + _AT_ONCE])}
-        before, after = _spread(step, nodes, bits)
-        for claim, pairs in zip(claims, found):
-            mine = [(write, bits[write]) for write in claim.writes if write in bits]
-            for read in claim.reads if mine else ():
+    for batch in _batches(claims, rank):
+        bits: Dict[int, int] = {}
+        ends: List[int] = []
+        for _, claim in batch:
+            ends += map(rank, [*claim.reads, *claim.writes])
+            for write in claim.writes:
+                bits.setdefault(write, 1 << len(bits))
+        # A path goes up in rank, so that it is between its two ends.
+        between = slice(bisect_left(ranks, min(ends)), bisect_right(ranks, max(ends)))
+        before, after = _spread(step, nodes[between], bits)
+        for number, claim in batch:
+            for read in claim.reads:
                 ordered = before.get(read, 0) | after.get(read, 0)
-                pairs += [(read, write) for write, bit in mine if not bit & ordered][:1]
+                pairs = [(read, write) for write in claim.writes if not bits[write] & ordered]
+                found[number] += pairs[:1]
     return found
+
+
+def _batches(
+    claims: Sequence[Claim], rank: Callable[[int], int]
+) -> Iterator[List[Tuple[int, Claim]]]:
+    """The claims with their numbers, those together whose writes are near to each other."""
+    parts = [
+        (number, Claim(claim.reads, claim.writes[start : start + _AT_ONCE]))
+        for number, claim in enumerate(claims)
+        for start in range(0, len(claim.writes), _AT_ONCE)
+    ]
+    parts.sort(key=lambda part: rank(part[1].writes[0]))
+    batch: List[Tuple[int, Claim]] = []
+    size = 0
+    for part in parts:
+        size += len(part[1].writes)
+        if batch and size > _AT_ONCE:
+            yield batch
+            batch, size = [], len(part[1].writes)
+        batch.append(part)
+    if batch:
+        yield batch
 
 
 def _spread(

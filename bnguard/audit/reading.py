@@ -173,7 +173,7 @@ def _find_all(
     return tuple(nodes), tuple(ports)
 
 
-def _check_names(draft: Draft, index: Dict[bytes, int]) -> None:
+def _check_names(draft: Draft, index: Dict[str, int]) -> None:
     for name, kind in zip(draft.names, draft.types):
         if not name or not kind:
             raise AuditError(

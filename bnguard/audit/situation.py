@@ -60,6 +60,7 @@ class Step:
         self._model = model
         self._graph = model.graph
         self._path_budget = _PATH_BUDGET
+        self._ops: Dict[int, Op] = {}
         self._behind_gradients: Optional[Set[int]] = None
         self._changes: Dict[int, Tuple[Change, ...]] = {}
 
@@ -100,7 +101,10 @@ class Step:
         """
         nodes = self.execution.path(node, max(self._path_budget, _SHORT_PATH))
         self._path_budget -= len(nodes)
-        return tuple(Op(self._graph.names[one], self._graph.types[one]) for one in nodes)
+        for one in nodes:
+            if one not in self._ops:  # long paths have most of their ops in common
+                self._ops[one] = Op(self._graph.names[one], self._graph.types[one])
+        return tuple(map(self._ops.__getitem__, nodes))
 
 
 @dataclass(frozen=True)

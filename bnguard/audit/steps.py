@@ -102,7 +102,8 @@ class _Flow:
 
     def __init__(self, graph: Graph, backward: Set[int]) -> None:
         self._graph = graph
-        self._closed = backward.union(graph.of_types(filter(_hands_nothing_on, list(graph.present_types()))))
+        kinds = list(graph.present_types())
+        self._closed = backward.union(graph.of_types(filter(_hands_nothing_on, kinds)))
 
     def after(self, starts: Iterable[int]) -> Set[int]:
         """The nodes that values flow to from `starts`, these among them."""

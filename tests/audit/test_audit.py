@@ -134,6 +134,7 @@ class TestReport:
             "flags": ["is_training:0=False"],
             "fetches": ["output:0"],
             "train_ops": ["Momentum"],
+            "unknown": [],
         }
         (finding, *_) = document["findings"]
         keys = ["rule", "severity", "certain", "variable", "op", "path", "fetch", "message"]

@@ -147,7 +147,8 @@ def test_the_frozen_graph_of_repro_has_an_assignment_and_that_of_fixed_has_none(
     case = "freeze_keeps_assign"
     for side, expected in (("repro", covering_rules(case)), ("fixed", set())):
         with build_with(variables, control_flow):
-            freeze = load(case, side).serve.__globals__["freeze"]  # TensorFlow refuses what it makes
+            # Not `serve`, which imports it: TensorFlow refuses that of repro.
+            freeze = load(case, side).serve.__globals__["freeze"]
             frozen = freeze(False, trained(case, side, tmp_path))
         (tmp_path / "frozen.pb").write_bytes(frozen.SerializeToString())
         for source in (frozen, tmp_path / "frozen.pb"):

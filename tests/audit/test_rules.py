@@ -266,6 +266,13 @@ class TestDocumentation:
         with open(os.path.join(PAGES, f"{rule.code}.md"), encoding="utf-8") as file:
             assert file.read() == page(rule), "run: python -m bnguard.audit.rules docs/rules"
 
+    def test_the_table_of_the_audits_page_has_every_rule(self):
+        with open(os.path.join(PAGES, "..", "audit.md"), encoding="utf-8") as file:
+            rows = re.findall(
+                r"^\| \[(BN\d+)\]\(rules/(BN\d+)\.md\) \| (\S+) \|", file.read(), re.M
+            )
+        assert rows == [(rule.code, rule.code, rule.name) for rule in RULES]
+
     def test_there_is_a_page_for_each_rule_and_no_other(self):
         assert sorted(os.listdir(PAGES)) == [f"{rule.code}.md" for rule in RULES]
 
