@@ -105,8 +105,8 @@ def main(case_path: Optional[str] = None) -> None:
     Args:
       case_path: the case file's `__file__`, in `repro/` or `fixed/`.
     """
-    interrupts.install()
     with any_streams():
+        interrupts.install()  # with streams open, or a copy of stderr would take stdout's place
         cli(_arguments(case_path), prog_name="bnguard")
 
 

@@ -134,7 +134,8 @@ def test_a_graph_without_its_collections(kind):
 
 def test_a_resource_variable_that_nothing_reads_is_named():
     with tf.Graph().as_default(), tf.Session() as session:
-        tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], name="bn/moving_mean")
+        handle = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], name="bn/moving_mean")
+        tf.raw_ops.AssignVariableOp(resource=handle, value=tf.zeros([2]))
         with programs.says("bn/moving_mean: the graph has no op that only reads"):
             bnguard.snapshot(session)
 
