@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint format docs mutants parity matrix clean
+.PHONY: demo test check lint format docs mutants parity faults fuzz matrix clean
 
 demo: $(INSTALLED)
 	$(BIN)/bnguard compare two_branch_cond
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint test
 
@@ -39,6 +39,15 @@ mutants: $(INSTALLED)
 # Every combination of the layers' arguments beside the original layers that are installed here.
 parity: $(INSTALLED)
 	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers tests/test_training_parity_with_slim.py
+
+# Kill, damage and interrupt runs by the hundred; nothing may be lost. Some twenty minutes.
+faults: $(INSTALLED)
+	$(BIN)/python tests/faults.py
+
+# Random and damaged files for the audit, and every case in every build. Minutes.
+fuzz: $(INSTALLED)
+	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/audit/test_hostile.py
+	BNGUARD_CASES=all $(BIN)/python -m pytest tests/audit/test_catalogue.py
 
 # The suite on every TensorFlow of the matrix, and docs/matrix.md. Hours; needs Python 3.7 to 3.13 on
 # PATH as python3.7 to python3.13.
