@@ -7,6 +7,7 @@ suite that is recorded tests that it says what the records say. It runs in the e
 records, needs no more than the standard library, and every part runs in processes of its own.
 """
 
+import ast
 import json
 import os
 import platform
@@ -130,13 +131,21 @@ def suite():
 
 def tested(test):
     """A test's outcome, and for a failure or a skip which test and why."""
-    name = f"{test.get('classname')}::{test.get('name')}"
+    name = f"{test.get('classname')}::{test.get('name')}".strip(":")
     skipped = test.find("skipped")
     if test.find("failure") is not None or test.find("error") is not None:
         return "failed", name
     if skipped is not None:
-        return "skipped", f"{name}: {skipped.get('message')}"
+        return "skipped", f"{name}: {reason(skipped)}"
     return "passed", name
+
+
+def reason(skipped):
+    """Why a test was skipped; of a whole module, pytest tells it as the text of a tuple."""
+    if skipped.get("message") != "collection skipped":
+        return skipped.get("message")
+    _, _, why = ast.literal_eval(skipped.text)
+    return why.replace("Skipped: ", "", 1)
 
 
 def packages():

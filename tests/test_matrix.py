@@ -140,6 +140,10 @@ def test_a_case_without_a_record_says_so():
         ("<error message='x'/>", ("failed", "a::b")),
         ("<skipped message='why'/>", ("skipped", "a::b: why")),
         ("<skipped message='why'/><error message='x'/>", ("failed", "a::b")),
+        (
+            "<skipped message='collection skipped'>('x.py', 3, 'Skipped: why')</skipped>",
+            ("skipped", "a::b: why"),
+        ),
     ],
 )
 def test_what_is_recorded_of_a_test(monkeypatch, inside, expected):

@@ -14,7 +14,7 @@ import originals
 import pytest
 import tensorflow.compat.v1 as tf
 
-slim = originals.slim()
+slim = originals.slim(__name__)
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPE = (8, 3)
 AXES = {

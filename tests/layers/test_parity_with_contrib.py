@@ -16,7 +16,7 @@ import originals
 import pytest
 import tensorflow.compat.v1 as tf
 
-contrib = originals.contrib().layers
+contrib = originals.contrib(__name__).layers
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPES = {2: (6, 3), 3: (4, 5, 3), 4: (4, 5, 5, 3)}
 WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 3.0, 1.0], np.float32)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tf_layers_cases import CASES, SHAPES, VARIANTS, halve, observations
 
-originals.need_tf_layers()
+originals.need_tf_layers(__name__)
 
 DEFAULTS = {
     "axis": -1,

@@ -8,7 +8,7 @@ import originals
 import pytest
 import tensorflow.compat.v1 as tf
 
-slim = originals.slim()
+slim = originals.slim(__name__)
 IMAGES = (4, 6, 6, 3)
 
 
