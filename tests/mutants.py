@@ -21,6 +21,7 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_core.py"]
+INPUT_TESTS = ["tests/layers/test_input.py"]
 TF_LAYERS_TESTS = ["tests/layers/test_tf_layers.py"]
 TRAINING_TESTS = ["tests/test_training.py"]
 FUNCTIONS = {
@@ -130,14 +131,20 @@ def safeguard_mutants():
         outputs, *values = core._choose(kernel, rule, training)
         return core._write_first(kernel, rule, outputs, values)
 
-    def moved(target):
-        return tf.identity(target.variable) + 1e-3
+    def moved(targets):
+        return [tf.identity(target.variable) + 1e-3 for target in targets]
+
+    def train_on_anything(kernel, rule):
+        outputs, mean, variance = kernel.train()
+        return [outputs, *rule.values(mean, variance)]
 
     write = ("bnguard.layers.core", "write")
     yield "updates without order", {write: unordered}, LAYER_TESTS
     yield "updates before the outputs", {write: before_outputs}, LAYER_TESTS
-    unchanged = ("bnguard.layers.updates", "Target.unchanged")
+    unchanged = ("bnguard.layers.core", "unchanged")
     yield "inference moves the statistics", {unchanged: moved}, LAYER_TESTS
+    train = ("bnguard.layers.core", "_train")
+    yield "an empty batch moves them", {train: train_on_anything}, INPUT_TESTS
     in_branch = ("bnguard.layers.core", "_write_in_branch")
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.core", "_branches_that_can_write")
