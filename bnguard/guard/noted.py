@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, ContextManager, Dict, Optional
 
+from bnguard.guard.block import END_OF_DATA
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove
 from bnguard.statistics.render import plain
 
@@ -38,7 +39,8 @@ class Noted:
         except StatisticsDidNotMove as error:
             self._note("failed", still=[one._asdict() for one in error.still])
             raise
-        self._note("passed" if exc[0] is None else "not judged")  # the body failed by itself
+        is_judged = exc[0] is None or issubclass(exc[0], END_OF_DATA)  # else the body failed
+        self._note("passed" if is_judged else "not judged")
         return swallowed
 
     def _note(self, outcome: str, **found: Any) -> None:

@@ -156,6 +156,56 @@ def test_the_bodys_own_exception_goes_on(on_change):
         assert "run" not in vars(session)
 
 
+def test_the_end_of_the_data_is_an_end_in_a_monitored_session():
+    with tf.Graph().as_default():
+        layers = programs.two_branches(programs.data())
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            evaluate_to_the_end(layers, bnguard.frozen)
+    assert [one.variable for one in caught.value.moved] == MOVED
+    assert caught.value.moved[0].findings[0].fetch == "y:0 with is_training:0=False"
+    assert isinstance(caught.value.__cause__, tf.errors.OutOfRangeError)
+
+
+def test_the_end_of_the_data_goes_on_where_nothing_moved():
+    with tf.Graph().as_default():
+        evaluate_to_the_end(programs.layers(programs.data()), bnguard.frozen)
+    with programs.session(build=lambda: programs.layers(programs.data(0))) as (session, layers):
+        with pytest.raises(tf.errors.OutOfRangeError), bnguard.frozen(session):
+            session.run(layers.y, {layers.is_training: False})
+        with pytest.raises(StopIteration), bnguard.frozen(session):
+            next(iter(()))
+
+
+def test_stop_iteration_is_an_end_too():
+    with programs.session(**BUGGY) as (session, layers), fires(session) as caught:
+        programs.infer(session, layers)
+        next(iter(()))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_restore_at_the_end_of_the_data():
+    with tf.Graph().as_default():
+        layers = programs.two_branches(programs.data())
+        seen = evaluate_to_the_end(
+            layers, lambda session: bnguard.frozen(session, on_change="restore")
+        )
+    np.testing.assert_array_equal(seen["one/moving_mean"], [0, 0])
+
+
+def evaluate_to_the_end(layers, guard):
+    """TF1's own evaluation loop; the statistics after it."""
+    after = {}
+
+    class Last(tf.train.SessionRunHook):
+        def end(self, session):
+            after.update(bnguard.snapshot(session))
+
+    with tf.train.MonitoredSession(hooks=[Last()]) as session, guard(session):
+        while not session.should_stop():
+            session.run(layers.y, {layers.is_training: False})
+    return after
+
+
 def test_a_body_that_fails_with_its_session_goes_on_too():
     fails = pytest.raises(ZeroDivisionError)
     with programs.session() as (session, _), fails, bnguard.frozen(session, on_change="restore"):

@@ -131,6 +131,22 @@ def test_a_monitored_session():
                 programs.infer(session, layers)
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_the_end_of_the_data_is_an_end(trains):
+    with tf.Graph().as_default():
+        layers = programs.layers(programs.data(), updates_collections=None)
+        expected = (
+            contextlib.nullcontext() if trains else pytest.raises(bnguard.StatisticsDidNotMove)
+        )
+        with expected as caught, tf.train.MonitoredSession() as session:
+            with bnguard.must_move(session):
+                while not session.should_stop():
+                    session.run(layers.y, {layers.is_training: trains})
+    if not trains:
+        assert [one.variable for one in caught.value.still] == NAMES
+        assert isinstance(caught.value.__cause__, tf.errors.OutOfRangeError)
+
+
 def test_the_exception_survives_a_pickle():
     with programs.session() as (session, _), fires(session) as caught:
         pass

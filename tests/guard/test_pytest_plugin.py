@@ -37,6 +37,11 @@ def test_training(program, moving_statistics):
 def test_that_fails_by_itself(program, frozen_statistics):
     with frozen_statistics(program[0]):
         raise ZeroDivisionError
+
+
+def test_to_the_end_of_the_data(program, frozen_statistics):
+    with pytest.raises(StopIteration), frozen_statistics(program[0]):
+        next(iter(()))
 """
 
 
@@ -71,6 +76,8 @@ EXPECTED = {
     "test_training[mended]": "failed",
     "test_that_fails_by_itself[broken]": "not judged",
     "test_that_fails_by_itself[mended]": "not judged",
+    "test_to_the_end_of_the_data[broken]": "passed",
+    "test_to_the_end_of_the_data[mended]": "passed",
 }
 
 
@@ -80,10 +87,10 @@ def test_the_report_holds_every_check(run, pytester, workers):
         pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     path = pytester.path / "report.json"
     result = run(f"--bnguard-report={path}", *(["-n", str(workers)] if workers else []))
-    result.assertoutcome(passed=2, failed=4)
+    result.assertoutcome(passed=4, failed=4)
     report, found = outcomes(path)
     assert found == EXPECTED
-    assert (report["passed"], report["failed"], report["not judged"]) == (2, 2, 2)
+    assert (report["passed"], report["failed"], report["not judged"]) == (4, 2, 2)
     (moved, _) = report["checks"][0]["moved"]
     assert (moved["variable"], moved["findings"][0]["rule"]) == ("one/moving_mean", "BN101")
     assert moved["change"] == pytest.approx(3.0)
