@@ -33,6 +33,16 @@ class Layers(NamedTuple):
     updates: object
 
 
+# What a layer keeps beside moving_mean and moving_variance, by the arguments that ask for it.
+COMPANIONS = [
+    ({"renorm": True}, ["one/moving_stddev", "one/renorm_mean", "one/renorm_stddev"]),
+    (
+        {"zero_debias_moving_mean": True},
+        ["one/one/moving_mean/biased", "one/one/moving_mean/local_step"],
+    ),
+]
+
+
 def data(times=2):
     """BATCH so many times from a dataset, and then its end."""
     dataset = tf.data.Dataset.from_tensors(BATCH).repeat(times)

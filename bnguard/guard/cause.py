@@ -12,8 +12,7 @@ from bnguard.audit.variables import Write
 from bnguard.guard.errors import Moved, Still
 from bnguard.guard.steps import Step, Steps
 from bnguard.statistics import StatisticsDiff
-from bnguard.statistics.live import LiveStatistic
-from bnguard.statistics.structure import model_of
+from bnguard.statistics.structure import LiveStatistic, structure_of
 import tensorflow.compat.v1 as tf
 
 
@@ -26,7 +25,7 @@ class Auditor:
     """
 
     def __init__(self, graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
-        self._model = model_of(graph)
+        self._model = structure_of(graph).model
         self._whole = {part.name: one.name for one in statistics for part in one.parts}
 
     def findings(self, step: Step) -> Dict[str, Finding]:

@@ -9,6 +9,7 @@ from bnguard.guard.errors import StatisticsDidNotMove
 from bnguard.guard.steps import Steps
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
+from bnguard.statistics.names import COUNT
 
 _WHERE = "must_move: running statistics stayed bit-identical in a block that has to move them"
 
@@ -18,6 +19,8 @@ def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatisti
 
         with bnguard.must_move(session):
             session.run(train_op, {x: batch, is_training: True})
+
+    What counts updates need not change: a large float comes to rest.
 
     Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
     again inside its own block. An exception of the body goes on as it is, and nothing is judged;
@@ -40,7 +43,8 @@ def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatisti
 
 def _stillness(block: Block, steps: Steps) -> Optional[StatisticsDidNotMove]:
     difference = compare(block.before, block.now())
-    still = [one.name for one in difference.changes if one.identical]
+    kinds = block.before.kinds
+    still = [one.name for one in difference.changes if one.identical and kinds[one.name] != COUNT]
     if not still:
         return None
     return StatisticsDidNotMove(_WHERE, block.auditor().explain_stillness(still, steps))

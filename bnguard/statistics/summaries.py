@@ -6,6 +6,7 @@ from typing import Any, List
 
 from bnguard.statistics import live
 from bnguard.statistics.parts import Part
+from bnguard.statistics.structure import LiveStatistic
 import tensorflow.compat.v1 as tf
 
 _SCALARS = [("min", tf.reduce_min), ("mean", tf.reduce_mean), ("max", tf.reduce_max)]
@@ -35,7 +36,7 @@ def statistics_summaries(scope: Any = None) -> tf.Tensor:
         return tf.summary.merge(merged, collections=[], name="running_statistics")
 
 
-def _value(graph: tf.Graph, statistic: live.LiveStatistic) -> tf.Tensor:
+def _value(graph: tf.Graph, statistic: LiveStatistic) -> tf.Tensor:
     values = [_part_value(graph, part) for part in statistic.parts]
     if len(values) == 1:
         return values[0]

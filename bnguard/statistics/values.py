@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from bnguard.statistics import render
-from bnguard.statistics.health import Health, examine, kind_of
+from bnguard.statistics.health import Health, examine
+from bnguard.statistics.names import kind_of
 import numpy as np
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
@@ -22,7 +23,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
       source: where they come from, in words.
       values: by variable name. They are copied: a fetched ref variable may share its memory
         with the variable.
-      kinds: which are a `mean`, a `variance`, a `deviation`; where not given, their names say.
+      kinds: what each is, as `kind_of` has it; where not given, their names say.
     """
 
     def __init__(

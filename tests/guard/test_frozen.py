@@ -65,6 +65,26 @@ def test_it_is_silent_on_the_fixed_graph(kind, updates_collections):
         assert bnguard.snapshot(session) == before
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
+def test_what_belongs_to_a_statistic_counts_too(kind, arguments, companions):
+    with programs.session(kind, **arguments) as (session, layers):
+        programs.train(session, layers)
+        auxiliary = [
+            op
+            for op in session.graph.get_operations()
+            if "one/AssignAuxiliary" in f"/{op.name}" and op.type.startswith("Assign")
+        ]
+        feed = {layers.x: programs.BATCH + 1, layers.is_training: True}
+        with bnguard.frozen(session, on_change="restore") as before:
+            session.run(auxiliary, feed)
+        assert bnguard.snapshot(session) == before
+        with fires(session, scope="one") as caught:
+            session.run(auxiliary, feed)
+    assert [one.variable for one in caught.value.moved] == companions
+    assert all("AssignAuxiliary" in one.findings[0].op for one in caught.value.moved)
+
+
 def test_only_the_scope_counts():
     with programs.session() as (session, layers):
         with bnguard.frozen(session, scope="two"):

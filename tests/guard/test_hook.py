@@ -68,6 +68,14 @@ def test_every_fetch_and_every_value_of_the_flag_is_audited():
     }
 
 
+def test_what_belongs_to_a_statistic_may_not_be_written():
+    with evaluation(lambda: programs.layers(renorm=True)) as one:
+        fetch = "one/AssignAuxiliary"
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            one.session.run(fetch, {"x:0": programs.BATCH, "is_training:0": True})
+    assert [one.variable for one in caught.value.moved] == ["one/renorm_mean"]
+
+
 def test_a_default_that_nobody_overrides_decides():
     def build():
         flag = tf.placeholder_with_default(True, [], name="is_training")

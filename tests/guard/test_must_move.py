@@ -94,6 +94,21 @@ def test_an_update_that_changes_nothing():
     assert "is reached, but leaves the value as it is" in caught.value.still[0].reason
 
 
+@pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
+def test_what_belongs_to_a_statistic_has_to_move_but_a_count(arguments, companions):
+    with programs.session(**arguments) as (session, layers):
+        with bnguard.must_move(session):
+            programs.train(session, layers)
+        with fires(session) as caught:
+            programs.infer(session, layers)
+    reasons = {one.variable: one.reason for one in caught.value.still}
+    for name in companions:
+        if name.endswith("local_step"):
+            assert name not in reasons
+        else:
+            assert "no step reaches its update op one/AssignAuxiliary" in reasons[name]
+
+
 def test_a_block_without_steps():
     with programs.session() as (session, _), fires(session) as caught:
         pass
