@@ -279,10 +279,12 @@ def _run(
 def _record(case: catalogue.LoadedCase, options: Any) -> Any:
     from bnguard.harness import experiment
 
+    home = _home()
+
     def saved(prefix: str) -> None:
-        home = ["--cases", _home()] if _home() else []
-        words = ["bnguard", *home, case.file.side, case.file.name, "--resume", prefix]
-        command = " ".join(shlex.quote(word) for word in words)
+        where = [] if home is None else ["--cases", home]
+        words = ["bnguard", *where, case.file.side, case.file.name, "--resume", prefix]
+        command = " ".join(map(shlex.quote, words))
         interrupts.tell(f"the last complete checkpoint is {prefix}; go on with `{command}`")
 
     interrupts.tell()
@@ -305,7 +307,9 @@ def _point(resume: str, no_train: bool, restore: Optional[str]) -> Any:
     from bnguard.harness import points
 
     if no_train or restore is not None:
-        raise click.UsageError("--resume goes on with training: give no --restore and no --no-train")
+        raise click.UsageError(
+            "--resume goes on with training: give no --restore and no --no-train"
+        )
     return points.find(resume)
 
 

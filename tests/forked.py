@@ -4,6 +4,8 @@ A server imports it once, has no session, and forks a process for each command: 
 is a real process that runs the command's own code.
 """
 
+from contextlib import suppress
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -13,15 +15,22 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _BOUND = 120  # seconds
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["bnguard.harness.case", "bnguard.harness.experiment", "bnguard.cli"])
+_context.set_forkserver_preload(
+    ["bnguard.harness.case", "bnguard.harness.experiment", "bnguard.cli"]
+)
 
 
 class Command:
-    """A command that runs; `stdout` and `stderr` are files in `folder`, and `code` its status."""
+    """A command that runs, with what it prints in two files of `folder`.
 
-    def __init__(self, folder, *args, largest_file=None):
+    No file that it writes may grow larger than `largest_file` bytes. Where `unprivileged`, it
+    may not write where the permissions say so, even if root runs it.
+    """
+
+    def __init__(self, folder, *args, largest_file=None, unprivileged=False):
         self._outputs = [os.path.join(str(folder), name) for name in ("stdout", "stderr")]
-        self._process = _context.Process(target=_run, args=(args, self._outputs, largest_file))
+        arguments = (args, self._outputs, largest_file, unprivileged)
+        self._process = _context.Process(target=_run, args=arguments)
         self._process.start()
 
     @property
@@ -39,8 +48,9 @@ class Command:
         return (self._process.exitcode, *map(_text, self._outputs))
 
     def send(self, signal):
-        """Send it a signal, and wait."""
-        os.kill(self.pid, signal)
+        """Send it a signal, if it has not ended before, and wait."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal)
         return self.wait()
 
     def wait_for(self, seen):
@@ -54,16 +64,24 @@ def run(folder, *args, **limits):
     return Command(folder, *args, **limits).wait()
 
 
-def _run(args, outputs, largest_file):
+def _run(args, outputs, largest_file, unprivileged):
     for descriptor, path in zip((1, 2), outputs):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if unprivileged:
+        _drop_capabilities()
     os.chdir(ROOT)
     sys.argv = ["bnguard", *args]
     from bnguard import cli
 
     cli.main()
+
+
+def _drop_capabilities():
+    """capset(2) with no capability at all: for this thread, and for those that it starts."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
 
 
 def _text(path):

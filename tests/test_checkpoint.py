@@ -108,7 +108,9 @@ def two_devices():
 
 def test_a_sharded_checkpoint_is_read_and_a_missing_shard_is_reported(sharded):
     shards = [f"{sharded}.data-0000{number}-of-00002" for number in range(2)]
-    assert sorted(checkpoint.parts(sharded)) == sorted([*shards, sharded + ".index", sharded + ".meta"])
+    assert sorted(checkpoint.parts(sharded)) == sorted(
+        [*shards, sharded + ".index", sharded + ".meta"]
+    )
     assert checkpoint.resolve(shards[1]) == sharded
     np.testing.assert_array_equal(checkpoint.read(sharded)["v1"], [1, 1, 1])
     os.remove(shards[1])

@@ -299,6 +299,21 @@ def test_a_truncated_checkpoint_is_exit_2(bnguard, tmp_path, kept):
     assert f"Error: {prefix}: the checkpoint cannot be read" in error
 
 
+@pytest.mark.parametrize("case", ["freeze_keeps_assign", "saver_trainable_only"])
+def test_damage_is_said_before_a_program_of_the_cases_own_reads_it(bnguard, tmp_path, case):
+    """Not taken for the error that a case is about, nor for a Saver's that leaves things out."""
+    bnguard("repro", case, "--train-steps", "1")
+    prefix = str(tmp_path / case / "repro" / "run-1" / "trained.ckpt")
+    with open(prefix + ".data-00000-of-00001", "rb+") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
+    result = bnguard("repro", case, "--restore", prefix, "--no-train")
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    assert f"{prefix}: the checkpoint cannot be read" in error
+
+
 @pytest.mark.parametrize(
     ("before", "after", "fragments"),
     [
@@ -342,6 +357,7 @@ def test_a_case_file_runs_itself_wherever_it_is_run_from(tmp_path, monkeypatch, 
     target = shutil.copy(source, os.path.join(home, "repro", CASE + ".py"))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", [target, "--checkpoint-dir", str(tmp_path)])
+    monkeypatch.setattr(cli.interrupts, "install", lambda: None)  # this process goes on
     with pytest.raises(SystemExit) as stopped:
         cli.main(target)
     assert stopped.value.code == 1

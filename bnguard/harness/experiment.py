@@ -73,8 +73,8 @@ def run(
 
     With `restore` and without `train` there is one pass, in the restored session, and
     nothing is saved. With `resume` the record is that of a run that never stopped, but for the
-    `earlier_runs` of its passes. Where TensorFlow raises an error in a phase that the case's claim is
-    about, the record ends there and holds the error.
+    `earlier_runs` of its passes. Where TensorFlow raises an error in a phase that the case's
+    claim is about, the record ends there and holds the error.
 
     Args:
       case: the case and side.
@@ -219,7 +219,7 @@ class _Stream:
     @property
     def state(self) -> Tuple[Any, ...]:
         """Where the stream is: what comes next follows from it."""
-        return self._random.get_state()
+        return tuple(self._random.get_state())
 
     @state.setter
     def state(self, state: Tuple[Any, ...]) -> None:

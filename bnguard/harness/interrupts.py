@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 import os
 import signal
+import threading
 from typing import Any, Callable, Iterator
 
 _WORDS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
@@ -27,9 +28,13 @@ def install() -> Callable[[], None]:
     What is saved is whole or not there at any moment, so there is nothing to clean up. Python
     runs a handler between two of its instructions, so TensorFlow finishes the file that it is at.
 
+    In a thread other than the main one, where Python allows no handlers, nothing changes.
+
     Returns:
       What undoes it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
     stderr = _duplicate(2)  # for the one below may be held back, as while TensorFlow is imported
 
     def stop(number: int, frame: Any) -> None:

@@ -73,7 +73,7 @@ class Program:
             self._model = make()
             self._variables = tf.global_variables()
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
-            self._saver_of_all = tf.train.Saver(max_to_keep=None) if self._variables else None
+            self._saver_of_all: Any = self._variables and tf.train.Saver(max_to_keep=None)
             self._initializer = tf.global_variables_initializer()
             self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
         self._state = self._model.variables or {one.op.name: one for one in self._variables}

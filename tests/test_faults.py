@@ -1,0 +1,18 @@
+"""A few of the faults of faults.py, which injects hundreds: `make faults`."""
+
+import faults
+import pytest
+
+SEED = 1006
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return faults.Whole()
+
+
+@pytest.mark.parametrize("fault", [faults.killed_in_a_save, faults.largest_file, faults.read_only])
+def test_nothing_is_lost(fault, whole):
+    outcomes, lost = faults.inject(fault, 1, whole, SEED)
+    assert not lost
+    assert sum(outcomes.values()) == 1
