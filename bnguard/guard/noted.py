@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, ContextManager, Dict, Optional
 
+from bnguard.errors import BnguardError
 from bnguard.guard.block import END_OF_DATA
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove
 from bnguard.statistics.render import plain
@@ -28,7 +29,11 @@ class Noted:
         self._guard = guard
 
     def __enter__(self) -> Any:
-        return self._guard.__enter__()
+        try:
+            return self._guard.__enter__()
+        except BnguardError as error:
+            self._note("error", message=str(error))
+            raise
 
     def __exit__(self, *exc: Any) -> Optional[bool]:
         try:
@@ -38,6 +43,9 @@ class Noted:
             raise
         except StatisticsDidNotMove as error:
             self._note("failed", still=[one._asdict() for one in error.still])
+            raise
+        except BnguardError as error:
+            self._note("error", message=str(error))
             raise
         is_judged = exc[0] is None or issubclass(exc[0], END_OF_DATA)  # else the body failed
         self._note("passed" if is_judged else "not judged")
@@ -49,7 +57,7 @@ class Noted:
 
 
 def _name(scope: Any) -> Optional[str]:
-    return scope if scope is None or isinstance(scope, str) else scope.name
+    return None if scope is None else str(getattr(scope, "name", scope))
 
 
 def _moved(one: Moved) -> Dict[str, Any]:

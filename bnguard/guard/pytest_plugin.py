@@ -6,6 +6,7 @@ pytest loads this at every start, so all else is imported when a fixture is used
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Callable, ContextManager, Dict, List
 
 import pytest
@@ -17,13 +18,13 @@ Guard = Callable[..., ContextManager[Any]]
 def frozen_statistics(request: pytest.FixtureRequest) -> Guard:
     """Guard a block: no running statistic may change.
 
-    with frozen_statistics(session, scope=None): ...
+    with frozen_statistics(session, scope=None, on_change="raise"): ...
     """
     from bnguard.guard.frozen import frozen
     from bnguard.guard.noted import Noted
 
-    def guard(session: Any, scope: Any = None) -> ContextManager[Any]:
-        return Noted(request.node, "frozen_statistics", scope, frozen(session, scope))
+    def guard(session: Any, scope: Any = None, on_change: str = "raise") -> ContextManager[Any]:
+        return Noted(request.node, "frozen_statistics", scope, frozen(session, scope, on_change))
 
     return guard
 
@@ -79,7 +80,7 @@ class _Report:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = os.path.abspath(path)  # a test may change the directory
         self._checks: List[Dict[str, Any]] = []
         self._write()  # so that no earlier report outlives a run that crashes
 
@@ -96,7 +97,9 @@ class _Report:
     def _write(self) -> None:
         checks = sorted(self._checks, key=lambda check: check["test"])
         outcomes = [check["outcome"] for check in checks]
-        counts = {name: outcomes.count(name) for name in ("passed", "failed", "not judged")}
+        counts = {
+            name: outcomes.count(name) for name in ("passed", "failed", "error", "not judged")
+        }
         try:
             with open(self._path, "w", encoding="utf-8") as file:
                 json.dump({**counts, "checks": checks}, file, indent=2, allow_nan=False)
