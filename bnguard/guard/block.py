@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
 from bnguard.guard.cause import Auditor
-from bnguard.guard.steps import Steps, recorded
+from bnguard.guard.recording import Steps, recorded
 from bnguard.statistics import RunningStatistics, live, sessions
 import tensorflow.compat.v1 as tf
 

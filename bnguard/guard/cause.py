@@ -10,7 +10,8 @@ from bnguard.audit.situation import Feeds, Situation
 from bnguard.audit.situation import Step as AuditedStep
 from bnguard.audit.variables import Write
 from bnguard.guard.errors import Moved, Still
-from bnguard.guard.steps import Step, Steps
+from bnguard.guard.recording import Steps
+from bnguard.guard.steps import Step
 from bnguard.statistics import StatisticsDiff
 from bnguard.statistics.structure import LiveStatistic, structure_of
 import tensorflow.compat.v1 as tf
@@ -64,7 +65,7 @@ class Auditor:
             name = self._whole.get(one.name)
             if name in updates:
                 updates[name] += one.updates
-        audited = [self._audited(step) for step in steps]
+        audited = [self._audited(step) for step in steps.whole()]
         return [Still(name, self._why_still(updates[name], audited)) for name in names]
 
     def _audited(self, step: Step) -> AuditedStep:
@@ -81,7 +82,7 @@ class Auditor:
         if not updates:
             return "nothing in the graph updates it. Build its layer for training, too"
         if not steps:
-            return "no step ran in the block. Train inside it, by session.run"
+            return "no step ran to its end in the block. Train inside it, by session.run"
         if not any(step.execution.needs(one.node) for step in steps for one in updates):
             return (
                 f"no step reaches its update op {ops}; these ran: {ran}. Make the train op depend "

@@ -9,7 +9,7 @@ import warnings
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsChanged
-from bnguard.guard.steps import Steps
+from bnguard.guard.recording import Steps
 from bnguard.statistics import RunningStatistics, live
 from bnguard.statistics.difference import compare
 import tensorflow.compat.v1 as tf

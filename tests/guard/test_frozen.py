@@ -342,6 +342,20 @@ def test_a_change_that_no_fetch_explains_is_reported_all_the_same():
     assert caught.value.moved == (("bn/moving_mean", 2.0, ()),)
 
 
+def test_a_step_that_failed_after_its_update_is_the_cause():
+    def build():
+        mean = tf.get_variable("bn/moving_mean", initializer=[1.0], use_resource=True)
+        moved = mean.assign_sub([0.5])
+        with tf.control_dependencies([moved]):
+            return tf.Assert(False, ["no"], name="fails")
+
+    with programs.session(build=build) as (session, fails), fires(session) as caught:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            session.run(fails)
+    (moved,) = caught.value.moved
+    assert (moved.change, [one.fetch for one in moved.findings]) == (0.5, ["fails/Assert"])
+
+
 def test_a_counter_that_is_fed_does_not_make_more_causes():
     def build():
         layers = programs.two_branches()

@@ -114,8 +114,16 @@ def test_a_block_without_steps():
         pass
     names, reason = why(caught)
     assert names == NAMES
-    assert reason == "no step ran in the block. Train inside it, by session.run"
+    assert reason == "no step ran to its end in the block. Train inside it, by session.run"
     assert str(caught.value).splitlines()[1].startswith("  one/moving_mean, one/moving_variance, ")
+
+
+def test_a_step_that_failed_has_not_run():
+    with programs.session() as (session, layers), fires(session) as caught:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            session.run([layers.y, layers.updates], {layers.is_training: True})
+    _, reason = why(caught)
+    assert reason.startswith("no step ran to its end in the block.")
 
 
 def test_the_bodys_own_exception_goes_on_and_nothing_is_left_behind():
