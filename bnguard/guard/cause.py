@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Dict, List, Sequence
 
 from bnguard.audit.finding import Assumed, Finding
@@ -48,15 +49,15 @@ class Auditor:
 
     def explain_changes(self, difference: StatisticsDiff, steps: Steps) -> List[Moved]:
         """Each variable that changed, with what the audit finds in these steps."""
-        found: Dict[str, Dict[Any, Finding]] = {one.name: {} for one in difference.changed}
+        moved = [Moved(one.name, one.absolute) for one in difference.changed]
+        for one in difference.reshaped:
+            moved.append(Moved(one.name, inf, reshaped=f"{one.before} became {one.after}"))
+        found: Dict[str, Dict[Any, Finding]] = {one.variable: {} for one in moved}
         for step in steps:
             for name, finding in self.findings(step).items():
                 # Steps that differ in a counter that is fed have one cause.
                 found.get(name, {}).setdefault((step.fetches, finding.op), finding)
-        return [
-            Moved(one.name, one.absolute, tuple(found[one.name].values()))
-            for one in difference.changed
-        ]
+        return [one._replace(findings=tuple(found[one.variable].values())) for one in moved]
 
     def explain_stillness(self, names: Sequence[str], steps: Steps) -> List[Still]:
         """Each of these variables, with the reason why these steps did not move it."""

@@ -62,4 +62,9 @@ def _name(scope: Any) -> Optional[str]:
 
 def _moved(one: Moved) -> Dict[str, Any]:
     findings = [finding.as_json() for finding in one.findings]
-    return {"variable": one.variable, "change": plain(one.change), "findings": findings}
+    return {
+        "variable": one.variable,
+        "change": plain(one.change),
+        "reshaped": one.reshaped,
+        "findings": findings,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 from bnguard.statistics import live
 from bnguard.statistics.parts import Part
@@ -30,7 +30,7 @@ def statistics_summaries(scope: Any = None) -> tf.Tensor:
       BnguardError: there are no running statistics in the default graph, or in this scope.
     """
     graph = tf.get_default_graph()
-    merged = []
+    merged: List[tf.Tensor] = []
     with tf.name_scope("running_statistics"):
         for one in live.find(graph, scope):
             merged += _summaries(one.name, _value(graph, one))

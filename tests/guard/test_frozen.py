@@ -166,6 +166,14 @@ def test_restore_says_at_once_that_it_cannot():
         )
 
 
+def test_an_interrupt_restores_too():
+    with programs.session(**BUGGY) as (session, layers):
+        before = bnguard.snapshot(session)
+        with pytest.raises(KeyboardInterrupt), bnguard.frozen(session, on_change="restore"):
+            raise KeyboardInterrupt(programs.infer(session, layers))
+        assert bnguard.snapshot(session) == before
+
+
 @pytest.mark.parametrize("on_change", ["raise", "warn", "restore"])
 def test_the_bodys_own_exception_goes_on(on_change):
     with programs.session(**BUGGY) as (session, layers):
@@ -339,7 +347,34 @@ def test_a_change_that_no_fetch_explains_is_reported_all_the_same():
         behind_its_back = session.make_callable(move.op)
         with fires(session) as caught:
             behind_its_back()
-    assert caught.value.moved == (("bn/moving_mean", 2.0, ()),)
+    (moved,) = caught.value.moved
+    assert (moved.variable, moved.change, moved.findings) == ("bn/moving_mean", 2.0, ())
+
+
+def test_a_variable_of_another_shape_has_changed():
+    def build():
+        mean = tf.get_variable("bn/moving_mean", initializer=[1.0, 2.0], validate_shape=False)
+        return tf.assign(mean, [1.0, 2.0, 3.0], validate_shape=False)
+
+    with programs.session(build=build) as (session, move), fires(session) as caught:
+        session.run(move)
+    (moved,) = caught.value.moved
+    assert (moved.variable, moved.change) == ("bn/moving_mean", np.inf)
+    assert moved.findings[0].op == "Assign"
+    assert "bn/moving_mean changed: float32 [2] became float32 [3]" in str(caught.value)
+
+
+def test_every_fetch_that_did_it_is_a_cause():
+    with programs.session(**BUGGY) as (session, layers), fires(session) as caught:
+        programs.infer(session, layers)
+        session.run("one/AssignMovingAvg", {layers.x: programs.BATCH})
+    mean, variance = caught.value.moved
+    assert {one.op for one in mean.findings} == {"one/AssignMovingAvg"}
+    assert [one.fetch for one in mean.findings] == [
+        "y:0 with is_training:0=False",
+        "one/AssignMovingAvg",
+    ]
+    assert len(variance.findings) == 1
 
 
 def test_a_step_that_failed_after_its_update_is_the_cause():

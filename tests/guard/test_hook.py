@@ -234,6 +234,16 @@ def test_a_read_that_is_missing_is_added_where_it_may_be():
         np.testing.assert_array_equal(bnguard.snapshot(one.session)["bn/moving_mean"], [0, 0])
 
 
+def test_a_read_that_is_added_waits_for_nothing():
+    hook = bnguard.FrozenStatisticsHook("static+dynamic")
+    with tf.Graph().as_default() as graph:
+        without_reads()
+        with tf.control_dependencies([tf.placeholder(tf.float32, [], name="unfed")]):
+            hook.begin()
+        (read,) = [op for op in graph.get_operations() if op.type == "ReadVariableOp"]
+    assert read.control_inputs == []
+
+
 def test_a_read_that_is_missing_from_a_finalized_graph_is_reported():
     with tf.Graph().as_default() as graph:
         without_reads()
