@@ -192,16 +192,16 @@ def first_line(error: BaseException) -> str:
 
 
 def _latest(folder: str) -> str:
+    named = _named(folder)
+    prefix = named if _inside(named, folder) else os.path.join(folder, os.path.basename(named))
+    if os.path.basename(prefix) and _exists(prefix):
+        return prefix
     if os.path.exists(os.path.join(folder, "saved_model.pb")):
         inside = os.path.join(folder, "variables", "variables")
         raise BnguardError(
             f"{folder}: a SavedModel, which is no directory of checkpoints; {_WANTED}. Give "
             f"{inside}, the checkpoint in it."
         )
-    named = _named(folder)
-    prefix = named if _inside(named, folder) else os.path.join(folder, os.path.basename(named))
-    if os.path.basename(prefix) and _exists(prefix):
-        return prefix
     seen = f"it names {named}, which is not in this directory" if named else "it names none"
     raise BnguardError(
         f"{folder}: no checkpoint found; expected a `checkpoint` file that names one of this "
