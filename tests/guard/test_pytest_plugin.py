@@ -12,6 +12,8 @@ import pytest
 pytest_plugins = ["pytester"]
 
 TESTS = """
+import os
+
 import programs
 import pytest
 
@@ -45,8 +47,8 @@ def test_to_the_end_of_the_data(program, frozen_statistics):
         next(iter(()))
 
 
-def test_with_another_directory(program, frozen_statistics, tmp_path, monkeypatch):
-    monkeypatch.chdir(str(tmp_path))
+def test_with_another_directory(program, frozen_statistics, tmp_path):
+    os.chdir(str(tmp_path))  # pytest goes back before the report is written
     with frozen_statistics(program[0], on_change="restore"):
         programs.infer(*program)
 """
