@@ -32,9 +32,8 @@ def main() -> None:
         if options.variables == "resource"
         else tf.disable_resource_variables
     )()
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default():
         program = Program()
-        graph.finalize()
         with tf.Session() as session:
             session.run(program.initializer)
             _report(session, program, options)
@@ -88,20 +87,31 @@ class Program:
 
 
 def _report(session: tf.Session, program: Program, options: Any) -> None:
-    first = seconds(lambda: bnguard.snapshot(session))
+    indexing = _anew(session, 3, lambda: bnguard.snapshot(session))
     names = list(bnguard.snapshot(session))
     print(
         f"TensorFlow {tf.__version__}, {options.variables} variables, "
         f"{len(session.graph.get_operations())} ops, {len(names)} running statistics"
     )
-    _line("first snapshot, which indexes the graph", f"{1e3 * first:.0f} ms")
+    _line("first snapshot, which indexes the graph", f"{1e3 * median(indexing):.0f} ms")
     _report_hook(session, program, options.repeats)
     _report_snapshots(session, names, options.repeats)
+    _report_steps(session, options.repeats)
+
+
+def _anew(session: tf.Session, repeats: int, action: Callable[[], Any]) -> List[float]:
+    """The times of an action where the graph has changed, and nothing is known of it yet."""
+    times = []
+    for _ in range(repeats):
+        session.run(tf.no_op())
+        times.append(seconds(action))
+    return times
 
 
 def _report_hook(session: tf.Session, program: Program, repeats: int) -> None:
     feed = program.inference_feed()
     context = tf.train.SessionRunContext(tf.train.SessionRunArgs(program.logits, feed), session)
+    whole = _anew(session, 3, lambda: _begun(session).before_run(context))
     hooks = [_begun(session) for _ in range(max(3, repeats // 10))]
     audited = [seconds(functools.partial(hook.before_run, context)) for hook in hooks]
     refused = [seconds(functools.partial(_refuse, hook, session, program)) for hook in hooks]
@@ -112,6 +122,7 @@ def _report_hook(session: tf.Session, program: Program, repeats: int) -> None:
     ]
     step = median([seconds(lambda: session.run(program.logits, feed)) for _ in range(repeats)])
     _line("inference step, one image", f"{1e3 * step:.1f} ms")
+    _line("static hook, begin to first step", f"{1e3 * median(whole):.0f} ms, indexes the graph")
     _line("static hook, first step of a kind", f"{1e3 * median(audited):.1f} ms")
     _line("static hook, a training step, refused", f"{1e3 * median(refused):.1f} ms")
     each = median(later)
@@ -153,6 +164,26 @@ def _report_snapshots(session: tf.Session, names: List[str], repeats: int) -> No
     _line("snapshot", f"{_milliseconds(snapshot)}, {ratio(snapshot, bare):.2f} of bare")
     _line("two snapshots", _milliseconds(twice))
     _line("frozen, an empty block", f"{_milliseconds(block)}, {ratio(block, twice):.2f} of those")
+
+
+def _report_steps(session: tf.Session, repeats: int) -> None:
+    """What a step costs more inside a block than outside of one."""
+    constants = [tf.constant(float(number)) for number in range(200)]
+    session.run(constants)
+    bnguard.snapshot(session)
+    for count in (1, 200):
+        step = functools.partial(session.run, constants[:count])
+        inside: List[float] = []
+        outside: List[float] = []
+        for _ in range(repeats):  # blocks and stretches of 20 steps in turn, for they drift
+            with bnguard.frozen(session):
+                tapped = functools.partial(session.run, constants[:count])
+                tapped()  # the block's first look at this step
+                inside += [seconds(tapped) for _ in range(20)]
+            outside += [seconds(step) for _ in range(20)]
+        more = 1e6 * (median(inside) - median(outside))
+        what = f"frozen, each later step of {count} fetches"
+        _line(what, f"{more:.1f} us more than {1e6 * median(outside):.0f} us")
 
 
 def _milliseconds(times: Sequence[float]) -> str:

@@ -14,6 +14,8 @@ import tensorflow.compat.v1 as tf
 
 _DAMAGE = (tf.errors.OpError, LookupError, RuntimeError, ValueError)  # as readers report it
 
+_WANTED = "expected the prefix of a checkpoint, which Saver.save returned, or its directory"
+
 
 def read(path: str, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
     """Tensors of a checkpoint by their names in it: of a TF 1.x one, the variables' names.
@@ -63,6 +65,13 @@ def resolve(path: str) -> str:
     if os.path.isdir(path):
         return _latest(path)
     prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
+    if not prefix:
+        raise BnguardError(f"checkpoint: got the empty path {path!r}; {_WANTED}.")
+    if _is_keras(prefix):
+        raise BnguardError(
+            f"{prefix}: a file of Keras, which is no checkpoint; {_WANTED}. Load the model and "
+            "save it by tf.train.Checkpoint(model=model).save(PREFIX)."
+        )
     if not _exists(prefix):
         raise BnguardError(
             f"{prefix}: no checkpoint found; expected {prefix}.index and its .data shards. "
@@ -198,6 +207,12 @@ def _latest(folder: str) -> str:
     prefix = named if _inside(named, folder) else os.path.join(folder, os.path.basename(named))
     if os.path.basename(prefix) and _exists(prefix):
         return prefix
+    if os.path.exists(os.path.join(folder, "saved_model.pb")):
+        inside = os.path.join(folder, "variables", "variables")
+        raise BnguardError(
+            f"{folder}: a SavedModel, which is no directory of checkpoints; {_WANTED}. Give "
+            f"{inside}, the checkpoint in it."
+        )
     seen = f"it names {named}, which is not in this directory" if named else "it names none"
     raise BnguardError(
         f"{folder}: no checkpoint found; expected a `checkpoint` file that names one of this "
@@ -227,11 +242,24 @@ def _damaged(prefix: str, error: Exception) -> BnguardError:
     )
 
 
+def _is_keras(path: str) -> bool:
+    """By its name; but a checkpoint may be called so, too."""
+    return path.endswith((".h5", ".hdf5", ".keras")) and not _is_file(path + ".index")
+
+
 def _exists(prefix: str) -> bool:
+    """Whether a checkpoint is there: of TensorFlow 1.0 and later, or one file of before."""
+    return _is_file(prefix + ".index") or _is_file(prefix)
+
+
+def _is_file(path: str) -> bool:
     try:
-        return tf.train.checkpoint_exists(prefix)
-    except tf.errors.NotFoundError:  # TF 1.15, where the folder does not exist either
-        return False
+        return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+    except tf.errors.OpError as error:
+        raise BnguardError(
+            f"{path}: cannot be looked for ({first_line(error)}); expected a path on this machine, "
+            "or of a file system that TensorFlow reads here. Copy the checkpoint to this machine."
+        ) from error
 
 
 def _run_number(name: str) -> int:

@@ -15,9 +15,10 @@ STEPS, SAVE_EVERY, EVALUATE_EVERY = 10, 4, 6
 
 
 def run(folder, report):
-    """Train up to STEPS, from where the checkpoint in the folder is, if there is one."""
+    """Train up to STEPS, from where the checkpoint in the folder is; return the evaluations."""
+    evaluated = []
     with tf.Graph().as_default():
-        images, train_op = build(is_training=True)
+        images, train_op = build(trains=True)
         with tf.train.MonitoredTrainingSession(
             checkpoint_dir=folder,
             save_checkpoint_steps=SAVE_EVERY,
@@ -28,33 +29,34 @@ def run(folder, report):
             for step in range(session.run(tf.train.get_global_step()), STEPS):
                 session.run(train_op, {images: batch(step)})
                 if (step + 1) % EVALUATE_EVERY == 0:
-                    evaluate(folder)
+                    evaluated.append(evaluate(folder))
                 report(step + 1)
+    return evaluated
 
 
-def evaluate(folder):
-    """Evaluate the last checkpoint, with the guard watching."""
+def evaluate(folder, **arguments):
+    """The outputs of two steps on the last checkpoint, with the guard watching."""
     with tf.Graph().as_default():
-        images, output = build(is_training=False)
+        images, output = build(trains=False, **arguments)
         creator = tf.train.ChiefSessionCreator(checkpoint_dir=folder, config=one_thread())
         hook = bnguard.FrozenStatisticsHook("static+dynamic", every_n_steps=1)
         with tf.train.MonitoredSession(creator, hooks=[hook]) as session:
-            for step in range(2):
-                session.run(output, {images: batch(step)})
+            return [session.run(output, {images: batch(step)}) for step in range(2)]
 
 
-def build(is_training):
+def build(trains, **arguments):
     """The images, and the train op or the output of a network of 21 layers."""
+    arguments = {"is_training": trains, "decay": 0.9, **arguments}
     tf.set_random_seed(7)
     images = tf.placeholder(tf.float32, [8, 8, 8, 3], name="images")
     net = images
     for number in range(LAYERS):
         kernel = tf.get_variable(f"kernel_{number}", [3, 3, net.shape[-1], 4])
         net = tf.nn.conv2d(net, kernel, [1, 1, 1, 1], "SAME")
-        net = bnguard.batch_norm(net, decay=0.9, is_training=is_training, scope=f"bn_{number}")
+        net = bnguard.batch_norm(net, scope=f"bn_{number}", **arguments)
         net = tf.nn.relu(net)
     step = tf.train.get_or_create_global_step()
-    if not is_training:
+    if not trains:
         return images, net
     loss = tf.reduce_mean((tf.reduce_mean(net, 3) - tf.reduce_mean(images, 3)) ** 2)
     optimizer = tf.train.MomentumOptimizer(0.1, 0.9)

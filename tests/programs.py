@@ -33,6 +33,22 @@ class Layers(NamedTuple):
     updates: object
 
 
+# What a layer keeps beside moving_mean and moving_variance, by the arguments that ask for it.
+COMPANIONS = [
+    ({"renorm": True}, ["one/moving_stddev", "one/renorm_mean", "one/renorm_stddev"]),
+    (
+        {"zero_debias_moving_mean": True},
+        ["one/one/moving_mean/biased", "one/one/moving_mean/local_step"],
+    ),
+]
+
+
+def data(times=2):
+    """BATCH so many times from a dataset, and then its end."""
+    dataset = tf.data.Dataset.from_tensors(BATCH).repeat(times)
+    return tf.data.make_one_shot_iterator(dataset).get_next()
+
+
 def kind_of_variables(kind):
     """Build with ref variables and control flow v1, or with resource variables and v2."""
     return build_with(kind, {"ref": "v1", "resource": "v2"}[kind])
@@ -80,9 +96,9 @@ def after_one_step(batch=BATCH):
     return (1 - DECAY) * rows.mean(axis=0), DECAY + (1 - DECAY) * rows.var(axis=0)
 
 
-def two_branches():
+def two_branches(x=None):
     """The source's graph in a layer `one`: inference moves its statistics too."""
-    x = tf.placeholder(tf.float32, [None, 2], name="x")
+    x = tf.placeholder(tf.float32, [None, 2], name="x") if x is None else x
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     arguments = {"fused": False, "updates_collections": None, "scope": "one"}
     train = bnguard.batch_norm(x, is_training=True, decay=DECAY, **arguments)

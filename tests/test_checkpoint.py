@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 
 from bnguard import checkpoint
 from bnguard.errors import BnguardError
@@ -46,6 +48,36 @@ def test_read_gives_every_tensor(saved):
 def test_a_checkpoint_has_several_spellings(saved, spelling):
     path = spelling.format(prefix=saved, folder=os.path.dirname(saved))
     assert checkpoint.resolve(path) == saved
+
+
+def test_a_checkpoint_may_be_called_as_a_file_of_keras_is(saved):
+    for part in checkpoint.parts(saved):
+        shutil.move(part, part.replace("model.ckpt", "model.h5"))
+    named = saved.replace("model.ckpt", "model.h5")
+    assert checkpoint.resolve(named) == named
+    assert sorted(checkpoint.read(named)) == ["v", "w"]
+
+
+def test_a_checkpoint_of_the_first_format_is_read(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("v", initializer=[1.0, 2.0])
+        session.run(tf.global_variables_initializer())
+        saver = tf.train.Saver(write_version=tf.train.SaverDef.V1)
+        path = saver.save(session, str(tmp_path / "model.ckpt"))
+    np.testing.assert_array_equal(checkpoint.read(path)["v"], [1, 2])
+
+
+def test_nothing_is_said_to_be_deprecated(saved):
+    """A warning of TensorFlow's own log, which names our line, is the user's to wonder at."""
+    code = "import sys, bnguard.checkpoint; print(bnguard.checkpoint.names(sys.argv[1]))"
+    result = subprocess.run(
+        [sys.executable, "-c", code, saved],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "['v', 'w']\n"
+    assert "deprecated" not in result.stderr
 
 
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])

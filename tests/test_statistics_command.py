@@ -17,10 +17,10 @@ def bnguard(*args):
 
 @pytest.fixture
 def save(tmp_path):
-    def save(name, values):
+    def save(name, values, dtype=np.float32):
         with tf.Graph().as_default(), tf.Session() as session:
             for variable, value in values.items():
-                tf.get_variable(variable, initializer=np.array(value, np.float32))
+                tf.get_variable(variable, initializer=np.array(value, dtype))
             session.run(tf.global_variables_initializer())
             return tf.train.Saver().save(session, str(tmp_path / name))
 
@@ -94,12 +94,24 @@ def test_statistics_that_are_not(save):
         (["diff", "{gamma}", "{gamma}", "--tolerance", "-1"], "--tolerance"),
         (["diff", "{gamma}", "{gamma}", "--tolerance", "nan"], "tolerance: got nan"),
         (["diff", "{gamma}"], "AFTER"),
+        (["stats", ""], "checkpoint: got the empty path ''; expected the prefix"),
+        (["stats", "http://x/y"], "http://x/y.index: cannot be looked for"),
+        (["stats", "{folder}/weights.h5"], "weights.h5: a file of Keras"),
+        (["stats", "{folder}/model.keras"], "tf.train.Checkpoint(model=model).save"),
+        (["stats", "{folder}/exported"], "exported/variables/variables, the checkpoint in it"),
+        (["stats", "{text}"], "bn/moving_mean: holds text; expected the numbers"),
+        (["stats", "{folder}/garbled"], "garbled: no checkpoint found"),
     ],
 )
 def test_mistakes_have_exit_status_2(save, tmp_path, args, fragment):
     gamma = save("gamma", {"bn/gamma": [1.0]})
-    result = bnguard(*(arg.format(folder=tmp_path, gamma=gamma) for arg in args))
+    text = save("text", {"bn/moving_mean": "text"}, str)
+    for name, content in [("exported/saved_model.pb", b""), ("garbled/checkpoint", b"\xff\xfe")]:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    result = bnguard(*(arg.format(folder=tmp_path, gamma=gamma, text=text) for arg in args))
     assert result.exit_code == 2
+    assert len(result.output.splitlines()) <= 4  # of click's usage; else it is one
     assert fragment in result.output
 
 

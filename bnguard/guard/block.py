@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ContextManager, List
+from contextlib import contextmanager
+from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
 from bnguard.guard.cause import Auditor
+from bnguard.guard.recording import Steps, recorded
 from bnguard.statistics import RunningStatistics, live, sessions
+import tensorflow.compat.v1 as tf
+
+# How a loop over a dataset ends; `MonitoredSession` swallows both.
+END_OF_DATA = (tf.errors.OutOfRangeError, StopIteration)
 
 
 class Block:
@@ -31,6 +37,27 @@ class Block:
     def put_back(self) -> None:
         """Give the statistics the values that they had when the block began."""
         live.write(self.session, self.statistics, self.before)
+
+    @contextmanager
+    def judged(
+        self, judge: Callable[[Block, Steps], Optional[Exception]]
+    ) -> Iterator[RunningStatistics]:
+        """Record the steps of a `with` block, and raise at its end what `judge` makes of them.
+
+        The end of the data is an end like any other, and goes on where there is nothing to
+        raise. Any other exception of the block goes on, and nothing is judged.
+        """
+        end: Optional[Exception] = None
+        with recorded(self.session) as steps:
+            try:
+                yield self.before
+            except END_OF_DATA as error:
+                end = error
+        verdict = judge(self, steps)
+        if verdict is not None:
+            raise verdict from end
+        if end is not None:
+            raise end
 
     def auditor(self) -> Auditor:
         """Tells what wrote these statistics, or did not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Dict, List, Sequence
 
 from bnguard.audit.finding import Assumed, Finding
@@ -10,10 +11,10 @@ from bnguard.audit.situation import Feeds, Situation
 from bnguard.audit.situation import Step as AuditedStep
 from bnguard.audit.variables import Write
 from bnguard.guard.errors import Moved, Still
-from bnguard.guard.steps import Step, Steps
+from bnguard.guard.recording import Steps
+from bnguard.guard.steps import Step
 from bnguard.statistics import StatisticsDiff
-from bnguard.statistics.live import LiveStatistic
-from bnguard.statistics.structure import model_of
+from bnguard.statistics.structure import LiveStatistic, structure_of
 import tensorflow.compat.v1 as tf
 
 
@@ -26,7 +27,7 @@ class Auditor:
     """
 
     def __init__(self, graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
-        self._model = model_of(graph)
+        self._model = structure_of(graph).model
         self._whole = {part.name: one.name for one in statistics for part in one.parts}
 
     def findings(self, step: Step) -> Dict[str, Finding]:
@@ -48,15 +49,15 @@ class Auditor:
 
     def explain_changes(self, difference: StatisticsDiff, steps: Steps) -> List[Moved]:
         """Each variable that changed, with what the audit finds in these steps."""
-        found: Dict[str, Dict[Any, Finding]] = {one.name: {} for one in difference.changed}
+        moved = [Moved(one.name, one.absolute) for one in difference.changed]
+        for one in difference.reshaped:
+            moved.append(Moved(one.name, inf, reshaped=f"{one.before} became {one.after}"))
+        found: Dict[str, Dict[Any, Finding]] = {one.variable: {} for one in moved}
         for step in steps:
             for name, finding in self.findings(step).items():
                 # Steps that differ in a counter that is fed have one cause.
                 found.get(name, {}).setdefault((step.fetches, finding.op), finding)
-        return [
-            Moved(one.name, one.absolute, tuple(found[one.name].values()))
-            for one in difference.changed
-        ]
+        return [one._replace(findings=tuple(found[one.variable].values())) for one in moved]
 
     def explain_stillness(self, names: Sequence[str], steps: Steps) -> List[Still]:
         """Each of these variables, with the reason why these steps did not move it."""
@@ -65,7 +66,7 @@ class Auditor:
             name = self._whole.get(one.name)
             if name in updates:
                 updates[name] += one.updates
-        audited = [self._audited(step) for step in steps]
+        audited = [self._audited(step) for step in steps.whole()]
         return [Still(name, self._why_still(updates[name], audited)) for name in names]
 
     def _audited(self, step: Step) -> AuditedStep:
@@ -82,7 +83,7 @@ class Auditor:
         if not updates:
             return "nothing in the graph updates it. Build its layer for training, too"
         if not steps:
-            return "no step ran in the block. Train inside it, by session.run"
+            return "no step ran to its end in the block. Train inside it, by session.run"
         if not any(step.execution.needs(one.node) for step in steps for one in updates):
             return (
                 f"no step reaches its update op {ops}; these ran: {ran}. Make the train op depend "

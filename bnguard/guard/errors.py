@@ -14,14 +14,17 @@ class Moved(NamedTuple):
 
     Attributes:
       variable: its name.
-      change: the largest absolute change of an element; None where the step was not run.
+      change: the largest absolute change of an element; infinite where the shape changed, and
+        None where the step was not run.
       findings: what the audit says, for each fetch and each op that writes it; empty where no
         step that was seen does.
+      reshaped: the types and shapes before and after, in words; empty where they are the same.
     """
 
     variable: str
     change: Optional[float]
     findings: Tuple[Finding, ...] = ()
+    reshaped: str = ""
 
 
 class Still(NamedTuple):
@@ -81,9 +84,16 @@ _REMEDY = (
 
 
 def _described(one: Moved) -> Iterator[str]:
-    change = "would change" if one.change is None else f"changed by up to {one.change:.6g}"
-    yield f"  {one.variable} {change}"
+    yield f"  {one.variable} {_change(one)}"
     for finding in one.findings:
         verb = "written" if finding.certain else "perhaps written"
         yield f"    {verb} by {finding.op} when {finding.fetch} is fetched"
         yield f"    path: {' <- '.join(f'{op.name} ({op.type})' for op in finding.path)}"
+
+
+def _change(one: Moved) -> str:
+    if one.reshaped:
+        return f"changed: {one.reshaped}"
+    if one.change is None:
+        return "would change"
+    return f"changed by up to {one.change:.6g}" if one.change else "changed in its bits only"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import Any, ContextManager, Iterator
+from typing import Any, ContextManager, Iterator, Optional
 import warnings
 
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsChanged
-from bnguard.guard.steps import recorded
+from bnguard.guard.recording import Steps
 from bnguard.statistics import RunningStatistics, live
 from bnguard.statistics.difference import compare
 import tensorflow.compat.v1 as tf
@@ -28,7 +28,8 @@ def frozen(
 
     Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
     again inside its own block. An exception of the body goes on as it is; then nothing is
-    raised about statistics.
+    raised about statistics. Only where the data end, with `OutOfRangeError` or
+    `StopIteration`, the block is judged as at any end.
 
     Args:
       session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
@@ -52,27 +53,35 @@ def frozen(
     return Reentrant(lambda: _frozen(session, scope, on_change))
 
 
-@contextmanager
-def _frozen(session: Any, scope: Any, on_change: str) -> Iterator[RunningStatistics]:
+def _frozen(session: Any, scope: Any, on_change: str) -> ContextManager[RunningStatistics]:
     block = Block(session, scope)
     if on_change == "restore":
         live.check_writable(block.statistics)
+        return _restored(block)
+    return block.judged(_warn if on_change == "warn" else _changes)
+
+
+@contextmanager
+def _restored(block: Block) -> Iterator[RunningStatistics]:
     try:
-        with recorded(session) as steps:
-            yield block.before
+        yield block.before
     except BaseException:
-        if on_change == "restore":
-            with suppress(BnguardError, tf.errors.OpError):  # the session may be what failed
-                block.put_back()
+        with suppress(BnguardError, tf.errors.OpError):  # the session may be what failed
+            block.put_back()
         raise
+    if block.now() != block.before:
+        block.put_back()
+
+
+def _changes(block: Block, steps: Steps) -> Optional[StatisticsChanged]:
     after = block.now()
     if after == block.before:
-        return
-    if on_change == "restore":
-        block.put_back()
-        return
+        return None
     moved = block.auditor().explain_changes(compare(block.before, after), steps)
-    error = StatisticsChanged(_WHERE, moved)
-    if on_change == "raise":
-        raise error
-    warnings.warn(str(error), RuntimeWarning, stacklevel=4)
+    return StatisticsChanged(_WHERE, moved)
+
+
+def _warn(block: Block, steps: Steps) -> None:
+    error = _changes(block, steps)
+    if error is not None:
+        warnings.warn(str(error), RuntimeWarning, stacklevel=5)  # where the block ends

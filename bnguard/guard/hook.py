@@ -10,9 +10,11 @@ from bnguard.guard.block import Block
 from bnguard.guard.cause import Auditor
 from bnguard.guard.errors import Moved, StatisticsChanged
 from bnguard.guard.memory import KnownSteps
-from bnguard.guard.steps import Step, Steps, step_of
+from bnguard.guard.recording import Steps
+from bnguard.guard.steps import Step
 from bnguard.statistics import live
 from bnguard.statistics.difference import compare
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 _MODES = ("static", "static+dynamic")
@@ -48,7 +50,8 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):
     def __init__(self, mode: str = "static", scope: Any = None, every_n_steps: int = 100) -> None:
         if mode not in _MODES:
             raise BnguardError(f"mode: got {mode!r}; expected one of {', '.join(_MODES)}.")
-        if not isinstance(every_n_steps, int) or every_n_steps < 1:
+        is_integer = isinstance(every_n_steps, (int, np.integer))
+        if not is_integer or isinstance(every_n_steps, bool) or every_n_steps < 1:
             raise BnguardError(
                 f"every_n_steps: got {every_n_steps!r}; expected a positive integer."
             )
@@ -60,11 +63,10 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):
         self._values: Optional[_Values] = None
 
     def begin(self) -> None:
-        """Find the statistics in the default graph; only here may an op be added to it."""
+        """Note the default graph; only here may an op be added to it, for the values."""
         self._graph, self._audits, self._values = tf.get_default_graph(), None, None
-        found = live.find(self._graph, self._scope)
         if self._dynamic:
-            live.make_readable(self._graph, found)
+            live.make_readable(self._graph, live.find(self._graph, self._scope))
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         """Index the graph, which is final by now, and note the values that have to stay."""
@@ -123,12 +125,7 @@ class _Audits:
 
     def check(self, args: Any) -> Step:
         """The step that these `SessionRunArgs` make, audited."""
-        step = self._known.find(args.fetches, args.feed_dict)
-        if step is None:
-            step = step_of(self._graph, args.fetches, args.feed_dict, self._known.flag)
-            self._audit(step)
-            self._known.add(args.fetches, args.feed_dict, step)
-        return step
+        return self._known.step(self._graph, args.fetches, args.feed_dict, self._audit)
 
     def _audit(self, step: Step) -> None:
         findings = self._auditor.findings(step).items()

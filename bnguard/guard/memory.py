@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Hashable, Optional, Tuple
+from typing import Any, Callable, Dict, Hashable, Optional, Tuple
 
-from bnguard.guard.steps import Flag, Step, flag, leaves
+from bnguard.guard.steps import Flag, Step, flag_of, leaves, step_of
+import tensorflow.compat.v1 as tf
 
 _MANY = 64  # steps; from here on a scalar that is no bool counts as a counter, not as a flag
 _MOST = 1000
@@ -15,6 +16,24 @@ class KnownSteps:
 
     def __init__(self) -> None:
         self._steps: Dict[Hashable, Tuple[Step, Any]] = {}
+
+    def step(
+        self,
+        graph: tf.Graph,
+        fetches: Any,
+        feed: Optional[Any],
+        check: Callable[[Step], Any] = lambda step: None,
+    ) -> Step:
+        """The step that `session.run(fetches, feed)` is in a session of this graph.
+
+        Where it is new, `check` is called with it; if that raises, it stays new.
+        """
+        step = self.find(fetches, feed)
+        if step is None:
+            step = step_of(graph, fetches, feed, self.flag)
+            check(step)
+            self.add(fetches, feed, step)
+        return step
 
     def find(self, fetches: Any, feed: Optional[Any]) -> Optional[Step]:
         """The step that these fetches and flags made, if it has been added."""
@@ -30,7 +49,7 @@ class KnownSteps:
 
     def flag(self, value: Any) -> Flag:
         """What of a fed value tells one step from another."""
-        value = flag(value)
+        value = flag_of(value)
         return value if isinstance(value, bool) or len(self._steps) < _MANY else None
 
     def _key(self, fetches: Any, feed: Optional[Any]) -> Hashable:

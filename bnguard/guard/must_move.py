@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Any, ContextManager, Iterator
+from typing import Any, ContextManager, Optional
 
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsDidNotMove
-from bnguard.guard.steps import recorded
+from bnguard.guard.recording import Steps
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
+from bnguard.statistics.names import COUNT
 
 _WHERE = "must_move: running statistics stayed bit-identical in a block that has to move them"
 
@@ -20,8 +20,11 @@ def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatisti
         with bnguard.must_move(session):
             session.run(train_op, {x: batch, is_training: True})
 
+    What counts updates need not change: a large float comes to rest.
+
     Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
-    again inside its own block. An exception of the body goes on as it is.
+    again inside its own block. An exception of the body goes on as it is, and nothing is judged;
+    but the end of the data, `OutOfRangeError` or `StopIteration`, is an end like any other.
 
     Args:
       session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
@@ -35,15 +38,13 @@ def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatisti
       BnguardError: there are no running statistics there; the session is closed or they have
         no values yet.
     """
-    return Reentrant(lambda: _must_move(session, scope))
+    return Reentrant(lambda: Block(session, scope).judged(_stillness))
 
 
-@contextmanager
-def _must_move(session: Any, scope: Any) -> Iterator[RunningStatistics]:
-    block = Block(session, scope)
-    with recorded(session) as steps:
-        yield block.before
+def _stillness(block: Block, steps: Steps) -> Optional[StatisticsDidNotMove]:
     difference = compare(block.before, block.now())
-    still = [one.name for one in difference.changes if one.identical]
-    if still:
-        raise StatisticsDidNotMove(_WHERE, block.auditor().explain_stillness(still, steps))
+    kinds = block.before.kinds
+    still = [one.name for one in difference.changes if one.identical and kinds[one.name] != COUNT]
+    if not still:
+        return None
+    return StatisticsDidNotMove(_WHERE, block.auditor().explain_stillness(still, steps))

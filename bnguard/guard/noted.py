@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, ContextManager, Dict, Optional
 
+from bnguard.errors import BnguardError
+from bnguard.guard.block import END_OF_DATA
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove
 from bnguard.statistics.render import plain
 
@@ -27,7 +29,11 @@ class Noted:
         self._guard = guard
 
     def __enter__(self) -> Any:
-        return self._guard.__enter__()
+        try:
+            return self._guard.__enter__()
+        except BnguardError as error:
+            self._note("error", message=str(error))
+            raise
 
     def __exit__(self, *exc: Any) -> Optional[bool]:
         try:
@@ -38,7 +44,11 @@ class Noted:
         except StatisticsDidNotMove as error:
             self._note("failed", still=[one._asdict() for one in error.still])
             raise
-        self._note("passed" if exc[0] is None else "not judged")  # the body failed by itself
+        except BnguardError as error:
+            self._note("error", message=str(error))
+            raise
+        is_judged = exc[0] is None or issubclass(exc[0], END_OF_DATA)  # else the body failed
+        self._note("passed" if is_judged else "not judged")
         return swallowed
 
     def _note(self, outcome: str, **found: Any) -> None:
@@ -47,9 +57,14 @@ class Noted:
 
 
 def _name(scope: Any) -> Optional[str]:
-    return scope if scope is None or isinstance(scope, str) else scope.name
+    return None if scope is None else str(getattr(scope, "name", scope))
 
 
 def _moved(one: Moved) -> Dict[str, Any]:
     findings = [finding.as_json() for finding in one.findings]
-    return {"variable": one.variable, "change": plain(one.change), "findings": findings}
+    return {
+        "variable": one.variable,
+        "change": plain(one.change),
+        "reshaped": one.reshaped,
+        "findings": findings,
+    }

@@ -17,13 +17,13 @@ Guard = Callable[..., ContextManager[Any]]
 def frozen_statistics(request: pytest.FixtureRequest) -> Guard:
     """Guard a block: no running statistic may change.
 
-    with frozen_statistics(session, scope=None): ...
+    with frozen_statistics(session, scope=None, on_change="raise"): ...
     """
     from bnguard.guard.frozen import frozen
     from bnguard.guard.noted import Noted
 
-    def guard(session: Any, scope: Any = None) -> ContextManager[Any]:
-        return Noted(request.node, "frozen_statistics", scope, frozen(session, scope))
+    def guard(session: Any, scope: Any = None, on_change: str = "raise") -> ContextManager[Any]:
+        return Noted(request.node, "frozen_statistics", scope, frozen(session, scope, on_change))
 
     return guard
 
@@ -96,7 +96,9 @@ class _Report:
     def _write(self) -> None:
         checks = sorted(self._checks, key=lambda check: check["test"])
         outcomes = [check["outcome"] for check in checks]
-        counts = {name: outcomes.count(name) for name in ("passed", "failed", "not judged")}
+        counts = {
+            name: outcomes.count(name) for name in ("passed", "failed", "error", "not judged")
+        }
         try:
             with open(self._path, "w", encoding="utf-8") as file:
                 json.dump({**counts, "checks": checks}, file, indent=2, allow_nan=False)

@@ -74,18 +74,27 @@ def _named(layers: Dict[str, Statistics]) -> Dict[str, np.ndarray]:
 
 
 def _write(folder: str, first: int, history: History) -> None:
+    summaries = _summarized(history)
+    try:
+        with tf.Graph().as_default(), tf.summary.FileWriter(folder) as writer:
+            for step, summary in enumerate(summaries, start=first):
+                writer.add_summary(summary, step)
+    except (OSError, tf.errors.OpError) as error:
+        raise BnguardError(
+            f"--logdir {folder}: cannot be written ({checkpoint.first_line(error)}); expected a "
+            "folder with room in it. Give another."
+        ) from error
+
+
+def _summarized(history: History) -> List[bytes]:
     """Play the history back on variables of the same names, and summarize each step."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         for name, value in history[0].items():
             tf.get_variable(name, initializer=value, trainable=False)
         found = live.find(graph)
         summaries = statistics_summaries()
-        try:
-            with tf.summary.FileWriter(folder) as writer:
-                for step, values in enumerate(history, start=first):
-                    live.write(session, found, values)
-                    writer.add_summary(session.run(summaries), step)
-        except (OSError, tf.errors.OpError) as error:
-            raise BnguardError(
-                f"--logdir {folder}: cannot be written ({checkpoint.first_line(error)})"
-            ) from error
+        steps = []
+        for values in history:
+            live.write(session, found, values)
+            steps.append(session.run(summaries))
+        return steps

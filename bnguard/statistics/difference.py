@@ -103,8 +103,7 @@ class StatisticsDiff:
 
     def _rows(self) -> Iterator[List[str]]:
         for one in self.changed:
-            note = f"{one.newly_non_finite} newly not finite" if one.newly_non_finite else ""
-            yield [one.name, render.figure(one.absolute), render.figure(one.relative), note]
+            yield [one.name, render.figure(one.absolute), render.figure(one.relative), _note(one)]
         for other in self.reshaped:
             yield [other.name, "", "", f"{other.before} became {other.after}"]
         for name in self.removed:
@@ -147,6 +146,12 @@ def _change(name: str, before: np.ndarray, after: np.ndarray) -> Change:
         relative = np.where(absolute == 0, 0.0, absolute / np.abs(was))
     lost = np.isfinite(was) & ~np.isfinite(now)
     return Change(name, False, _largest(absolute), _largest(relative), int(lost.sum()))
+
+
+def _note(one: Change) -> str:
+    if one.newly_non_finite:
+        return f"{one.newly_non_finite} newly not finite"
+    return "bits only" if one.absolute == 0 else ""  # -0.0 and 0.0, or two kinds of NaN
 
 
 def _same(was: np.ndarray, now: np.ndarray) -> np.ndarray:

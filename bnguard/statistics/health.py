@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import re
 from typing import Any, Dict, Iterator, Tuple
 
 from bnguard.statistics.render import plain
@@ -12,12 +11,7 @@ import numpy as np
 # No activation that anybody normalizes on purpose gets here: pixels of 16 bits have a mean of
 # at most 6.6e4, and a variance of at most 1.1e9.
 LARGEST = {"mean": 1e5, "variance": 1e10, "deviation": 1e5}
-INITIAL = {"mean": 0.0, "variance": 1.0, "deviation": 1.0}
-
-_NAME = re.compile(
-    r"(?:moving|running|renorm)_(?:(?P<mean>mean)|(?P<variance>var(?:iance)?)|(?P<deviation>stddev))"
-    r"(?:_\d+)?\Z"
-)
+INITIAL = {"mean": 0.0, "variance": 1.0, "deviation": 1.0, "biased": 0.0, "count": 0.0}
 
 
 @dataclass(frozen=True)
@@ -26,7 +20,7 @@ class Health:
 
     Attributes:
       name: of the variable.
-      kind: `mean`, `variance`, `deviation` or `unknown`.
+      kind: as `kind_of` has it.
       shape: of the variable.
       smallest, average, largest: over the elements that are finite; NaN where none is.
       problems: what is wrong, in words; empty where nothing is.
@@ -43,12 +37,6 @@ class Health:
     def as_json(self) -> Dict[str, Any]:
         """As a JSON object."""
         return {key: plain(value) for key, value in vars(self).items()}
-
-
-def kind_of(name: str) -> str:
-    """`mean`, `variance` or `deviation` by the last part of a variable's name, or `unknown`."""
-    match = _NAME.match(name.rpartition("/")[2])
-    return (match and match.lastgroup) or "unknown"
 
 
 def examine(name: str, kind: str, value: np.ndarray) -> Health:
@@ -82,6 +70,7 @@ def _suspects(kind: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
     yield "not finite", ~finite
     if kind in ("variance", "deviation"):
         yield "zero", value == 0
+    if kind in ("variance", "deviation", "count"):
         yield "negative", np.where(finite, value, 0) < 0
     if kind in LARGEST:
         yield f"above {LARGEST[kind]:g}", np.abs(np.where(finite, value, 0)) > LARGEST[kind]

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
-import weakref
+from typing import Any, Dict, List, Mapping, Sequence
 
 from bnguard.errors import BnguardError
 from bnguard.statistics import sessions
-from bnguard.statistics.parts import Part, parts
 from bnguard.statistics.scopes import within
-from bnguard.statistics.structure import model_of
+from bnguard.statistics.structure import LiveStatistic, structure_of
 from bnguard.statistics.values import RunningStatistics
 import numpy as np
 import tensorflow.compat.v1 as tf
-
-
-class LiveStatistic(NamedTuple):
-    """A running statistic in a graph.
-
-    Attributes:
-      name: what a Saver calls it: of a partitioned variable, the full name.
-      kind: `mean` or `variance`; empty where the graph does not tell.
-      parts: the variables that hold it, in the order of their places in it.
-    """
-
-    name: str
-    kind: str
-    parts: Tuple[Part, ...]
-
-    @property
-    def axis(self) -> int:
-        """The axis along which the parts are joined; TensorFlow cuts along one only."""
-        starts = zip(*map(_start, self.parts))
-        return next((axis for axis, found in enumerate(starts) if len(set(found)) > 1), 0)
-
-
-_found: Any = weakref.WeakKeyDictionary()  # graph -> its version, and its statistics then
 
 
 def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
@@ -48,13 +23,9 @@ def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
     Raises:
       BnguardError: there are none, or none in this scope.
     """
-    version, known = _found.get(graph, (None, {}))
-    if version != graph.version:
-        known = _search(graph)
-        _found[graph] = graph.version, known
     is_default = graph is tf.get_default_graph()
     where = "the session's graph" + ("" if is_default else ", which is not the default graph")
-    return list(within(scope, known, where).values())
+    return list(within(scope, structure_of(graph).statistics, where).values())
 
 
 def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics:
@@ -138,25 +109,6 @@ def check_writable(statistics: Sequence[LiveStatistic]) -> None:
             "cannot be put back without adding an op; expected a variable in a collection of the "
             "graph. Import the graph with its collections, or use on_change='raise'."
         )
-
-
-def _search(graph: tf.Graph) -> Dict[str, LiveStatistic]:
-    variables = parts(graph)
-    joined: Dict[str, List[Part]] = {}
-    kinds: Dict[str, str] = {}
-    for one in model_of(graph).statistics:
-        part = variables.get(one.name)
-        if part is not None:  # not one that only the body of a function knows
-            joined.setdefault(part.whole, []).append(part)
-            kinds[part.whole] = one.role
-    return {
-        name: LiveStatistic(name, kinds[name], tuple(sorted(held, key=_start)))
-        for name, held in joined.items()
-    }
-
-
-def _start(part: Part) -> List[int]:
-    return [cut.start for cut in part.place]
 
 
 def _join(statistic: LiveStatistic, values: Mapping[str, np.ndarray]) -> np.ndarray:

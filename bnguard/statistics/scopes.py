@@ -54,7 +54,7 @@ def _nothing(prefix: str, items: Mapping[str, Any], where: str) -> NoStatisticsE
             "normalization reads or a moving average writes, such as bn/moving_mean. Give a "
             "session or checkpoint of the model that has them."
         )
-    scopes = sorted({name.rpartition("/")[0] or "(no scope)" for name in items})
+    scopes = sorted({name.rpartition("/")[0] or name for name in items})
     more = f" and {len(scopes) - _SHOWN} more" if len(scopes) > _SHOWN else ""
     return NoStatisticsError(
         f"{where}: no running statistics found in scope {prefix!r}; these scopes have some: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 import os
 from typing import Any, Collection
 
@@ -48,8 +49,8 @@ def diff(before: Source, after: Source, scope: Any = None, tolerance: float = 0)
       BnguardError: as `snapshot` does, but one of the two may hold none: then every variable
         of the other is added or removed. Or the tolerance is negative or no number.
     """
-    if not tolerance >= 0:
-        raise BnguardError(f"tolerance: got {tolerance}; expected a number of at least 0.")
+    if not isinstance(tolerance, Real) or not tolerance >= 0:
+        raise BnguardError(f"tolerance: got {tolerance!r}; expected a number of at least 0.")
     if _is_path(before):
         later = _take_any(after, scope)
         earlier = _take_any(before, scope, also=later)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from bnguard.errors import BnguardError
 from bnguard.statistics import render
-from bnguard.statistics.health import Health, examine, kind_of
+from bnguard.statistics.health import Health, examine
+from bnguard.statistics.names import kind_of
 import numpy as np
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
@@ -22,7 +24,10 @@ class RunningStatistics(Mapping[str, np.ndarray]):
       source: where they come from, in words.
       values: by variable name. They are copied: a fetched ref variable may share its memory
         with the variable.
-      kinds: which are a `mean`, a `variance`, a `deviation`; where not given, their names say.
+      kinds: what each is, as `kind_of` has it; where not given, their names say.
+
+    Raises:
+      BnguardError: a value is text.
     """
 
     def __init__(
@@ -30,7 +35,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
     ) -> None:
         self.source = source
         self.kinds = {name: (kinds or {}).get(name) or kind_of(name) for name in sorted(values)}
-        self._values = {name: _read_only(values[name]) for name in self.kinds}
+        self._values = {name: _read_only(name, values[name]) for name in self.kinds}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._values[name]
@@ -78,7 +83,12 @@ def identical(before: np.ndarray, after: np.ndarray) -> bool:
     return same_kind and before.tobytes() == after.tobytes()
 
 
-def _read_only(value: Any) -> np.ndarray:
+def _read_only(name: str, value: Any) -> np.ndarray:
     copy = np.array(value)
+    if copy.dtype.kind in "OSU":
+        raise BnguardError(
+            f"{name}: holds text; expected the numbers of a running statistic, for that is what "
+            "it is called. Look at another scope, or rename the variable."
+        )
     copy.setflags(write=False)
     return copy

@@ -36,6 +36,14 @@ def test_what_did_not_run_yet_would_change_and_what_is_not_certain_is_perhaps():
     assert "perhaps written by bn/Assign" in text
 
 
+def test_a_change_of_bits_and_one_of_the_shape_are_said():
+    moved = [Moved("a", 0.0), Moved("b", float("inf"), (), "float32 [2] became float32 [3]")]
+    assert str(StatisticsChanged("the guard", moved)).splitlines()[1:3] == [
+        "  a changed in its bits only",
+        "  b changed: float32 [2] became float32 [3]",
+    ]
+
+
 def test_of_many_variables_the_first_are_explained_and_all_are_named():
     names = [f"bn_{number}/moving_mean" for number in range(106)]
     text = str(StatisticsChanged("the guard", [Moved(name, 1.0, (FINDING,)) for name in names]))

@@ -17,7 +17,8 @@ KILLED_AFTER = 7  # steps: three after a checkpoint was saved, one after an eval
 def folders(tmp_path_factory):
     """Where the uninterrupted run and the killed one, resumed, left their checkpoints."""
     whole, killed = (str(tmp_path_factory.mktemp(name)) for name in ("whole", "killed"))
-    estimator_loop.run(whole, report=lambda step: None)
+    (outputs,) = estimator_loop.run(whole, report=lambda step: None)
+    assert [one.shape for one in outputs] == [(8, 8, 8, 4)] * 2
     run_and_kill(killed)
     resumed = []
     estimator_loop.run(killed, report=resumed.append)
@@ -61,3 +62,9 @@ def test_all_else_is_too(folders):
 
 def test_training_moved_every_statistic(folders):
     assert not any(one.problems for one in bnguard.snapshot(folders[0]).health())
+
+
+def test_an_evaluation_in_training_mode_is_heard_of(folders):
+    buggy = {"is_training": True, "updates_collections": None}
+    with pytest.raises(bnguard.StatisticsChanged, match="bn_0/moving_mean would change"):
+        estimator_loop.evaluate(folders[0], **buggy)

@@ -65,6 +65,26 @@ def test_it_is_silent_on_the_fixed_graph(kind, updates_collections):
         assert bnguard.snapshot(session) == before
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
+def test_what_belongs_to_a_statistic_counts_too(kind, arguments, companions):
+    with programs.session(kind, **arguments) as (session, layers):
+        programs.train(session, layers)
+        auxiliary = [
+            op
+            for op in session.graph.get_operations()
+            if "one/AssignAuxiliary" in f"/{op.name}" and op.type.startswith("Assign")
+        ]
+        feed = {layers.x: programs.BATCH + 1, layers.is_training: True}
+        with bnguard.frozen(session, on_change="restore") as before:
+            session.run(auxiliary, feed)
+        assert bnguard.snapshot(session) == before
+        with fires(session, scope="one") as caught:
+            session.run(auxiliary, feed)
+    assert [one.variable for one in caught.value.moved] == companions
+    assert all("AssignAuxiliary" in one.findings[0].op for one in caught.value.moved)
+
+
 def test_only_the_scope_counts():
     with programs.session() as (session, layers):
         with bnguard.frozen(session, scope="two"):
@@ -146,6 +166,14 @@ def test_restore_says_at_once_that_it_cannot():
         )
 
 
+def test_an_interrupt_restores_too():
+    with programs.session(**BUGGY) as (session, layers):
+        before = bnguard.snapshot(session)
+        with pytest.raises(KeyboardInterrupt), bnguard.frozen(session, on_change="restore"):
+            raise KeyboardInterrupt(programs.infer(session, layers))
+        assert bnguard.snapshot(session) == before
+
+
 @pytest.mark.parametrize("on_change", ["raise", "warn", "restore"])
 def test_the_bodys_own_exception_goes_on(on_change):
     with programs.session(**BUGGY) as (session, layers):
@@ -154,6 +182,56 @@ def test_the_bodys_own_exception_goes_on(on_change):
             raise ZeroDivisionError(programs.infer(session, layers))
         assert (bnguard.snapshot(session) == before) == (on_change == "restore")
         assert "run" not in vars(session)
+
+
+def test_the_end_of_the_data_is_an_end_in_a_monitored_session():
+    with tf.Graph().as_default():
+        layers = programs.two_branches(programs.data())
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            evaluate_to_the_end(layers, bnguard.frozen)
+    assert [one.variable for one in caught.value.moved] == MOVED
+    assert caught.value.moved[0].findings[0].fetch == "y:0 with is_training:0=False"
+    assert isinstance(caught.value.__cause__, tf.errors.OutOfRangeError)
+
+
+def test_the_end_of_the_data_goes_on_where_nothing_moved():
+    with tf.Graph().as_default():
+        evaluate_to_the_end(programs.layers(programs.data()), bnguard.frozen)
+    with programs.session(build=lambda: programs.layers(programs.data(0))) as (session, layers):
+        with pytest.raises(tf.errors.OutOfRangeError), bnguard.frozen(session):
+            session.run(layers.y, {layers.is_training: False})
+        with pytest.raises(StopIteration), bnguard.frozen(session):
+            next(iter(()))
+
+
+def test_stop_iteration_is_an_end_too():
+    with programs.session(**BUGGY) as (session, layers), fires(session) as caught:
+        programs.infer(session, layers)
+        next(iter(()))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_restore_at_the_end_of_the_data():
+    with tf.Graph().as_default():
+        layers = programs.two_branches(programs.data())
+        seen = evaluate_to_the_end(
+            layers, lambda session: bnguard.frozen(session, on_change="restore")
+        )
+    np.testing.assert_array_equal(seen["one/moving_mean"], [0, 0])
+
+
+def evaluate_to_the_end(layers, guard):
+    """TF1's own evaluation loop; the statistics after it."""
+    after = {}
+
+    class Last(tf.train.SessionRunHook):
+        def end(self, session):
+            after.update(bnguard.snapshot(session))
+
+    with tf.train.MonitoredSession(hooks=[Last()]) as session, guard(session):
+        while not session.should_stop():
+            session.run(layers.y, {layers.is_training: False})
+    return after
 
 
 def test_a_body_that_fails_with_its_session_goes_on_too():
@@ -269,7 +347,48 @@ def test_a_change_that_no_fetch_explains_is_reported_all_the_same():
         behind_its_back = session.make_callable(move.op)
         with fires(session) as caught:
             behind_its_back()
-    assert caught.value.moved == (("bn/moving_mean", 2.0, ()),)
+    (moved,) = caught.value.moved
+    assert (moved.variable, moved.change, moved.findings) == ("bn/moving_mean", 2.0, ())
+
+
+def test_a_variable_of_another_shape_has_changed():
+    def build():
+        mean = tf.get_variable("bn/moving_mean", initializer=[1.0, 2.0], validate_shape=False)
+        return tf.assign(mean, [1.0, 2.0, 3.0], validate_shape=False)
+
+    with programs.session(build=build) as (session, move), fires(session) as caught:
+        session.run(move)
+    (moved,) = caught.value.moved
+    assert (moved.variable, moved.change) == ("bn/moving_mean", np.inf)
+    assert moved.findings[0].op == "Assign"
+    assert "bn/moving_mean changed: float32 [2] became float32 [3]" in str(caught.value)
+
+
+def test_every_fetch_that_did_it_is_a_cause():
+    with programs.session(**BUGGY) as (session, layers), fires(session) as caught:
+        programs.infer(session, layers)
+        session.run("one/AssignMovingAvg", {layers.x: programs.BATCH})
+    mean, variance = caught.value.moved
+    assert {one.op for one in mean.findings} == {"one/AssignMovingAvg"}
+    assert [one.fetch for one in mean.findings] == [
+        "y:0 with is_training:0=False",
+        "one/AssignMovingAvg",
+    ]
+    assert len(variance.findings) == 1
+
+
+def test_a_step_that_failed_after_its_update_is_the_cause():
+    def build():
+        mean = tf.get_variable("bn/moving_mean", initializer=[1.0], use_resource=True)
+        moved = mean.assign_sub([0.5])
+        with tf.control_dependencies([moved]):
+            return tf.Assert(False, ["no"], name="fails")
+
+    with programs.session(build=build) as (session, fails), fires(session) as caught:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            session.run(fails)
+    (moved,) = caught.value.moved
+    assert (moved.change, [one.fetch for one in moved.findings]) == (0.5, ["fails/Assert"])
 
 
 def test_a_counter_that_is_fed_does_not_make_more_causes():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import warnings
 
 import bnguard
+from bnguard.statistics import structure
 import numpy as np
 import programs
 import pytest
@@ -68,6 +69,14 @@ def test_every_fetch_and_every_value_of_the_flag_is_audited():
     }
 
 
+def test_what_belongs_to_a_statistic_may_not_be_written():
+    with evaluation(lambda: programs.layers(renorm=True)) as one:
+        fetch = "one/AssignAuxiliary"
+        with pytest.raises(bnguard.StatisticsChanged) as caught:
+            one.session.run(fetch, {"x:0": programs.BATCH, "is_training:0": True})
+    assert [one.variable for one in caught.value.moved] == ["one/renorm_mean"]
+
+
 def test_a_default_that_nobody_overrides_decides():
     def build():
         flag = tf.placeholder_with_default(True, [], name="is_training")
@@ -100,6 +109,34 @@ def test_a_refused_step_is_refused_again():
         for _ in range(2):
             with pytest.raises(bnguard.StatisticsChanged):
                 programs.infer(one.session, one.built)
+
+
+def test_dynamic_looks_at_the_scope_only():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 2], name="x")
+        moving = {"is_training": True, "updates_collections": None}
+        hidden = bnguard.batch_norm(x, scope="one", **moving)
+        return tf.identity(bnguard.batch_norm(hidden, is_training=False, scope="two"), name="y")
+
+    def run(scope):
+        arguments = {"mode": "static+dynamic", "scope": scope, "every_n_steps": 1}
+        with evaluation(build, hooks=[Fetching("y")], **arguments) as one:
+            one.session.run([], {"x:0": programs.BATCH})
+
+    run("two")
+    with pytest.raises(bnguard.StatisticsChanged) as caught:
+        run("one")
+    assert [one.variable for one in caught.value.moved] == MOVED
+
+
+class Fetching(tf.train.SessionRunHook):
+    """Another hook, which fetches in each step: the static audit does not see it."""
+
+    def __init__(self, fetch, feed=None):
+        self._arguments = tf.train.SessionRunArgs(fetch, feed)
+
+    def before_run(self, run_context):
+        return self._arguments
 
 
 def undecided():
@@ -156,12 +193,8 @@ def test_dynamic_compares_every_n_steps_and_at_the_end(every_n_steps, steps):
 
 
 def test_dynamic_sees_what_another_hook_fetches():
-    class Fetching(tf.train.SessionRunHook):
-        def before_run(self, run_context):
-            return tf.train.SessionRunArgs("one/AssignMovingAvg", {"is_training:0": True})
-
     def run(mode):
-        hooks = [Fetching()]
+        hooks = [Fetching("one/AssignMovingAvg", {"is_training:0": True})]
         with evaluation(hooks=hooks, mode=mode) as one:
             one.session.run("y:0", {"x:0": programs.BATCH})
 
@@ -199,6 +232,16 @@ def without_reads():
 def test_a_read_that_is_missing_is_added_where_it_may_be():
     with evaluation(without_reads, mode="static+dynamic") as one:
         np.testing.assert_array_equal(bnguard.snapshot(one.session)["bn/moving_mean"], [0, 0])
+
+
+def test_a_read_that_is_added_waits_for_nothing():
+    hook = bnguard.FrozenStatisticsHook("static+dynamic")
+    with tf.Graph().as_default() as graph:
+        without_reads()
+        with tf.control_dependencies([tf.placeholder(tf.float32, [], name="unfed")]):
+            hook.begin()
+        (read,) = [op for op in graph.get_operations() if op.type == "ReadVariableOp"]
+    assert read.control_inputs == []
 
 
 def test_a_read_that_is_missing_from_a_finalized_graph_is_reported():
@@ -250,6 +293,7 @@ def test_one_hook_may_serve_one_session_after_the_other():
         ({"mode": "dynamic"}, ["mode: got 'dynamic'", "static, static+dynamic"]),
         ({"every_n_steps": 0}, ["every_n_steps: got 0", "a positive integer"]),
         ({"every_n_steps": 1.5}, ["every_n_steps: got 1.5", "a positive integer"]),
+        ({"every_n_steps": True}, ["every_n_steps: got True", "a positive integer"]),
     ],
 )
 def test_bad_arguments(given, fragments):
@@ -257,9 +301,24 @@ def test_bad_arguments(given, fragments):
         bnguard.FrozenStatisticsHook(**given)
 
 
-def test_a_graph_without_statistics_is_reported():
-    with tf.Graph().as_default(), programs.says("no running statistics found"):
-        bnguard.FrozenStatisticsHook().begin()
+def test_an_integer_of_numpy_is_one():
+    bnguard.FrozenStatisticsHook(every_n_steps=np.int64(5))
+
+
+@pytest.mark.parametrize("mode", ["static", "static+dynamic"])
+def test_a_graph_without_statistics_is_reported(mode):
+    without = evaluation(lambda: None, mode=mode)
+    with programs.says("no running statistics found"):
+        without.__enter__()
+
+
+def test_static_understands_the_graph_once(monkeypatch):
+    understood = []
+    load = structure.load
+    monkeypatch.setattr(structure, "load", lambda graph: understood.append(graph) or load(graph))
+    with evaluation() as one:
+        programs.infer(one.session, one.built)
+    assert len(understood) == 1
 
 
 @pytest.mark.skipif(not hasattr(tf, "estimator"), reason="this TensorFlow has no Estimator")

@@ -94,13 +94,36 @@ def test_an_update_that_changes_nothing():
     assert "is reached, but leaves the value as it is" in caught.value.still[0].reason
 
 
+@pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
+def test_what_belongs_to_a_statistic_has_to_move_but_a_count(arguments, companions):
+    with programs.session(**arguments) as (session, layers):
+        with bnguard.must_move(session):
+            programs.train(session, layers)
+        with fires(session) as caught:
+            programs.infer(session, layers)
+    reasons = {one.variable: one.reason for one in caught.value.still}
+    for name in companions:
+        if name.endswith("local_step"):
+            assert name not in reasons
+        else:
+            assert "no step reaches its update op one/AssignAuxiliary" in reasons[name]
+
+
 def test_a_block_without_steps():
     with programs.session() as (session, _), fires(session) as caught:
         pass
     names, reason = why(caught)
     assert names == NAMES
-    assert reason == "no step ran in the block. Train inside it, by session.run"
+    assert reason == "no step ran to its end in the block. Train inside it, by session.run"
     assert str(caught.value).splitlines()[1].startswith("  one/moving_mean, one/moving_variance, ")
+
+
+def test_a_step_that_failed_has_not_run():
+    with programs.session() as (session, layers), fires(session) as caught:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            session.run([layers.y, layers.updates], {layers.is_training: True})
+    _, reason = why(caught)
+    assert reason.startswith("no step ran to its end in the block.")
 
 
 def test_the_bodys_own_exception_goes_on_and_nothing_is_left_behind():
@@ -129,6 +152,22 @@ def test_a_monitored_session():
                 programs.train(session, layers)
             with fires(session):
                 programs.infer(session, layers)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_the_end_of_the_data_is_an_end(trains):
+    with tf.Graph().as_default():
+        layers = programs.layers(programs.data(), updates_collections=None)
+        expected = (
+            contextlib.nullcontext() if trains else pytest.raises(bnguard.StatisticsDidNotMove)
+        )
+        with expected as caught, tf.train.MonitoredSession() as session:
+            with bnguard.must_move(session):
+                while not session.should_stop():
+                    session.run(layers.y, {layers.is_training: trains})
+    if not trains:
+        assert [one.variable for one in caught.value.still] == NAMES
+        assert isinstance(caught.value.__cause__, tf.errors.OutOfRangeError)
 
 
 def test_the_exception_survives_a_pickle():

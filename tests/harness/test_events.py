@@ -1,5 +1,6 @@
 """What --logdir writes, read back as TensorBoard reads it."""
 
+import dataclasses
 import os
 
 from bnguard.errors import BnguardError
@@ -65,6 +66,26 @@ def test_a_record_without_passes_has_its_training(run_case, tmp_path):
     folder = tmp_path / "update_ops_pull_other_inputs" / "repro"
     assert os.listdir(str(folder)) == ["training"]
     assert {step for _, step in read(str(folder / "training"))} == {0}
+
+
+def test_a_statistic_that_became_nan_is_written(run_case, tmp_path):
+    record = run_case("two_branch_cond", "repro", train_steps=3, infer_steps=2)
+    last = record.training[-1].layers["bn"]
+    broken = last.statistics._replace(mean=np.array([np.nan, 1.0]))
+    broken = dataclasses.replace(last, statistics=broken)
+    run = dataclasses.replace(record.training[-1], layers={"bn": broken})
+    record = dataclasses.replace(record, training=(*record.training[:-1], run))
+    events.write([record], str(tmp_path))
+    values = read(str(tmp_path / "two_branch_cond" / "repro" / "training"))
+    lost = {step: values["bn/moving_mean/non_finite", step].simple_value for step in range(4)}
+    assert lost == {0: 0, 1: 0, 2: 0, 3: 1}
+
+
+def test_a_folder_that_is_lost_while_writing_is_reported(run_case, tmp_path):
+    record = run_case("two_branch_cond", "repro", train_steps=3, infer_steps=2)
+    (tmp_path / "two_branch_cond").write_text("in the way")
+    with pytest.raises(BnguardError, match=r"--logdir .*/training: cannot be written"):
+        events.write([record], str(tmp_path))
 
 
 def test_a_folder_that_cannot_be_made_is_reported_at_once(tmp_path):

@@ -38,6 +38,14 @@ def test_the_last_bit_counts():
     assert compare(statistics(v=1.0), statistics(v=np.nextafter(np.float32(1), np.float32(2))))
 
 
+def test_values_that_are_equal_and_bits_that_are_not():
+    difference = compare(statistics(v=[0.0, 1]), statistics(v=[-0.0, 1]))
+    assert difference.changed[0].absolute == 0
+    assert "| bits only |" in str(difference)
+    assert not compare(statistics(v=0.0), statistics(v=-0.0), tolerance=1e-9)
+    assert "bits only" not in str(compare(statistics(v=0.0), statistics(v=1.0)))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_becomes_non_finite_is_counted(bad):
     difference = compare(statistics(v=[1, 2, np.nan]), statistics(v=[bad, bad, np.nan]))

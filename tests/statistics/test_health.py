@@ -1,28 +1,13 @@
 """Health: what is wrong is named and counted, and what is right is left alone."""
 
-from bnguard.statistics.health import examine, kind_of
+from bnguard.statistics.health import examine
+from bnguard.statistics.names import kind_of
 import numpy as np
 import pytest
 
 
 def problems(name, *value, dtype=np.float32):
     return list(examine(name, kind_of(name), np.array(value, dtype)).problems)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("moving_mean", "mean"),
-        ("resnet/bn_1/moving_variance", "variance"),
-        ("bn/renorm_stddev", "deviation"),
-        ("bn/moving_var_1", "variance"),
-        ("bn/gamma", "unknown"),
-        ("bn/moving_mean/Adam", "unknown"),
-        ("moving_mean/biased", "unknown"),
-    ],
-)
-def test_the_last_part_of_the_name_says_what_it_is(name, kind):
-    assert kind_of(name) == kind
 
 
 def test_a_healthy_statistic_has_no_problems():
@@ -54,6 +39,15 @@ def test_a_mean_may_be_zero_or_negative_but_not_huge_or_nan():
     assert problems("bn/moving_mean", 0, -1) == []
     assert problems("bn/moving_mean", -2e5, 1) == ["above 100000 in 1 of 2"]
     assert problems("bn/moving_mean", -np.inf, 1) == ["not finite in 1 of 2"]
+
+
+def test_a_count_of_updates_is_no_variance():
+    name = "bn/bn/moving_variance/local_step"
+    assert problems(name, 1e12) == []
+    assert problems(name, 0) == ["never moved from its initial value 0"]
+    assert problems(name, -1) == ["negative in 1 of 1"]
+    assert problems(name, np.nan) == ["not finite in 1 of 1"]
+    assert problems("bn/bn/moving_variance/biased", 0.5, 0) == []
 
 
 def test_the_figures_are_of_the_finite_elements():

@@ -31,7 +31,7 @@ def test_an_empty_scope_lists_the_others():
     with pytest.raises(NoStatisticsError) as caught:
         within("net/on", NAMES, "here")
     assert str(caught.value) == (
-        "here: no running statistics found in scope 'net/on'; these scopes have some: (no scope), "
+        "here: no running statistics found in scope 'net/on'; these scopes have some: moving_mean, "
         "net/one, net/one_more. Give one of them, or a scope around it."
     )
 

@@ -160,6 +160,27 @@ def test_a_partitioned_variable_is_joined(kind, tmp_path):
     assert not bnguard.diff(taken, path)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variable_that_is_cut_along_its_second_axis_is_joined_there(kind):
+    values = np.arange(18, dtype=np.float32).reshape(2, 9)
+
+    def columns(shape, dtype, partition_info):
+        start = partition_info.var_offset[1]
+        return tf.constant(values[:, start : start + shape[1]], dtype)
+
+    def partitioned():
+        with tf.variable_scope("bn", partitioner=tf.fixed_size_partitioner(3, axis=1)):
+            parts = tf.get_variable("moving_mean", [2, 9], initializer=columns)
+        return [part.assign_add(tf.ones_like(part)) for part in parts]
+
+    with programs.session(kind, partitioned) as (session, moves):
+        with bnguard.frozen(session, on_change="restore") as before:
+            session.run(moves)
+        taken = bnguard.snapshot(session)
+    np.testing.assert_array_equal(before["bn/moving_mean"], values)
+    assert taken == before
+
+
 @pytest.mark.parametrize("spelling", ["prefix", "path", "folder"])
 def test_a_checkpoint_holds_what_the_session_held(spelling, tmp_path):
     with programs.session() as (session, layers):
@@ -233,7 +254,7 @@ def test_something_else_is_refused(thing):
         bnguard.snapshot(thing)
 
 
-@pytest.mark.parametrize("tolerance", [-1, float("nan")])
-def test_a_tolerance_is_not_negative(tolerance):
-    with programs.says(f"tolerance: got {tolerance}; expected a number of at least 0"):
+@pytest.mark.parametrize("tolerance", [-1, float("nan"), "x", None])
+def test_a_tolerance_is_a_number_and_not_negative(tolerance):
+    with programs.says(f"tolerance: got {tolerance!r}; expected a number of at least 0"):
         bnguard.diff("a", "b", tolerance=tolerance)

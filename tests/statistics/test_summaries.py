@@ -27,7 +27,7 @@ def test_the_events_hold_the_statistics(kind, tmp_path):
         writer.add_summary(session.run(summaries), global_step=7)
         writer.close()
     found = {value.tag: (step, value) for step, value in events(tmp_path)}
-    assert len(found) == 4 * 4
+    assert len(found) == 4 * 5
     mean, variance = programs.after_one_step()
     for tag, expected in [
         ("one/moving_mean/min", mean.min()),
@@ -41,14 +41,72 @@ def test_the_events_hold_the_statistics(kind, tmp_path):
     assert (histogram.num, histogram.min, histogram.max) == (2, *np.float32(mean))
 
 
+def values_of(session, summaries):
+    values = tf.Summary.FromString(session.run(summaries)).value
+    assert len({value.tag for value in values}) == len(values)
+    return {value.tag: value for value in values}
+
+
 def test_they_are_in_no_collection_and_of_the_scope_alone():
-    with tf.Graph().as_default() as graph:
+    def build():
         programs.layers()
-        bnguard.statistics_summaries(scope="two")
-        assert graph.get_collection(tf.GraphKeys.SUMMARIES) == []
-        assert [
-            op for op in graph.get_operations() if op.name.startswith("one/moving_mean/min")
-        ] == []
+        return bnguard.statistics_summaries(scope="two")
+
+    with programs.session(build=build) as (session, summaries):
+        assert session.graph.get_collection(tf.GraphKeys.SUMMARIES) == []
+        tags = values_of(session, summaries)
+    assert {tag.rpartition("/")[0] for tag in tags} == {"two/moving_mean", "two/moving_variance"}
+
+
+def test_a_tag_is_the_same_wherever_and_however_often_it_is_made():
+    def build():
+        programs.layers()
+        with tf.name_scope("metrics"):
+            first = bnguard.statistics_summaries()
+        return first, bnguard.statistics_summaries()
+
+    with programs.session(build=build) as (session, summaries):
+        first, second = (values_of(session, one) for one in summaries)
+    assert list(first) == list(second)
+    assert "one/moving_mean/min" in first
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"), [([1.0, np.nan, 4.0, -np.inf], [1.0, 4.0]), ([np.nan], [])]
+)
+def test_what_is_not_finite_is_counted(values, finite):
+    def build():
+        tf.get_variable("bn/moving_mean", initializer=np.float32(values))
+        return bnguard.statistics_summaries()
+
+    with programs.session(build=build) as (session, summaries):
+        found = values_of(session, summaries)
+    assert found["bn/moving_mean/non_finite"].simple_value == len(values) - len(finite)
+    assert found["bn/moving_mean/histogram"].histo.num == len(finite)
+    if finite:
+        figures = [found[f"bn/moving_mean/{what}"].simple_value for what in ("min", "mean", "max")]
+        assert figures == [1.0, 2.5, 4.0]
+
+
+def test_an_integer_is_summarized_too():
+    def build():
+        tf.get_variable("bn/moving_mean/local_step", initializer=7, trainable=False)
+        return bnguard.statistics_summaries()
+
+    with programs.session(build=build) as (session, summaries):
+        found = values_of(session, summaries)
+    assert found["bn/moving_mean/local_step/max"].simple_value == 7
+
+
+def test_a_resource_variable_that_nothing_reads_is_read_for_it():
+    with tf.Graph().as_default(), tf.Session() as session:
+        handle = tf.raw_ops.VarHandleOp(
+            dtype=tf.float32, shape=[2], shared_name="v", name="bn/moving_mean"
+        )
+        assign = tf.raw_ops.AssignVariableOp(resource=handle, value=[2.0, 3.0])
+        summaries = bnguard.statistics_summaries()
+        session.run(assign)
+        assert values_of(session, summaries)["bn/moving_mean/max"].simple_value == 3
 
 
 def test_a_partitioned_variable_is_summarized_whole():
@@ -58,8 +116,7 @@ def test_a_partitioned_variable_is_summarized_whole():
         return bnguard.statistics_summaries()
 
     with programs.session(build=build) as (session, summaries):
-        values = tf.Summary.FromString(session.run(summaries)).value
-    found = {value.tag: value for value in values}
+        found = values_of(session, summaries)
     assert found["bn/moving_variance/histogram"].histo.num == 4
 
 

@@ -1,0 +1,34 @@
+"""Names: which variables are running statistics or belong to one, and which do not."""
+
+from bnguard.statistics.names import kind_of
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("moving_mean", "mean"),
+        ("resnet/bn_1/moving_variance", "variance"),
+        ("bn/moving_stddev", "deviation"),
+        ("bn/renorm_mean", "mean"),
+        ("bn/renorm_stddev", "deviation"),
+        ("bn/renorm_mean_weight", "count"),
+        ("bn/renorm_stddev_weight", "count"),
+        ("bn/moving_var_1", "variance"),
+        ("bn/bn/moving_mean/biased", "biased"),
+        ("moving_mean/local_step", "count"),
+        ("bn/gamma", "unknown"),
+        ("bn/moving_mean/Adam", "unknown"),
+        ("bn/biased", "unknown"),
+        ("local_step", "unknown"),
+        ("w/ExponentialMovingAverage/biased", "unknown"),
+    ],
+)
+def test_the_name_says_what_it_is(name, kind):
+    assert kind_of(name) == kind
+
+
+def test_what_belongs_to_a_statistic_of_any_name():
+    assert kind_of("net/net/mu/biased", ["net/mu"]) == "biased"
+    assert kind_of("net/mu/local_step", ["net/mu"]) == "count"
+    assert kind_of("net/menu/local_step", ["nu"]) == "unknown"
