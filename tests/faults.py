@@ -39,8 +39,8 @@ BUILDS = (Build("no", "ref", "v1"), Build("yes", "resource", "v2"))
 class Whole:
     """The run that nothing befalls: what it shows, what it saves, how long it takes."""
 
-    def __init__(self):
-        self.folder = tempfile.mkdtemp()
+    def __init__(self, folder):
+        self.folder = folder
         command = start(self.folder)
         self.started = time.time()
         command.wait_for(lambda: os.path.isdir(run_folder(self.folder)))
@@ -104,7 +104,8 @@ def signalled_at_random(folder, whole, choose):
     """Ctrl-C or SIGTERM at a random moment: of building, training, saving or inference."""
     number = choose.choice([signal.SIGINT, signal.SIGTERM])
     command = start(folder)
-    time.sleep(choose.uniform(0.1, whole.build_seconds + whole.seconds))
+    command.wait_for(lambda: catches(command.pid, signal.SIGTERM))  # the command has begun
+    time.sleep(choose.uniform(0, whole.build_seconds + whole.seconds))
     code, stdout, stderr = command.send(number)
     if code == 0:
         return {}
@@ -183,7 +184,7 @@ def read_only(folder, whole, choose):
     """The run's folder becomes read-only while it trains."""
     command = start(folder, unprivileged=True)
     step = SAVE_EVERY * choose.randint(1, STEPS // SAVE_EVERY - 2)
-    command.wait_for(lambda: has_file(folder, f"step-{step}.json"))
+    command.wait_for(lambda: f"step-{step}.json" in names(folder))
     os.chmod(run_folder(folder), 0o555)
     result = command.wait()
     os.chmod(run_folder(folder), 0o755)
@@ -336,6 +337,13 @@ def maps(pid, word):
         return word in file.read()
 
 
+def catches(pid, number):
+    """Whether a process has a handler of its own for a signal; SigCgt is a mask, bit 0 is 1."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        mask = int(file.read().split("SigCgt:")[1].split()[0], 16)
+    return bool(mask >> (number - 1) & 1)
+
+
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
         return file.read().split()
@@ -357,7 +365,7 @@ def main():
     options = parser.parse_args()
     print(f"TensorFlow {tf.__version__}, seed {options.seed}\n")
     print("| fault | injected | lost | what came of it |\n|---|---|---|---|", flush=True)
-    whole, all_lost = Whole(), []
+    whole, all_lost = Whole(tempfile.mkdtemp()), []
     for fault, times in FAULTS.items():
         if not any(word in fault.__name__ for word in options.words or [""]):
             continue

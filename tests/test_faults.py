@@ -7,8 +7,8 @@ SEED = 1006
 
 
 @pytest.fixture(scope="module")
-def whole():
-    return faults.Whole()
+def whole(tmp_path_factory):
+    return faults.Whole(str(tmp_path_factory.mktemp("whole")))
 
 
 @pytest.mark.parametrize("fault", [faults.killed_in_a_save, faults.largest_file, faults.read_only])
