@@ -175,9 +175,7 @@ def full_disk(folder, whole, choose):
         shutil.copytree(disk, os.path.join(folder, "copy"))
     finally:
         subprocess.run(["umount", disk], check=True)
-    if outcome:
-        go_on(os.path.join(folder, "copy"), whole)
-    return outcome
+    return outcome and {f"2; from a copy it {go_on(os.path.join(folder, 'copy'), whole)}": 1}
 
 
 def read_only(folder, whole, choose):
@@ -199,7 +197,7 @@ def refused(result, folder, whole):
     (line,) = stderr.splitlines()
     assert "cannot save a checkpoint there" in line, line
     assert "earlier checkpoints are untouched" in line, line
-    return {f"2; {go_on(folder, whole)}" if whole else "2; went on from a copy": 1}
+    return {f"2; {go_on(folder, whole)}" if whole else "2": 1}
 
 
 def two_at_once(folder, whole, choose):
