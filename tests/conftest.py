@@ -2,12 +2,15 @@
 
 import functools
 import os
+import signal
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # As the harness's sessions have it: of all sessions in a process, TensorFlow asks only the first.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Tests send Ctrl-C to processes that they start; in the background of a script it would be ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COMBINATIONS = [
     (variables, control_flow) for variables in ("ref", "resource") for control_flow in ("v1", "v2")
