@@ -85,9 +85,7 @@ def create_train_op(
         gradients = _clip(gradients, clip_gradient_norm)
     if summarize_gradients:
         _summarize(gradients)
-    # A gradient may not depend on the value of the loss, so its use is made to.
-    with tf.control_dependencies([loss]):
-        applied = optimizer.apply_gradients(gradients, global_step=global_step)
+    applied = optimizer.apply_gradients(_after(loss, gradients), global_step=global_step)
     with tf.name_scope("train_op"), tf.control_dependencies([applied]):
         train_op = tf.identity(loss, name="control_dependency")
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
@@ -98,9 +96,10 @@ def _updates(update_ops: Any) -> list:
     collected = _unique(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
     if update_ops is None:
         return collected
-    if isinstance(update_ops, (tf.Operation, tf.Tensor, tf.Variable)):
+    if isinstance(update_ops, (str, tf.Operation, tf.Tensor, tf.Variable)):
         raise ValueError(
-            f"create_train_op: update_ops is {update_ops.name}; a list is expected. Put it in one."
+            f"create_train_op: update_ops is {getattr(update_ops, 'name', update_ops)}; a list of "
+            "tensors or operations is expected, such as tf.get_collection(NAME) returns."
         )
     updates = _unique(update_ops)
     missed = [update for update in collected if not _contains(updates, update)]
@@ -137,6 +136,11 @@ def _trainable(variables_to_train: Any) -> list:
             "create a variable with trainable=True first."
         )
     for variable in variables_to_train:
+        if not hasattr(variable, "trainable"):
+            raise ValueError(
+                f"create_train_op: variables_to_train has {variable!r}; variables are expected, "
+                "such as tf.trainable_variables(SCOPE) returns."
+            )
         if not variable.trainable and not _contains(trainable, variable):
             raise ValueError(
                 f"create_train_op: variables_to_train has {variable.op.name}, which is not "
@@ -281,6 +285,20 @@ def _map_values(function: Callable, gradient: Any) -> Any:
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
     return function(gradient)
+
+
+def _after(loss: tf.Tensor, gradients: list) -> list:
+    """Return the gradients, to be had once the loss is: they may not depend on its value.
+
+    Not the optimizer's ops, some of which other steps run alone, as `SyncReplicasOptimizer`'s.
+    """
+
+    def wait(values: tf.Tensor) -> tf.Tensor:
+        with tf.device(values.device), tf.control_dependencies([loss]):
+            return tf.identity(values)
+
+    with tf.name_scope("after_loss"):
+        return [(_map_values(wait, gradient), variable) for gradient, variable in gradients]
 
 
 def _summarize(gradients: list) -> None:

@@ -85,6 +85,43 @@ def test_train_op_is_collected():
     assert train_op.name == "train_op/control_dependency:0"
 
 
+def test_what_the_optimizer_runs_beside_a_step_needs_no_batch():
+    """A chief's queue of tokens is filled from another thread, which feeds nothing."""
+    x = tf.placeholder(tf.float32, [None])
+    replicas = tf.train.SyncReplicasOptimizer(optimizer(), 1, total_num_replicas=1)
+    training_op = create_train_op(tf.reduce_sum(weight("w") * x), replicas)
+    enqueue = replicas.get_chief_queue_runner().enqueue_ops
+    assert x.op in needed_by(training_op.op)
+    assert x.op not in needed_by(*enqueue, replicas.chief_init_op)
+
+
+def needed_by(*operations):
+    needed, waiting = set(), list(operations)
+    while waiting:
+        op = waiting.pop()
+        if op not in needed:
+            needed.add(op)
+            waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return needed
+
+
+def test_copies_of_updates_stay_on_their_device():
+    with tf.device("/device:CPU:0"):
+        update = tf.get_variable("statistic", initializer=0.0, trainable=False).assign_add(1.0)
+    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+    create_train_op(tf.square(weight("w")), optimizer(), global_step=None)
+    writes = [op for op in update.graph.get_operations() if op.type == update.op.type]
+    assert [op.device for op in writes] == ["/device:CPU:0"] * 2
+
+
+def test_names_where_things_are_expected():
+    loss = tf.square(weight("w"))
+    with pytest.raises(ValueError, match="update_ops is update_ops; a list of tensors"):
+        create_train_op(loss, optimizer(), update_ops="update_ops")
+    with pytest.raises(ValueError, match="variables_to_train has 'w'; variables are expected"):
+        create_train_op(loss, optimizer(), variables_to_train=["w"])
+
+
 def test_global_step_is_created_and_counted():
     training = Training(create_train_op(tf.square(weight("w")), optimizer()))
     training.step(), training.step()
@@ -475,7 +512,7 @@ def test_update_ops_fetched_beside_the_train_op(check_numerics, times):
 def test_one_update_op_without_a_list_is_an_error():
     counters()
     update, *_ = tf.get_collection(UPDATE_OPS)
-    with pytest.raises(ValueError, match="a list is expected"):
+    with pytest.raises(ValueError, match="a list of tensors or operations is expected"):
         create_train_op(tf.square(weight("w")), optimizer(), update_ops=update)
 
 
