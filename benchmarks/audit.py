@@ -10,6 +10,7 @@ time is that of user and system: it varies less than the wall time where other w
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import lzma
 import os
 import statistics
@@ -45,6 +46,11 @@ names = [(node.name, node.op, list(node.input)) for node in graph.node]
 """,
     ),
 }
+if importlib.util.find_spec("tensorflow"):
+    ACTIONS["parse, TensorFlow's"] = TIMED.format(
+        setup="from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef as kind",
+        action="kind.FromString(open(sys.argv[1], 'rb').read())",
+    )
 IMPORT_META_GRAPH = """
 import sys
 import tensorflow.compat.v1 as tf

@@ -32,11 +32,11 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
     """The first ops after `gradients`, by data edges, that write variables or accumulators."""
     kinds = [kind for kind in graph.present_types() if is_write(kind) or is_accumulator(kind)]
     takers = set(graph.of_types(kinds))
-    reached = set(gradients)
+    reached, consumers = set(gradients), graph.consumers
     stack = list(reached - takers)
     while stack:
         node = stack.pop()
-        for consumer in graph.consumers[node]:
+        for consumer in consumers[node]:
             if consumer not in reached and _takes_data(graph, consumer, node):
                 reached.add(consumer)
                 if consumer not in takers:

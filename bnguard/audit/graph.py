@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import re
 from typing import (
     AbstractSet,
@@ -34,6 +35,9 @@ class Tensor(NamedTuple):
 
     node: int
     port: int
+
+
+_tensor = partial(tuple.__new__, Tensor)  # as Tensor._make, but not through Python
 
 
 class Definitions:
@@ -146,7 +150,7 @@ class Graph:
         """The data inputs of a node, in order."""
         ports = self.ports[node]
         count = ports.index(CONTROL) if CONTROL in ports else len(ports)
-        return list(map(Tensor, self.sources[node][:count], ports))
+        return list(map(_tensor, zip(self.sources[node][:count], ports)))
 
     def data_input(self, node: int, position: int) -> Tensor:
         """One data input of a node that is known to have it."""

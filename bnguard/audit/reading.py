@@ -10,8 +10,10 @@ from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Definitions, Graph
 from bnguard.audit.operations import least_inputs
 
 Edge = Tuple[int, int]  # node, port
+Head = Tuple[bytes, bytes, List[bytes]]  # name, type, inputs
 
 _NAME, _TYPE, _INPUT = 10, 18, 26  # what a NodeDef's fields start with on the wire
+_LONG = 128  # bytes of a string whose length takes more than one
 _FEW_INPUTS = 64
 _LONG_NUMBER = 10  # digits
 _ON_PATH = -1
@@ -78,14 +80,14 @@ class Draft:
 
 
 def _read_nodes(draft: Draft, definitions: Any) -> None:
-    index: Dict[str, int] = {}
-    types: Dict[str, str] = {}
-    late: List[Tuple[int, List[str]]] = []  # nodes with an input that follows them
-    find, same_type = index.get, types.setdefault
-    names, kinds, sources, ports = draft.names, draft.types, draft.sources, draft.ports
+    names: List[bytes] = []
+    index: Dict[bytes, int] = {}
+    types: Dict[bytes, str] = {}
+    late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
+    find, kinds, sources, ports = index.get, draft.types, draft.sources, draft.ports
     first_outputs = [(0,) * count for count in range(_FEW_INPUTS)]
     for number, definition in enumerate(definitions):
-        name, kind, *inputs = _strings(definition, number)
+        name, kind, inputs = _head(definition, number)
         row: Sequence[Optional[int]] = tuple(map(find, inputs))
         if None not in row and len(row) < _FEW_INPUTS:
             row_ports: Sequence[int] = first_outputs[len(row)]
@@ -97,74 +99,77 @@ def _read_nodes(draft: Draft, definitions: Any) -> None:
         ports.append(row_ports)  # type: ignore[arg-type]
         index[name] = number
         names.append(name)
-        kinds.append(same_type(kind, kind))
-    _check_names(draft, index)
-    if not "".join(names).isascii():
-        names[:] = map(_as_text, names)
+        if kind not in types:
+            types[kind] = _as_text(kind)
+        kinds.append(types[kind])
+    _check_names(names, kinds, index)
+    draft.names += map(_as_text, names)
     for number, inputs in late:
         row, row_ports = _find_all(inputs, find)
         if None in row:
             missing = _as_text(inputs[row.index(None)])
             raise AuditError(
-                f"node {names[number]} has the input {missing!r}, but there is no such node"
+                f"node {draft.names[number]} has the input {missing!r}, but there is no such node"
             )
         draft.connect(number, list(zip(row, row_ports)))  # type: ignore[arg-type]
 
 
-def _as_text(characters: str) -> str:
-    """What a string is whose characters are the bytes of its UTF-8."""
-    return characters.encode("latin-1").decode("utf-8", "replace")
+def _as_text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
 
 
-def _strings(definition: bytes, number: int) -> List[str]:
+def _head(definition: bytes, number: int) -> Head:
     """The name, the type and the inputs in a serialized NodeDef.
 
     Reading these three fields by hand takes half as long as having the protobuf runtime make
     an object for every node, and that is most of an audit's time. Fields are expected in the
-    order of their numbers, as every runtime writes them. A character stands for a byte: names
-    are ASCII, but for those that `_as_text` then sees to.
+    order of their numbers, as every runtime writes them; what has long strings, which are few,
+    is left to protobuf.
     """
-    strings, end, tag = [], 0, _NAME
-    text = definition.decode("latin-1")
+    inputs: List[bytes] = []
+    end = 0
     try:
-        while definition[end] == tag:
-            start = end + 2
-            end = start + definition[start - 1]
-            if end - start > 127:  # a second byte of the length; a third is left to protobuf
-                if definition[start] > 127:
-                    return _decoded_strings(definition, number)
-                end += (definition[start] << 7) - 127
-                start += 1
-            strings.append(text[start:end])
-            tag = _TYPE if tag == _NAME else _INPUT
+        middle = 2 + definition[1]
+        start, end = middle + 2, middle + 2 + definition[middle + 1]
+        if definition[0] != _NAME or definition[middle] != _TYPE:
+            return _decoded_head(definition, number)
+        if definition[1] >= _LONG or definition[middle + 1] >= _LONG:
+            return _decoded_head(definition, number)
+        name, kind = definition[2:middle], definition[start:end]
+        while definition[end] == _INPUT:
+            start, size = end + 2, definition[end + 1]
+            if size >= _LONG:
+                return _decoded_head(definition, number)
+            end = start + size
+            inputs.append(definition[start:end])
     except IndexError:  # there is nothing after these fields
         pass
-    if len(strings) < 2 or end > len(text):
-        return _decoded_strings(definition, number)
-    return strings
+    if not end or end > len(definition):
+        return _decoded_head(definition, number)
+    return name, kind, inputs
 
 
-def _decoded_strings(definition: bytes, number: int) -> List[str]:
+def _decoded_head(definition: bytes, number: int) -> Head:
     try:
         head = schema.message("NodeHead").FromString(definition)
     except schema.DecodeError as error:
         raise AuditError(f"node {number} cannot be decoded; the file is damaged") from error
-    return [text.encode().decode("latin-1") for text in (head.name, head.op, *head.input)]
+    return head.name.encode(), head.op.encode(), [text.encode() for text in head.input]
 
 
 def _find_all(
-    inputs: Sequence[str], find: Callable[[str], Optional[int]]
+    inputs: Sequence[bytes], find: Callable[[bytes], Optional[int]]
 ) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
     """The nodes, None where unknown, and ports of inputs like `node`, `node:port`, `^node`."""
     nodes: List[Optional[int]] = []
     ports: List[int] = []
     for text in inputs:
         node, port = find(text), 0
-        if node is None and text[:1] == "^":
+        if node is None and text[:1] == b"^":
             node, port = find(text[1:]), CONTROL
         elif node is None:
-            name, _, number = text.rpartition(":")
-            if number.isdecimal() and len(number) < _LONG_NUMBER:
+            name, _, number = text.rpartition(b":")
+            if number.isdigit() and len(number) < _LONG_NUMBER:
                 node, port = find(name), int(number)
         if ports and ports[-1] == CONTROL != port:
             raise AuditError(f"a node takes {_as_text(text)!r} after control inputs, not before")
@@ -173,16 +178,16 @@ def _find_all(
     return tuple(nodes), tuple(ports)
 
 
-def _check_names(draft: Draft, index: Dict[str, int]) -> None:
-    for name, kind in zip(draft.names, draft.types):
-        if not name or not kind:
-            raise AuditError(
-                f"node {name!r} has op type {kind!r}; expected a name and a type for every node. "
-                "This is not a TensorFlow graph"
-            )
-    if len(index) < len(draft.names):
-        twice = next(name for node, name in enumerate(draft.names) if index[name] != node)
-        raise AuditError(f"two nodes are named {twice}; expected every name once")
+def _check_names(names: Sequence[bytes], kinds: Sequence[str], index: Dict[bytes, int]) -> None:
+    if not all(names) or not all(kinds):
+        name, kind = next(pair for pair in zip(names, kinds) if not all(pair))
+        raise AuditError(
+            f"node {_as_text(name)!r} has op type {kind!r}; expected a name and a type for every "
+            "node. This is not a TensorFlow graph"
+        )
+    if len(index) < len(names):
+        twice = next(name for node, name in enumerate(names) if index[name] != node)
+        raise AuditError(f"two nodes are named {_as_text(twice)}; expected every name once")
 
 
 def _check_inputs(graph: Graph) -> None:

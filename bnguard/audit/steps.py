@@ -107,11 +107,11 @@ class _Flow:
 
     def after(self, starts: Iterable[int]) -> Set[int]:
         """The nodes that values flow to from `starts`, these among them."""
-        reached = set(starts) - self._closed
+        reached, consumers = set(starts) - self._closed, self._graph.consumers
         stack = list(reached)
         while stack:
             node = stack.pop()
-            for consumer in self._graph.consumers[node]:
+            for consumer in consumers[node]:
                 if consumer in reached or consumer in self._closed:
                     continue
                 if self._takes_data(consumer, node):
