@@ -90,6 +90,7 @@ def test_what_the_optimizer_runs_beside_a_step_needs_no_batch():
     x = tf.placeholder(tf.float32, [None])
     replicas = tf.train.SyncReplicasOptimizer(optimizer(), 1, total_num_replicas=1)
     training_op = create_train_op(tf.reduce_sum(weight("w") * x), replicas)
+    replicas.ready_for_local_init_op.mark_used()  # TensorFlow complains of a tensor not looked at
     enqueue = replicas.get_chief_queue_runner().enqueue_ops
     assert x.op in needed_by(training_op.op)
     assert x.op not in needed_by(*enqueue, replicas.chief_init_op)
