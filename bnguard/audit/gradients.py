@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import AbstractSet, Set, Tuple
 
-from bnguard.audit.graph import CONTROL, Graph
+from bnguard.audit.graph import Graph
 from bnguard.audit.operations import is_accumulator, is_write
 
 # tf.gradients starts from constants of this name, in the scope of all that it creates.
@@ -37,17 +37,11 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
     while stack:
         node = stack.pop()
         for consumer in consumers[node]:
-            if consumer not in reached and _takes_data(graph, consumer, node):
+            if consumer not in reached and graph.takes_data(consumer, node):
                 reached.add(consumer)
                 if consumer not in takers:
                     stack.append(consumer)
     return reached & takers
-
-
-def _takes_data(graph: Graph, consumer: int, node: int) -> bool:
-    ports = graph.ports[consumer]
-    count = ports.index(CONTROL) if CONTROL in ports else len(ports)
-    return node in graph.sources[consumer][:count]
 
 
 def _scopes(graph: Graph) -> Tuple[str, ...]:

@@ -168,6 +168,14 @@ class Graph:
                 if edge == (node, port):
                     yield consumer
 
+    def takes_data(self, consumer: int, node: int) -> bool:
+        """Whether a consumer of `node` takes an output of it, and does not only wait for it."""
+        ports = self.ports[consumer]
+        return CONTROL not in ports or any(
+            source == node and port != CONTROL
+            for source, port in zip(self.sources[consumer], ports)
+        )
+
     def constant(self, node: int) -> Any:
         """The TensorProto of a Const; None if it is large, or `node` is something else."""
         definition = self._definitions[node]

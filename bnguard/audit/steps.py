@@ -114,7 +114,7 @@ class _Flow:
             for consumer in consumers[node]:
                 if consumer in reached or consumer in self._closed:
                     continue
-                if self._takes_data(consumer, node):
+                if self._graph.takes_data(consumer, node):
                     reached.add(consumer)
                     stack.append(consumer)
         return reached
@@ -122,15 +122,9 @@ class _Flow:
     def ends_at(self, node: int, network: Set[int]) -> bool:
         """Whether no value flows on in `network`, nor into a variable."""
         return not any(
-            self._takes_data(one, node) and (one in network or is_write(self._graph.types[one]))
+            self._graph.takes_data(one, node)
+            and (one in network or is_write(self._graph.types[one]))
             for one in self._graph.consumers[node]
-        )
-
-    def _takes_data(self, consumer: int, node: int) -> bool:
-        ports = self._graph.ports[consumer]
-        return CONTROL not in ports or any(
-            source == node and port != CONTROL
-            for source, port in zip(self._graph.sources[consumer], ports)
         )
 
 
