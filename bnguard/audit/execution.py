@@ -48,6 +48,7 @@ class Execution:
         self._conditions: Dict[int, Condition] = {}
         self._port_conditions: Dict[Tuple[int, int], Condition] = {}
         self._unsure: Set[int] = set()  # the nodes that one of these is about
+        self._splits: Dict[Tuple[Tensor, int, Condition], List[Condition]] = {}
         self._doubtful: Optional[Set[int]] = None
         self._used: Optional[Set[int]] = None
         self._next_on_path: Optional[Dict[int, int]] = None
@@ -156,33 +157,38 @@ class Execution:
         """Find the conditions of `node` and of all before it, each after those of its inputs."""
         if self._decided[node]:
             return
-        graph, ranks = self.graph, self.graph.ranks
-        region = self._undecided_before(node)
-        queued = {one for one in region if graph.types[one] in SWITCHES}
-        if self._unsure:
-            queued.update(one for one in region if not self._unsure.isdisjoint(graph.sources[one]))
+        ranks, consumers = self.graph.ranks, self.graph.consumers
+        region, queued = self._undecided_before(node)
         queue = [(ranks[one], one) for one in queued]
         heapq.heapify(queue)
         while queue:
             _, current = heapq.heappop(queue)
             if not self._settle(current):
                 self._unsure.add(current)
-                for consumer in graph.consumers[current]:
+                for consumer in consumers[current]:
                     if consumer in region and consumer not in queued:
                         queued.add(consumer)
                         heapq.heappush(queue, (ranks[consumer], consumer))
 
-    def _undecided_before(self, node: int) -> Set[int]:
-        decided, needed, sources = self._decided, self._needed, self.graph.sources
-        region, stack = {node}, [node]
+    def _undecided_before(self, node: int) -> Tuple[Set[int], Set[int]]:
+        """The nodes to decide, and those of them where something may turn out not to be ALWAYS."""
+        decided, needed, unsure = self._decided, self._needed, self._unsure
+        sources, types = self.graph.sources, self.graph.types
+        region, stack, starts = {node}, [node], set()
         decided[node] = 1
         while stack:
-            for source in sources[stack.pop()]:
-                if needed[source] and not decided[source]:
-                    decided[source] = 1
-                    region.add(source)
-                    stack.append(source)
-        return region
+            current = stack.pop()
+            if types[current] in SWITCHES:
+                starts.add(current)
+            for source in sources[current]:
+                if not decided[source]:
+                    if needed[source]:
+                        decided[source] = 1
+                        region.add(source)
+                        stack.append(source)
+                elif source in unsure:
+                    starts.add(current)
+        return region, starts
 
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; whether all of them hold always."""
@@ -219,9 +225,13 @@ class Execution:
         return self._port_conditions.get((source, port), condition)
 
     def _split(self, switch: int, condition: Condition) -> List[Condition]:
-        """The conditions of a Switch's outputs."""
-        selector = self.graph.selector(switch)
-        ports = self._port_count(switch)
+        """The conditions of a Switch's outputs: the same wherever one predicate decides."""
+        key = self.graph.selector(switch), self._port_count(switch), condition
+        if key not in self._splits:
+            self._splits[key] = self._outcomes(*key)
+        return self._splits[key]
+
+    def _outcomes(self, selector: Tensor, ports: int, condition: Condition) -> List[Condition]:
         known = _selected(self._values.always(selector), ports)
         if known is not None:
             return [condition if port == known else NEVER for port in range(ports)]
@@ -262,11 +272,8 @@ class Execution:
         graph = self.graph
         defaults = [Tensor(one, 0) for one in graph.of_types(["PlaceholderWithDefault"])]
         constants = Values(graph, dict.fromkeys(defaults), lambda _: True)
-        predicates = {
-            constants.predicate(graph.selector(switch))[0]
-            for switch in graph.of_types(SWITCHES)
-            if self._needed[switch]
-        }
+        selectors = {graph.selector(one) for one in graph.of_types(SWITCHES) if self._needed[one]}
+        predicates = {constants.predicate(selector)[0] for selector in selectors}
         return any(constants.always(one) is not None for one in predicates)
 
     def _live_slice(self) -> Set[int]:

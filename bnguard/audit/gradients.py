@@ -9,22 +9,22 @@ from bnguard.audit.graph import Graph
 from bnguard.audit.operations import is_accumulator, is_write
 
 # tf.gradients starts from constants of this name, in the scope of all that it creates.
-_SEED = re.compile(r"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
+_SEED = re.compile(rb"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
 _TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
-_TAPE = "gradient_tape/"  # the scope of what tf.GradientTape creates
+_TAPE = b"gradient_tape/"  # the scope of what tf.GradientTape creates
 
 
 def gradient_nodes(graph: Graph) -> Set[int]:
     """The nodes that compute gradients, told by their types and by the scopes that these are in."""
     found = set(graph.of_types([kind for kind in graph.present_types() if _TYPE.fullmatch(kind)]))
-    has_tape = any(_TAPE in graph.names[node] for node in found)
+    has_tape = any(_TAPE in graph.names.encoded[node] for node in found)
     scopes = _scopes(graph)
-    if has_tape or scopes:
-        found.update(
-            node
-            for node, name in enumerate(graph.names)
-            if name.startswith(scopes) or (has_tape and _TAPE in name)
-        )
+    if scopes:
+        names = enumerate(graph.names.encoded)
+        found.update([node for node, name in names if name.startswith(scopes)])
+    if has_tape:
+        names = enumerate(graph.names.encoded)
+        found.update([node for node, name in names if _TAPE in name])
     return found
 
 
@@ -44,6 +44,6 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
     return reached & takers
 
 
-def _scopes(graph: Graph) -> Tuple[str, ...]:
-    seeds = [_SEED.match(graph.names[node]) for node in graph.of_types(["Const"])]
+def _scopes(graph: Graph) -> Tuple[bytes, ...]:
+    seeds = [_SEED.match(graph.names.encoded[node]) for node in graph.of_types(["Const"])]
     return tuple({seed.group(1) for seed in seeds if seed})

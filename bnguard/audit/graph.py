@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
 import re
 from typing import (
@@ -38,6 +39,43 @@ class Tensor(NamedTuple):
 
 
 _tensor = partial(tuple.__new__, Tensor)  # as Tensor._make, but not through Python
+
+
+class Names:
+    """The names of a graph's nodes, by node, in UTF-8 until somebody asks for one.
+
+    Attributes:
+      encoded: all of them.
+      index: the node of each.
+    """
+
+    def __init__(self, encoded: List[bytes], index: Dict[bytes, int]) -> None:
+        self.encoded = encoded
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, node: int) -> str:
+        return as_text(self.encoded[node])
+
+    def __iter__(self) -> Iterator[str]:
+        return map(as_text, self.encoded)
+
+    def append(self, name: str) -> None:
+        """Add that of one more node; of two with one name the first is the one to be found."""
+        encoded = name.encode()
+        self.index.setdefault(encoded, len(self.encoded))
+        self.encoded.append(encoded)
+
+    def find(self, name: str) -> Optional[int]:
+        """The node called `name`, or None."""
+        return self.index.get(name.encode("utf-8", "surrogateescape"))
+
+
+def as_text(name: bytes) -> str:
+    """A name of a file, in which nothing has checked the encoding."""
+    return name.decode("utf-8", "replace")
 
 
 class Definitions:
@@ -77,7 +115,7 @@ class Graph:
 
     def __init__(
         self,
-        names: List[str],
+        names: Names,
         types: List[str],
         sources: List[Tuple[int, ...]],
         ports: List[Tuple[int, ...]],
@@ -92,8 +130,7 @@ class Graph:
         self.ranks = ranks
         self.lowered = lowered
         self._definitions = definitions
-        self._index: Optional[Dict[str, int]] = None
-        self._consumers: Optional[List[Sequence[int]]] = None
+        self._consumers: Optional[List[List[int]]] = None
         self._by_type: Optional[Dict[str, List[int]]] = None
         self._of_types: Dict[FrozenSet[str], List[int]] = {}
 
@@ -102,9 +139,7 @@ class Graph:
 
     def find(self, name: str) -> Optional[int]:
         """The number of the node called `name`, or None."""
-        if self._index is None:
-            self._index = {name: number for number, name in enumerate(self.names)}
-        return self._index.get(name)
+        return self.names.find(name)
 
     def tensor(self, name: str) -> Optional[Tensor]:
         """The tensor called `name` (`node` or `node:port`), or None when there is no such node."""
@@ -115,26 +150,21 @@ class Graph:
         return None if node is None else Tensor(node, port)
 
     @property
-    def consumers(self) -> List[Sequence[int]]:
+    def consumers(self) -> List[List[int]]:
         """For each node the nodes that take an output of it or wait for it, in order."""
         if self._consumers is None:
-            nobody: Sequence[int] = ()
-            lists: List[Any] = [nobody] * len(self.names)
+            self._consumers = [[] for _ in self.sources]
             for node, sources in enumerate(self.sources):
                 for source in sources:
-                    if lists[source]:
-                        lists[source].append(node)
-                    else:
-                        lists[source] = [node]
-            self._consumers = lists
+                    self._consumers[source].append(node)
         return self._consumers
 
     def of_types(self, types: Iterable[str]) -> Sequence[int]:
         """The nodes of these op types, in order."""
         if self._by_type is None:
-            self._by_type = {}
+            self._by_type = defaultdict(list)
             for node, kind in enumerate(self.types):
-                self._by_type.setdefault(kind, []).append(node)
+                self._by_type[kind].append(node)
         key = frozenset(types)
         if key not in self._of_types:
             nodes = (node for kind in key for node in self._by_type.get(kind, ()))
@@ -148,13 +178,14 @@ class Graph:
 
     def data_inputs(self, node: int) -> List[Tensor]:
         """The data inputs of a node, in order."""
-        ports = self.ports[node]
-        count = ports.index(CONTROL) if CONTROL in ports else len(ports)
-        return list(map(_tensor, zip(self.sources[node][:count], ports)))
+        sources, ports = self.sources[node], self.ports[node]
+        if CONTROL in ports:
+            sources = sources[: ports.index(CONTROL)]
+        return list(map(_tensor, zip(sources, ports)))
 
     def data_input(self, node: int, position: int) -> Tensor:
         """One data input of a node that is known to have it."""
-        return Tensor(self.sources[node][position], self.ports[node][position])
+        return _tensor((self.sources[node][position], self.ports[node][position]))
 
     def selector(self, switch: int) -> Tensor:
         """What decides which output of a Switch is alive: its second input."""

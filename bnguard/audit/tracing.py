@@ -10,7 +10,6 @@ from bnguard.audit.operations import (
     MADE_OF_ALL_BUT,
     MADE_OF_FIRST,
     RESOURCE_VARIABLES,
-    RESTORES,
     SWITCHES,
     VARIABLES,
     is_write,
@@ -19,7 +18,6 @@ from bnguard.audit.operations import (
 
 # No chain of conds and casts between a variable and its use is as long as this.
 _LONGEST_SEARCH = 4096
-_SOURCES = VARIABLES | RESTORES | frozenset(["Const"])  # and so most tensors that are traced
 
 
 def _first_handles(graph: Graph) -> Dict[int, int]:
@@ -45,6 +43,7 @@ class Tracer:
         self.step = step
         self._roots: Dict[Tensor, Tensor] = {}
         self._handles = _first_handles(graph)
+        self._handing_on = frozenset(filter(_hands_on, graph.present_types()))
 
     def root(self, tensor: Tensor) -> Tensor:
         """Where `tensor` comes from, as far as there is only one way."""
@@ -83,26 +82,34 @@ class Tracer:
 
         Handles of one resource variable, told by its shared name, count as the first of them.
         """
+        types, handles = self.graph.types, self._handles
+        if types[tensor.node] in VARIABLES:  # as most that are asked for
+            return [handles.get(tensor.node, tensor.node)]
         nodes = (one.node for one in self.origins(tensor))
-        return [
-            self._handles.get(node, node) for node in nodes if self.graph.types[node] in VARIABLES
-        ]
+        return [handles.get(node, node) for node in nodes if types[node] in VARIABLES]
 
     def _made_of(self, tensor: Tensor) -> List[Tensor]:
         """The inputs that `tensor` hands on; none if it computes something, or is a source."""
         node, port = tensor
         kind = self.graph.types[node]
-        if kind in _SOURCES:
-            return []
         if node in self.graph.lowered or kind == "IdentityN":
             return self.graph.data_inputs(node)[port : port + 1]
+        if kind not in self._handing_on:
+            return []
         if kind in MERGES and self.step is not None:
             return [one for one, _ in self.step.inputs(node)] if port == 0 else []
-        if kind in MADE_OF_FIRST or (is_write(kind) and not writes_resources(kind)):
+        if kind not in MADE_OF_ALL_BUT:
             return [self.graph.data_input(node, 0)] if port == 0 or kind in SWITCHES else []
-        if kind in MADE_OF_ALL_BUT and port == 0:
-            inputs, left_out = self.graph.data_inputs(node), MADE_OF_ALL_BUT[kind]
-            if left_out is not None and inputs:
-                del inputs[left_out]
-            return inputs
-        return []
+        if port:
+            return []
+        inputs, left_out = self.graph.data_inputs(node), MADE_OF_ALL_BUT[kind]
+        if left_out is not None and inputs:
+            del inputs[left_out]
+        return inputs
+
+
+def _hands_on(kind: str) -> bool:
+    """Whether the output of ops of this type is made of elements of their inputs."""
+    if kind in MADE_OF_FIRST or kind in MADE_OF_ALL_BUT:
+        return True
+    return is_write(kind) and not writes_resources(kind)

@@ -18,6 +18,7 @@ from typing import (
 )
 
 from bnguard import checkpoint
+from bnguard.harness import quiet
 from bnguard.harness.case import Model, Training
 from bnguard.harness.catalogue import LoadedCase, UnavailableError
 from bnguard.harness.observation import Layer
@@ -278,7 +279,9 @@ def _moved(was: Values, now: Values) -> Tuple[str, ...]:
 def _session(target: str, graph: tf.Graph) -> tf.Session:
     # One thread inside an op, so that a convolution's sums are taken in one order and are the
     # same to the bit in every run. Ops run beside each other, and race, as ever.
-    return tf.Session(target, graph, tf.ConfigProto(intra_op_parallelism_threads=1))
+    config = tf.ConfigProto(intra_op_parallelism_threads=1)
+    quiet.begin_sessions(config)
+    return tf.Session(target, graph, config)
 
 
 @contextmanager

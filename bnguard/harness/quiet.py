@@ -1,7 +1,8 @@
-"""Import TensorFlow without its start-up chatter.
+"""TensorFlow without its start-up chatter: while it is imported, and in its first session.
 
 The chatter comes from C++ before any logging level applies (the notes on oneDNN and CUDA,
-and the one on absl's own log), so it is held back at the file descriptor.
+and the one on absl's own log), or where none does (TensorFlow 2.18 on its graph optimizer), so
+it is held back at the file descriptor.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import importlib.util
 import os
 import sys
 import tempfile
-from typing import Iterator
+from typing import Any, Iterator
 import warnings
 
 from bnguard.errors import BnguardError
+
+_begun = False
 
 
 def import_tensorflow() -> None:
@@ -40,6 +43,22 @@ def import_tensorflow() -> None:
             "says more; install it anew with: pip install --force-reinstall tensorflow"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
+
+
+def begin_sessions(config: Any) -> None:
+    """Let TensorFlow say now, unheard, what it says once, when the first graph is run.
+
+    Args:
+      config: the sessions' ConfigProto; threads are those of a process's first session.
+    """
+    global _begun
+    if _begun:
+        return
+    import tensorflow.compat.v1 as tf
+
+    with _stderr_held_back(), tf.Graph().as_default(), tf.Session(config=config) as session:
+        session.run(tf.constant(0))
+    _begun = True
 
 
 @contextmanager
