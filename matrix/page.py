@@ -21,7 +21,8 @@ INTRODUCTION = """\
 `make matrix` makes each of these environments in turn, records it into `matrix/results/`, deletes
 it, and writes this page. `matrix/environments.json` says what is installed in each; `lowest` has
 the lower bounds of `setup.cfg`. A combination such as `ref/v2` is a kind of variables and a kind of
-control flow. Wall times are of a machine that did other work as well.
+control flow. TensorFlow 2.20 takes any protobuf of 5.28 or later, but cannot write a graph as text,
+as MonitoredSession does, with one of 7: hence the `protobuf<7` there.
 """
 
 
@@ -75,19 +76,20 @@ def page(names, catalogue, recorded):
 
 
 def environments_table(names, recorded):
-    head = ["environment", "Python", "TensorFlow", "passed", "failed", "skipped", "suite", "cases"]
+    head = ["environment", "Python", "TensorFlow", "commit", "passed", "failed", "skipped"]
     rows = [environment_row(name, recorded.get(name, {})) for name in names]
-    return table([*head, "of these"], rows)
+    return table([*head, "suite", "cases", "of these"], rows)
 
 
 def environment_row(name, result):
     if "suite" not in result:
-        return [name, "**not run**: " + result.get("not run", "no complete record"), *[""] * 7]
+        return [name, "**not run**: " + result.get("not run", "no complete record"), *[""] * 8]
     tests, counts = result["suite"], Counter(verdicts(result))
     return [
         name,
         result["python"],
         result["packages"]["tensorflow"],
+        result.get("commit", ""),
         str(tests["passed"]),
         str(len(tests["failed"])),
         str(len(tests["skipped"])),

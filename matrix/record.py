@@ -8,6 +8,7 @@ records, needs no more than the standard library, and every part runs in process
 """
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 import json
 import os
 import platform
@@ -41,6 +42,7 @@ def main(path, part):
 def offers():
     """What TensorFlow itself has, before anything of ours is installed."""
     return {
+        "commit": run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"]).stdout.strip(),
         "python": platform.python_version(),
         "offers": {name: offer(name) for name in ("contrib", "tf.layers", "tf_slim")},
     }
@@ -63,16 +65,14 @@ def offer(name, environment=None):
 def cases():
     """What both sides of every case do, by kind of variables and of control flow."""
     start = time.time()
-    combinations = {
-        f"{variables}/{control_flow}": compared(variables, control_flow)
-        for variables in ("ref", "resource")
-        for control_flow in ("v1", "v2")
-    }
-    return {"cases": combinations, "seconds of cases": round(time.time() - start)}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = dict(zip(page.COMBINATIONS, pool.map(compared, page.COMBINATIONS)))
+    return {"cases": done, "seconds of cases": round(time.time() - start)}
 
 
-def compared(variables, control_flow):
+def compared(combination):
     """By case: what is measured, and what each side did."""
+    variables, control_flow = combination.split("/")
     options = ["--variables", variables, "--control-flow", control_flow]
     entries = json.loads(bnguard("compare", "--all", *options).stdout)["cases"]
     return {one["case"]: both_sides(one, options) for one in entries}
@@ -112,7 +112,7 @@ def suite():
         report = os.path.join(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         start = time.time()
-        status = subprocess.call([*command, "-n", "4", "--dist", "loadfile", "--junitxml", report])
+        status = subprocess.call([*command, "-n", "2", "--dist", "loadfile", "--junitxml", report])
         seconds = round(time.time() - start)
         if not os.path.exists(report):
             raise SystemExit(f"pytest ended with status {status}, and no report")

@@ -39,6 +39,7 @@ def recorded(*unlike, failed=(), skipped=(), **packages):
     """A record of one case, `one`, which is like the default but for (combination, outcome)."""
     outcomes = {**dict.fromkeys(COMBINATIONS, case()), **dict(unlike)}
     return {
+        "commit": "5c6d7e8",
         "python": "3.8.18",
         "offers": {"contrib": "AttributeError: none", "tf.layers": "works", "tf_slim": "fails"},
         "tf.layers with tf_keras": "works with it",
@@ -63,8 +64,8 @@ def page(**records):
 def test_an_environment_that_ran():
     text = page(a=recorded(failed=["tests.x::y"], skipped=["tests.z: why", "tests.v: why"]))
     (row,) = rows(text, "Environments")
-    assert row[:-1] == ["a", "3.8.18", "2.4.4", "7", "1", "2", "10 min 05 s", "0 min 59 s"]
-    assert row[-1] == "4 shown"
+    assert row[:4] == ["a", "3.8.18", "2.4.4", "5c6d7e8"]
+    assert row[4:] == ["7", "1", "2", "10 min 05 s", "0 min 59 s", "4 shown"]
     assert "* tests.x::y (a)\n" in text
     assert "* tests.v: why (a)\n* tests.z: why (a)\n" in text
 

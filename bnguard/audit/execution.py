@@ -21,7 +21,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
 from bnguard.audit.folding import Known
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
-from bnguard.audit.operations import PLACEHOLDERS, SWITCHES
+from bnguard.audit.operations import PLACEHOLDERS, SELECTS, SWITCHES
 from bnguard.audit.values import Values
 
 
@@ -51,6 +51,7 @@ class Execution:
         self._splits: Dict[Tuple[Tensor, int, Condition], List[Condition]] = {}
         self._doubtful: Optional[Set[int]] = None
         self._used: Optional[Set[int]] = None
+        self._surely_used: Optional[Set[int]] = None
         self._next_on_path: Optional[Dict[int, int]] = None
 
     def needs(self, node: int) -> bool:
@@ -108,6 +109,12 @@ class Execution:
         if self._used is None:
             self._used = self._data_slice()
         return node in self._used
+
+    def surely_uses(self, node: int) -> bool:
+        """Whether it gets there however undecided predicates turn out."""
+        if self._surely_used is None:
+            self._surely_used = self._data_slice(surely=True)
+        return node in self._surely_used
 
     def path(self, node: int, longest: int) -> List[int]:
         """The nodes from a fetch back to `node`, which it needs, by the fewest edges.
@@ -292,19 +299,31 @@ class Execution:
 
     # Walks
 
-    def _data_slice(self) -> Set[int]:
+    def _data_slice(self, surely: bool = False) -> Set[int]:
         used = set(self._roots())
         stack = list(used)
         while stack:
-            node = stack.pop()
-            inputs = self.inputs(node)
-            if self.graph.types[node] in SWITCHES:
-                inputs = inputs[:1]
-            for (source, _), _ in inputs:
+            for source, port in self._value_inputs(stack.pop(), surely):
                 if source not in used:
-                    used.add(source)
-                    stack.append(source)
+                    reaches = self._edge(source, port)
+                    if reaches == ALWAYS if surely else reaches is not NEVER:
+                        used.add(source)
+                        stack.append(source)
         return used
+
+    def _value_inputs(self, node: int, surely: bool) -> List[Tensor]:
+        """The inputs that a node's value is made of: not what it waits for, or what it leaves."""
+        self._decide(node)
+        kind, inputs = self.graph.types[node], self.graph.data_inputs(node)
+        if kind in SWITCHES:
+            inputs = inputs[:1]
+        elif kind in SELECTS:
+            choice = self._values.always(inputs[0])
+            if choice is not None:
+                inputs = [inputs[1 if choice else 2]]
+            elif surely:
+                inputs = inputs[:1]
+        return [one for one in inputs if not self._is_cut(*one)]
 
     def _walk_back(self) -> Dict[int, int]:
         queue = deque(self._roots())

@@ -16,6 +16,7 @@ RESOURCE_VARIABLES = frozenset(["VarHandleOp"])
 VARIABLES = REF_VARIABLES | RESOURCE_VARIABLES
 
 SWITCHES = frozenset(["Switch", "RefSwitch", "_SwitchN"])
+SELECTS = frozenset(["Select", "SelectV2", "RefSelect"])
 ENTERS = frozenset(["Enter", "RefEnter"])
 EXITS = frozenset(["Exit", "RefExit"])
 PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2"])
@@ -99,14 +100,14 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "RefMerge": None,
     "Concat": 0,
     "ConcatV2": -1,
-    "RefSelect": 0,
-    "Select": 0,
-    "SelectV2": 0,
+    **dict.fromkeys(SELECTS, 0),
 }
 
 
 def least_inputs(kind: str) -> int:
     """How many data inputs an op of this type has at least, as far as that matters here."""
+    if kind in SELECTS:
+        return 3
     if kind in SWITCHES or kind in _TAKE_TWO or (is_write(kind) and not kind.endswith("CountUpTo")):
         return 2
     return 1 if kind in MADE_OF_FIRST or kind in _TAKE_ONE or is_write(kind) else 0

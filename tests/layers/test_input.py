@@ -92,7 +92,7 @@ def run(request):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("run", CASES, indirect=True, ids=str)
-@np.errstate(invalid="ignore")
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_a_value_that_is_not_finite_reaches_its_channel_alone(run, bad):
     (good, spoilt), since = batches(SHAPES[run.layer.x.shape.ndims], 2), run.variables()
     spoilt[0, ..., 1] = bad

@@ -78,7 +78,9 @@ def _finding(
 ) -> Finding:
     graph = situation.model.graph
     moment = next(moment for moment in one.moments if step.execution.may_run(moment.node))
-    certain = step.runs(moment.node)
+    certain = step.runs(moment.node) and all(
+        step.execution.surely_uses(node) for node in (moment.node, one.node)
+    )
     name = graph.names[one.node]
     return Finding(
         rule=CODE,

@@ -21,7 +21,8 @@ Then also run the updates; see BN201.
 ## Known false positives
 Fine-tuning with the statistics of a checkpoint left as they are, while gamma and beta, or
 layers without these, are trained. Not reported is a layer whose gamma and beta are not trained, or
-whose statistics are initialized with other values than 0 or 1, as from a checkpoint.
+whose statistics are initialized with other values than 0 or 1, as from a checkpoint; nor one
+without gamma and beta whose statistics the program computes itself and feeds.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -34,7 +35,7 @@ from typing import Iterator, Optional
 
 from bnguard.audit.constants import uniform_value
 from bnguard.audit.finding import ERROR, Finding
-from bnguard.audit.operations import RESTORES
+from bnguard.audit.operations import PLACEHOLDERS, RESTORES
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.variables import Purpose, Statistic
 
@@ -53,6 +54,8 @@ def check(situation: Situation) -> Iterator[Finding]:
         if step is None or _has_values_of_its_own(situation, statistic):
             continue
         if statistic.parameters and not situation.trains(statistic.parameters):
+            continue
+        if not statistic.parameters and _is_computed_outside(situation, statistic):
             continue
         reader = next(one.node for one in statistic.readers if step.execution.needs(one.node))
         yield Finding(
@@ -91,3 +94,14 @@ def _has_values_of_its_own(situation: Situation, statistic: Statistic) -> bool:
                 ):
                     return True
     return False
+
+
+def _is_computed_outside(situation: Situation, statistic: Statistic) -> bool:
+    """Whether the program feeds its values, as a filter of observations or rewards does."""
+    graph, tracer = situation.model.graph, situation.model.tracer
+    return any(
+        graph.types[origin.node] in PLACEHOLDERS
+        for write in statistic.writes
+        if write.purpose is Purpose.LOAD
+        for origin in tracer.origins(graph.data_inputs(write.node)[-1])
+    )

@@ -37,9 +37,10 @@ shares of a batch are alike.
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence
+from typing import Iterator, Sequence, Set
 
 from bnguard.audit.finding import ERROR, WARNING, Finding
+from bnguard.audit.model import Model
 from bnguard.audit.situation import Situation
 from bnguard.audit.towers import Towers
 from bnguard.audit.variables import Statistic
@@ -61,9 +62,7 @@ def check(situation: Situation) -> Iterator[Finding]:
     if not situation.training:
         return
     graph = situation.model.graph
-    collected = set(situation.model.collection("update_ops"))
-    for _ in range(_NEAR):
-        collected.update([source for node in collected for source in graph.sources[node]])
+    collected = _collected(situation.model)
     train_ops = ", ".join(step.fetch for step in situation.training)
     towers = Towers(situation.model)
     for statistic in situation.model.statistics:
@@ -90,6 +89,19 @@ def check(situation: Situation) -> Iterator[Finding]:
                 ),
                 remedy=REMEDY,
             )
+
+
+def _collected(model: Model) -> Set[int]:
+    """What is in UPDATE_OPS: the ops themselves, or behind, or inside of, what is there."""
+    graph = model.graph
+    found = set(model.collection("update_ops"))
+    for _ in range(_NEAR):
+        found.update([source for node in found for source in graph.sources[node]])
+    inside = tuple(f"{graph.names[node]}/".encode() for node in found if node in graph.lowered)
+    if inside:
+        names = enumerate(graph.names.encoded)
+        found.update([node for node, name in names if name.startswith(inside)])
+    return found
 
 
 def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
