@@ -8,7 +8,7 @@ import os
 import re
 from typing import IO, Any, Collection, Dict, Iterator, List, Optional, Sequence
 
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -186,11 +186,6 @@ def writing(folder: str) -> Iterator[None]:
         if isinstance(error, ValueError) and os.path.isdir(folder):
             raise  # Saver's ValueError for a folder that is gone, and for misuse
         raise _unwritable(folder, error) from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_name(path: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterator, List, Sequence, Tuple
 
-from bnguard import checkpoint
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 from bnguard.harness.record import Record
 from bnguard.harness.recurrence import Statistics
 from bnguard.statistics import live, statistics_summaries
@@ -81,7 +80,7 @@ def _write(folder: str, first: int, history: History) -> None:
                 writer.add_summary(summary, step)
     except (OSError, tf.errors.OpError) as error:
         raise BnguardError(
-            f"--logdir {folder}: cannot be written ({checkpoint.first_line(error)}); expected a "
+            f"--logdir {folder}: cannot be written ({first_line(error)}); expected a "
             "folder with room in it. Give another."
         ) from error
 

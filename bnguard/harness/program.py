@@ -18,6 +18,7 @@ from typing import (
 )
 
 from bnguard import checkpoint
+from bnguard.errors import first_line
 from bnguard.harness import quiet
 from bnguard.harness.case import Model, Training
 from bnguard.harness.catalogue import LoadedCase, UnavailableError
@@ -265,7 +266,7 @@ def _said(error: Exception) -> str:
     """The line of an error's message that says what is wrong."""
     lines = str(error).splitlines()
     said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
-    return said[0] if said else checkpoint.first_line(error)
+    return said[0] if said else first_line(error)
 
 
 def _or(tensor: Any, default: Any) -> Any:

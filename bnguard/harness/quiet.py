@@ -15,7 +15,7 @@ import tempfile
 from typing import Any, Iterator
 import warnings
 
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 
 _begun = False
 
@@ -39,7 +39,7 @@ def import_tensorflow() -> None:
     except Exception as error:  # whatever a module that is half there, or not of this NumPy, does
         raise BnguardError(
             f"TensorFlow is installed and does not load ({type(error).__name__}: "
-            f'{(str(error).strip().splitlines() or [""])[0]}). `python -c "import tensorflow"` '
+            f'{first_line(error)}). `python -c "import tensorflow"` '
             "says more; install it anew with: pip install --force-reinstall tensorflow"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
