@@ -11,12 +11,12 @@ from typing import Callable, Dict
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Condition, all_of, any_of
 from bnguard.audit.execution import Execution
 from bnguard.audit.graph import MERGES, Tensor
-from bnguard.audit.operations import DIVISIONS
+from bnguard.audit.operations import ADDITIONS, ASSIGNS, DIVISIONS
 from bnguard.audit.tracing import Tracer
 from bnguard.audit.variables import Write
 
+_NEUTRAL = {"Mul": 1, **dict.fromkeys(DIVISIONS, 1), **dict.fromkeys(ADDITIONS, 0), "Sub": 0}
 _INCREMENTS = frozenset(["AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"])
-_ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
 _DEEPEST = 24  # branches and multiplications between a zero and the amount that it makes zero
 
 
@@ -42,7 +42,7 @@ class Effects:
         value = self.step.graph.data_inputs(write.node)[-1]
         if kind in _INCREMENTS:
             return all_of([runs, self._is_nonzero(value)])
-        if kind in _ASSIGNS:
+        if kind in ASSIGNS:
             return all_of([runs, self._differs(write.variable, value)])
         return runs
 
@@ -73,11 +73,16 @@ class Effects:
     def _differs(self, variable: int, tensor: Tensor) -> Condition:
         """When `tensor` is anything but the variable's value."""
         tensor = self._tracer.root(tensor)
-        if self.step.graph.types[tensor.node] in MERGES:
+        kind = self.step.graph.types[tensor.node]
+        if kind in MERGES:
             return self._guarded(
                 lambda merge: self._through_merge(merge, lambda one: self._differs(variable, one)),
                 tensor,
             )
+        if kind in _NEUTRAL:
+            first, second = self.step.graph.data_inputs(tensor.node)[:2]
+            if self.step.value(second) == _NEUTRAL[kind]:
+                return self._guarded(lambda one: self._differs(variable, one), first)
         return NEVER if self._tracer.variables(tensor) == [variable] else ALWAYS
 
     def _through_merge(self, merge: Tensor, condition: Callable[[Tensor], Condition]) -> Condition:

@@ -13,6 +13,7 @@ from bnguard.audit.schema import DATA_TYPES
 
 _WITH_DEFAULT = "PlaceholderWithDefault"
 _BOOL = DATA_TYPES["DT_BOOL"]
+_RANDOM = ("RandomUniform", "RandomStandardNormal", "StatelessRandomUniform")
 _FEW_SWITCHES = 64
 _MANY_FLAGS = 16
 _FEW_MERGES = 8
@@ -36,9 +37,9 @@ class Flag(NamedTuple):
 def find_flags(model: Model) -> List[Flag]:
     """The placeholders that decide a branch on the way to a normalization or an update.
 
-    Which of its values is the one for training is told by what is in the branches: updates and
-    normalizations with the batch's own statistics belong to training, those with the running
-    statistics to inference.
+    Which of its values is the one for training is told by what is in the branches: updates,
+    normalizations with the batch's own statistics, and random numbers, as of dropout, belong to
+    training, normalizations with the running statistics to inference.
     """
     found = []
     candidates = sorted(_candidates(model).items(), key=lambda one: -len(one[1]))
@@ -172,7 +173,7 @@ def _votes_of_outputs(model: Model, flag: Tensor, sides: Dict[int, int]) -> int:
 
 
 def _evidence(model: Model) -> Dict[int, int]:
-    evidence: Dict[int, int] = {}
+    evidence = dict.fromkeys(model.graph.of_types(_RANDOM), 1)
     for statistic in model.statistics:
         evidence.update((write.node, 1) for write in statistic.updates)
     for one in model.normalizations:

@@ -25,7 +25,13 @@ def gradient_nodes(graph: Graph) -> Set[int]:
     if has_tape:
         names = enumerate(graph.names.encoded)
         found.update([node for node, name in names if _TAPE in name])
-    return found
+    return found - _accumulators(graph)
+
+
+def _accumulators(graph: Graph) -> Set[int]:
+    """The empty lists, and their settings, that gradients have the forward loops fill for them."""
+    lists = graph.of_types(["EmptyTensorList"])
+    return {*lists, *(source for node in lists for source in graph.sources[node])}
 
 
 def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:

@@ -191,12 +191,14 @@ def _decode_saved_model(data: bytes, path: str, tags: Optional[Sequence[str]]) -
 def _decode_meta_graph(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
     raw = _parse("RawMetaGraphDef", data)
     _check_nodes(raw.graph_def)
+    _check_no_tags(path, tags)
     return [_subject(path, raw)]
 
 
 def _decode_graph(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
     raw = _parse("RawGraphDef", data)
     _check_nodes(raw)
+    _check_no_tags(path, tags)
     return [_bare_subject(path, raw)]
 
 
@@ -221,6 +223,14 @@ def _check_nodes(raw: Any) -> None:
     for definition in (raw.node[0], raw.node[-1]):
         if not _OP_TYPE.match(_parse("NodeHead", definition).op):
             raise _WrongKindError("no node with an op type")
+
+
+def _check_no_tags(path: str, tags: Optional[Sequence[str]]) -> None:
+    if tags is not None:
+        raise AuditError(
+            f"{path}: holds one graph, with no tags to choose it by; expected a SavedModel with "
+            f"the tags {','.join(tags)!r}"
+        )
 
 
 def _subject(label: str, raw: Any) -> Subject:

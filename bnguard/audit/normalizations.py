@@ -35,6 +35,7 @@ class Normalization(NamedTuple):
       node: the fused op, or the op that takes the root.
       running_mean, running_variance: the variables that it may use as mean and variance.
       moments: the mean and the variance of its own batch, where it may use these.
+      normalized: the nodes of what it normalizes.
       parameters: gamma and beta, as far as they are variables.
       is_scaled: whether it has a gamma or a beta, be they variables or constants.
     """
@@ -43,8 +44,17 @@ class Normalization(NamedTuple):
     running_mean: Tuple[int, ...]
     running_variance: Tuple[int, ...]
     moments: Tuple[Tensor, ...]
+    normalized: Tuple[int, ...]
     parameters: Tuple[int, ...]
     is_scaled: bool
+
+
+class _Uses(NamedTuple):
+    """What an inverse standard deviation meets: candidate means, gamma and beta, and x."""
+
+    means: List[Tensor]
+    parameters: List[int]
+    normalized: List[int]
 
 
 def find_normalizations(tracer: Tracer, gradients: AbstractSet[int]) -> List[Normalization]:
@@ -69,7 +79,7 @@ class _Finder:
             inputs = self._graph.data_inputs(node)
             if len(inputs) < 5:
                 continue
-            _, scale, offset, mean, variance = inputs[:5]
+            x, scale, offset, mean, variance = inputs[:5]
             moments: Tuple[Tensor, ...] = ()
             attributes = self._graph.attributes(node)
             if "is_training" not in attributes or attributes["is_training"].b:
@@ -79,6 +89,7 @@ class _Finder:
                 self._variables(mean),
                 self._variables(variance),
                 moments,
+                (x.node,),
                 self._variables(scale) + self._variables(offset),
                 self._is_parameter(scale) or self._is_parameter(offset),
             )
@@ -88,7 +99,8 @@ class _Finder:
             inputs = self._graph.data_inputs(node)
             if len(inputs) == 5:
                 _, mean, variance, beta, gamma = map(self._variables, inputs)
-                yield Normalization(node, mean, variance, (), gamma + beta, True)
+                x = (inputs[0].node,)
+                yield Normalization(node, mean, variance, (), x, gamma + beta, True)
 
     def written_out(self) -> Iterator[Normalization]:
         for node in self._graph.of_types(_ROOTS):
@@ -96,15 +108,17 @@ class _Finder:
             running_variance, moments = self._statistics([variance] if variance else [])
             if not running_variance and not moments:
                 continue
-            means, parameters = self._uses_of(Tensor(node, 0))
-            running_mean, mean_moments = self._statistics(means)
+            uses = self._uses_of(Tensor(node, 0))
+            running_mean, mean_moments = self._statistics(uses.means)
             if running_mean or mean_moments:
+                parameters = dict.fromkeys(uses.parameters)
                 yield Normalization(
                     node,
                     running_mean,
                     running_variance,
                     mean_moments + moments,
-                    tuple(dict.fromkeys(parameters)),
+                    tuple(dict.fromkeys(uses.normalized)),
+                    tuple(one for one in parameters if self._graph.types[one] in VARIABLES),
                     bool(parameters),
                 )
 
@@ -126,27 +140,19 @@ class _Finder:
         value = uniform_value(found[0]) if len(found) == 1 and found[0] is not None else None
         return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
 
-    def _uses_of(self, inverse: Tensor) -> Tuple[List[Tensor], List[int]]:
-        """What an inverse standard deviation meets on its way: candidate means, gamma and beta."""
-        means: List[Tensor] = []
-        parameters: List[int] = []
+    def _uses_of(self, inverse: Tensor) -> _Uses:
+        """What an inverse standard deviation meets on its way."""
+        uses = _Uses([], [], [])
         queue = [inverse]
         for tensor in queue:
             for consumer in self._graph.data_consumers(tensor):
                 if consumer not in self._gradients:
-                    self._visit(tensor, consumer, queue, means, parameters)
+                    self._visit(tensor, consumer, queue, uses)
             if len(queue) > _MANY:
                 break
-        return means, parameters
+        return uses
 
-    def _visit(
-        self,
-        tensor: Tensor,
-        consumer: int,
-        queue: List[Tensor],
-        means: List[Tensor],
-        parameters: List[int],
-    ) -> None:
+    def _visit(self, tensor: Tensor, consumer: int, queue: List[Tensor], uses: _Uses) -> None:
         kind, inputs = self._graph.types[consumer], self._graph.data_inputs(consumer)
         outputs = [Tensor(consumer, 0)]
         others = [one for one in inputs if one != tensor]
@@ -155,20 +161,24 @@ class _Finder:
         elif kind in MADE_OF_ALL_BUT:
             queue += outputs
         elif kind in ADDITIONS and len(others) == 1:
-            parameters += self._variables(others[0])
+            uses.parameters.extend(self._parameters(others[0]))
             if self._is_epsilon(others[0]):
                 queue += outputs
         elif (kind == "Mul" or (kind in DIVISIONS and inputs[-1] == tensor)) and len(others) == 1:
             (other,) = others
-            subtrahend = self._subtrahend(other)
-            if subtrahend is not None:  # (x - mean) * inverse
-                means.append(subtrahend)
+            difference = self._difference(other)
+            if difference:  # (x - mean) * inverse
+                uses.means.append(difference[-1])
+                uses.normalized.extend([one.node for one in difference[:-1]])
                 queue += outputs
-            elif self._is_subtracted(consumer, parameters):  # beta - mean * inverse
-                means.append(other)
-            else:  # gamma * inverse, or what batch renormalization makes of gamma
-                for factor in self._factors(other):
-                    parameters += self._variables(factor)
+            elif self._is_subtracted(consumer, uses):  # beta - mean * inverse
+                uses.means.append(other)
+            else:  # gamma * inverse, or what batch renormalization makes of gamma; or x * inverse
+                parameters = [
+                    one for part in self._factors(other) for one in self._parameters(part)
+                ]
+                uses.parameters.extend(parameters)
+                uses.normalized.extend([] if parameters else [other.node])
                 queue += outputs
 
     def _factors(self, tensor: Tensor) -> List[Tensor]:
@@ -177,22 +187,21 @@ class _Finder:
         is_product = self._graph.types[root.node] == "Mul"
         return self._graph.data_inputs(root.node) if is_product else [tensor]
 
-    def _subtrahend(self, tensor: Tensor) -> Optional[Tensor]:
-        """The mean in x - mean, or in -mean."""
+    def _difference(self, tensor: Tensor) -> List[Tensor]:
+        """Both operands of x - mean, or that of -mean; none if it is neither."""
         origins = self._tracer.origins(tensor)
         if len(origins) == 1 and self._graph.types[origins[0].node] in ("Sub", "Neg"):
-            inputs = self._graph.data_inputs(origins[0].node)
-            return inputs[-1] if inputs else None
-        return None
+            return self._graph.data_inputs(origins[0].node)
+        return []
 
-    def _is_subtracted(self, product: int, parameters: List[int]) -> bool:
-        """Whether a product is taken from something; what that is, if a variable, is beta."""
+    def _is_subtracted(self, product: int, uses: _Uses) -> bool:
+        """Whether a product is taken from something, which is beta if it is a parameter."""
         for consumer in self._graph.data_consumers(Tensor(product, 0)):
             inputs = self._graph.data_inputs(consumer)
             if self._graph.types[consumer] == "Neg":
                 return True
             if self._graph.types[consumer] == "Sub" and inputs[-1].node == product:
-                parameters += self._variables(inputs[0])
+                uses.parameters.extend(self._parameters(inputs[0]))
                 return True
         return False
 
@@ -230,6 +239,19 @@ class _Finder:
 
     def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
         return tuple(self._tracer.variables(tensor))
+
+    def _parameters(self, tensor: Tensor) -> List[int]:
+        """The variables that it is made of, or, as in a frozen graph, the constant vectors."""
+        constants = [
+            origin.node
+            for origin in self._tracer.origins(tensor)
+            if self._graph.types[origin.node] == "Const" and self._is_vector(origin.node)
+        ]
+        return [*self._tracer.variables(tensor), *constants]
+
+    def _is_vector(self, constant: int) -> bool:
+        value = self._graph.constant(constant)
+        return value is None or len(value.tensor_shape.dim) > 0
 
     def _is_parameter(self, tensor: Tensor) -> bool:
         """Whether it is a variable or, as in a frozen graph, a constant."""

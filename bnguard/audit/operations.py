@@ -31,6 +31,7 @@ FUSED_NORMALIZATIONS = _types(
 )
 OLD_NORMALIZATION = "BatchNormWithGlobalNormalization"  # TensorFlow 0.x; inference only
 
+ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
 ADDITIONS = frozenset(["Add", "AddV2"])
 DIVISIONS = frozenset(["Div", "RealDiv"])
 # What may stand between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Dict, List, Optional
 
 from bnguard.audit.graph import Tensor
 from bnguard.audit.model import Model
 from bnguard.audit.operations import SAVES
 from bnguard.audit.steps import closure
+from bnguard.audit.variables import PARTITION
 
 _FIRST_TENSOR = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
 _NAMES_INPUT = 1
-PARTITION = re.compile(r"/part_\d+\Z")
 
 
 def saved_names(model: Model) -> Optional[Dict[int, str]]:

@@ -28,7 +28,7 @@ from bnguard.audit.graph import CONTROL, Tensor
 from bnguard.audit.loading import Signature
 from bnguard.audit.model import Model
 from bnguard.audit.operations import is_optimizer
-from bnguard.audit.steps import data_closure, find_outputs, find_train_ops
+from bnguard.audit.steps import closure, data_closure, find_outputs, find_train_ops
 from bnguard.audit.variables import Purpose, Statistic
 
 Feeds = Dict[Tensor, Known]
@@ -49,20 +49,25 @@ class Step:
     """One step.
 
     Attributes:
+      model: of the graph.
       fetch: what it fetches, in words.
       execution: what it runs.
     """
 
     def __init__(self, model: Model, fetch: str, fetches: Sequence[Tensor], feeds: Feeds) -> None:
+        self.model = model
         self.fetch = fetch
         self.execution = Execution(model.graph, fetches, feeds)
         self._effects = Effects(self.execution)
-        self._model = model
         self._graph = model.graph
         self._path_budget = _PATH_BUDGET
         self._ops: Dict[int, Op] = {}
         self._behind_gradients: Optional[Set[int]] = None
         self._changes: Dict[int, Tuple[Change, ...]] = {}
+
+    def with_feeds(self, feeds: Feeds) -> Step:
+        """What fetches the same, with other feeds."""
+        return Step(self.model, self.fetch, self.execution.fetches, feeds)
 
     def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
         """The writes that may give the statistic another value in this step."""
@@ -81,7 +86,7 @@ class Step:
     def behind_gradients(self) -> Set[int]:
         """What the gradients that the step takes in are computed from: the loss's network."""
         if self._behind_gradients is None:
-            appliers = filter(self.execution.needs, self._model.appliers)
+            appliers = filter(self.execution.needs, self.model.appliers)
             self._behind_gradients = data_closure(self._graph, appliers)
         return self._behind_gradients
 
@@ -132,7 +137,7 @@ class Situation:
     def without_training(self, step: Step) -> Step:
         """A training step, but with the flags at their values for inference."""
         feeds = {flag.tensor: not flag.training for flag in self.flags}
-        return Step(self.model, step.fetch, step.execution.fetches, {**self.feeds, **feeds})
+        return step.with_feeds({**self.feeds, **feeds})
 
     def trains(self, parameters: Iterable[int]) -> bool:
         """Whether any training step writes any of these variables."""
@@ -240,6 +245,8 @@ def _inference(
         return [_Plan(", ".join(fetches), [model.tensor(name) for name in fetches])]
     keys = [signature] if signature is not None else filter(_is_for_inference, signatures)
     plans = [_signature_plan(model, key, signatures[key]) for key in islice(keys, _MANY_SIGNATURES)]
+    if signature is None:
+        plans = [one for one in plans if not _applies_gradients(model, one)]
     if plans:
         return plans
     train_ops = [plan.fetches[0].node for plan in training]
@@ -251,6 +258,12 @@ def _inference(
 def _is_for_inference(key: str) -> bool:
     """Not the one that initializes, which the library adds, nor Estimator's for training."""
     return not key.startswith("__") and key != "train"
+
+
+def _applies_gradients(model: Model, plan: _Plan) -> bool:
+    """Whether it trains, whatever it is called."""
+    nodes = {tensor.node for tensor in plan.fetches} if model.appliers else set()
+    return not model.appliers.isdisjoint(closure(nodes, model.graph.sources))
 
 
 def _signature_plan(model: Model, key: str, signature: Signature) -> _Plan:

@@ -46,9 +46,11 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
         trained = _trained_layers(model, train_ops)
     network = flow.after(layers - trained)
     network -= flow.after(trained) | trained
-    network -= flow.after(_label_consumers(graph, layers))
-    ends = {node for node in network if flow.ends_at(node, network)}
-    return _cover(graph, ends & flow.after(flags) or ends, layers - trained)
+    network -= flow.after(_label_consumers(model))
+    # What is in a function is not there for a Session to fetch.
+    ends = {node for node in network if node < model.subject.nodes and flow.ends_at(node, network)}
+    updates = {write.node for one in model.statistics for write in one.updates}
+    return _cover(graph, ends & flow.after(flags) or ends, (layers - trained) | updates)
 
 
 def backward_part(model: Model) -> Set[int]:
@@ -142,10 +144,11 @@ def _trained_layers(model: Model, train_ops: Sequence[int]) -> Set[int]:
     }
 
 
-def _label_consumers(graph: Graph, layers: Iterable[int]) -> List[int]:
+def _label_consumers(model: Model) -> List[int]:
     """The nodes that take in what does not come from where the layers' inputs come from."""
+    graph, found = model.graph, []
+    layers = (node for one in model.normalizations for node in (one.node, *one.normalized))
     before = closure(layers, graph.sources)
-    found = []
     for source in data_sources(graph):
         edges = [
             (consumer, edge[1])

@@ -11,6 +11,7 @@ from bnguard.audit.loading import Subject
 from bnguard.audit.normalizations import Normalization
 from bnguard.audit.operations import (
     ARITHMETIC,
+    ASSIGNS,
     FUSED_NORMALIZATIONS,
     PLACEHOLDERS,
     RESTORES,
@@ -25,9 +26,8 @@ from bnguard.audit.tracing import Tracer
 _NAME = re.compile(
     r"(?:.*/)?(?:moving|running)_(?P<role>mean|var(?:iance)?)(?:_\d+)?(?:/part_\d+)?\Z", re.DOTALL
 )
-_PARTITION = re.compile(r"/part_\d+\Z")
+PARTITION = re.compile(r"/part_\d+\Z")
 _STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
-_ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
 _AVERAGING = ARITHMETIC | frozenset(["Relu", "Sqrt"])  # batch renormalization averages deviations
 _LONGEST_CHAIN = 64  # nodes between a moment of the batch and the value that is assigned
 
@@ -82,7 +82,7 @@ class Statistic(NamedTuple):
     @property
     def layer(self) -> str:
         """The scope that it is in; empty for the outermost."""
-        return _PARTITION.sub("", self.name).rpartition("/")[0]
+        return PARTITION.sub("", self.name).rpartition("/")[0]
 
 
 def find_writes(subject: Subject, tracer: Tracer) -> Dict[int, List[Write]]:
@@ -153,7 +153,7 @@ def _purpose(
     name, kind = graph.names[node], graph.types[node]
     if is_optimizer(kind):
         return Purpose.OPTIMIZE
-    if kind not in _ASSIGNS:
+    if kind not in ASSIGNS:
         return Purpose.UPDATE
     if name in subject.initializers or name == f"{graph.names[variable]}/Assign":
         return Purpose.INITIALIZE
@@ -190,7 +190,7 @@ def _averages_of_moments(
                 if found:
                     averaged.setdefault(variable, []).extend(found)
                     helpers |= met - {variable}
-                elif tracer.graph.types[write.node] in _ASSIGNS and variable not in met:
+                elif tracer.graph.types[write.node] in ASSIGNS and variable not in met:
                     derived.setdefault(variable, set()).update(met)
     for variable, others in derived.items():
         biased = others & averaged.keys() - derived.keys()

@@ -350,6 +350,9 @@ class TestChoice:
         assert [rule.code for rule in choose(["BN3"], ["BN301"])] == ["BN302"]
         assert choose() == list(RULES)
 
+    def test_by_small_letters(self):
+        assert choose(["bn3"], ["bn302"]) == choose(["BN301"])
+
     @pytest.mark.parametrize("code", ["BN9", "", "statistics"])
     def test_an_unknown_code_is_refused(self, code):
         with pytest.raises(bnguard.audit.AuditError, match=f"no rule's code begins with '{code}'"):

@@ -25,7 +25,7 @@ def _report(report: Report, color: bool) -> Iterator[str]:
     yield printable(f"{report.source}: {_assumed(report)}")
     statistics = _count(len(report.statistics), "running statistic")
     if not report.findings:
-        yield f"{_count(report.nodes, 'node')}, {statistics}: nothing found"
+        yield f"{_count(report.nodes, 'node')}, {statistics}: nothing found{_silent(report)}"
         return
     groups = group(report.findings)
     yield f"{_count(report.nodes, 'node')}, {statistics}: {_count(len(groups), 'defect')}"
@@ -46,6 +46,13 @@ def _assumed(report: Report) -> str:
     return ", ".join(
         [text, *(f"found no {one} (--{one.replace(' ', '-')})" for one in assumed.unknown)]
     )
+
+
+def _silent(report: Report) -> str:
+    """Which rules could not find anything, as far as that matters."""
+    about = {"fetch": "about inference", "train op": "about training"}
+    unknown = [about[one] for one in report.assumed.unknown] if report.statistics else []
+    return f"; the rules {' and '.join(unknown)} had no step to look at" if unknown else ""
 
 
 def _heading(first: Finding, color: bool) -> str:

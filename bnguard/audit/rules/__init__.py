@@ -81,13 +81,14 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> List[Rule]
       AuditError: no code begins so.
     """
     for code in (*select, *ignore):
-        if not code or not any(rule.code.startswith(code) for rule in RULES):
+        if not code or not any(rule.code.startswith(code.upper()) for rule in RULES):
             known = ", ".join(rule.code for rule in RULES)
             raise AuditError(f"no rule's code begins with {code!r}; the rules are {known}")
+    chosen, left_out = (tuple(code.upper() for code in codes) for codes in (select, ignore))
     return [
         rule
         for rule in RULES
-        if rule.code.startswith(tuple(select) or "BN") and not rule.code.startswith(tuple(ignore))
+        if rule.code.startswith(chosen or "BN") and not rule.code.startswith(left_out)
     ]
 
 

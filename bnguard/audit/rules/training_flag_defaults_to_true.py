@@ -29,7 +29,8 @@ from __future__ import annotations
 from typing import Iterator
 
 from bnguard.audit.finding import WARNING, Finding
-from bnguard.audit.situation import Situation
+from bnguard.audit.flags import Flag
+from bnguard.audit.situation import Situation, Step
 
 CODE = "BN104"
 REMEDY = "Let the flag default to inference, and feed it where you train"
@@ -39,7 +40,7 @@ def check(situation: Situation) -> Iterator[Finding]:
     """One finding for each flag."""
     model = situation.model
     for flag in situation.flags:
-        if flag.default is flag.training:
+        if flag.default is flag.training and _trains_unfed(situation, flag):
             yield Finding(
                 rule=CODE,
                 severity=WARNING,
@@ -52,3 +53,22 @@ def check(situation: Situation) -> Iterator[Finding]:
                 problem=f"the training flag is {flag.default} unless it is fed, which is training",
                 remedy=REMEDY,
             )
+
+
+def _trains_unfed(situation: Situation, flag: Flag) -> bool:
+    """Whether its default trains where every other flag is at its value for inference."""
+    others = {one.tensor: not one.training for one in situation.flags if one is not flag}
+    if not others:
+        return True
+    feeds = {**others, flag.tensor: flag.default}
+    steps = [one.with_feeds({**situation.feeds, **feeds}) for one in situation.inference]
+    return not steps or any(map(_trains, steps))
+
+
+def _trains(step: Step) -> bool:
+    """Whether it moves a statistic, or normalizes with the moments of its batch."""
+    return any(map(step.changes, step.model.statistics)) or any(
+        step.execution.may_run(moment.node) and step.execution.uses(moment.node)
+        for one in step.model.normalizations
+        for moment in one.moments
+    )

@@ -40,8 +40,10 @@ from __future__ import annotations
 from typing import Iterator, Sequence, Set
 
 from bnguard.audit.finding import ERROR, WARNING, Finding
+from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
 from bnguard.audit.situation import Situation
+from bnguard.audit.steps import closure
 from bnguard.audit.towers import Towers
 from bnguard.audit.variables import Statistic
 
@@ -69,6 +71,8 @@ def check(situation: Situation) -> Iterator[Finding]:
         updates = [write.node for write in statistic.updates]
         if _reaches_any(situation, updates):
             yield from _check_towers(situation, towers, statistic)
+            continue
+        if _has_a_step_of_its_own(graph, statistic):
             continue
         known = len(collected.intersection(updates))
         is_layer_run = _reaches_any(situation, [one.node for one in statistic.sources])
@@ -102,6 +106,14 @@ def _collected(model: Model) -> Set[int]:
         names = enumerate(graph.names.encoded)
         found.update([node for node, name in names if name.startswith(inside)])
     return found
+
+
+def _has_a_step_of_its_own(graph: Graph, statistic: Statistic) -> bool:
+    """Whether an op moves it towards other variables, not a batch: a target network follows so."""
+    moments = {moment.node for one in statistic.sources for moment in one.moments}
+    return bool(moments) and any(
+        moments.isdisjoint(closure([write.node], graph.sources)) for write in statistic.updates
+    )
 
 
 def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:

@@ -1,0 +1,271 @@
+"""Which fetches, flags and train ops are found where nobody says them: networks as people write."""
+
+import os
+
+from audit.networks import dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
+import bnguard
+from commands import bnguard as command
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+BUILDS = [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]
+STATISTICS = {"bn/moving_mean", "bn/moving_variance"}
+
+
+def found(report, rule):
+    return {finding.variable for finding in report.findings if finding.rule == rule}
+
+
+def changed(graph, fetch, feeds):
+    """The variables that a Session changes when it fetches `fetch`."""
+    with graph.as_default(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        variables = tf.global_variables()
+        before = session.run(variables)
+        session.run(fetch, {f"{name}:0": value for name, value in feeds.items()})
+        pairs = zip(variables, before, session.run(variables))
+        return {one.op.name for one, was, now in pairs if not np.array_equal(was, now)}
+
+
+def after_updates(build):
+    """What `build` makes, waiting for UPDATE_OPS: the mistake, where inference fetches it."""
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        return build()
+
+
+def two_branches(x, training, **options):
+    """A layer for training and one for inference, both built outside of the tf.cond."""
+    trained = layer(x, True, updates_collections=None, **options)
+    inferred = layer(x, False, reuse=True, **options)
+    return tf.cond(training, lambda: trained, lambda: inferred)
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_a_loop_that_is_differentiated(variables, control_flow):
+    """Its gradients have the forward loop fill lists, which are none of the gradients."""
+    with fresh_graph(variables, control_flow) as graph:
+        x, weights = inputs(), tf.get_variable("recurrent", [4, 4])
+        hidden = tf.while_loop(
+            lambda step, _: step < 3,
+            lambda step, h: (step + 1, tf.tanh(tf.matmul(h, weights))),
+            (tf.constant(0), x),
+        )[1]
+        y = tf.identity(dense(two_branches(hidden, flag())), name="logits")
+        optimizer().minimize(loss_of(y))
+    report = bnguard.audit(graph)
+    assert report.assumed.fetches == ("logits:0",)
+    assert found(report, "BN101") == found(report, "BN102") == STATISTICS
+    assert changed(graph, "logits:0", {"x": np.eye(4), "is_training": False}) == STATISTICS
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_a_layer_inside_of_a_loop(variables, control_flow):
+    """What is fetched is there for a Session: nothing in a function's body is."""
+    with fresh_graph(variables, control_flow) as graph:
+        x, training = inputs(), flag()
+        layer(x, False)
+        hidden = tf.while_loop(
+            lambda step, _: step < 3,
+            lambda step, h: (step + 1, layer(h, training, reuse=True, updates_collections=None)),
+            (tf.constant(0), x),
+        )[1]
+        y = tf.identity(dense(hidden), name="logits")
+        optimizer().minimize(loss_of(y))
+    assert bnguard.audit(graph).assumed.fetches == ("logits:0",)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("trains", [False, True])
+def test_what_follows_a_layer_for_inference(fused, trains):
+    """Not the layer's own beta - mean * inverse, which a written out layer has for an end."""
+    with fresh_graph() as graph:
+        x_test = inputs("x_test")
+        if trains:
+            step = loss_of(dense(layer(dense(inputs()), True, fused=fused), "head"))
+            after_updates(lambda: optimizer().minimize(step))
+            scope = tf.variable_scope(tf.get_variable_scope(), reuse=True)
+        else:
+            scope = tf.variable_scope(tf.get_variable_scope())
+        with scope:
+            y = layer(dense(x_test), False, fused=fused, reuse=trains or None)
+        after_updates(lambda: tf.nn.softmax(y, name="probabilities"))
+    report = bnguard.audit(graph)
+    assert report.assumed.fetches == ("probabilities:0",)
+    feeds = {"x": np.eye(4), "x_test": np.eye(4)} if trains else {"x_test": np.eye(4)}
+    assert changed(graph, "probabilities:0", feeds) == found(report, "BN101")
+    assert found(report, "BN101") == (STATISTICS if trains else set())
+
+
+def test_a_second_head_that_moves_the_statistics():
+    with fresh_graph() as graph:
+        x, training = dense(inputs()), flag()
+        trained, inferred = layer(x, True), layer(x, False, reuse=True)
+        features = tf.cond(training, lambda: tf.identity(trained), lambda: inferred)
+        after_updates(lambda: tf.nn.softmax(dense(features, "boxes/dense"), name="boxes"))
+        logits = tf.identity(dense(features, "classes/dense"), name="classes")
+        after_updates(lambda: optimizer().minimize(loss_of(logits)))
+    report = bnguard.audit(graph, select=["BN101"])
+    assert set(report.assumed.fetches) == {"boxes:0", "classes:0"}
+    assert changed(graph, "boxes:0", {"x": np.eye(4), "is_training": False}) == STATISTICS
+    assert {one.fetch for one in report.findings if one.variable in STATISTICS} >= {"boxes:0"}
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_a_flag_that_only_dropout_is_given(variables, control_flow):
+    """The layer beside it trains whatever the flag is, and the same network infers."""
+    with fresh_graph(variables, control_flow) as graph:
+        y, training = layer(dense(inputs()), True), flag()
+        y = tf.cond(training, lambda: tf.nn.dropout(y, rate=0.5), lambda: tf.identity(y))
+        logits = tf.identity(dense(y, "head"), name="logits")
+        after_updates(lambda: optimizer().minimize(loss_of(logits)))
+    report = bnguard.audit(graph)
+    assert report.assumed.flags == ("is_training:0=False",)
+    assert report.assumed.fetches == ("logits:0",)
+    assert {finding.rule for finding in report.findings} == {"BN103"}
+
+
+@pytest.mark.parametrize(
+    ("default", "combine", "trains"),
+    [
+        (False, lambda fed, other: tf.logical_and(fed, tf.logical_not(other)), False),
+        (True, tf.logical_and, False),
+        (True, tf.logical_or, True),
+        (False, tf.logical_or, False),
+    ],
+)
+def test_a_default_that_trains_only_together_with_what_is_fed(default, combine, trains):
+    with fresh_graph() as graph:
+        other = tf.placeholder_with_default(default, [], name="other")
+        y = layer(dense(inputs()), combine(flag(), other), updates_collections=None)
+        optimizer().minimize(loss_of(tf.identity(y, name="logits")))
+    assert changed(graph, "logits:0", {"x": np.eye(4), "is_training": False}) == (
+        STATISTICS if trains else set()
+    )
+    assert [one.rule for one in bnguard.audit(graph, select=["BN104"]).findings] == (
+        ["BN104"] if trains else []
+    )
+
+
+@pytest.mark.parametrize(
+    "same", [lambda one: one * 1.0, lambda one: one + 0.0, lambda one: one / 1]
+)
+def test_a_value_times_one_is_the_value(same):
+    with fresh_graph() as graph:
+        training, x = flag(), dense(inputs())
+        mean, variance = tf.nn.moments(x, [0])
+        moving = tf.get_variable("moving_mean", [4], trainable=False)
+        kept = tf.cond(training, lambda: moving * 0.9 + mean * 0.1, lambda: same(moving))
+        with tf.control_dependencies([tf.assign(moving, kept)]):
+            y = tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3, name="y")
+            tf.identity(y, name="output")
+    assert changed(graph, "output:0", {"x": np.eye(4), "is_training": False}) == set()
+    feeds = {"is_training": False}
+    assert bnguard.audit(graph, "output", feeds, select=["BN101"]).findings == ()
+    feeds = {"is_training": True}
+    assert len(bnguard.audit(graph, "output", feeds, select=["BN101"]).findings) == 1
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_target_network_that_follows_another(follows):
+    """Its statistics are moved, if not by its own updates."""
+    with fresh_graph() as graph:
+        networks = []
+        for name in ("online", "target"):
+            with tf.variable_scope(name):
+                networks.append(layer(dense(inputs()), flag()))
+        mine, theirs = (
+            next(one for one in tf.global_variables() if one.op.name == f"{name}/bn/moving_mean")
+            for name in ("target", "online")
+        )
+        if follows:
+            tf.assign(mine, 0.9 * mine + 0.1 * theirs, name="follow")
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, "online")
+        with tf.control_dependencies(updates):
+            loss = tf.reduce_mean(tf.square(networks[0] - networks[1]))
+            optimizer().minimize(loss, var_list=tf.trainable_variables("online"))
+    never_run = found(bnguard.audit(graph), "BN201")
+    names = {"moving_variance"} if follows else {"moving_mean", "moving_variance"}
+    assert never_run == {f"target/bn/{name}" for name in names}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("is_training", [False, True])
+def test_a_frozen_graph_that_trains(fused, is_training):
+    """Gamma and beta are constants then."""
+    with fresh_graph() as graph, tf.Session() as session:
+        y = layer(dense(inputs()), is_training, fused=fused)
+        tf.nn.relu(y, name="output")
+        session.run(tf.global_variables_initializer())
+        frozen = tf.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), ["output"]
+        )
+    findings = bnguard.audit(frozen, fetches="output").findings
+    assert [one.rule for one in findings] == (["BN103"] if is_training else [])
+
+
+def test_a_standardization_with_no_gamma_or_beta_is_none():
+    """Advantages, say: a scalar is no gamma."""
+    with fresh_graph() as graph:
+        x = inputs()
+        mean, variance = tf.nn.moments(x, [0])
+        tf.identity((x - mean) * tf.rsqrt(variance + 1e-8) * 0.5, name="output")
+    assert bnguard.audit(graph, fetches="output").findings == ()
+
+
+@pytest.mark.parametrize("key", ["fit", "serving_default"])
+def test_a_signature_that_applies_gradients_trains(tmp_path, key):
+    path = str(tmp_path / "saved")
+    with fresh_graph() as graph, tf.Session() as session:
+        x, label = inputs(), inputs("label")
+        y = tf.identity(layer(dense(x), False), name="logits")
+        trained = layer(dense(x, "other"), True, scope="bn_train")
+        loss = tf.reduce_mean(tf.square(trained - label))
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            step = optimizer().minimize(loss)
+        with tf.control_dependencies([step]):
+            done = tf.identity(loss, name="done")
+        session.run(tf.global_variables_initializer())
+        builder = tf.saved_model.Builder(path)
+        signatures = {"predict": ({"x": x}, y), key: ({"x": x, "label": label}, done)}
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {
+                name: tf.saved_model.predict_signature_def(fed, {"output": fetched})
+                for name, (fed, fetched) in signatures.items()
+            },
+        )
+        builder.save()
+        assert graph
+    report = bnguard.audit(path)
+    assert report.assumed.fetches == ("signature predict",)
+    assert found(report, "BN101") == set()
+    named = bnguard.audit(path, signature=key)
+    assert found(named, "BN101") == {"bn_train/moving_mean", "bn_train/moving_variance"}
+
+
+class TestCommand:
+    @pytest.fixture
+    def meta(self, tmp_path):
+        path = str(tmp_path / "model.meta")
+        with fresh_graph():
+            y = tf.identity(layer(dense(inputs()), True), name="logits")
+            after_updates(lambda: optimizer().minimize(loss_of(y)))
+            tf.train.export_meta_graph(path)
+        return path
+
+    def test_what_had_no_step_to_look_at_is_said(self, meta):
+        process = command("audit", meta)
+        last = process.stdout.decode().splitlines()[-1]
+        assert process.returncode == 0
+        assert last.endswith("nothing found; the rules about inference had no step to look at")
+        assert command("audit", meta, "--fetch", "logits").returncode == 1
+
+    def test_tags_are_of_a_saved_model(self, meta):
+        for path in (meta, os.path.dirname(meta)):
+            process = command("audit", path, "--tags", "serve")
+            (line,) = process.stderr.decode().splitlines()
+            assert (process.returncode, process.stdout) == (2, b"")
+            assert "model.meta: holds one graph, with no tags to choose it by" in line
+            assert "expected a SavedModel with the tags 'serve'" in line
