@@ -200,15 +200,15 @@ class Execution:
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; whether all of them hold always."""
         condition = self._combine(node)
-        if condition != ALWAYS:
+        is_sure = condition == ALWAYS
+        if not is_sure:
             self._conditions[node] = condition
         if self.graph.types[node] in SWITCHES and condition is not NEVER:
-            outcomes = self._split(node, condition)
-            for port, outcome in enumerate(outcomes):
+            for port, outcome in enumerate(self._split(node, condition)):
                 if outcome != condition:
                     self._port_conditions[node, port] = outcome
-            return condition == ALWAYS and all(outcome == ALWAYS for outcome in outcomes)
-        return condition == ALWAYS
+                    is_sure = False
+        return is_sure
 
     def _combine(self, node: int) -> Condition:
         kind = self.graph.types[node]
@@ -217,13 +217,16 @@ class Execution:
         if kind == "ControlTrigger":
             return ALWAYS
         undecided = []
-        for source, port in zip(self.graph.sources[node], self.graph.ports[node]):
+        sources = self.graph.sources[node]
+        if self._unsure.isdisjoint(sources):
+            return ALWAYS
+        for source, port in zip(sources, self.graph.ports[node]):
             if source in self._unsure:
                 condition = self._edge(source, port)
                 if condition is NEVER:
                     return NEVER
                 undecided.append(condition)
-        return all_of(undecided) if undecided else ALWAYS
+        return all_of(undecided)
 
     def _edge(self, source: int, port: int) -> Condition:
         if self._is_cut(source, port):

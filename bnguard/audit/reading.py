@@ -205,7 +205,7 @@ def _check_inputs(graph: Graph) -> None:
         least = least_inputs(kind)
         for node in graph.of_types([kind]) if least else ():
             ports = graph.ports[node]
-            if len(ports) < least or CONTROL in ports[:least]:
+            if len(ports) < least or ports[least - 1] == CONTROL:
                 raise AuditError(
                     f"node {graph.names[node]} ({kind}) has too few inputs; it takes {least}, "
                     "before any control inputs"
