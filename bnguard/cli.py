@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 
 from bnguard import statistics_command
 from bnguard._version import __version__
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 from bnguard.harness import catalogue, interrupts
 from bnguard.terminal import Mistake, any_streams
 import click
@@ -82,6 +82,11 @@ def _mistakes() -> Iterator[None]:
         raise Mistake(error.format_message()) from error
     except BnguardError as error:
         raise Mistake(str(error)) from error
+    except MemoryError as error:
+        raise Mistake(
+            f"not enough memory ({first_line(error)}); give a smaller --batch-size, or other flags "
+            "that ask for less."
+        ) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

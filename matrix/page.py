@@ -22,7 +22,9 @@ INTRODUCTION = """\
 it, and writes this page. `matrix/environments.json` says what is installed in each; `lowest` has
 the lower bounds of `setup.cfg`. A combination such as `ref/v2` is a kind of variables and a kind of
 control flow. TensorFlow 2.20 takes any protobuf of 5.28 or later, but cannot write a graph as text,
-as MonitoredSession does, with one of 7: hence the `protobuf<7` there.
+as MonitoredSession does, with one of 7: hence the `protobuf<7` there. On 1.15.5 the suite compares
+with `tf.contrib` over the whole cross product of arguments (`make parity`), elsewhere with what is
+there over a sample of it.
 """
 
 
@@ -70,7 +72,7 @@ def page(names, catalogue, recorded):
         "## Installed\n\n" + packages_table(complete),
         "## Tests that failed\n\n" + tests_list(complete, "failed"),
         "## Tests that were skipped\n\n" + tests_list(complete, "skipped"),
-        "## What the cases did\n\n" + cases_text(catalogue, complete),
+        "## What the cases did\n\n" + cases_text(catalogue, complete, names),
     ]
     return "\n".join(sections)
 
@@ -156,13 +158,13 @@ def tests_list(complete, outcome):
     return "".join(f"* {what} ({', '.join(names)})\n" for what, names in sorted(where.items()))
 
 
-def cases_text(catalogue, complete):
+def cases_text(catalogue, complete, names):
     """A table for each case: what both sides did, and in which environments and combinations."""
     head = "Each side says its claim's word for what it did, and the figure that tells them apart."
-    return "\n".join([head + "\n", *(case_text(case, complete) for case in catalogue)])
+    return "\n".join([head + "\n", *(case_text(case, complete, names) for case in catalogue)])
 
 
-def case_text(case, complete):
+def case_text(case, complete, names):
     done = {
         (name, combination): result["cases"][combination].get(case, {})
         for name, result in complete.items()
@@ -175,7 +177,7 @@ def case_text(case, complete):
     rows = [
         [
             *(did([done[place].get(side, {}) for place in places]) for side in SIDES),
-            where(places, list(complete)),
+            where(places, names),
         ]
         for places in groups.values()
     ]

@@ -23,6 +23,7 @@ import page
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIDES = ("repro", "fixed")
 SHOWN, NOT_SHOWN, UNAVAILABLE = 0, 1, 2  # exit statuses of bnguard
+PASSED, FAILED = 0, 1  # of pytest: others say that it did not come to the tests
 LAYERS = ["tensorflow", "tf_keras", "tf_slim"]
 OTHERS = ["numpy", "protobuf", "scipy", "click", "rich", "matplotlib", "pytest", "hypothesis"]
 
@@ -114,8 +115,8 @@ def suite():
         start = time.time()
         status = subprocess.call([*command, "-n", "2", "--dist", "loadfile", "--junitxml", report])
         seconds = round(time.time() - start)
-        if not os.path.exists(report):
-            raise SystemExit(f"pytest ended with status {status}, and no report")
+        if status not in (PASSED, FAILED) or not os.path.exists(report):
+            raise SystemExit(f"pytest ended with status {status}, without having run the tests")
         tests = list(ElementTree.parse(report).iter("testcase"))
     outcomes = [tested(test) for test in tests]
     return {

@@ -189,6 +189,27 @@ def test_another_programs_checkpoint_restores_and_infers(bnguard):
     np.testing.assert_allclose(only["before"]["bn/moving_variance"], [0.908, 0.654], atol=5e-4)
 
 
+@pytest.mark.parametrize("side", ["repro", "fixed"])
+def test_what_the_cases_own_saver_does_not_find_is_named(bnguard, tmp_path, side):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("other/beta", initializer=1.0)
+        session.run(tf.global_variables_initializer())
+        path = tf.train.Saver().save(session, str(tmp_path / "other.ckpt"))
+    result = bnguard(side, "restore_misses_stats", "--restore", path)
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"Error: {path}: the checkpoint has no ")
+    assert line.endswith("Give a checkpoint of this case.") or line.endswith("of this model.")
+
+
+def test_a_batch_that_no_memory_holds_is_said(bnguard):
+    result = bnguard("fixed", CASE, "--batch-size", str(10**14), "--train-steps", "1")
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: not enough memory (")
+    assert "give a smaller --batch-size" in line
+
+
 def test_restore_with_training_goes_on_from_the_checkpoint(bnguard):
     flags = ["--restore", REFERENCE, "--train-steps", "1", "--json"]
     first, second = json.loads(bnguard("fixed", CASE, *flags).output)["passes"]

@@ -80,7 +80,7 @@ def test_an_environment_that_ran():
 def test_an_environment_that_did_not_run(record, reason):
     text = page(a=record, b=recorded())
     assert rows(text, "Environments")[0][:2] == ["a", f"**not run**: {reason}"]
-    assert rows(text, "one") == [["drift: 1", "still: 0", "everywhere"]]
+    assert rows(text, "one") == [["drift: 1", "still: 0", "on b"]]
     assert [row[0] for row in rows(text, "What TensorFlow itself offers")] == ["b"]
 
 

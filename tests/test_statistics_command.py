@@ -27,6 +27,19 @@ def save(tmp_path):
     return save
 
 
+def test_of_a_directory_it_says_which_checkpoint_was_read(save, tmp_path):
+    """Be it not the one that its `checkpoint` file names, which leads out of it."""
+    path = save("model.ckpt", HEALTHY)
+    named = tmp_path / "checkpoint"
+    named.write_text('model_checkpoint_path: "/elsewhere/model.ckpt"\n', encoding="utf-8")
+    output = bnguard("stats", str(tmp_path)).output
+    assert output.splitlines()[0] == f"running statistics of {path}"
+    named.write_text('model_checkpoint_path: "/elsewhere/other.ckpt"\n', encoding="utf-8")
+    result = bnguard("stats", str(tmp_path))
+    assert result.exit_code == 2
+    assert "it names /elsewhere/other.ckpt, which is not in this directory" in result.output
+
+
 def test_equal_checkpoints(save):
     result = bnguard("diff", save("a", HEALTHY), save("b", HEALTHY))
     assert result.exit_code == 0

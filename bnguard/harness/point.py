@@ -86,13 +86,22 @@ def as_json(point: Point) -> Dict[str, Any]:
 
 
 def from_json(document: Dict[str, Any], training: Sequence[TrainingRun], prefix: str) -> Point:
-    """The point that `as_json` made the document of, to the bit."""
+    """The point that `as_json` made the document of, to the bit.
+
+    Raises:
+      LookupError, TypeError, ValueError: `as_json` made no such document.
+    """
     algorithm, keys, *rest = document["random"]
+    random = (algorithm, np.array(keys, np.uint32), *rest)
+    np.random.RandomState().set_state(random)  # raises an error where it is none
+    flags = document["flags"]
+    if not flags.keys() >= set(FREE):
+        raise ValueError(f"its flags are {', '.join(flags) or 'none'}")
     return Point(
         document["step"],
         document["run"],
-        document["flags"],
-        (algorithm, np.array(keys, np.uint32), *rest),
+        flags,
+        random,
         {scope: _statistics(lists) for scope, lists in document["initial"].items()},
         training,
         prefix,

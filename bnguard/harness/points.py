@@ -17,13 +17,14 @@ import re
 from typing import Any, Callable, Dict, List, Sequence
 
 from bnguard import checkpoint
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 from bnguard.harness.point import Point, as_json, as_line, from_json, from_line
 from bnguard.harness.record import TrainingRun
 
 KEPT = 2
 """How many points of a run stay on disk."""
 
+_EXPECTED = "Give the folder of a run that came to its first save, CASE/SIDE/run-N"
 _FORMAT = 1
 _TRAINING = "training.jsonl"
 _SIGNED = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "point": (\{.*\})\}\n')
@@ -99,8 +100,7 @@ def _last(folder: str) -> str:
     if not prefixes:
         raise BnguardError(
             f"{folder}: no run can go on from there; expected step-N.json, which a run writes "
-            "with its checkpoint step-N.ckpt. Give the folder of a run that came to its first "
-            "save, CASE/SIDE/run-N, or start another run."
+            f"with its checkpoint step-N.ckpt. {_EXPECTED}, or start another run."
         )
     return prefixes[-1]
 
@@ -122,15 +122,27 @@ def _step(sidecar: str) -> int:
 
 def _read(prefix: str) -> Point:
     document = _read_signed(_sidecar(prefix))
-    if document["format"] != _FORMAT:
-        raise _DamagedError(f"format {document['format']} is another bnguard's, not {_FORMAT}")
+    if document.get("format") != _FORMAT:
+        raise _DamagedError(f"format {document.get('format')} is another bnguard's, not {_FORMAT}")
+    try:
+        return _read_all(document, prefix)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _DamagedError(
+            f"{os.path.basename(_sidecar(prefix))} is none that a run writes ({first_line(error)})"
+        ) from error
+
+
+def _read_all(document: Dict[str, Any], prefix: str) -> Point:
     folder = os.path.dirname(prefix)
     contents = {
-        name: _read_measured(os.path.join(folder, name), **measures)
+        name: _read_measured(os.path.join(folder, os.path.basename(name)), **measures)
         for name, measures in document["files"].items()
     }
     training = [from_line(line) for line in contents[_TRAINING].decode().splitlines()]
-    return from_json(document, training, prefix)
+    point = from_json(document, training, prefix)
+    if point.step != _step(_sidecar(prefix)):
+        raise ValueError(f"it says step {point.step}")
+    return point
 
 
 def _read_signed(path: str) -> Dict[str, Any]:
@@ -156,9 +168,12 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _instead(prefix: str) -> str:
-    for other in reversed(_complete(os.path.dirname(prefix))):
-        if other != prefix and _is_intact(other):
+    others = [one for one in _complete(os.path.dirname(prefix)) if one != prefix]
+    for other in reversed(others):
+        if _is_intact(other):
             return f"The last intact point of that run is another: --resume {other}"
+    if not others:
+        return f"{_EXPECTED}, or start another run."
     return "No other point in that folder is intact; start another run."
 
 

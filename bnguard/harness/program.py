@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+import re
 from typing import (
     Any,
     Callable,
@@ -18,7 +19,7 @@ from typing import (
 )
 
 from bnguard import checkpoint
-from bnguard.errors import first_line
+from bnguard.errors import BnguardError, first_line
 from bnguard.harness import quiet
 from bnguard.harness.case import Model, Training
 from bnguard.harness.catalogue import LoadedCase, UnavailableError
@@ -30,6 +31,7 @@ import tensorflow.compat.v1 as tf
 
 FUSED = {"auto": None, "yes": True, "no": False}
 _REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
+_MISSING = re.compile(r"Key (\S+) not found in checkpoint")
 # How lines begin with which TensorFlow 2 says where, around the line that says what.
 _WHERE = ("Graph execution error", "Detected at node", "Node: ", "<", " ", "\t")
 
@@ -112,7 +114,7 @@ class Program:
         checkpoint.verify(prefix, self._variables if self._model.saver is None else ())
         self.initialize()
         if self._saver is not None:
-            with self._errors(self._phase):
+            with self._errors(self._phase), _missing_said(prefix):
                 self._saver.restore(self._session, prefix)
 
     def save(self, prefix: str) -> str:
@@ -267,6 +269,21 @@ def _said(error: Exception) -> str:
     lines = str(error).splitlines()
     said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
     return said[0] if said else first_line(error)
+
+
+@contextmanager
+def _missing_said(prefix: str) -> Iterator[None]:
+    """What a Saver of the case's own does not find is no fault of the combination."""
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        missing = _MISSING.search(str(error))
+        if missing is None:
+            raise
+        raise BnguardError(
+            f"{prefix}: the checkpoint has no {missing.group(1)}, which the case's Saver restores. "
+            "Give a checkpoint of this case."
+        ) from error
 
 
 def _or(tensor: Any, default: Any) -> Any:

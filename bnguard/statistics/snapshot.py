@@ -6,6 +6,7 @@ from numbers import Real
 import os
 from typing import Any, Collection
 
+from bnguard import checkpoint
 from bnguard.errors import BnguardError
 from bnguard.statistics import live, saved, sessions
 from bnguard.statistics.difference import StatisticsDiff, compare
@@ -87,7 +88,10 @@ def _take(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStat
 def _name(source: Source) -> str:
     if isinstance(source, RunningStatistics):
         return source.source
-    return os.fspath(source) if _is_path(source) else f"the {type(source).__name__}"
+    if not _is_path(source):
+        return f"the {type(source).__name__}"
+    path = os.fspath(source)
+    return checkpoint.resolve(path) if os.path.isdir(path) else path
 
 
 def _is_path(source: Source) -> bool:

@@ -88,6 +88,24 @@ def test_who_is_not_to_be_interrupted_is_not():
     assert subprocess.check_output([sys.executable, "-c", script], cwd=forked.ROOT) == b"on\n"
 
 
+def test_nothing_on_the_way_can_swallow_it():
+    """An import, a finalizer or a bare `except` would, were it an exception."""
+    script = (
+        "import os, signal; from bnguard.harness import interrupts; interrupts.install()\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException: pass\n"
+        "finally: print('on')"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=forked.ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert (process.returncode, process.stdout) == (130, b"")
+    assert process.stderr.startswith(b"Interrupted: ")
+
+
 def test_without_a_stderr_the_status_says_it():
     script = (
         "import os, signal; os.close(2); from bnguard.harness import interrupts;"

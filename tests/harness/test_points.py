@@ -1,11 +1,13 @@
 """A run that is resumed is the run that never stopped, to the bit; what cannot be is said."""
 
 import glob
+import hashlib
+import json
 import os
 import shutil
 
 from bnguard.harness import catalogue, points
-from bnguard.harness.point import as_line, from_line
+from bnguard.harness.point import FREE, Point, as_line, from_line
 from bnguard.harness.record import LayerRun, TrainingRun
 from bnguard.harness.recurrence import Statistics
 import numpy as np
@@ -142,9 +144,118 @@ def test_what_a_killed_save_leaves_is_no_point(folder):
         points.find(os.path.join(folder, "step-6.ckpt"))
 
 
-@pytest.mark.parametrize("name", ["", "none", "none/step-5.ckpt"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "five"},
+        {"step": 3},
+        {"random": ["MT19937", [1, 2], 0, 0, 0.0]},
+        {"random": []},
+        {"flags": {}},
+        {"flags": None},
+        {"initial": 7},
+        {"files": {}},
+        {"files": {"training.jsonl": {"length": 1}}},
+    ],
+    ids=str,
+)
+def test_what_no_run_writes_is_refused_whoever_has_signed_it(folder, change):
+    path = os.path.join(folder, "step-5.json")
+    sign(path, change)
+    assert_names_the_one_before(folder, "step-5.json is none that a run writes")
+
+
+def test_a_file_elsewhere_is_not_read(folder, tmp_path):
+    """A name with a folder stands for the file of that name in the run's own."""
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    measures = {"length": 6, "sha256": hashlib.sha256(b"secret").hexdigest()}
+    document = points._read_signed(os.path.join(folder, "step-5.json"))
+    files = {**document["files"], "../outside": measures}
+    sign(os.path.join(folder, "step-5.json"), {"files": files})
+    assert_names_the_one_before(folder, "outside: No such file or directory")
+
+
+def sign(path, change):
+    document = {**points._read_signed(path), **change}
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(points._sign(json.dumps(document)))
+
+
+def test_a_point_is_deleted_only_when_two_later_ones_are_complete(tmp_path, monkeypatch):
+    saving = Saving(tmp_path)
+    for step in (1, 2):
+        saving.add(step)
+
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(points.checkpoint, "write", fail)
+        with says("cannot save a checkpoint there", "the disk is full"):
+            saving.add(3)
+    assert saving.complete() == ["step-1.json", "step-2.json"]
+    saving.add(4)
+    assert saving.complete() == ["step-2.json", "step-4.json"]
+
+
+def test_every_file_is_on_the_disk_before_the_point_has_its_name(tmp_path, monkeypatch):
+    order, fsync, replace = [], os.fsync, os.replace
+
+    def note_sync(number):
+        order.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+        fsync(number)
+
+    def note_name(before, after):
+        order.append(os.path.basename(after))
+        replace(before, after)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_name)
+    Saving(tmp_path).add(1)
+    assert order[-2:] == ["step-1.json.tmp", "step-1.json"]
+    assert sorted(order[:-2]) == ["step-1.ckpt.data", "step-1.ckpt.index", "training.jsonl"]
+
+
+def test_what_is_deleted_loses_its_sidecar_first(tmp_path, monkeypatch):
+    saving, removed, remove = Saving(tmp_path), [], os.remove
+
+    def note(path):
+        removed.append(os.path.basename(path))
+        remove(path)
+
+    monkeypatch.setattr(os, "remove", note)
+    for step in (1, 2, 3):
+        saving.add(step)
+    assert removed == ["step-1.json", "step-1.ckpt.data", "step-1.ckpt.index"]
+
+
+class Saving:
+    """Points of a run that has no variables, in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.points = points.Points(str(folder), self.save)
+
+    def save(self, prefix):
+        for ending in (".data", ".index"):
+            with open(prefix + ending, "w", encoding="utf-8") as file:
+                file.write(prefix)
+
+    def add(self, step):
+        random = np.random.RandomState(step).get_state()
+        flags = dict.fromkeys(FREE, 1)
+        self.points.add(Point(step, {}, flags, random, {}, []))
+
+    def complete(self):
+        return sorted(one.name for one in self.folder.glob("step-*.json"))
+
+
+@pytest.mark.parametrize("name", ["", "none", "none/step-5.ckpt", "a file"])
 def test_where_no_run_has_saved_it_is_said(tmp_path, name):
-    with says(str(tmp_path / name), "no run can", "start another run"):
+    (tmp_path / "a file").write_text("something", encoding="utf-8")
+    wanted = "Give the folder of a run that came to its first save, CASE/SIDE/run-N"
+    with says(str(tmp_path / name), "no run can", wanted, "start another run"):
         points.find(str(tmp_path / name))
 
 
