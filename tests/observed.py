@@ -4,6 +4,8 @@ from layer_session import LayerSession, batches
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+STATISTICS = ("moving_mean", "moving_variance")
+
 
 def observe(function, shape, mode, **options):
     """Build a layer in a graph of its own; train it, use it, train it on; tell what is seen.
@@ -74,11 +76,27 @@ def _collections():
 def assert_same(ours, theirs):
     for part in ("variables", "collections", "aliases"):
         assert ours[part] == theirs[part]
+    before = None
     for our_step, their_step in zip(ours["steps"], theirs["steps"]):
         assert our_step.keys() == their_step.keys()
+        if before is not None and _is_spoilt(their_step):
+            for name in STATISTICS:
+                np.testing.assert_array_equal(our_step[name], before[name])
+            return
         for name, value in their_step.items():
             # Sums of large terms may be small: what counts is the largest that is about.
             largest = max(1.0, np.abs(value).max())
             np.testing.assert_allclose(
                 our_step[name], value, rtol=1e-6, atol=1e-6 * largest, err_msg=name
             )
+        before = our_step
+
+
+def _is_spoilt(step):
+    """Whether an original's update ops, run at inference, have made a statistic NaN.
+
+    Where they are fused and the mode is a tensor they add 0 times the kernel's moments, which it
+    leaves unset at inference: what is in that memory may be NaN. So the originals have two possible
+    outcomes there, and ours has one, the statistics as they were.
+    """
+    return any(np.isnan(step[name]).any() for name in STATISTICS)
