@@ -55,7 +55,7 @@ def matrix(session, environment):
         session.run(*record, "offers")
         session.install("--editable", ".[test]", *bare, *more)
         for part in ("offers-with-keras", "cases", "suite"):
-            session.run(*record, part, env=environment.get("set"))
+            session.run(*record, part)
     finally:
         shutil.rmtree(session.virtualenv.location)
     _fail_if_any_did(session, json.loads(_result(environment).read_text(encoding="utf-8")))

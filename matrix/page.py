@@ -22,9 +22,8 @@ INTRODUCTION = """\
 it, and writes this page. `matrix/environments.json` says what is installed in each; `lowest` has
 the lower bounds of `setup.cfg`. A combination such as `ref/v2` is a kind of variables and a kind of
 control flow. TensorFlow 2.20 takes any protobuf of 5.28 or later, but cannot write a graph as text,
-as MonitoredSession does, with one of 7: hence the `protobuf<7` there. On 1.15.5 the suite compares
-with `tf.contrib` over the whole cross product of arguments (`make parity`), elsewhere with what is
-there over a sample of it.
+as MonitoredSession does, with one of 7: hence the `protobuf<7` there. On 1.15 the suite compares
+with `tf.contrib` over a sample of the cross product of arguments; `make parity` takes the whole.
 """
 
 
