@@ -9,9 +9,9 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PLAIN = os.environ.get("BNGUARD_PLAIN_PYTHON")
-BLOCKED = "import sys; sys.modules['tensorflow'] = None; from bnguard.cli import main; main()"
+BLOCKED = os.path.join(ROOT, "tests", "without_tensorflow.py")
 USUAL = {"PYTHONPATH": ROOT, "PYTHONUNBUFFERED": ""}  # unbuffered streams fail elsewhere
-START = [PLAIN, "-m", "bnguard"] if PLAIN else [sys.executable, "-c", BLOCKED]
+START = [PLAIN, "-m", "bnguard"] if PLAIN else [sys.executable, BLOCKED]
 
 
 def bnguard(*arguments, start=START, environment=None, **options):
