@@ -33,7 +33,7 @@ class FusedKernel:
     @staticmethod
     def accepts(inputs: tf.Tensor) -> bool:
         """Say whether the kernel exists for this rank and type, and can do these sizes."""
-        types = (tf.float16, tf.bfloat16, tf.float32)
+        types = (tf.float16, tf.float32, *([tf.bfloat16] if has_fused_bfloat16() else []))
         # TensorFlow 1.15's divides by the number of channels, and 0 kills the process.
         fits = inputs.shape.ndims in (2, 4) and 0 not in inputs.shape.as_list()
         return fits and inputs.dtype.base_dtype in types
@@ -67,6 +67,12 @@ class FusedKernel:
         if not is_image:
             outputs = tf.reshape(outputs, [-1, *shape], name=self.name)
         return outputs, mean, variance
+
+
+def has_fused_bfloat16() -> bool:
+    """Whether a CPU is known to have the kernel: seen in 1.15 and from 2.15 on, and not in 2.4."""
+    major, minor = map(int, tf.__version__.split(".")[:2])
+    return major < 2 or (major, minor) >= (2, 15)
 
 
 @dataclass(frozen=True)

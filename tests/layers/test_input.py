@@ -8,6 +8,7 @@ import functools
 import itertools
 
 from bnguard import batch_norm, batch_normalization, create_train_op
+from bnguard.layers.kernels import has_fused_bfloat16
 from layer_session import LayerSession, batches
 import numpy as np
 from numpy_layer import NumpyLayer
@@ -214,7 +215,8 @@ def test_floating_types(dtype, name, rank, fused):
     training = tf.placeholder(tf.bool, [])
     x = tf.placeholder(dtype, [None] * (rank - 1) + [3])
     layer = LayerSession(x, call(name, x, training, fused), training)
-    fuses = fused is None and (rank == 4 or name == "batch_norm") and dtype != tf.float64
+    has_kernel = dtype != tf.float64 and (dtype != tf.bfloat16 or has_fused_bfloat16())
+    fuses = fused is None and (rank == 4 or name == "batch_norm") and has_kernel
     expected = NumpyLayer([3], range(rank - 1), bessel=fuses)
     kept = tf.float64 if dtype == tf.float64 else tf.float32
     assert layer.y.dtype == dtype
