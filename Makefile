@@ -38,7 +38,7 @@ mutants: $(INSTALLED)
 
 # Every combination of the layers' arguments beside the original layers that are installed here.
 parity: $(INSTALLED)
-	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers tests/test_training_parity_with_slim.py
+	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers tests/training
 
 # Kill, damage and interrupt runs by the hundred; nothing may be lost. Some twenty minutes.
 faults: $(INSTALLED)

@@ -23,7 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_core.py"]
 INPUT_TESTS = ["tests/layers/test_input.py"]
 TF_LAYERS_TESTS = ["tests/layers/test_tf_layers.py"]
-TRAINING_TESTS = ["tests/test_training.py"]
+TRAINING_TESTS = ["tests/training"]
 FUNCTIONS = {
     "batch_norm": LAYER_TESTS,
     "batch_normalization": TF_LAYERS_TESTS,

@@ -11,6 +11,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 DECAY = 0.9
+KINDS = ["ref", "resource"]
+MOVED = ["one/moving_mean", "one/moving_variance"]  # what moves in `two_branches`
 BATCH = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]], np.float32)
 
 
@@ -22,6 +24,19 @@ def says(*fragments):
     assert len(str(caught.value).splitlines()) == 1
     for fragment in fragments:
         assert fragment in str(caught.value)
+
+
+def refused(guard, *fragments):
+    """Entering the guard fails, with this message."""
+    with says(*fragments):
+        guard.__enter__()
+
+
+@contextmanager
+def fires(session, **arguments):
+    """A frozen block that has to fire."""
+    with pytest.raises(bnguard.StatisticsChanged) as caught, bnguard.frozen(session, **arguments):
+        yield caught
 
 
 class Layers(NamedTuple):

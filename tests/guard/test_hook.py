@@ -8,11 +8,9 @@ import bnguard
 from bnguard.statistics import structure
 import numpy as np
 import programs
+from programs import KINDS, MOVED
 import pytest
 import tensorflow.compat.v1 as tf
-
-KINDS = ["ref", "resource"]
-MOVED = ["one/moving_mean", "one/moving_variance"]
 
 
 class Evaluation(NamedTuple):

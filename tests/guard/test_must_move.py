@@ -6,10 +6,10 @@ import pickle
 import bnguard
 import numpy as np
 import programs
+from programs import KINDS
 import pytest
 import tensorflow.compat.v1 as tf
 
-KINDS = ["ref", "resource"]
 NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
 
 

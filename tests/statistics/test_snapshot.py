@@ -5,11 +5,11 @@ import pathlib
 import bnguard
 import numpy as np
 import programs
+from programs import KINDS
 import pytest
 import tensorflow.compat.v1 as tf
 
 NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
-KINDS = ["ref", "resource"]
 
 
 def count_runs(session):

@@ -2,7 +2,7 @@
 
 The same program is built with either function; then everything that a caller can see is compared:
 the loss, every variable, the global step, how often each update ran, the summaries and collections.
-Where slim is wrong is not compared here, but in docs/layers.md and test_training.py.
+Where slim is wrong is not compared here, but in docs/layers.md and the tests beside.
 """
 
 import itertools

@@ -1,0 +1,204 @@
+"""The user's mistakes at the command line: each is one line, exit 2, and nothing is lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from bnguard import cli
+from click.testing import CliRunner
+import pytest
+from sources_case import CASE, REFERENCE, ROOT, make_cases
+import tensorflow.compat.v1 as tf
+
+
+def test_an_error_that_a_case_is_not_about_is_exit_2(bnguard):
+    result = bnguard("repro", "update_ops_in_control_flow", "--control-flow", "v2")
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    assert "fails on TensorFlow" in error
+    assert "with ref variables, control flow v2" in error
+
+
+@pytest.mark.parametrize("side", ["repro", "fixed"])
+def test_what_the_cases_own_saver_does_not_find_is_named(bnguard, tmp_path, side):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("other/beta", initializer=1.0)
+        session.run(tf.global_variables_initializer())
+        path = tf.train.Saver().save(session, str(tmp_path / "other.ckpt"))
+    result = bnguard(side, "restore_misses_stats", "--restore", path)
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"Error: {path}: the checkpoint has no ")
+    assert line.endswith("Give a checkpoint of this case.") or line.endswith("of this model.")
+
+
+def test_a_batch_that_no_memory_holds_is_said(bnguard):
+    result = bnguard("fixed", CASE, "--batch-size", str(10**14), "--train-steps", "1")
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: not enough memory (")
+    assert "give a smaller --batch-size" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "fragments"),
+    [
+        (["repro", "nosuch"], ["unknown case 'nosuch'", "two_branch_cond"]),
+        (["compare", "../repro/two_branch_cond"], ["unknown case", "known cases are"]),
+        (["compare"], ["either a CASE or --all"]),
+        (["compare", CASE, "--all"], ["either a CASE or --all"]),
+        (["compare", "--all", "--plot", "plot.png"], ["--plot is for one case"]),
+        (["compare", "--all", "--restore", "model.ckpt"], ["--restore is for one case"]),
+        (["list", "--symptom", "qqq"], ["--symptom 'qqq'", "`bnguard list` shows all"]),
+        (["repro", CASE, "--train-steps", "0"], ["--train-steps"]),
+        (["repro", CASE, "--infer-steps", "-1"], ["--infer-steps"]),
+        (["repro", CASE, "--batch-size", "0"], ["--batch-size"]),
+        (["repro", CASE, "--seed", "-1"], ["--seed"]),
+        (["repro", CASE, "--save-every", "-1"], ["--save-every"]),
+        (["repro", CASE, "--resume", "none"], ["none", "no run can go on"]),
+        (["compare", CASE, "--resume", "none"], ["No such option", "--resume"]),
+        (["repro", CASE, "--fused", "maybe"], ["--fused", "auto", "yes", "no"]),
+        (["repro", CASE, "--plot", "plot.txt"], ["--plot plot.txt", ".png or .svg"]),
+        (["repro", CASE, "--plot", "none/plot.png"], ["no folder none", "create it"]),
+        (["fixed", CASE, "--restore", "none/model.ckpt"], ["none/model.ckpt: no checkpoint found"]),
+        (["fixed", CASE, "--restore", ""], ["--restore", "it is empty"]),
+        (["fixed", CASE, "--plot", ""], ["--plot", "it is empty"]),
+        (["nosuch"], ["No such command 'nosuch'"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(bnguard, args, fragments):
+    result = bnguard(*args)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)  # no traceback
+    (error,) = result.output.splitlines()
+    assert error.startswith("Error: ")
+    for fragment in fragments:
+        assert fragment in error
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_truncated_checkpoint_is_exit_2(bnguard, tmp_path, kept):
+    prefix = str(tmp_path / "contrib.ckpt")
+    for ending in (".index", ".data-00000-of-00001"):
+        shutil.copy(REFERENCE + ending, prefix + ending)
+    with open(prefix + ".index", "r+b") as file:
+        file.truncate(kept)
+    result = bnguard("fixed", CASE, "--restore", prefix, "--no-train")
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    assert f"Error: {prefix}: the checkpoint cannot be read" in error
+
+
+@pytest.mark.parametrize("case", ["freeze_keeps_assign", "saver_trainable_only"])
+def test_damage_is_said_before_a_program_of_the_cases_own_reads_it(bnguard, tmp_path, case):
+    """Not taken for the error that a case is about, nor for a Saver's that leaves things out."""
+    bnguard("repro", case, "--train-steps", "1")
+    prefix = str(tmp_path / case / "repro" / "run-1" / "trained.ckpt")
+    with open(prefix + ".data-00000-of-00001", "rb+") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
+    result = bnguard("repro", case, "--restore", prefix, "--no-train")
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    assert f"{prefix}: the checkpoint cannot be read" in error
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fragments"),
+    [
+        (
+            "tf.placeholder(tf.bool, [],",
+            "tf.placeholder(tf.int32, [],",
+            ["is_training", "of type int32", "bool tensor"],
+        ),
+        (
+            "tf.placeholder(tf.bool, [],",
+            "tf.placeholder(tf.bool, [1],",
+            ["is_training", "shape (1,)", "rank 0"],
+        ),
+        ("[None, 2]", "[None, None]", ["undefined channels", "set_shape"]),
+        ("[None, 2]", "[None]", ["has shape (", "at least 2"]),
+        ("[None, 2]", "None", ["undefined rank", "set_shape"]),
+    ],
+)
+def test_a_graph_that_the_layer_refuses_is_exit_2(bnguard, tmp_path, before, after, fragments):
+    home = make_cases(tmp_path, lambda text: text.replace(before, after))
+    result = bnguard("--cases", home, "fixed", CASE)
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    for fragment in ["fixed/two_branch_cond.py", *fragments]:
+        assert fragment in error
+    assert not os.path.exists(str(tmp_path / CASE))  # where the run would have saved
+
+
+def test_a_case_without_its_twin_is_exit_2(bnguard, tmp_path):
+    home = make_cases(tmp_path, str)
+    os.remove(os.path.join(home, "fixed", CASE + ".py"))
+    result = bnguard("--cases", home, "compare", CASE)
+    assert result.exit_code == 2
+    assert "fixed/two_branch_cond.py: there is no such file" in result.output
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        f"from bnguard.cli import main; sys.argv = ['bnguard', 'repro', '{CASE}']; main()",
+        f"import runpy; runpy.run_path('repro/{CASE}.py', run_name='__main__')",
+    ],
+)
+def test_without_tensorflow_a_run_says_what_to_install(start):
+    blocked = f"import sys; sys.modules['tensorflow'] = None; {start}"
+    process = subprocess.run(
+        [sys.executable, "-c", blocked], capture_output=True, check=False, cwd=ROOT
+    )
+    assert process.returncode == 2
+    (error,) = process.stderr.decode().splitlines()
+    assert error.startswith("Error: TensorFlow is not installed")
+    assert "pip install tensorflow" in error
+
+
+def test_an_unwritable_folder_is_exit_2(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    occupied = tmp_path / "file"
+    occupied.write_text("in the way")
+    result = CliRunner().invoke(cli.cli, ["repro", CASE, "--checkpoint-dir", str(occupied)])
+    assert result.exit_code == 2
+    assert "cannot save a checkpoint there" in result.output
+    assert occupied.read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    ("shape", "fragments"),
+    [
+        ({"bn/beta": [2]}, ["has no bn/gamma, bn/moving_mean, bn/moving_variance"]),
+        (
+            {f"bn/{name}": [3] for name in ("beta", "gamma", "moving_mean", "moving_variance")},
+            ["bn/beta has shape (3,)", "in the checkpoint, (2,)"],
+        ),
+    ],
+)
+def test_another_models_checkpoint_is_exit_2_and_nothing_is_written(
+    bnguard, tmp_path, shape, fragments
+):
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name, dimensions in shape.items():
+            tf.get_variable(name, dimensions)
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "other" / "model.ckpt"))
+    for flags in (["--no-train"], []):
+        result = bnguard("fixed", CASE, "--restore", prefix, *flags)
+        assert result.exit_code == 2
+        for fragment in fragments:
+            assert fragment in result.output
+    assert os.listdir(str(tmp_path)) == ["other"]
+
+
+def test_outside_a_checkout_the_message_says_where_the_cases_are(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.catalogue, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    result = CliRunner().invoke(cli.cli, ["list"])
+    assert result.exit_code == 2
+    assert "no repro/ and fixed/ here" in result.output
+    assert "Run bnguard from a checkout" in result.output
