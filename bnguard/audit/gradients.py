@@ -17,14 +17,12 @@ _TAPE = b"gradient_tape/"  # the scope of what tf.GradientTape creates
 def gradient_nodes(graph: Graph) -> Set[int]:
     """The nodes that compute gradients, told by their types and by the scopes that these are in."""
     found = set(graph.of_types([kind for kind in graph.present_types() if _TYPE.fullmatch(kind)]))
-    has_tape = any(_TAPE in graph.names.encoded[node] for node in found)
-    scopes = _scopes(graph)
+    names, scopes = graph.names.encoded, _scopes(graph)
+    has_tape = any(_TAPE in names[node] for node in found)
     if scopes:
-        names = enumerate(graph.names.encoded)
-        found.update([node for node, name in names if name.startswith(scopes)])
+        found.update([node for node, name in enumerate(names) if name.startswith(scopes)])
     if has_tape:
-        names = enumerate(graph.names.encoded)
-        found.update([node for node, name in names if _TAPE in name])
+        found.update([node for node, name in enumerate(names) if _TAPE in name])
     return found - _accumulators(graph)
 
 

@@ -27,6 +27,7 @@ from bnguard.audit.folding import Known
 from bnguard.audit.graph import CONTROL, Tensor
 from bnguard.audit.loading import Signature
 from bnguard.audit.model import Model
+from bnguard.audit.normalizations import Normalization
 from bnguard.audit.operations import is_optimizer
 from bnguard.audit.steps import closure, data_closure, find_outputs, find_train_ops
 from bnguard.audit.variables import Purpose, Statistic
@@ -94,6 +95,15 @@ class Step:
         """Whether the statistic changes however undecided predicates turn out."""
         conditions = [change.condition for change in self.changes(statistic)]
         return any_of(conditions, statistic.variable) == ALWAYS
+
+    def uses_moments(self, one: Normalization) -> bool:
+        """Whether a layer may normalize what is fetched with the moments of its own batch.
+
+        Not so where they get into the layer's updates only.
+        """
+        execution = self.execution
+        moments = [moment.node for moment in one.moments if execution.may_run(moment.node)]
+        return any(map(execution.uses, moments)) and execution.uses(one.node)
 
     def runs(self, node: int) -> bool:
         """Whether the step surely runs `node`."""

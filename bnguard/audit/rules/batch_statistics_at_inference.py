@@ -53,7 +53,7 @@ def check(situation: Situation) -> Iterator[Finding]:
     for step in situation.inference:
         for one in situation.model.normalizations:
             known = statistics.get(one, [])
-            if (known or one.is_scaled) and _uses_moments(step, one):
+            if (known or one.is_scaled) and step.uses_moments(one):
                 yield _finding(situation, step, one, known)
 
 
@@ -63,14 +63,6 @@ def _statistics_by_layer(situation: Situation) -> Dict[Normalization, List[Stati
         for one in dict.fromkeys(statistic.readers + statistic.sources):
             found.setdefault(one, []).append(statistic)
     return found
-
-
-def _uses_moments(step: Step, one: Normalization) -> bool:
-    """Whether they get from the layer into what is fetched, not only into its updates."""
-    moments = [moment for moment in one.moments if step.execution.may_run(moment.node)]
-    return any(step.execution.uses(moment.node) for moment in moments) and step.execution.uses(
-        one.node
-    )
 
 
 def _finding(

@@ -68,7 +68,5 @@ def _trains_unfed(situation: Situation, flag: Flag) -> bool:
 def _trains(step: Step) -> bool:
     """Whether it moves a statistic, or normalizes with the moments of its batch."""
     return any(map(step.changes, step.model.statistics)) or any(
-        step.execution.may_run(moment.node) and step.execution.uses(moment.node)
-        for one in step.model.normalizations
-        for moment in one.moments
+        map(step.uses_moments, step.model.normalizations)
     )
