@@ -70,9 +70,13 @@ class FusedKernel:
 
 
 def has_fused_bfloat16() -> bool:
-    """Whether a CPU is known to have the kernel: seen in 1.15 and from 2.15 on, and not in 2.4."""
+    """Whether any CPU has the kernel: in 1.15 and from 2.14 on.
+
+    It was looked for in 2.4, 2.8 and in each from 2.9 on. 2.9 to 2.13 have only oneDNN's, which
+    depends on the CPU and on TF_ENABLE_ONEDNN_OPTS.
+    """
     major, minor = map(int, tf.__version__.split(".")[:2])
-    return major < 2 or (major, minor) >= (2, 15)
+    return major < 2 or (major, minor) >= (2, 14)
 
 
 @dataclass(frozen=True)
