@@ -72,8 +72,8 @@ class FusedKernel:
 def has_fused_bfloat16() -> bool:
     """Whether any CPU has the kernel: in 1.15 and from 2.14 on.
 
-    It was looked for in 2.4, 2.8 and in each from 2.9 on. 2.9 to 2.13 have only oneDNN's, which
-    depends on the CPU and on TF_ENABLE_ONEDNN_OPTS.
+    It was looked for in 2.4 and in every minor version from 2.8 to 2.16. 2.9 to 2.13 have only
+    oneDNN's, which depends on the CPU and on TF_ENABLE_ONEDNN_OPTS.
     """
     major, minor = map(int, tf.__version__.split(".")[:2])
     return major < 2 or (major, minor) >= (2, 14)
