@@ -141,13 +141,14 @@ def save(session: tf.Session, saver: tf.train.Saver, prefix: str, latest: bool =
       session: what to save from.
       saver: saves.
       prefix: where to.
-      latest: whether the folder's `checkpoint` file is to name this checkpoint.
+      latest: whether the folder's `checkpoint` file is to name this checkpoint; its graph is then
+        saved beside it, as a Saver does unless told not to.
 
     Raises:
       BnguardError: the folder cannot be written, or is full.
     """
     with writing(os.path.dirname(prefix)):
-        return saver.save(session, prefix, write_meta_graph=False, write_state=latest)
+        return saver.save(session, prefix, write_meta_graph=latest, write_state=latest)
 
 
 def write(path: str, text: str) -> None:
