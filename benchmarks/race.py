@@ -14,7 +14,7 @@ import os
 import tempfile
 
 from bnguard.harness import catalogue
-from bnguard.harness.quiet import import_tensorflow
+from bnguard.quiet import import_tensorflow
 
 CASE = "two_branch_cond"
 EARLIER = (0, 50, 100, 200)

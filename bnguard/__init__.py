@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
             raise
         raise ModuleNotFoundError(
             f"bnguard.{name} needs TensorFlow 1.15 to 2.21, which is not installed here. "
-            "Install it with: pip install 'bnguard[tf]'",
+            "Install it with: pip install tensorflow",
             name=error.name,
         ) from error
     # bnguard.audit is a package that can be called

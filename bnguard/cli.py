@@ -1,4 +1,4 @@
-"""The command line: parse, call, render, exit code. No logic.
+"""The command line: parse, call, render, exit code.
 
 Exit status: 0 when a run showed what its side claims, 1 when it did not, 2 for bad usage or
 input, 130 after Ctrl-C and 143 after SIGTERM.
@@ -11,7 +11,17 @@ import json
 import os
 import shlex
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+)
 
 from bnguard import statistics_command
 from bnguard._version import __version__
@@ -20,6 +30,12 @@ from bnguard.harness import catalogue, interrupts
 from bnguard.terminal import Mistake, any_streams
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:  # at run time these import TensorFlow, which `bnguard list` does without
+    from bnguard.harness.experiment import Options
+    from bnguard.harness.point import Point
+    from bnguard.harness.record import Record
+    from bnguard.harness.report import Entry, Judged
 
 _MANY_STEPS = 1000  # from here on a terminal gets a progress bar
 _POSITIVE = click.IntRange(min=1)
@@ -96,7 +112,7 @@ def _mistakes() -> Iterator[None]:
     type=_TEXT,
     metavar="DIR",
     help="The folder that holds repro/ and fixed/: by default the current one, or the checkout "
-    "that bnguard was installed from.",
+    "that bnguard runs from (make demo, or pip install --editable).",
 )
 @click.pass_context
 def cli(ctx: click.Context, cases: Optional[str]) -> None:
@@ -238,7 +254,7 @@ def _compare_all(**flags: Any) -> None:
     sys.exit(1 if any(entry.verdict == "not shown" for entry in entries) else 0)
 
 
-def _entry(case: catalogue.CaseFile, **flags: Any) -> Any:
+def _entry(case: catalogue.CaseFile, **flags: Any) -> Entry:
     from bnguard.harness import report
 
     try:
@@ -260,10 +276,10 @@ def _run_side(case: str, side: str, **flags: Any) -> None:
 
 def _run(
     case: str, sides: Sequence[str], plot: Optional[str], logdir: Optional[str], **flags: Any
-) -> List[Any]:
+) -> List[Judged]:
     files = [catalogue.find(case, side, _home()) for side in sides]
     from bnguard.harness import plot as plots
-    from bnguard.harness.quiet import import_tensorflow
+    from bnguard.quiet import import_tensorflow
 
     if plot is not None:
         plots.check_target(plot)
@@ -282,7 +298,7 @@ def _run(
     return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
 
 
-def _record(case: catalogue.LoadedCase, options: Any) -> Any:
+def _record(case: catalogue.LoadedCase, options: Options) -> Record:
     from bnguard.harness import experiment
 
     home = _home()
@@ -297,7 +313,7 @@ def _record(case: catalogue.LoadedCase, options: Any) -> Any:
     return experiment.run(case, options, _progress(case), saved)
 
 
-def _options(as_json: bool, no_train: bool, resume: Optional[str] = None, **flags: Any) -> Any:
+def _options(as_json: bool, no_train: bool, resume: Optional[str] = None, **flags: Any) -> Options:
     from bnguard.harness.experiment import Options
     from bnguard.harness.program import Build
 
@@ -309,7 +325,7 @@ def _options(as_json: bool, no_train: bool, resume: Optional[str] = None, **flag
     return Options(train=not no_train, build=build, resume=point, **flags)
 
 
-def _point(resume: str, no_train: bool, restore: Optional[str]) -> Any:
+def _point(resume: str, no_train: bool, restore: Optional[str]) -> Point:
     from bnguard.harness import points
 
     if no_train or restore is not None:

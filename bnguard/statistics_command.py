@@ -53,7 +53,7 @@ def stats(checkpoint: str, scope: Optional[str], as_json: bool) -> None:
 
 
 def _statistics() -> Any:
-    from bnguard.harness.quiet import import_tensorflow
+    from bnguard.quiet import import_tensorflow
 
     import_tensorflow()
     from bnguard import statistics

@@ -21,7 +21,7 @@ Reports
     saforem2/l2hmc-qcd#2 (the same, fixed)
 
 Needs
-    TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install 'bnguard[keras]'
+    TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install tf_keras
 """
 
 import os

@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 
-from bnguard.harness import quiet
+from bnguard import quiet
 from commands import ROOT, bnguard, drifting, in_shell
 import pytest
 

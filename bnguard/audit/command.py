@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
-from bnguard.audit.errors import AuditError
+from bnguard.audit.errors import AuditError, about
 from bnguard.audit.examination import Question, examine
 from bnguard.audit.finding import Report
 from bnguard.audit.folding import Known
@@ -155,7 +155,7 @@ def _examine_all(files: Sequence[str], question: Question, jobs: int) -> Iterabl
 
 def _examine(path: str, question: Question) -> Outcome:
     try:
-        return examine(path, question)
+        with about(path):
+            return examine(path, question)
     except AuditError as error:
-        message = str(error)
-        return message if message.startswith(path) else f"{path}: {message}"
+        return str(error)

@@ -14,11 +14,11 @@ class AuditError(BnguardError):
 
 @contextmanager
 def about(label: str) -> Iterator[None]:
-    """Let the errors inside begin with what they are about."""
+    """Let the errors inside begin with what they are about: the label, maybe with tags after it."""
     try:
         yield
     except AuditError as error:
         text = str(error)
-        if text.startswith(label):
+        if text.startswith((f"{label}: ", f"{label} [")):
             raise
         raise AuditError(f"{label}: {text}") from error

@@ -9,8 +9,8 @@ from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 from bnguard.errors import BnguardError
 from bnguard.harness import interrupts
 from bnguard.harness.claims import Claim
-from bnguard.harness.quiet import import_tensorflow
 from bnguard.harness.recurrence import NOTHING
+from bnguard.quiet import import_tensorflow
 
 try:
     with interrupts.installed():

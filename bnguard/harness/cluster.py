@@ -16,7 +16,7 @@ import sys
 from typing import Any, Dict, List, NamedTuple
 
 from bnguard.harness.catalogue import UnavailableError
-from bnguard.harness.quiet import import_tensorflow
+from bnguard.quiet import import_tensorflow
 
 Spec = Dict[str, List[str]]
 JOBS = ("ps", "trainer", "evaluator")

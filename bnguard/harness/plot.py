@@ -97,6 +97,6 @@ def _pyplot() -> Any:
         from matplotlib import pyplot
     except ImportError as error:
         raise BnguardError(
-            "--plot needs matplotlib, which is not installed: pip install 'bnguard[plot]'"
+            "--plot needs matplotlib, which is not installed: pip install matplotlib"
         ) from error
     return pyplot

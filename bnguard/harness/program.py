@@ -18,9 +18,8 @@ from typing import (
     Tuple,
 )
 
-from bnguard import checkpoint
+from bnguard import checkpoint, quiet
 from bnguard.errors import BnguardError, first_line
-from bnguard.harness import quiet
 from bnguard.harness.case import Model, Training
 from bnguard.harness.catalogue import LoadedCase, UnavailableError
 from bnguard.harness.observation import Layer

@@ -8,24 +8,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from bnguard import batch_norm, create_train_op
+from graphs import build_with
 import tensorflow.compat.v1 as tf
 
 
 @contextmanager
 def fresh_graph(variables="ref", control_flow="v1"):
     """A default graph, built with these variables and this control flow; yields the graph."""
-    before = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    _switch(variables == "resource", control_flow == "v2")
-    try:
-        with tf.Graph().as_default() as graph:
-            yield graph
-    finally:
-        _switch(*before)
-
-
-def _switch(resource, v2):
-    (tf.enable_resource_variables if resource else tf.disable_resource_variables)()
-    (tf.enable_control_flow_v2 if v2 else tf.disable_control_flow_v2)()
+    with build_with(variables, control_flow), tf.Graph().as_default() as graph:
+        yield graph
 
 
 def inputs(name="x"):

@@ -7,9 +7,8 @@ that no other undoes, so that after a step it can be seen which writes have run.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 from bnguard import batch_norm
+from graphs import build_with
 from hypothesis import strategies as st
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -72,11 +71,11 @@ def statements(functions):
 @st.composite
 def recipes(draw):
     """A whole program: how TensorFlow is set up, and its statements."""
-    resources, new_control_flow = draw(
-        st.sampled_from([(False, False), (True, False), (True, True)])
+    variables, control_flow = draw(
+        st.sampled_from([("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
     )
-    body = draw(st.lists(statements(functions=resources), min_size=1, max_size=5))
-    return {"resources": resources, "new_control_flow": new_control_flow, "body": body}
+    body = draw(st.lists(statements(functions=variables == "resource"), min_size=1, max_size=5))
+    return {"variables": variables, "control_flow": control_flow, "body": body}
 
 
 class Program:
@@ -95,7 +94,8 @@ class Program:
         self.fed, self.told = {}, {}
         self.is_decided = True
         self._depth = 0
-        with _set_up(**recipe), self.graph.as_default():
+        kinds = recipe["variables"], recipe["control_flow"]
+        with build_with(*kinds), self.graph.as_default():
             self._create_variables()
             self._create_inputs()
             self.fetch = tf.identity(self._block(recipe["body"], self._x), name="fetch")
@@ -263,19 +263,3 @@ class Program:
 def _after(operations, h):
     with tf.control_dependencies(operations):
         return tf.identity(h)
-
-
-@contextmanager
-def _set_up(resources, new_control_flow, body):
-    """Both are global in TensorFlow; they are put back as they were."""
-    before = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    _switch(resources, new_control_flow)
-    try:
-        yield
-    finally:
-        _switch(*before)
-
-
-def _switch(resources, new_control_flow):
-    (tf.enable_resource_variables if resources else tf.disable_resource_variables)()
-    (tf.enable_control_flow_v2 if new_control_flow else tf.disable_control_flow_v2)()

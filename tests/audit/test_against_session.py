@@ -10,9 +10,9 @@ import bnguard.audit
 from hypothesis import HealthCheck, Phase, example, given, settings
 
 PROGRAMS = int(os.environ.get("BNGUARD_PROGRAMS", "0"))
-TF1 = {"resources": False, "new_control_flow": False}
-RESOURCES = {"resources": True, "new_control_flow": False}
-TF2 = {"resources": True, "new_control_flow": True}
+TF1 = {"variables": "ref", "control_flow": "v1"}
+RESOURCES = {"variables": "resource", "control_flow": "v1"}
+TF2 = {"variables": "resource", "control_flow": "v2"}
 SECRET, TOLD = ("fed", "secret_false"), ("fed", "told_true")
 
 

@@ -9,6 +9,7 @@ from audit.networks import fresh_graph, inputs, layer, loss_of, one_layer, optim
 from bnguard import cli
 from bnguard.audit.rules import RULES, page
 from click.testing import CliRunner
+from commands import write_graph
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -110,6 +111,11 @@ class TestExitStatus:
         assert result.exit_code == FAILED
         (line,) = (one for one in result.output.splitlines() if one.startswith("Error: "))
         assert message in line
+
+    def test_a_file_named_like_the_start_of_its_error_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_graph("n", ("a", "Identity", "nowhere"))
+        assert "Error: n: node a has the input 'nowhere'" in run("n").output
 
     def test_no_path_is_bad_usage(self):
         assert run().exit_code == FAILED

@@ -5,6 +5,7 @@ from bnguard.harness.case import Case, Inference, Model, Training
 from bnguard.harness.catalogue import CaseFile, LoadedCase
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.harness.program import Build, Program
+from graphs import build_with
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -46,18 +47,8 @@ def test_the_same_graph_is_built_where_tensorflow_allows_it():
 
 @pytest.mark.parametrize("before", [True, False])
 def test_the_switches_are_put_back(before):
-    was = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    switch(before)
-    try:
+    with build_with(*(("resource", "v2") if before else ("ref", "v1"))):
         for how in (Build("no", "ref", "v1"), Build("no", "resource", "v2")):
             with program(assign_in_a_branch, how):
                 pass
             assert tf.resource_variables_enabled() == tf.control_flow_v2_enabled() == before
-    finally:
-        (tf.enable_resource_variables if was[0] else tf.disable_resource_variables)()
-        (tf.enable_control_flow_v2 if was[1] else tf.disable_control_flow_v2)()
-
-
-def switch(on):
-    (tf.enable_resource_variables if on else tf.disable_resource_variables)()
-    (tf.enable_control_flow_v2 if on else tf.disable_control_flow_v2)()
