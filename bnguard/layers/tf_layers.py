@@ -97,6 +97,7 @@ def batch_normalization(
     """
     arguments.check_graph_mode()
     mode = arguments.training_mode(training, "training")
+    arguments.check_renorm_clipping(renorm_clipping or {})
     with tf.variable_scope(name, "batch_normalization", [inputs], reuse=reuse):
         inputs = tf.convert_to_tensor(inputs)
         arguments.check_inputs(inputs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Union
 
-from bnguard.layers import arguments
 from bnguard.layers.variables import Statistics, VariableFactory
 import tensorflow.compat.v1 as tf
 
@@ -118,7 +117,6 @@ class Renorm:
         decay: Any,
     ) -> Renorm:
         """Create the variables beside the moving statistics."""
-        arguments.check_renorm_clipping(clipping or {})
         stddev = _sqrt_of(variables.initializers["moving_variance"])
         return cls(
             averages,

@@ -134,15 +134,11 @@ def test_renorm_with_what_it_does_not_go_with(options):
     )
 
 
+@pytest.mark.parametrize("renorm", [True, False])
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
-def test_renorm_clipping_of_an_unknown_name(layer):
-    message = refusal(layer, inputs(4, 2), renorm=True, renorm_clipping={"max": 3})
+def test_renorm_clipping_of_an_unknown_name(layer, renorm):
+    message = refusal(layer, inputs(4, 2), renorm=renorm, renorm_clipping={"max": 3})
     assert "rename or drop" in message
-    assert "contains keys not in ['rmax', 'rmin', 'dmax']" in message
-
-
-def test_renorm_clipping_is_checked_without_renorm_too():
-    message = refusal(batch_norm, inputs(4, 2), renorm_clipping={"max": 3})
     assert "contains keys not in ['rmax', 'rmin', 'dmax']" in message
 
 
