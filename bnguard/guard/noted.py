@@ -8,9 +8,8 @@ from typing import Any, ContextManager, Dict, Optional
 from bnguard.errors import BnguardError
 from bnguard.guard.block import END_OF_DATA
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove
+from bnguard.guard.pytest_plugin import PROPERTY
 from bnguard.statistics.render import plain
-
-PROPERTY = "bnguard"  # the plugin looks for it
 
 
 class Noted:

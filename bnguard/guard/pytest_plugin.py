@@ -11,6 +11,7 @@ from typing import Any, Callable, ContextManager, Dict, List
 import pytest
 
 Guard = Callable[..., ContextManager[Any]]
+PROPERTY = "bnguard"  # of a test: what it noted, one for each check
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ class _Report:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test noted, wherever it ran."""
         if report.when == "teardown":
-            noted = [value for key, value in report.user_properties if key == "bnguard"]
+            noted = [value for key, value in report.user_properties if key == PROPERTY]
             self._checks += [json.loads(str(value)) for value in noted]
 
     def pytest_sessionfinish(self) -> None:

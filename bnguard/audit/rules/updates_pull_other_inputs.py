@@ -35,12 +35,13 @@ Programs that mean to average over several inputs in one step, and feed all of t
 
 from __future__ import annotations
 
-from typing import Iterator, Set
+from typing import Iterator, Set, Tuple
 
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.operations import PLACEHOLDERS
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.steps import closure
+from bnguard.audit.variables import Statistic
 
 CODE = "BN204"
 _FEW = 8
@@ -49,31 +50,10 @@ REMEDY = "Let the train op depend on the updates of the network that it trains, 
 
 def check(situation: Situation) -> Iterator[Finding]:
     """One finding for each statistic, each training step and each such placeholder."""
-    graph = situation.model.graph
     for step in situation.training:
         for placeholder in sorted(_foreign_placeholders(situation, step))[:_FEW]:
-            # Not what only sets a decay: the placeholder has to be behind what is averaged.
-            after = closure([placeholder], graph.consumers)
-            name = graph.names[placeholder]
-            for statistic in situation.model.statistics:
-                updates = [write.node for write in statistic.updates if write.node in after]
-                needed = list(filter(step.execution.needs, updates))
-                if needed and any(source.node in after for source in statistic.sources):
-                    yield Finding(
-                        rule=CODE,
-                        severity=ERROR,
-                        certain=True,
-                        variable=statistic.name,
-                        layer=statistic.layer,
-                        op=graph.names[needed[0]],
-                        path=step.path(placeholder),
-                        fetch=step.fetch,
-                        problem=(
-                            f"its update makes {step.fetch} ask for the placeholder {name}, which "
-                            "the loss does not need"
-                        ),
-                        remedy=REMEDY,
-                    )
+            for statistic, update in _fed_by(situation, step, placeholder):
+                yield _finding(situation, step, placeholder, statistic, update)
 
 
 def _foreign_placeholders(situation: Situation, step: Step) -> Set[int]:
@@ -83,3 +63,37 @@ def _foreign_placeholders(situation: Situation, step: Step) -> Set[int]:
     flags = {flag.tensor.node for flag in situation.flags}
     needed = filter(step.execution.needs, graph.of_types(PLACEHOLDERS) if for_loss else ())
     return {node for node in needed if node not in for_loss and node not in flags}
+
+
+def _fed_by(situation: Situation, step: Step, placeholder: int) -> Iterator[Tuple[Statistic, int]]:
+    """The statistics that average what comes from a placeholder, each with an update that runs.
+
+    Not those of which the placeholder only sets the decay.
+    """
+    after = closure([placeholder], situation.model.graph.consumers)
+    for statistic in situation.model.statistics:
+        updates = [write.node for write in statistic.updates if write.node in after]
+        run = list(filter(step.execution.needs, updates))
+        if run and any(source.node in after for source in statistic.sources):
+            yield statistic, run[0]
+
+
+def _finding(
+    situation: Situation, step: Step, placeholder: int, statistic: Statistic, update: int
+) -> Finding:
+    names = situation.model.graph.names
+    return Finding(
+        rule=CODE,
+        severity=ERROR,
+        certain=True,
+        variable=statistic.name,
+        layer=statistic.layer,
+        op=names[update],
+        path=step.path(placeholder),
+        fetch=step.fetch,
+        problem=(
+            f"its update makes {step.fetch} ask for the placeholder {names[placeholder]}, which "
+            "the loss does not need"
+        ),
+        remedy=REMEDY,
+    )
