@@ -8,6 +8,7 @@ by yields the buffer itself, so that every op which takes it from there is a rea
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import islice
 from typing import (
     Callable,
     Dict,
@@ -21,9 +22,11 @@ from typing import (
     Tuple,
 )
 
+from bnguard.audit.conditions import NEVER, all_of
 from bnguard.audit.execution import Execution
 from bnguard.audit.graph import CONTROL, MERGES
-from bnguard.audit.operations import FORWARDING, REF_VARIABLES, is_write
+from bnguard.audit.operations import ENTERS, EXITS, FORWARDING, REF_VARIABLES, is_write
+from bnguard.audit.steps import closure
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
 _READS_NO_VALUE = frozenset(
@@ -74,7 +77,9 @@ def readers(step: Execution, variable: int) -> List[int]:
 
 
 def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
-    """For each claim the reads that have no path to or from some write, with the first such write.
+    """For each claim the reads that nothing orders with some write, with the first such write.
+
+    What is on the two sides of one branch needs no order: only one of them runs.
 
     Args:
       step: the step.
@@ -84,6 +89,7 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
     nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if claims else []
     ranks = list(map(rank, nodes))
     found: List[List[Pair]] = [[] for _ in claims]
+    together = _Together(step)
     for batch in _batches(claims, rank):
         bits: Dict[int, int] = {}
         ends: List[int] = []
@@ -97,9 +103,24 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
         for number, claim in batch:
             for read in claim.reads:
                 ordered = before.get(read, 0) | after.get(read, 0)
-                pairs = [(read, write) for write in claim.writes if not bits[write] & ordered]
-                found[number] += pairs[:1]
+                pairs = ((read, write) for write in claim.writes if not bits[write] & ordered)
+                found[number] += islice(filter(together, pairs), 1)
     return found
+
+
+class _Together:
+    """Whether two nodes may run in one step; of a loop, be it in two iterations."""
+
+    def __init__(self, step: Execution) -> None:
+        self._step = step
+        graph = step.graph
+        self._in_loops = closure(
+            graph.of_types(ENTERS), graph.consumers, set(graph.of_types(EXITS))
+        )
+
+    def __call__(self, pair: Pair) -> bool:
+        both = all_of(map(self._step.condition, pair))
+        return both is not NEVER or not self._in_loops.isdisjoint(pair)
 
 
 def _batches(

@@ -100,6 +100,35 @@ class TestWhatAFindingSays:
         assert [finding.certain for finding in report.findings] == [False, False]
         assert "perhaps written" in report.findings[0].problem
 
+    @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
+    @pytest.mark.parametrize("in_a_loop", [False, True])
+    def test_the_two_sides_of_a_branch_need_no_order(self, in_a_loop, combination):
+        """Unless it is in a loop: one iteration may read what another writes."""
+
+        def normalize(x, training):
+            return tf.cond(
+                training,
+                lambda: layer(x, True, updates_collections=None, reuse=True),
+                lambda: layer(x, False, reuse=True),
+            )
+
+        with fresh_graph(*combination) as graph:
+            x, mode = inputs(), tf.placeholder(tf.int32, [], name="mode")
+            layer(x, False)
+            if in_a_loop:
+                y = tf.while_loop(
+                    lambda step, _: step < 3,
+                    lambda step, h: (step + 1, normalize(h, tf.equal(step, mode))),
+                    (tf.constant(0), x),
+                    shape_invariants=(tf.TensorShape([]), x.shape),
+                )[1]
+            else:
+                y = normalize(x, tf.equal(mode, 1))
+            tf.identity(y, name="output")
+        found = {(one.rule, one.certain) for one in bnguard.audit(graph, "output").findings}
+        expected = {("BN101", False), ("BN103", False)}
+        assert found == expected | ({("BN102", False)} if in_a_loop else set())
+
     def test_never_run_counts_the_update_ops(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
         assert (
