@@ -23,7 +23,10 @@ from bnguard.audit.operations import (
 from bnguard.audit.tracing import Tracer
 
 _REDUCTIONS = frozenset(["Mean", "Sum"])
-_ROOTS = frozenset(["Rsqrt", "Sqrt"])
+_ROOTS = frozenset(["Pow", "Rsqrt", "Sqrt"])
+_EXPONENTS = (0.5, -0.5)
+_WITH_EPSILON = ADDITIONS | frozenset(["Maximum"])
+_RECIPROCALS = frozenset(["Inv", "Reciprocal"])
 _MANY = 48  # nodes; a moment, or a normalization, is written with fewer
 _LARGEST_EPSILON = 0.5
 
@@ -125,10 +128,10 @@ class _Finder:
     def _variance_under(self, root: int) -> Optional[Tensor]:
         """What a root is taken of, less the epsilon that keeps it from being zero."""
         inputs = self._graph.data_inputs(root)
-        if not inputs:
+        if not inputs or (self._graph.types[root] == "Pow" and not self._is_root(inputs[1])):
             return None
         total = self._tracer.origins(inputs[0])
-        if len(total) == 1 and self._graph.types[total[0].node] in ADDITIONS:
+        if len(total) == 1 and self._graph.types[total[0].node] in _WITH_EPSILON:
             left, right = self._graph.data_inputs(total[0].node)[:2]
             if self._is_epsilon(right):
                 return left
@@ -136,9 +139,15 @@ class _Finder:
         return inputs[0] if self._graph.types[root] == "Sqrt" else None
 
     def _is_epsilon(self, tensor: Tensor) -> bool:
-        found = [self._graph.constant(origin.node) for origin in self._tracer.origins(tensor)]
-        value = uniform_value(found[0]) if len(found) == 1 and found[0] is not None else None
+        value = self._constant(tensor)
         return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
+
+    def _is_root(self, exponent: Tensor) -> bool:
+        return self._constant(exponent) in _EXPONENTS
+
+    def _constant(self, tensor: Tensor) -> Optional[Scalar]:
+        found = [self._graph.constant(origin.node) for origin in self._tracer.origins(tensor)]
+        return uniform_value(found[0]) if len(found) == 1 and found[0] is not None else None
 
     def _uses_of(self, inverse: Tensor) -> _Uses:
         """What an inverse standard deviation meets on its way."""
@@ -158,7 +167,7 @@ class _Finder:
         others = [one for one in inputs if one != tensor]
         if kind in MADE_OF_FIRST and inputs[0] == tensor:
             queue += [Tensor(consumer, 0), Tensor(consumer, 1)] if kind == "Switch" else outputs
-        elif kind in MADE_OF_ALL_BUT:
+        elif kind in MADE_OF_ALL_BUT or kind in _RECIPROCALS:
             queue += outputs
         elif kind in ADDITIONS and len(others) == 1:
             uses.parameters.extend(self._parameters(others[0]))
@@ -166,8 +175,8 @@ class _Finder:
                 queue += outputs
         elif (kind == "Mul" or (kind in DIVISIONS and inputs[-1] == tensor)) and len(others) == 1:
             (other,) = others
-            difference = self._difference(other)
-            if difference:  # (x - mean) * inverse
+            difference = self._difference(other) or self._scaled_difference(other, uses)
+            if difference:  # (x - mean) * inverse, or gamma * (x - mean) * inverse
                 uses.means.append(difference[-1])
                 uses.normalized.extend([one.node for one in difference[:-1]])
                 queue += outputs
@@ -188,10 +197,26 @@ class _Finder:
         return self._graph.data_inputs(root.node) if is_product else [tensor]
 
     def _difference(self, tensor: Tensor) -> List[Tensor]:
-        """Both operands of x - mean, or that of -mean; none if it is neither."""
+        """Both operands of x - mean or x + (-mean), or that of -mean; none if it is neither."""
         origins = self._tracer.origins(tensor)
-        if len(origins) == 1 and self._graph.types[origins[0].node] in ("Sub", "Neg"):
-            return self._graph.data_inputs(origins[0].node)
+        kind = self._graph.types[origins[0].node] if len(origins) == 1 else ""
+        operands = self._graph.data_inputs(origins[0].node)
+        if kind in ADDITIONS:
+            negated = self._tracer.root(operands[1]).node
+            if self._graph.types[negated] == "Neg":
+                return [operands[0], *self._graph.data_inputs(negated)]
+        return operands if kind in ("Sub", "Neg") else []
+
+    def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> List[Tensor]:
+        """The same of gamma * (x - mean)."""
+        origins = self._tracer.origins(tensor)
+        if len(origins) == 1 and self._graph.types[origins[0].node] == "Mul":
+            left, right = self._graph.data_inputs(origins[0].node)[:2]
+            for gamma, other in ((left, right), (right, left)):
+                parameters, difference = self._parameters(gamma), self._difference(other)
+                if parameters and difference:
+                    uses.parameters.extend(parameters)
+                    return difference
         return []
 
     def _is_subtracted(self, product: int, uses: _Uses) -> bool:

@@ -33,7 +33,7 @@ OLD_NORMALIZATION = "BatchNormWithGlobalNormalization"  # TensorFlow 0.x; infere
 
 ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
 ADDITIONS = frozenset(["Add", "AddV2"])
-DIVISIONS = frozenset(["Div", "RealDiv"])
+DIVISIONS = frozenset(["Div", "DivNoNan", "RealDiv"])
 # What may stand between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over
 # replicas), and between a moment and the value that a moving average is given.
 ARITHMETIC = _types(
@@ -83,7 +83,7 @@ _OUTPUTS = {
 }
 
 _TAKE_ONE = frozenset(["LogicalNot", "LoopCond", "Neg", "Rsqrt", "Sqrt"])
-_TAKE_TWO = frozenset(["Add", "AddV2", "Div", "Mul", "RealDiv", "Sub"])
+_TAKE_TWO = ADDITIONS | DIVISIONS | frozenset(["Maximum", "Mul", "Pow", "Sub"])
 
 # Ops that give out their first input's buffer itself, or a view of it, never a copy.
 FORWARDING = _types(

@@ -268,3 +268,42 @@ class TestCommand:
             assert (process.returncode, process.stdout) == (2, b"")
             assert "model.meta: holds one graph, with no tags to choose it by" in line
             assert "expected a SavedModel with the tags 'serve'" in line
+
+
+WRITTEN_OUT = {
+    "gamma first": lambda x, m, v, gamma: gamma * (x - m) / tf.sqrt(v + 1e-5),
+    "gamma first, a power": lambda x, m, v, gamma: gamma * (x - m) * tf.pow(v + 1e-5, -0.5),
+    "gamma first, 1 / root": lambda x, m, v, gamma: gamma * (x - m) * (1.0 / tf.sqrt(v + 1e-5)),
+    "reciprocal": lambda x, m, v, gamma: (x - m) * tf.reciprocal(tf.sqrt(v + 1e-5)) * gamma,
+    "no less than": lambda x, m, v, gamma: gamma * (x - m) * tf.rsqrt(tf.maximum(v, 1e-5)),
+    "minus mean added": lambda x, m, v, gamma: (x + (-m)) * tf.rsqrt(v + 1e-5) * gamma,
+    "division of its own": lambda x, m, v, g: tf.div_no_nan(g * (x - m), tf.sqrt(v + 1e-5)),
+    "folded": lambda x, m, v, g: x * (g / tf.sqrt(v + 1e-5)) - m * (g / tf.sqrt(v + 1e-5)),
+    "root plus epsilon": lambda x, m, v, gamma: gamma * ((x - m) / (tf.sqrt(v) + 1e-5)),
+}
+
+
+@pytest.mark.parametrize("normalize", list(WRITTEN_OUT.values()), ids=list(WRITTEN_OUT))
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_a_layer_written_out_by_hand(variables, control_flow, normalize):
+    """The source's defect, with names that say nothing."""
+    with fresh_graph(variables, control_flow) as graph:
+        x, training = dense(inputs()), flag()
+        average, spread = (
+            tf.get_variable(name, initializer=np.full(4, value, np.float32), trainable=False)
+            for name, value in (("a", 0), ("s", 1))
+        )
+        gamma = tf.get_variable("g", [4])
+        mean, variance = tf.nn.moments(x, [0])
+        updates = [
+            tf.assign(average, average * 0.9 + mean * 0.1),
+            tf.assign(spread, spread * 0.9 + variance * 0.1),
+        ]
+        with tf.control_dependencies(updates):
+            trained = normalize(x, mean, variance, gamma)
+        inferred = normalize(x, average, spread, gamma)
+        tf.identity(tf.cond(training, lambda: trained, lambda: inferred), name="output")
+    report = bnguard.audit(graph)
+    assert report.statistics == ("a", "s")
+    assert found(report, "BN101") == {"a", "s"}
+    assert changed(graph, "output:0", {"x": np.eye(4), "is_training": False}) == {"a", "s"}
