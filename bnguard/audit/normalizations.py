@@ -113,7 +113,7 @@ class _Finder:
                 continue
             uses = self._uses_of(Tensor(node, 0))
             running_mean, mean_moments = self._statistics(uses.means)
-            if running_mean or mean_moments:
+            if running_mean or (mean_moments and not self._are_of_weights(mean_moments)):
                 parameters = dict.fromkeys(uses.parameters)
                 yield Normalization(
                     node,
@@ -124,6 +124,12 @@ class _Finder:
                     tuple(one for one in parameters if self._graph.types[one] in VARIABLES),
                     bool(parameters),
                 )
+
+    def _are_of_weights(self, means: Sequence[Tensor]) -> bool:
+        """Whether it is variables that are averaged, as by weight standardization."""
+        inputs = [one for mean in means for one in self._graph.data_inputs(mean.node)[:1]]
+        origins = [origin for one in inputs for origin in self._tracer.origins(one)]
+        return bool(origins) and all(self._graph.types[one.node] in VARIABLES for one in origins)
 
     def _variance_under(self, root: int) -> Optional[Tensor]:
         """What a root is taken of, less the epsilon that keeps it from being zero."""

@@ -307,3 +307,15 @@ def test_a_layer_written_out_by_hand(variables, control_flow, normalize):
     assert report.statistics == ("a", "s")
     assert found(report, "BN101") == {"a", "s"}
     assert changed(graph, "output:0", {"x": np.eye(4), "is_training": False}) == {"a", "s"}
+
+
+@pytest.mark.parametrize("gain", [True, False])
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_weight_standardization_is_no_layer(variables, control_flow, gain):
+    with fresh_graph(variables, control_flow) as graph:
+        weights = tf.get_variable("weights", [4, 4])
+        mean, variance = tf.nn.moments(weights, [0])
+        scale = tf.get_variable("gain", [4]) if gain else None
+        standardized = tf.nn.batch_normalization(weights, mean, variance, None, scale, 1e-5)
+        tf.identity(layer(tf.matmul(inputs(), standardized), False), name="output")
+    assert bnguard.audit(graph, fetches="output", select=["BN103"]).findings == ()
