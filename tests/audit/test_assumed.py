@@ -189,6 +189,28 @@ def test_a_target_network_that_follows_another(follows):
     assert never_run == {f"target/bn/{name}" for name in names}
 
 
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_a_target_network_that_is_copied(variables, control_flow, copied):
+    """A layer without gamma and beta: nothing else tells that it is not trained here."""
+    with fresh_graph(variables, control_flow) as graph:
+        networks = []
+        for name, training in (("online", True), ("target", False)):
+            with tf.variable_scope(name):
+                networks.append(layer(dense(inputs()), training, center=False, scale=False))
+        statistics = [
+            [one for one in tf.global_variables(name + "/") if "/moving_" in one.op.name]
+            for name in ("target", "online")
+        ]
+        if copied:
+            tf.group(*[tf.assign(mine, theirs) for mine, theirs in zip(*statistics)], name="copy")
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            loss = tf.reduce_mean(tf.square(networks[0] - networks[1]))
+            optimizer().minimize(loss, var_list=tf.trainable_variables("online"))
+    names = set() if copied else {"target/bn/moving_mean", "target/bn/moving_variance"}
+    assert found(bnguard.audit(graph), "BN202") == names
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("is_training", [False, True])
 def test_a_frozen_graph_that_trains(fused, is_training):

@@ -55,7 +55,7 @@ def check(situation: Situation) -> Iterator[Finding]:
             continue
         if statistic.parameters and not situation.trains(statistic.parameters):
             continue
-        if not statistic.parameters and _is_computed_outside(situation, statistic):
+        if not statistic.parameters and _is_given(situation, statistic):
             continue
         reader = next(one.node for one in statistic.readers if step.execution.needs(one.node))
         yield Finding(
@@ -96,11 +96,12 @@ def _has_values_of_its_own(situation: Situation, statistic: Statistic) -> bool:
     return False
 
 
-def _is_computed_outside(situation: Situation, statistic: Statistic) -> bool:
-    """Whether the program feeds its values, as a filter of observations or rewards does."""
+def _is_given(situation: Situation, statistic: Statistic) -> bool:
+    """Whether a program feeds its values, as of a filter of rewards, or copies a network's."""
     graph, tracer = situation.model.graph, situation.model.tracer
+    updated = {one.variable for one in situation.model.statistics if one.updates}
     return any(
-        graph.types[origin.node] in PLACEHOLDERS
+        graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
         for write in statistic.writes
         if write.purpose is Purpose.LOAD
         for origin in tracer.origins(graph.data_inputs(write.node)[-1])
