@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 from bnguard.audit.graph import Tensor
 from bnguard.audit.model import Model
-from bnguard.audit.operations import SAVES
+from bnguard.audit.operations import ARITHMETIC, SAVES
 from bnguard.audit.steps import closure
 from bnguard.audit.variables import PARTITION
 
 _FIRST_TENSOR = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
 _NAMES_INPUT = 1
+_MANY_REPLICAS = 1024  # and the operations that add them up
 
 
 def saved_names(model: Model) -> Optional[Dict[int, str]]:
@@ -35,7 +36,7 @@ def saved_names(model: Model) -> Optional[Dict[int, str]]:
         tensors = inputs[_FIRST_TENSOR[graph.types[save]] :]
         names = _strings(model, inputs[_NAMES_INPUT]) if tensors else []
         for position, tensor in enumerate(tensors):
-            for variable in model.tracer.variables(tensor):
+            for variable in _variables_behind(model, tensor):
                 known = position < len(names)
                 saved[variable] = names[position] if known else checkpoint_name(model, variable)
     return saved
@@ -44,6 +45,19 @@ def saved_names(model: Model) -> Optional[Dict[int, str]]:
 def checkpoint_name(model: Model, variable: int) -> str:
     """The name under which a Saver saves a variable if nobody says otherwise."""
     return PARTITION.sub("", model.graph.names[variable])
+
+
+def _variables_behind(model: Model, tensor: Tensor) -> Set[int]:
+    """The variables that a tensor is made of, or is the sum or mean of, as one of replicas is."""
+    seen, stack, found = {tensor}, [tensor], set()
+    while stack and len(seen) < _MANY_REPLICAS:
+        for origin in model.tracer.origins(stack.pop()):
+            found.update(model.tracer.variables(origin))
+            if model.graph.types[origin.node] in ARITHMETIC:
+                new = [one for one in model.graph.data_inputs(origin.node) if one not in seen]
+                seen.update(new)
+                stack += new
+    return found
 
 
 def _strings(model: Model, tensor: Tensor) -> List[str]:

@@ -129,7 +129,7 @@ class Situation:
     Attributes:
       model: the graph, understood.
       flags: its training flags.
-      feeds: what the caller says is fed, in every step.
+      feeds: what the caller says is fed at inference; training may feed it anything else.
       inference: the steps that must not train.
       training: the steps that train, with every flag at its value for training.
       stored: the names in the checkpoint that was given, if one was.
@@ -173,7 +173,7 @@ def settle(
     Args:
       model: the graph.
       fetches: the names that one inference step fetches; found in the graph if there are none.
-      feeds: the value of each tensor that is fed, by name, None for any value. A training flag
+      feeds: the value of each tensor that inference feeds, by name, None for any. A training flag
         that is not among them is taken to be at its value for inference; unless it has a
         default, and feeds are given at all, which it is then not among on purpose.
       train_op: the names that one training step runs; found in the graph if there are none.
@@ -193,7 +193,7 @@ def settle(
     ]
     training = _training(model, train_op)
     inference = _inference(model, fetches, signature, training, flags)
-    at_training = {**given, **{flag.tensor: flag.training for flag in flags}}
+    at_training = {**dict.fromkeys(given), **{flag.tensor: flag.training for flag in flags}}
     return Situation(
         model,
         flags,

@@ -341,3 +341,35 @@ def test_weight_standardization_is_no_layer(variables, control_flow, gain):
         standardized = tf.nn.batch_normalization(weights, mean, variance, None, scale, 1e-5)
         tf.identity(layer(tf.matmul(inputs(), standardized), False), name="output")
     assert bnguard.audit(graph, fetches="output", select=["BN103"]).findings == ()
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_what_inference_is_fed_says_nothing_of_training(variables, control_flow):
+    """A mode that is an int is no flag that can be found; its value is for the fetch alone."""
+    with fresh_graph(variables, control_flow) as graph:
+        mode = tf.placeholder(tf.int32, [], name="mode")
+        y = layer(dense(inputs()), tf.equal(mode, 1), updates_collections=None)
+        optimizer().minimize(loss_of(tf.identity(y, name="output")), name="train_op")
+    assert bnguard.audit(graph, "output", {"mode": 0}, "train_op").findings == ()
+    written = bnguard.audit(graph, "output", {"mode": 1}, "train_op", select=["BN101"])
+    assert {one.certain for one in written.findings} == {True}
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_the_mean_of_replicas_is_saved(variables, control_flow, of_all):
+    """As a distribution strategy saves what each replica has of its own."""
+    with fresh_graph(variables, control_flow) as graph:
+        for name in ("first", "second"):
+            with tf.variable_scope(name):
+                layer(dense(inputs()), False)
+        means = [
+            [one for one in tf.global_variables() if one.op.name.endswith(f"/{name}")]
+            for name in ("moving_mean", "moving_variance")
+        ]
+        saved = [tf.add_n(both) * 0.5 if of_all else both[0] + 0.0 for both in means]
+        tf.raw_ops.SaveV2(
+            prefix="p", tensor_names=["mean", "variance"], shape_and_slices=["", ""], tensors=saved
+        )
+    left_out = set() if of_all else {"second/bn/moving_mean", "second/bn/moving_variance"}
+    assert found(bnguard.audit(graph), "BN301") == left_out
