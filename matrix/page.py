@@ -90,7 +90,7 @@ def environment_row(name, result):
         name,
         result["python"],
         result["packages"]["tensorflow"],
-        result.get("commit", ""),
+        result["commit"],
         str(tests["passed"]),
         str(len(tests["failed"])),
         str(len(tests["skipped"])),
