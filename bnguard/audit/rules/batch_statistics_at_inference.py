@@ -22,9 +22,10 @@ one for training, or give all layers one boolean tensor and feed it.
 
 ## Known false positives
 Networks that mean to use the batch's statistics at inference: some generative models, style
-transfer, domain adaptation by statistics. Instance normalization that reshapes its inputs and has a
-batch normalization do it, and layer normalization over a first axis that is no batch. In a graph with training and no flag this is looked
-for only in networks that the training step does not use.
+transfer, domain adaptation by statistics. Instance normalization that reshapes its inputs and
+has a batch normalization do it, and layer normalization over a first axis that is no batch. In a
+graph with training and no flag this is looked for only in networks that the training step does
+not use.
 
 ## References
 - https://github.com/tensorflow/tensorflow/issues/16593
