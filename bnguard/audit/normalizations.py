@@ -6,7 +6,7 @@ of the square root of (variance + epsilon), multiplied with what is normalized a
 
 from __future__ import annotations
 
-from typing import AbstractSet, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.audit.constants import Scalar, short_list, uniform_value
 from bnguard.audit.graph import Tensor
@@ -125,12 +125,6 @@ class _Finder:
                     bool(parameters),
                 )
 
-    def _are_of_weights(self, means: Sequence[Tensor]) -> bool:
-        """Whether it is variables that are averaged, as by weight standardization."""
-        inputs = [one for mean in means for one in self._graph.data_inputs(mean.node)[:1]]
-        origins = [origin for one in inputs for origin in self._tracer.origins(one)]
-        return bool(origins) and all(self._graph.types[one.node] in VARIABLES for one in origins)
-
     def _variance_under(self, root: int) -> Optional[Tensor]:
         """What a root is taken of, less the epsilon that keeps it from being zero."""
         inputs = self._graph.data_inputs(root)
@@ -144,16 +138,14 @@ class _Finder:
             return right if self._is_epsilon(left) else None
         return inputs[0] if self._graph.types[root] == "Sqrt" else None
 
-    def _is_epsilon(self, tensor: Tensor) -> bool:
-        value = self._constant(tensor)
-        return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
-
     def _is_root(self, exponent: Tensor) -> bool:
-        return self._constant(exponent) in _EXPONENTS
+        constant = self._constant(exponent)
+        return constant is not None and uniform_value(constant) in _EXPONENTS
 
-    def _constant(self, tensor: Tensor) -> Optional[Scalar]:
-        found = [self._graph.constant(origin.node) for origin in self._tracer.origins(tensor)]
-        return uniform_value(found[0]) if len(found) == 1 and found[0] is not None else None
+    def _is_epsilon(self, tensor: Tensor) -> bool:
+        constant = self._constant(tensor)
+        value = None if constant is None else uniform_value(constant)
+        return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
 
     def _uses_of(self, inverse: Tensor) -> _Uses:
         """What an inverse standard deviation meets on its way."""
@@ -205,8 +197,10 @@ class _Finder:
     def _difference(self, tensor: Tensor) -> List[Tensor]:
         """Both operands of x - mean or x + (-mean), or that of -mean; none if it is neither."""
         origins = self._tracer.origins(tensor)
-        kind = self._graph.types[origins[0].node] if len(origins) == 1 else ""
-        operands = self._graph.data_inputs(origins[0].node)
+        if len(origins) != 1:
+            return []
+        node = origins[0].node
+        kind, operands = self._graph.types[node], self._graph.data_inputs(node)
         if kind in ADDITIONS:
             negated = self._tracer.root(operands[1]).node
             if self._graph.types[negated] == "Neg":
@@ -264,9 +258,20 @@ class _Finder:
                             stack.append(origin)
         return False
 
+    def _are_of_weights(self, means: Sequence[Tensor]) -> bool:
+        """Whether it is variables that are averaged, as by weight standardization."""
+        inputs = [one for mean in means for one in self._graph.data_inputs(mean.node)[:1]]
+        origins = [origin for one in inputs for origin in self._tracer.origins(one)]
+        return bool(origins) and all(self._graph.types[one.node] in VARIABLES for one in origins)
+
     def _axes(self, tensor: Tensor) -> List[Scalar]:
-        found = [self._graph.constant(origin.node) for origin in self._tracer.origins(tensor)]
-        return short_list(found[0]) or [] if len(found) == 1 and found[0] is not None else []
+        constant = self._constant(tensor)
+        return [] if constant is None else short_list(constant) or []
+
+    def _constant(self, tensor: Tensor) -> Any:
+        """The TensorProto that a tensor comes from, and from nothing else, or None."""
+        origins = self._tracer.origins(tensor)
+        return self._graph.constant(origins[0].node) if len(origins) == 1 else None
 
     def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
         return tuple(self._tracer.variables(tensor))

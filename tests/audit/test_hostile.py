@@ -116,6 +116,15 @@ class TestImpossibleGraphs:
         assert "functions are nested more than 100 deep" in refusal(message)
 
 
+class TestStrangeGraphs:
+    def test_a_loop_that_nothing_enters(self):
+        """What it hands on comes from nowhere, and may be divided by a deviation."""
+        loop = [("again", "Merge", "next", "more")]
+        loop += [(name, "NextIteration", "again") for name in ("next", "more")]
+        layer = [("v", "VariableV2"), ("root", "Sqrt", "v"), ("y", "RealDiv", "again", "root")]
+        assert bnguard.audit(graph(*loop, *layer)).findings == ()
+
+
 class TestLargeGraphs:
     """Sizes at which anything quadratic, or recursive, would not end or not fit."""
 
