@@ -8,8 +8,10 @@ by yields the buffer itself, so that every op which takes it from there is a rea
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from functools import partial
 from itertools import islice
 from typing import (
+    AbstractSet,
     Callable,
     Dict,
     Iterator,
@@ -25,8 +27,8 @@ from typing import (
 from bnguard.audit.conditions import NEVER, all_of
 from bnguard.audit.execution import Execution
 from bnguard.audit.graph import CONTROL, MERGES
-from bnguard.audit.operations import ENTERS, EXITS, FORWARDING, REF_VARIABLES, is_write
-from bnguard.audit.steps import closure
+from bnguard.audit.operations import FORWARDING, REF_VARIABLES, is_write
+from bnguard.audit.steps import inside_loops
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
 _READS_NO_VALUE = frozenset(
@@ -89,7 +91,8 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
     nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if claims else []
     ranks = list(map(rank, nodes))
     found: List[List[Pair]] = [[] for _ in claims]
-    together = _Together(step)
+    in_loops = inside_loops(step.graph) if claims else set()
+    may_both_run = partial(_may_both_run, step, in_loops)
     for batch in _batches(claims, rank):
         bits: Dict[int, int] = {}
         ends: List[int] = []
@@ -104,23 +107,13 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
             for read in claim.reads:
                 ordered = before.get(read, 0) | after.get(read, 0)
                 pairs = ((read, write) for write in claim.writes if not bits[write] & ordered)
-                found[number] += islice(filter(together, pairs), 1)
+                found[number] += islice(filter(may_both_run, pairs), 1)
     return found
 
 
-class _Together:
-    """Whether two nodes may run in one step; of a loop, be it in two iterations."""
-
-    def __init__(self, step: Execution) -> None:
-        self._step = step
-        graph = step.graph
-        self._in_loops = closure(
-            graph.of_types(ENTERS), graph.consumers, set(graph.of_types(EXITS))
-        )
-
-    def __call__(self, pair: Pair) -> bool:
-        both = all_of(map(self._step.condition, pair))
-        return both is not NEVER or not self._in_loops.isdisjoint(pair)
+def _may_both_run(step: Execution, in_loops: AbstractSet[int], pair: Pair) -> bool:
+    """In one step; what is in a loop, be it in two of its iterations."""
+    return all_of(map(step.condition, pair)) is not NEVER or not in_loops.isdisjoint(pair)
 
 
 def _batches(

@@ -7,7 +7,7 @@ from typing import AbstractSet, Iterable, List, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
-from bnguard.audit.operations import is_optimizer, is_write
+from bnguard.audit.operations import ENTERS, EXITS, is_optimizer, is_write
 from bnguard.audit.schema import DATA_TYPES
 
 _SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
@@ -81,6 +81,11 @@ def closure(
                 if neighbour not in ends:
                     stack.append(neighbour)
     return reached
+
+
+def inside_loops(graph: Graph) -> Set[int]:
+    """The nodes of loops: from their entries to their exits, these among them."""
+    return closure(graph.of_types(ENTERS), graph.consumers, set(graph.of_types(EXITS)))
 
 
 def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:

@@ -42,9 +42,9 @@ from typing import Iterator, List, Set
 
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.graph import MERGES
-from bnguard.audit.operations import ENTERS, EXITS, SWITCHES
+from bnguard.audit.operations import SWITCHES
 from bnguard.audit.situation import Situation, Step
-from bnguard.audit.steps import closure
+from bnguard.audit.steps import closure, inside_loops
 from bnguard.audit.variables import Statistic
 
 CODE = "BN203"
@@ -111,9 +111,7 @@ def _killing(situation: Situation, step: Step) -> List[Statistic]:
 
 def _crossing(situation: Situation, step: Step) -> List[Statistic]:
     """Those with an update in a loop that the train op is in as well, for want of an Exit."""
-    graph = situation.model.graph
-    entered = graph.of_types(ENTERS)
-    inside = closure(entered, graph.consumers, set(graph.of_types(EXITS)))
+    inside = inside_loops(situation.model.graph)
     if not any(tensor.node in inside for tensor in step.execution.fetches):
         return []
     return _of(situation, inside)
