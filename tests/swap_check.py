@@ -23,7 +23,8 @@ def main():
     for case in cases:
         print(f"{case['case']}: {case['verdict']}")
     noticed = {case["case"] for case in cases if case["verdict"] == "not shown"}
-    everyone = {name[:-3] for name in os.listdir(os.path.join(ROOT, "repro")) if name[-3:] == ".py"}
+    files = os.listdir(os.path.join(ROOT, "repro"))
+    everyone = {name[: -len(".py")] for name in files if name.endswith(".py")}
     sys.exit(0 if noticed == everyone else 1)
 
 
