@@ -56,7 +56,7 @@ def resolve(path: str) -> str:
 
     A directory stands for the checkpoint that its `checkpoint` file names. Where that path leads
     out of the directory, the checkpoint of that name in the directory is meant, for Saver writes
-    absolute paths and directories are moved; nothing outside is ever read.
+    absolute paths and directories are moved; what it names outside is never read.
 
     Raises:
       BnguardError: there is no such checkpoint, or TensorFlow cannot find it by its name.
@@ -190,7 +190,14 @@ def writing(folder: str) -> Iterator[None]:
 
 
 def _check_name(path: str) -> None:
-    """Accept what TensorFlow finds again: it takes the name of a checkpoint for a pattern."""
+    """Accept what TensorFlow finds again: it takes a checkpoint's name for UTF-8 and a pattern."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise BnguardError(
+            f"{path}: TensorFlow can use no checkpoint there, for it wants names in UTF-8. Give a "
+            "path that is."
+        ) from error
     if re.search(r"[*?[\\]", path):
         raise BnguardError(
             f"{path}: TensorFlow would save a checkpoint there and not find it again, for it reads "
@@ -260,7 +267,7 @@ def _is_file(path: str) -> bool:
 
 def _run_number(name: str) -> int:
     digits = name[len("run-") :]
-    return int(digits) if name.startswith("run-") and digits.isdigit() else 0
+    return int(digits) if name.startswith("run-") and digits.isdecimal() else 0
 
 
 def _unwritable(folder: str, error: Exception) -> BnguardError:

@@ -23,10 +23,11 @@ from typing import (
     Sequence,
 )
 
-from bnguard import statistics_command
+from bnguard import interrupts, statistics_command
 from bnguard._version import __version__
 from bnguard.errors import BnguardError, first_line
-from bnguard.harness import catalogue, interrupts
+from bnguard.harness import catalogue
+from bnguard.harness.flags import KINDS, Between
 from bnguard.terminal import Mistake, any_streams
 import click
 from click.core import ParameterSource
@@ -38,9 +39,6 @@ if TYPE_CHECKING:  # at run time these import TensorFlow, which `bnguard list` d
     from bnguard.harness.report import Entry, Judged
 
 _MANY_STEPS = 1000  # from here on a terminal gets a progress bar
-_POSITIVE = click.IntRange(min=1)
-_COUNT = click.IntRange(min=0)
-_SEED = click.IntRange(min=0, max=2**32 - 1)
 
 
 class _OneLine:
@@ -145,15 +143,15 @@ def _experiment_flags(command: Callable) -> Callable:
     flags = [
         click.option("--restore", type=_TEXT, metavar="PATH", help="Start from this checkpoint."),
         click.option("--no-train", is_flag=True, help="Infer only."),
-        _option("--train-steps", _POSITIVE, 100, "Training steps."),
-        _option("--infer-steps", _POSITIVE, 10, "Single-row inferences in each session."),
-        _option("--batch-size", _POSITIVE, 4, "Rows in a training step."),
-        _option("--seed", _SEED, 1006, "Of the data's random stream."),
-        _option("--fused", click.Choice(["auto", "yes", "no"]), "no", "The layer's kernel."),
-        _option("--variables", click.Choice(["ref", "resource"]), "ref", "Kind of variables."),
-        _option("--control-flow", click.Choice(["v1", "v2"]), "v1", "What tf.cond builds."),
-        _option("--checkpoint-dir", _TEXT, "checkpoints", "Where each run gets a folder."),
-        _option("--save-every", _COUNT, 1000, "Training steps from save to save; 0: no saves."),
+        _option("--train-steps", 100, "Training steps."),
+        _option("--infer-steps", 10, "Single-row inferences in each session."),
+        _option("--batch-size", 4, "Rows in a training step."),
+        _option("--seed", 1006, "Of the data's random stream."),
+        _option("--fused", "no", "The layer's kernel."),
+        _option("--variables", "ref", "Kind of variables."),
+        _option("--control-flow", "v1", "What tf.cond builds."),
+        _option("--checkpoint-dir", "checkpoints", "Where each run gets a folder."),
+        _option("--save-every", 1000, "Training steps from save to save; 0: no saves."),
         click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
         click.option(
             "--plot", type=_TEXT, metavar="FILE", help="Draw the statistics to a .png or .svg."
@@ -167,8 +165,16 @@ def _experiment_flags(command: Callable) -> Callable:
     return command
 
 
-def _option(name: str, kind: Any, default: Any, text: str) -> Callable:
+def _option(name: str, default: Any, text: str) -> Callable:
+    kind = _type(name[len("--") :].replace("-", "_"))
     return click.option(name, type=kind, default=default, show_default=True, help=text)
+
+
+def _type(name: str) -> click.ParamType:
+    kind = KINDS[name]
+    if isinstance(kind, Between):
+        return click.IntRange(*kind)
+    return click.Choice(kind) if kind else _TEXT
 
 
 _resume = click.option(
@@ -205,6 +211,7 @@ def _compare(case: Optional[str], everything: bool, **flags: Any) -> None:
     """Run both sides of a case; print them side by side, and the diff of the two files."""
     if everything == (case is not None):
         raise click.UsageError("give either a CASE or --all")
+    interrupts.tell(interrupts.NOTHING_SAVED)
     if case is None:
         _compare_all(**flags)
     else:
@@ -236,6 +243,7 @@ def _compare_one(case: str, **flags: Any) -> None:
         _print_json({"case": case, **sides, "diff": difference})
     else:
         report.print_comparison(judged, difference)
+    _draw(judged, **flags)
     sys.exit(_status(judged))
 
 
@@ -251,6 +259,8 @@ def _compare_all(**flags: Any) -> None:
         _print_json({"cases": [report.entry_json(entry) for entry in entries]})
     else:
         report.print_entries(entries)
+    for entry in entries:
+        _draw(entry.sides, **flags)
     sys.exit(1 if any(entry.verdict == "not shown" for entry in entries) else 0)
 
 
@@ -264,6 +274,7 @@ def _entry(case: catalogue.CaseFile, **flags: Any) -> Entry:
 
 
 def _run_side(case: str, side: str, **flags: Any) -> None:
+    interrupts.tell(interrupts.NOTHING_SAVED)
     judged = _run(case, [side], **flags)
     from bnguard.harness import report
 
@@ -271,6 +282,7 @@ def _run_side(case: str, side: str, **flags: Any) -> None:
         _print_json(report.as_json(*judged[0]))
     else:
         click.echo(report.as_text(*judged[0]))
+    _draw(judged, **flags)
     sys.exit(_status(judged))
 
 
@@ -291,11 +303,22 @@ def _run(
     options = _options(**flags)
     loaded = [catalogue.load(file) for file in files]
     records = [_record(one, options) for one in loaded]
+    return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
+
+
+def _draw(
+    judged: Sequence[Judged], plot: Optional[str], logdir: Optional[str], **flags: Any
+) -> None:
+    """Write what is no more than a picture of what has been printed."""
+    records = [record for record, _ in judged]
     if plot is not None:
+        from bnguard.harness import plot as plots
+
         plots.draw(records, plot)
     if logdir is not None:
+        from bnguard.harness import events
+
         events.write(records, logdir)
-    return [(record, one.case.claim.judge(record)) for record, one in zip(records, loaded)]
 
 
 def _record(case: catalogue.LoadedCase, options: Options) -> Record:
@@ -303,13 +326,12 @@ def _record(case: catalogue.LoadedCase, options: Options) -> Record:
 
     home = _home()
 
-    def saved(prefix: str) -> None:
+    def saved(prefix: str, flags: Sequence[str]) -> None:
         where = [] if home is None else ["--cases", home]
-        words = ["bnguard", *where, case.file.side, case.file.name, "--resume", prefix]
+        words = ["bnguard", *where, case.file.side, case.file.name, *flags]
         command = " ".join(map(shlex.quote, words))
         interrupts.tell(f"the last complete checkpoint is {prefix}; go on with `{command}`")
 
-    interrupts.tell()
     return experiment.run(case, options, _progress(case), saved)
 
 

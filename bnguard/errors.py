@@ -11,6 +11,12 @@ class BnguardError(Exception):
     """
 
 
+# How lines begin with which TensorFlow 2 says where, around the line that says what.
+_WHERE = ("Graph execution error", "Detected at node", "Node: ", "<", " ", "\t")
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message that says what, or its type where it has none."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(_WHERE)]
+    return [*said, *lines, type(error).__name__][0].strip()

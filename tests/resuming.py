@@ -15,7 +15,9 @@ def run(case, folder, side="fixed", home=None, **options):
     options = {"train_steps": STEPS, "save_every": SAVED_AT, "infer_steps": 2, **options}
     told = []
     record = experiment.run(
-        loaded, experiment.Options(checkpoint_dir=str(folder), **options), saved=told.append
+        loaded,
+        experiment.Options(checkpoint_dir=str(folder), **options),
+        saved=lambda prefix, flags: told.append(prefix),
     )
     document = report.as_json(record, loaded.case.claim.judge(record))
     for one, as_told in zip(record.passes, document["passes"]):

@@ -188,6 +188,30 @@ def test_a_directory_that_was_moved_stands_for_its_own_checkpoint(saved, tmp_pat
     np.testing.assert_array_equal(checkpoint.read(moved)["v"], [1, 2, 3])
 
 
+def test_a_directory_whose_name_goes_on_is_another(saved, tmp_path):
+    """`runs` is not `runs-of-others`, though one name begins with the other."""
+    folder, outside = tmp_path / "runs", tmp_path / "runs-of-others"
+    folder.mkdir()
+    outside.mkdir()
+    for part in checkpoint.parts(saved):
+        shutil.move(part, str(outside))
+    text = f'model_checkpoint_path: "{outside}/model.ckpt"'
+    (folder / "checkpoint").write_text(text, encoding="utf-8")
+    assert_says(lambda: checkpoint.resolve(str(folder)), "which is not in this directory")
+
+
+def test_a_link_that_leads_out_of_the_directory_is_not_followed(saved, tmp_path):
+    folder, outside = tmp_path / "runs", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    for part in checkpoint.parts(saved):
+        shutil.move(part, str(outside))
+    (folder / "link").symlink_to(outside)
+    text = 'model_checkpoint_path: "link/model.ckpt"'
+    (folder / "checkpoint").write_text(text, encoding="utf-8")
+    assert_says(lambda: checkpoint.resolve(str(folder)), "which is not in this directory")
+
+
 def test_a_directory_by_another_name_is_the_same(saved, tmp_path):
     link = str(tmp_path / "link")
     os.symlink(os.path.dirname(saved), link)
@@ -244,7 +268,7 @@ def test_a_folder_taken_meanwhile_is_not_shared(tmp_path, monkeypatch):
 
 
 def test_folders_of_others_are_left_alone(tmp_path):
-    for name in ("run-7", "run-x", "reference"):
+    for name in ("run-7", "run-x", "run-²", "run-", "reference"):
         os.mkdir(str(tmp_path / name))
     assert os.path.basename(checkpoint.claim_folder(str(tmp_path))) == "run-8"
 
@@ -288,9 +312,22 @@ def assert_says(action, *fragments):
         assert caught.match(fragment)
 
 
+def test_parts_are_those_of_this_prefix_alone(tmp_path):
+    for name in ("[1].ckpt.index", "1.ckpt.index", "[1].ckpt2.index"):
+        (tmp_path / name).write_text("")
+    assert checkpoint.parts(str(tmp_path / "[1].ckpt")) == [str(tmp_path / "[1].ckpt.index")]
+
+
 @pytest.mark.parametrize("name", ["a[b]", "a*", "a?", "a\\b"])
 def test_a_name_that_is_a_pattern_is_refused_before_anything_is_saved(tmp_path, name):
     for function in (checkpoint.claim_folder, checkpoint.resolve):
         with pytest.raises(BnguardError, match="would save a checkpoint there and not find it"):
             function(str(tmp_path / name))
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_saved(tmp_path):
+    for function in (checkpoint.claim_folder, checkpoint.resolve):
+        with pytest.raises(BnguardError, match="wants names in UTF-8"):
+            function(str(tmp_path / os.fsdecode(b"x\xff")))
     assert os.listdir(str(tmp_path)) == []

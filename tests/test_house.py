@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # A room may import itself, the rooms listed for it, and the ground floor.
 GROUND = {
     *("bnguard", "bnguard.__main__", "bnguard._version"),
-    *("bnguard.errors", "bnguard.quiet", "bnguard.terminal"),
+    *("bnguard.errors", "bnguard.interrupts", "bnguard.quiet", "bnguard.terminal"),
 }
 ROOMS = {
     "bnguard.layers": set(),

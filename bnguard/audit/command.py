@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
+from bnguard import interrupts
 from bnguard.audit.errors import AuditError, about
 from bnguard.audit.examination import Question, examine
 from bnguard.audit.finding import Report
@@ -148,9 +149,17 @@ def _examine_all(files: Sequence[str], question: Question, jobs: int) -> Iterabl
     if jobs == 1 or len(files) == 1:
         return (_examine(path, question) for path in files)
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
 
-    with ProcessPoolExecutor(min(jobs, len(files))) as pool:
-        return list(pool.map(_examine, files, [question] * len(files)))
+    workers = min(jobs, len(files))
+    try:
+        with ProcessPoolExecutor(workers, initializer=interrupts.in_worker) as pool:
+            return list(pool.map(_examine, files, [question] * len(files)))
+    except BrokenProcessPool as error:
+        raise Mistake(
+            f"--jobs {jobs}: one of the processes was killed, as by a system without memory; "
+            "give a smaller number, or fewer files."
+        ) from error
 
 
 def _examine(path: str, question: Question) -> Outcome:

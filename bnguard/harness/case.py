@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import sys
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
+from bnguard import interrupts
 from bnguard.errors import BnguardError
-from bnguard.harness import interrupts
 from bnguard.harness.claims import Claim
 from bnguard.harness.recurrence import NOTHING
 from bnguard.quiet import import_tensorflow

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 from importlib.machinery import SourceFileLoader
 import os
 import re
+import traceback
 import types
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 
 if TYPE_CHECKING:  # at run time this imports TensorFlow, which `bnguard list` does without
     from bnguard.harness.case import Case, Model
 
 SIDES = ("repro", "fixed")
+_HEADINGS = ("Title", "Symptom")  # what is listed of a case
 
 
 class CaseFile(NamedTuple):
@@ -31,10 +34,18 @@ class CaseFile(NamedTuple):
         return f"{self.side}/{self.name}.py"
 
     @property
+    def digest(self) -> str:
+        """The SHA-256 of the file's text."""
+        return hashlib.sha256(_text(self.path).encode()).hexdigest()
+
+    @property
     def sections(self) -> Dict[str, str]:
         """The docstring by section: `Title` (its first line), `Symptom`, `Cause`, `Fix`, ...
 
         A section is a heading at the margin with its text indented below it.
+
+        Raises:
+          BnguardError: the file cannot be read, or is not a case's.
         """
         return {heading: " ".join(lines) for heading, lines in self._lines.items()}
 
@@ -49,7 +60,18 @@ class CaseFile(NamedTuple):
 
     @property
     def _lines(self) -> Dict[str, List[str]]:
-        return _sections(ast.get_docstring(ast.parse(_text(self.path))) or "")
+        try:
+            tree = ast.parse(_text(self.path))
+        except (SyntaxError, ValueError) as error:  # a NUL is the second, to Python 3.11
+            raise _not_a_case(self, error) from error
+        sections = _sections(ast.get_docstring(tree) or "")
+        missing = [heading for heading in _HEADINGS if heading not in sections]
+        if missing:
+            raise BnguardError(
+                f"{self.label}: its docstring lacks {' and '.join(missing)}; expected a title, and "
+                "Symptom at the margin with its text indented below. Write both."
+            )
+        return sections
 
 
 class UnavailableError(BnguardError):
@@ -81,12 +103,19 @@ def names(home: Optional[str] = None) -> List[str]:
         where it holds none, the checkout that the package is installed from.
 
     Raises:
-      BnguardError: there are no such folders.
+      BnguardError: there are no such folders, or they cannot be read.
     """
+    folder = os.path.join(_home(home), SIDES[0])
+    try:
+        entries = os.listdir(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     return sorted(
         entry[: -len(".py")]
-        for entry in os.listdir(os.path.join(_home(home), "repro"))
-        if entry.endswith(".py") and not entry.startswith("_")
+        for entry in entries
+        if entry.endswith(".py")
+        and not entry.startswith(("_", "."))
+        and not os.path.isdir(os.path.join(folder, entry))
     )
 
 
@@ -148,7 +177,10 @@ def load(file: CaseFile) -> LoadedCase:
 
     Raises:
       UnavailableError: it needs something that is not installed here.
+      BnguardError: it cannot be read, or is no case.
     """
+    from bnguard.harness.case import Case  # not above: it imports TensorFlow
+
     loader = SourceFileLoader(f"{file.side}.{file.name}", file.path)
     module: Any = types.ModuleType(loader.name)
     try:
@@ -157,6 +189,15 @@ def load(file: CaseFile) -> LoadedCase:
         raise UnavailableError(
             f"{file.label} cannot run here: {error} Its docstring says what to install."
         ) from error
+    except OSError as error:
+        raise _unreadable(file.path, error) from error
+    except Exception as error:  # whatever a file of anybody's raises
+        raise _not_a_case(file, error) from error
+    if not isinstance(getattr(module, "CASE", None), Case) or not hasattr(module, "build"):
+        raise BnguardError(
+            f"{file.label}: it defines {', '.join(_defined(module)) or 'nothing'}; expected a Case "
+            "called CASE and a function build(fused). CONTRIBUTING.md says how to write a case."
+        )
     serve = getattr(module, "serve", lambda fused, checkpoint: module.build(fused))
     return LoadedCase(file, module.CASE, module.build, serve)
 
@@ -181,8 +222,36 @@ def _home(given: Optional[str]) -> str:
 
 
 def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> BnguardError:
+    what = getattr(error, "strerror", None) or first_line(error)
+    return BnguardError(
+        f"{path}: cannot be read ({what}); expected repro/ and fixed/ with a case's two files in "
+        "UTF-8. Mend it, or name another folder with --cases."
+    )
+
+
+def _not_a_case(file: CaseFile, error: Exception) -> BnguardError:
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file.path
+    ]
+    line = getattr(error, "lineno", None) or (lines or [None])[-1]
+    return BnguardError(
+        f"{file.label}{f', line {line}' if line else ''}: cannot be loaded "
+        f"({type(error).__name__}: {first_line(error)}). `python {file.path}` says more."
+    )
+
+
+def _defined(module: types.ModuleType) -> List[str]:
+    return [name for name in vars(module) if not name.startswith("_")]
 
 
 def _sections(docstring: str) -> Dict[str, List[str]]:

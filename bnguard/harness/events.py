@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterator, List, Sequence, Tuple
+import socket
+import time
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness.record import Record
@@ -23,8 +25,11 @@ def check_target(logdir: str) -> None:
       BnguardError: it cannot be created or written.
     """
     try:
+        logdir.encode()
         os.makedirs(logdir, exist_ok=True)
         problem = None if os.access(logdir, os.W_OK) else "permission denied"
+    except UnicodeEncodeError:
+        problem = "TensorFlow wants names in UTF-8"
     except OSError as error:
         problem = str(error.strerror)
     if problem is not None:
@@ -73,11 +78,17 @@ def _named(layers: Dict[str, Statistics]) -> Dict[str, np.ndarray]:
 
 
 def _write(folder: str, first: int, history: History) -> None:
-    summaries = _summarized(history)
+    """Write as `tf.summary.FileWriter` does, but not in a thread, which would keep its errors."""
+    now = time.time()
+    path = os.path.join(folder, f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}")
+    events = [tf.Event(wall_time=now, file_version="brain.Event:2")]
+    for step, summary in enumerate(_summarized(history), start=first):
+        events.append(tf.Event(wall_time=now, step=step, summary=summary))
     try:
-        with tf.Graph().as_default(), tf.summary.FileWriter(folder) as writer:
-            for step, summary in enumerate(summaries, start=first):
-                writer.add_summary(summary, step)
+        os.makedirs(folder, exist_ok=True)
+        with tf.io.TFRecordWriter(path) as writer:
+            for event in events:
+                writer.write(event.SerializeToString())
     except (OSError, tf.errors.OpError) as error:
         raise BnguardError(
             f"--logdir {folder}: cannot be written ({first_line(error)}); expected a "
@@ -85,7 +96,7 @@ def _write(folder: str, first: int, history: History) -> None:
         ) from error
 
 
-def _summarized(history: History) -> List[bytes]:
+def _summarized(history: History) -> List[Any]:
     """Play the history back on variables of the same names, and summarize each step."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         for name, value in history[0].items():
@@ -95,5 +106,5 @@ def _summarized(history: History) -> List[bytes]:
         steps = []
         for values in history:
             live.write(session, found, values)
-            steps.append(session.run(summaries))
+            steps.append(tf.Summary.FromString(session.run(summaries)))
         return steps

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 from bnguard import checkpoint
 from bnguard.harness.case import Case
 from bnguard.harness.catalogue import LoadedCase
-from bnguard.harness.point import Point
+from bnguard.harness.point import RUN, Point
 from bnguard.harness.points import Points
 from bnguard.harness.program import FUSED, Build, Program, RefusedError
 from bnguard.harness.record import Checkpoints, Record, TrainingRun, largest_changes
@@ -20,7 +20,7 @@ from scipy import stats
 import tensorflow.compat.v1 as tf
 
 Progress = Callable[[Sequence[int]], Iterable[int]]
-Saved = Callable[[str], None]
+Saved = Callable[[str, Sequence[str]], None]
 _NOT_KEPT = ("restore", "train", "build", "resume")
 
 
@@ -67,7 +67,7 @@ def run(
     case: LoadedCase,
     options: Options,
     progress: Progress = iter,
-    saved: Saved = lambda prefix: None,
+    saved: Saved = lambda prefix, flags: None,
 ) -> Record:
     """Run one side of a case, and return the record of all that it showed.
 
@@ -80,7 +80,9 @@ def run(
       case: the case and side.
       options: how to run it.
       progress: wraps the iterable of training steps, to show progress.
-      saved: told the prefix of every point that this run can be resumed from.
+      saved: told the prefix of every checkpoint that another run can go on from, and the flags
+        with which it does: of each point and, where there are no points, of what inference
+        starts from.
 
     Raises:
       BnguardError: the checkpoint to restore does not fit, the folder to save in cannot be
@@ -131,6 +133,8 @@ class _Experiment:
             if options.train:
                 self._train(program, Points(folder, program.save_all), progress)
             before = program.save(os.path.join(folder, "trained.ckpt"))
+            if not (options.train and options.save_every):
+                self._saved(before, ["--restore", before, "--no-train"])
             rows = self._stream.rows(options.infer_steps)
             origin = "trained" if options.train else "initialized"
             self._add(passes=(program.infer(origin, rows),))
@@ -155,9 +159,10 @@ class _Experiment:
 
     def _go_on(self, program: Program, point: Point) -> None:
         program.restore_all(point.prefix)
+        point.check_fits(program.statistics())
         self._stream.state = point.random
         self._add(initial=point.initial, training=tuple(point.training))
-        self._saved(point.prefix)
+        self._resumable(point.prefix)
 
     def _train(self, program: Program, points: Points, progress: Progress) -> None:
         options = self._options
@@ -167,8 +172,11 @@ class _Experiment:
             batch = self._stream.batch(options.batch_size)
             runs += program.train(batch, _expected(runs) or self.record.initial)
             if options.saves(step):
-                self._saved(points.add(self._point(step, runs)))
+                self._resumable(points.add(self._point(step, runs)))
         self._add(training=tuple(runs))
+
+    def _resumable(self, prefix: str) -> None:
+        self._saved(prefix, ["--resume", prefix])
 
     def _point(self, step: int, runs: List[TrainingRun]) -> Point:
         return Point(
@@ -182,9 +190,8 @@ class _Experiment:
 
     @property
     def _identity(self) -> Dict[str, str]:
-        """What no run can change and go on."""
-        record = self.record
-        return {"case": record.case, "side": record.side, "tensorflow": record.tensorflow}
+        file = self._case.file
+        return dict(zip(RUN, (file.name, file.side, tf.__version__, file.digest)))
 
     def _serve(self, path: str, rows: List[np.ndarray]) -> None:
         prefix = checkpoint.resolve(path)

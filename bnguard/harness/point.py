@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from bnguard.errors import BnguardError
+from bnguard.harness.flags import check
 from bnguard.harness.record import LayerRun, TrainingRun
 from bnguard.harness.recurrence import Statistics
 import numpy as np
@@ -14,12 +15,16 @@ FREE = ("train_steps", "infer_steps", "save_every", "checkpoint_dir")
 """The flags that may be others when a run goes on."""
 
 
+RUN = ("case", "side", "tensorflow", "sha256")
+"""What no run can change and go on."""
+
+
 class Point(NamedTuple):
     """All that a run needs to go on as if it had never stopped, but its variables.
 
     Attributes:
       step: training steps taken.
-      run: the run's case, side and TensorFlow, as in its record.
+      run: the run's case, side and TensorFlow, as in its record, and the SHA-256 of the file.
       flags: the run's flags, by the names of their parameters.
       random: the state of the random stream, as `RandomState.get_state` has it.
       initial: scope of each layer to its statistics before training.
@@ -60,16 +65,36 @@ class Point(NamedTuple):
         """Check that this is a point of such a run.
 
         Raises:
-          BnguardError: it is of another case, another side or another TensorFlow.
+          BnguardError: it is of another case, another side or another TensorFlow, or the case's
+            file has changed.
         """
-        if self.run != run:
-            ours, its = (
-                f"{one['side']}/{one['case']}.py on TensorFlow {one['tensorflow']}"
-                for one in (run, self.run)
-            )
+        ours, its = (
+            f"{one['side']}/{one['case']}.py on TensorFlow {one['tensorflow']}"
+            for one in (run, self.run)
+        )
+        if ours != its:
             raise BnguardError(
                 f"{self.prefix}: this is a point of {its}, and cannot go on as {ours}. Resume it "
                 "there, or start another run from its variables with --restore."
+            )
+        if run != self.run:
+            raise BnguardError(
+                f"{self.prefix}: {run['side']}/{run['case']}.py is not what it was when this run "
+                "was started, and would not go on with it. Bring back the file as it was, or start "
+                "another run from its variables with --restore."
+            )
+
+    def check_fits(self, initial: Mapping[str, Statistics]) -> None:
+        """Check that this is a point of a graph with these layers.
+
+        Raises:
+          BnguardError: it has other layers, or layers of other sizes.
+        """
+        ours, its = map(_sizes, (initial, self.initial))
+        if ours != its:
+            raise BnguardError(
+                f"{self.prefix}: this is a point of a graph with the layers {its}, and the case "
+                f"builds {ours}. Give a point of this case's run."
             )
 
 
@@ -91,21 +116,49 @@ def from_json(document: Dict[str, Any], training: Sequence[TrainingRun], prefix:
     Raises:
       LookupError, TypeError, ValueError: `as_json` made no such document.
     """
-    algorithm, keys, *rest = document["random"]
-    random = (algorithm, np.array(keys, np.uint32), *rest)
-    np.random.RandomState().set_state(random)  # raises an error where it is none
-    flags = document["flags"]
-    if not flags.keys() >= set(FREE):
-        raise ValueError(f"its flags are {', '.join(flags) or 'none'}")
+    check(document["flags"])
+    initial = {scope: _statistics(lists) for scope, lists in document["initial"].items()}
+    for run in training:
+        sizes = _sizes({scope: layer.statistics for scope, layer in run.layers.items()})
+        if sizes != _sizes(initial):
+            raise ValueError(
+                f"a step trained the layers {sizes}, and it starts with {_sizes(initial)}"
+            )
     return Point(
-        document["step"],
-        document["run"],
-        flags,
-        random,
-        {scope: _statistics(lists) for scope, lists in document["initial"].items()},
+        _exactly(int, document["step"]),
+        _run(document["run"]),
+        document["flags"],
+        _random(*document["random"]),
+        initial,
         training,
         prefix,
     )
+
+
+def _sizes(layers: Mapping[str, Statistics]) -> Dict[str, int]:
+    return {scope: len(statistics.mean) for scope, statistics in layers.items()}
+
+
+def _random(
+    algorithm: str, keys: List[int], place: int, has_gauss: int, gauss: float
+) -> Tuple[Any, ...]:
+    state = (algorithm, np.array(keys, np.uint32), place, has_gauss, gauss)
+    np.random.RandomState().set_state(state)  # raises an error, but not for these:
+    if not (0 <= _exactly(int, place) <= len(keys) and has_gauss in (0, 1)):
+        raise ValueError(f"a random stream is not at {place} of {len(keys)}")
+    return state
+
+
+def _run(document: Dict[str, str]) -> Dict[str, str]:
+    if document.keys() != set(RUN):
+        raise ValueError(f"it is of a run with {', '.join(document) or 'nothing'}")
+    return {name: _exactly(str, value) for name, value in document.items()}
+
+
+def _exactly(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
 
 
 def as_line(run: TrainingRun) -> str:
@@ -135,4 +188,7 @@ def _lists(statistics: Statistics) -> List[List[float]]:
 
 
 def _statistics(lists: Sequence[Sequence[float]]) -> Statistics:
-    return Statistics(*(np.array(values, np.float64) for values in lists))
+    mean, variance = (np.array(values, np.float64) for values in lists)
+    if mean.ndim != 1 or mean.shape != variance.shape:
+        raise ValueError(f"statistics have the shapes {mean.shape} and {variance.shape}")
+    return Statistics(mean, variance)

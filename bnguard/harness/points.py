@@ -25,7 +25,7 @@ KEPT = 2
 """How many points of a run stay on disk."""
 
 _EXPECTED = "Give the folder of a run that came to its first save, CASE/SIDE/run-N"
-_FORMAT = 1
+_FORMAT = 2
 _TRAINING = "training.jsonl"
 _SIGNED = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "point": (\{.*\})\}\n')
 

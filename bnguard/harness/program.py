@@ -31,8 +31,6 @@ import tensorflow.compat.v1 as tf
 FUSED = {"auto": None, "yes": True, "no": False}
 _REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
 _MISSING = re.compile(r"Key (\S+) not found in checkpoint")
-# How lines begin with which TensorFlow 2 says where, around the line that says what.
-_WHERE = ("Graph execution error", "Detected at node", "Node: ", "<", " ", "\t")
 
 
 class Build(NamedTuple):
@@ -250,7 +248,7 @@ class Program:
         try:
             yield
         except _REFUSALS as error:
-            failure = Failure(phase, type(error).__name__, _said(error))
+            failure = Failure(phase, type(error).__name__, first_line(error))
             raise RefusedError(failure, self._refusal(failure)) from error
 
     def _refusal(self, failure: Failure) -> str:
@@ -261,13 +259,6 @@ class Program:
             f"fused={how.fused}: {failure.message} If it runs with other --variables or another "
             "--control-flow, TensorFlow refuses this combination."
         )
-
-
-def _said(error: Exception) -> str:
-    """The line of an error's message that says what is wrong."""
-    lines = str(error).splitlines()
-    said = [line for line in lines if line.strip() and not line.startswith(_WHERE)]
-    return said[0] if said else first_line(error)
 
 
 @contextmanager

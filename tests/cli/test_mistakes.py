@@ -1,15 +1,19 @@
 """The user's mistakes at the command line: each is one line, exit 2, and nothing is lost."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 
 from bnguard import cli
 from click.testing import CliRunner
+import forked
 import pytest
 from sources_case import CASE, REFERENCE, ROOT, make_cases
 import tensorflow.compat.v1 as tf
+
+NOT_UTF_8 = os.fsdecode(b"x\xff")
 
 
 def test_an_error_that_a_case_is_not_about_is_exit_2(bnguard):
@@ -33,8 +37,20 @@ def test_what_the_cases_own_saver_does_not_find_is_named(bnguard, tmp_path, side
     assert line.endswith("Give a checkpoint of this case.") or line.endswith("of this model.")
 
 
+@pytest.fixture
+def a_gigabyte_more():
+    """No more memory than that, on top of what this process has."""
+    with open("/proc/self/statm", encoding="utf-8") as file:
+        pages = int(file.read().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.usefixtures("a_gigabyte_more")
 def test_a_batch_that_no_memory_holds_is_said(bnguard):
-    result = bnguard("fixed", CASE, "--batch-size", str(10**14), "--train-steps", "1")
+    result = bnguard("fixed", CASE, "--batch-size", str(2**31 - 1), "--train-steps", "1")
     assert result.exit_code == 2
     (line,) = result.output.splitlines()
     assert line.startswith("Error: not enough memory (")
@@ -65,6 +81,13 @@ def test_a_batch_that_no_memory_holds_is_said(bnguard):
         (["fixed", CASE, "--restore", ""], ["--restore", "it is empty"]),
         (["fixed", CASE, "--plot", ""], ["--plot", "it is empty"]),
         (["nosuch"], ["No such command 'nosuch'"]),
+        *(
+            (["repro", CASE, flag, count], [flag, "not in the range"])
+            for flag in ("--train-steps", "--infer-steps", "--batch-size", "--save-every")
+            for count in (str(2**31), str(2**62), "9" * 20)
+        ),
+        (["fixed", CASE, "--logdir", NOT_UTF_8], ["--logdir", "UTF-8"]),
+        (["fixed", CASE, "--restore", NOT_UTF_8], ["no checkpoint there", "UTF-8"]),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(bnguard, args, fragments):
@@ -202,3 +225,104 @@ def test_outside_a_checkout_the_message_says_where_the_cases_are(monkeypatch, tm
     assert result.exit_code == 2
     assert "no repro/ and fixed/ here" in result.output
     assert "Run bnguard from a checkout" in result.output
+
+
+def test_a_checkpoint_folder_that_tensorflow_cannot_name_is_exit_2(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(cli.cli, ["fixed", CASE, "--checkpoint-dir", NOT_UTF_8])
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    assert "TensorFlow can use no checkpoint there" in error
+    assert not os.path.exists(os.path.join(ROOT, NOT_UTF_8))
+
+
+def test_what_was_shown_is_not_lost_where_its_events_cannot_be_written(tmp_path):
+    """The file of one pass would be the largest that the run writes."""
+    flags = ["--train-steps", "1", "--infer-steps", "300", "--save-every", "0"]
+    folders = ["--checkpoint-dir", str(tmp_path), "--logdir", str(tmp_path / "logs")]
+    code, stdout, stderr = forked.run(
+        tmp_path, "fixed", CASE, *flags, *folders, largest_file=150000
+    )
+    assert code == 2
+    assert stdout.endswith("saved after evaluation: every variable bit-identical.\n")
+    (error,) = stderr.splitlines()
+    assert error.startswith(f"Error: --logdir {tmp_path}/logs/{CASE}/fixed/trained session: cannot")
+    assert "File too large" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        (b"CASE = (", ["line 1", "SyntaxError"]),
+        (b"'A title.'\n\n1 / 0\n", ["line 3", "ZeroDivisionError"]),
+        (b"\xff = 1", ["test_case.py", "utf-8"]),
+        (b"a\0b", ["null bytes"]),
+        (b"from os import path", ["defines path; expected a Case called CASE", "CONTRIBUTING"]),
+        (b"CASE = build = None", ["defines CASE, build; expected a Case"]),
+        (b"", ["defines nothing"]),
+    ],
+)
+def test_a_file_that_is_no_case_is_exit_2(bnguard, tmp_path, content, fragments):
+    home = other_cases(tmp_path, content)
+    result = bnguard("--cases", home, "repro", "test_case")
+    assert result.exit_code == 2
+    (error,) = result.output.splitlines()
+    for fragment in ["repro/test_case.py", *fragments]:
+        assert fragment in error
+
+
+@pytest.mark.parametrize(
+    ("content", "fragment"),
+    [
+        (b"CASE = (", "SyntaxError"),
+        (b"\xff = 1", "utf-8"),
+        (b"a\0b", "null bytes"),
+        (b"x = 1", "its docstring lacks Title and Symptom"),
+        (b"'A title.'", "its docstring lacks Symptom"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_listed_is_exit_2(bnguard, tmp_path, content, fragment):
+    home = other_cases(tmp_path, content)
+    for command in (["list"], ["list", "--symptom", "x"]):
+        result = bnguard("--cases", home, *command)
+        assert result.exit_code == 2
+        (error,) = result.output.splitlines()
+        assert "repro/test_case.py" in error
+        assert fragment in error
+
+
+@pytest.mark.parametrize("locked", ["repro", os.path.join("repro", "test_case.py")])
+def test_cases_that_may_not_be_read_are_exit_2(tmp_path, locked):
+    path = os.path.join(other_cases(tmp_path, b"x = 1"), locked)
+    os.chmod(path, 0)
+    try:
+        code, stdout, stderr = forked.run(
+            tmp_path, "--cases", str(tmp_path / "cases"), "list", unprivileged=True
+        )
+    finally:
+        os.chmod(path, 0o700)
+    assert (code, stdout) == (2, "")
+    (error,) = stderr.splitlines()
+    assert f"{locked}: cannot be read (Permission denied)" in error
+    assert "--cases" in error
+
+
+def test_what_lies_among_cases_and_is_none_is_passed_over(bnguard, tmp_path):
+    home = make_cases(tmp_path, str)
+    os.mkdir(os.path.join(home, "repro", "folder.py"))
+    for name in (".#two_branch_cond.py", "_helper.py", "notes.txt"):
+        with open(os.path.join(home, "repro", name), "w", encoding="utf-8") as file:
+            file.write("(")
+    result = bnguard("--cases", home, "list")
+    assert result.exit_code == 0
+    assert CASE in result.output
+    for name in ("folder", "helper", "notes", "#"):
+        assert name not in result.output
+
+
+def other_cases(folder, content):
+    """A folder whose only case has these bytes on both sides."""
+    for side in ("repro", "fixed"):
+        (folder / "cases" / side).mkdir(parents=True)
+        (folder / "cases" / side / "test_case.py").write_bytes(content)
+    return str(folder / "cases")

@@ -92,3 +92,18 @@ def test_a_folder_that_cannot_be_made_is_reported_at_once(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BnguardError, match=r"--logdir .*/file/logs: cannot be written"):
         events.check_target(str(tmp_path / "file" / "logs"))
+
+
+def test_a_file_begins_as_tensorboard_wants_it(run_case, tmp_path):
+    record = run_case("two_branch_cond", "repro", train_steps=3, infer_steps=2)
+    events.write([record], str(tmp_path))
+    folder = str(tmp_path / "two_branch_cond" / "repro" / "training")
+    (name,) = os.listdir(folder)
+    assert "tfevents" in name
+    first = next(tf.train.summary_iterator(os.path.join(folder, name)))
+    with tf.Graph().as_default(), tf.summary.FileWriter(str(tmp_path / "its")) as its:
+        its.add_summary(tf.Summary(), 0)
+    (its,) = os.listdir(str(tmp_path / "its"))
+    path = os.path.join(str(tmp_path / "its"), its)
+    assert first.file_version == next(tf.train.summary_iterator(path)).file_version
+    assert name.split(".")[:3] == its.split(".")[:3]

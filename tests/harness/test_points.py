@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 
-from bnguard.harness import catalogue, points
+from bnguard import checkpoint
+from bnguard.harness import catalogue, experiment, points
+from bnguard.harness.flags import check
 from bnguard.harness.point import FREE, Point, as_line, from_line
 from bnguard.harness.record import LayerRun, TrainingRun
 from bnguard.harness.recurrence import Statistics
@@ -14,6 +16,8 @@ import numpy as np
 from programs import says
 import pytest
 import resuming
+from sources_case import make_cases
+import tensorflow.compat.v1 as tf
 
 CASE = "two_branch_cond"
 
@@ -153,7 +157,29 @@ def test_what_a_killed_save_leaves_is_no_point(folder):
         {"random": []},
         {"flags": {}},
         {"flags": None},
+        {"flags": {"fused": "maybe"}},
+        {"flags": {"variables": "nonsense"}},
+        {"flags": {"seed": "1006"}},
+        {"flags": {"batch_size": -1}},
+        {"flags": {"batch_size": "4"}},
+        {"flags": {"batch_size": True}},
+        {"flags": {"checkpoint_dir": 7}},
+        {"flags": {"checkpoint_dir": ""}},
+        {"flags": {"another": 1}},
+        {"step": 5.0},
+        {"run": 7},
+        {"run": {}},
+        {"run": {"case": CASE, "side": "fixed", "tensorflow": 2, "sha256": ""}},
         {"initial": 7},
+        {"initial": {}},
+        {"initial": {"other": [[0.0, 0.0], [1.0, 1.0]]}},
+        {"initial": {"bn": [[0.0], [1.0]]}},
+        {"initial": {"bn": [[0.0, 0.0], [1.0]]}},
+        {"initial": {"bn": [[[0.0, 0.0]], [[1.0, 1.0]]]}},
+        {"random": {"place": -5}},
+        {"random": {"place": 10**6}},
+        {"random": {"place": 1.0}},
+        {"random": {"has_gauss": 7}},
         {"files": {}},
         {"files": {"training.jsonl": {"length": 1}}},
     ],
@@ -161,8 +187,100 @@ def test_what_a_killed_save_leaves_is_no_point(folder):
 )
 def test_what_no_run_writes_is_refused_whoever_has_signed_it(folder, change):
     path = os.path.join(folder, "step-5.json")
+    ((name, value),) = change.items()
+    if name == "random" and isinstance(value, dict):
+        algorithm, keys, place, has_gauss, gauss = points._read_signed(path)[name]
+        state = {"place": place, "has_gauss": has_gauss, **value}
+        change = {name: [algorithm, keys, state["place"], state["has_gauss"], gauss]}
+    if name == "flags" and value:
+        change = {name: {**points._read_signed(path)[name], **value}}
     sign(path, change)
     assert_names_the_one_before(folder, "step-5.json is none that a run writes")
+
+
+@pytest.mark.parametrize("name", ["seed", "fused", "train_steps"])
+def test_a_point_without_one_of_its_flags_is_refused(folder, name):
+    path = os.path.join(folder, "step-5.json")
+    flags = points._read_signed(path)["flags"]
+    del flags[name]
+    sign(path, {"flags": flags})
+    assert_names_the_one_before(folder, "step-5.json is none that a run writes")
+
+
+def test_the_flags_of_a_run_are_those_that_a_point_may_hold():
+    check(experiment.Options().flags)
+
+
+def test_a_point_of_a_graph_with_other_layers_is_refused(folder):
+    point = points.find(folder)
+    point.check_fits(point.initial)
+    with says(f"{folder}/step-5.ckpt", "the layers {'bn': 2}", "builds {'other': 2}"):
+        point.check_fits({"other": point.initial["bn"]})
+
+
+def test_a_run_of_other_layers_is_not_gone_on_with(folder):
+    """Its variables fit, and all that it says of itself fits together."""
+    training = os.path.join(folder, "training.jsonl")
+    with open(training, encoding="utf-8") as file:
+        text = file.read().replace('"bn"', '"other"')
+    with open(training, "w", encoding="utf-8") as file:
+        file.write(text)
+    document = points._read_signed(os.path.join(folder, "step-5.json"))
+    files = {**document["files"], "training.jsonl": points._measure(training)}
+    change = {"files": files, "initial": {"other": document["initial"]["bn"]}}
+    sign(os.path.join(folder, "step-5.json"), change)
+    with says("the layers {'other': 2}", "builds {'bn': 2}"):
+        resuming.run(CASE, os.path.dirname(folder), resume=points.find(folder))
+
+
+def test_the_tenth_step_is_later_than_the_ninth(tmp_path):
+    saving = Saving(tmp_path)
+    for step in (9, 10):
+        saving.add(step)
+    names = [os.path.basename(prefix) for prefix in points._complete(str(tmp_path))]
+    assert names == ["step-9.ckpt", "step-10.ckpt"]
+
+
+def test_a_folder_may_have_the_name_of_a_pattern(folder, tmp_path):
+    """TensorFlow would not save there; a run's folder may have been moved there."""
+    moved = shutil.move(folder, str(tmp_path / "[1]"))
+    assert [os.path.basename(one) for one in points._complete(moved)] == [
+        "step-4.ckpt",
+        "step-5.ckpt",
+    ]
+
+
+def test_what_cannot_be_deleted_does_no_harm(tmp_path, monkeypatch):
+    saving = Saving(tmp_path)
+
+    def refuse(path):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(os, "remove", refuse)
+    for step in (1, 2, 3):
+        saving.add(step)
+    assert saving.complete() == ["step-1.json", "step-2.json", "step-3.json"]
+
+
+def test_points_do_not_take_the_place_of_what_the_case_saved(saved):
+    assert checkpoint.resolve(saved) == os.path.join(saved, "evaluated.ckpt")
+    graphs = glob.glob(os.path.join(saved, "*.meta"))
+    assert sorted(map(os.path.basename, graphs)) == ["evaluated.ckpt.meta", "trained.ckpt.meta"]
+
+
+def test_a_point_is_held_against_the_graph_before_a_variable_is_touched(folder):
+    """A checkpoint of others, signed anew as a point's, is refused in bnguard's words."""
+    prefix = os.path.join(folder, "step-5.ckpt")
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("other", initializer=[1.0])
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, prefix, write_meta_graph=False, write_state=False)
+    files = points._read_signed(os.path.join(folder, "step-5.json"))["files"]
+    for part in checkpoint.parts(prefix):
+        files[os.path.basename(part)] = points._measure(part)
+    sign(os.path.join(folder, "step-5.json"), {"files": files})
+    with says("the checkpoint has no bn/", "it holds other"):
+        resuming.run(CASE, os.path.dirname(folder), resume=points.find(folder))
 
 
 def test_a_file_elsewhere_is_not_read(folder, tmp_path):
@@ -260,8 +378,8 @@ def test_where_no_run_has_saved_it_is_said(tmp_path, name):
 
 
 def test_another_versions_point_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(points, "_FORMAT", 2)
-    with says("format 1 is another bnguard's, not 2"):
+    monkeypatch.setattr(points, "_FORMAT", 3)
+    with says("format 2 is another bnguard's, not 3"):
         points.find(folder)
 
 
@@ -278,3 +396,12 @@ def test_a_point_of_another_run_is_refused(folder, other, seen):
     point.check_is_of(point.run)
     with says(f"{folder}/step-5.ckpt", "a point of fixed/two_branch_cond.py", seen, "--restore"):
         point.check_is_of({**point.run, **other})
+
+
+def test_a_case_that_was_edited_is_not_gone_on_with(tmp_path):
+    home = make_cases(tmp_path, str)
+    _, told = resuming.run(CASE, tmp_path, home=home)
+    with open(os.path.join(home, "fixed", CASE + ".py"), "a", encoding="utf-8") as file:
+        file.write("# another\n")
+    with says("fixed/two_branch_cond.py is not what it was", "Bring back the file", "--restore"):
+        resuming.run(CASE, tmp_path, home=home, resume=points.find(told[-1]))

@@ -279,8 +279,10 @@ def test_a_flag_is_fed_as_a_number(name):
     layer.session.run([layer.y, layer.updates], {x: batch, training: 0.0})
     for variable, value in layer.variables().items():
         assert value.tobytes() == since[variable].tobytes(), variable
-    layer.session.run([layer.y, layer.updates], {x: batch, training: 1.0})
-    assert (layer.variables()["moving_mean"] != 0).all()
+    for true in (1.0, 0.5, np.nan):
+        since = layer.variables()
+        layer.session.run([layer.y, layer.updates], {x: batch, training: true})
+        assert (layer.variables()["moving_mean"] != since["moving_mean"]).all()
 
 
 @pytest.mark.parametrize("mode", [0, 1, np.int64(0), np.int32(1)])

@@ -5,18 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 import os
 import signal
+import sys
 import threading
 from typing import Any, Callable, Iterator
 
 _WORDS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
-_NOTHING = "nothing of this run was saved; earlier checkpoints are untouched"
+NOTHING_SAVED = "nothing of this run was saved; earlier checkpoints are untouched"
 _CLEAN_LINE = b"\r\x1b[K\x1b[?25h"  # of a progress bar, and its hidden cursor shown again
 
-_told = _NOTHING
+_told = ""
 
 
-def tell(what: str = _NOTHING) -> None:
-    """What the line says from now on."""
+def tell(what: str) -> None:
+    """What the line says from now on, beside the one word."""
     global _told
     _told = what
 
@@ -25,8 +26,9 @@ def install() -> Callable[[], None]:
     """Have Ctrl-C and SIGTERM end this process at once, with the line on stderr as it is now.
 
     No exception is raised: in the middle of an import or of a finalizer it may be swallowed.
-    What is saved is whole or not there at any moment, so there is nothing to clean up. Python
-    runs a handler between two of its instructions, so TensorFlow finishes the file that it is at.
+    What is saved is whole or not there at any moment, so there is nothing to clean up but the
+    processes that this one has started with multiprocessing: they are killed. Python runs a
+    handler between two of its instructions, so TensorFlow finishes the file that it is at.
 
     In a thread other than the main one, where Python allows no handlers, nothing changes.
 
@@ -36,11 +38,14 @@ def install() -> Callable[[], None]:
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     stderr = _duplicate(2)  # for the one below may be held back, as while TensorFlow is imported
+    process = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
-        with suppress(OSError):
-            os.write(stderr, _CLEAN_LINE if os.isatty(stderr) else b"")
-            os.write(stderr, f"{_WORDS[signal.Signals(number)]}: {_told}.\n".encode())
+        if os.getpid() == process:  # a forked one has the handler too, and is not to say it again
+            _kill_children()
+            with suppress(OSError):
+                os.write(stderr, _CLEAN_LINE if os.isatty(stderr) else b"")
+                os.write(stderr, _line(_WORDS[signal.Signals(number)]).encode())
         os._exit(128 + number)
 
     heeded = [one for one in _WORDS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
@@ -63,6 +68,21 @@ def installed() -> Iterator[None]:
         yield
     finally:
         undo()
+
+
+def in_worker() -> None:
+    """Leave it to the process that has started this one to end on Ctrl-C, and this one with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _kill_children() -> None:
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.kill()
+
+
+def _line(word: str) -> str:
+    return f"{word}: {_told}.\n" if _told else f"{word}.\n"
 
 
 def _duplicate(descriptor: int) -> int:
