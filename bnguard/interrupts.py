@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 import os
 import signal
-import sys
 import threading
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _WORDS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 NOTHING_SAVED = "nothing of this run was saved; earlier checkpoints are untouched"
@@ -26,9 +28,8 @@ def install() -> Callable[[], None]:
     """Have Ctrl-C and SIGTERM end this process at once, with the line on stderr as it is now.
 
     No exception is raised: in the middle of an import or of a finalizer it may be swallowed.
-    What is saved is whole or not there at any moment, so there is nothing to clean up but the
-    processes that this one has started with multiprocessing: they are killed. Python runs a
-    handler between two of its instructions, so TensorFlow finishes the file that it is at.
+    What is saved is whole or not there at any moment, so there is nothing to clean up. Python
+    runs a handler between two of its instructions, so TensorFlow finishes the file that it is at.
 
     In a thread other than the main one, where Python allows no handlers, nothing changes.
 
@@ -42,7 +43,6 @@ def install() -> Callable[[], None]:
 
     def stop(number: int, frame: Any) -> None:
         if os.getpid() == process:  # a forked one has the handler too, and is not to say it again
-            _kill_children()
             with suppress(OSError):
                 os.write(stderr, _CLEAN_LINE if os.isatty(stderr) else b"")
                 os.write(stderr, _line(_WORDS[signal.Signals(number)]).encode())
@@ -70,15 +70,22 @@ def installed() -> Iterator[None]:
         undo()
 
 
-def in_worker() -> None:
-    """Leave it to the process that has started this one to end on Ctrl-C, and this one with it."""
+def in_worker(reader: Connection, writer: Connection) -> None:
+    """End this process when the one that has started it ends, by whatever, and not by Ctrl-C.
+
+    Args:
+      reader: one end of a pipe.
+      writer: the other end, which that process keeps and writes nothing to.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    writer.close()
+    threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
 
 
-def _kill_children() -> None:
-    if "multiprocessing" in sys.modules:
-        for child in sys.modules["multiprocessing"].active_children():
-            child.kill()
+def _end_with(reader: Connection) -> None:
+    with suppress(EOFError, OSError):
+        reader.recv()
+    os._exit(1)
 
 
 def _line(word: str) -> str:

@@ -152,6 +152,13 @@ def audit(tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def test_an_audit_that_is_killed_leaves_no_process_behind_either(audit):
+    process, workers = audit
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for_the_end_of(workers)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_audit_leaves_no_process_behind(audit, number):
     process, workers = audit
@@ -194,7 +201,10 @@ def test_what_was_forked_says_nothing_of_its_own():
 
 def test_a_worker_that_was_not_forked_leaves_ctrl_c_to_the_one_that_started_it():
     script = (
-        "import os, signal; from bnguard import interrupts; interrupts.in_worker();"
+        "import multiprocessing, os, signal; from bnguard import interrupts\n"
+        "reader, writer = multiprocessing.Pipe(duplex=False)\n"
+        "kept = os.dup(writer.fileno())\n"
+        "interrupts.in_worker(reader, writer)\n"
         "os.kill(os.getpid(), signal.SIGINT); print('on')"
     )
     assert subprocess.check_output([sys.executable, "-c", script], cwd=forked.ROOT) == b"on\n"

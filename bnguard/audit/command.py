@@ -150,10 +150,12 @@ def _examine_all(files: Sequence[str], question: Question, jobs: int) -> Iterabl
         return (_examine(path, question) for path in files)
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import Pipe
 
+    ends = Pipe(duplex=False)
     workers = min(jobs, len(files))
     try:
-        with ProcessPoolExecutor(workers, initializer=interrupts.in_worker) as pool:
+        with ProcessPoolExecutor(workers, None, interrupts.in_worker, ends) as pool:
             return list(pool.map(_examine, files, [question] * len(files)))
     except BrokenProcessPool as error:
         raise Mistake(
