@@ -28,7 +28,7 @@ from bnguard._version import __version__
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness import catalogue
 from bnguard.harness.flags import KINDS, Between
-from bnguard.terminal import Mistake, any_streams
+from bnguard.terminal import Mistake, any_streams, printable
 import click
 from click.core import ParameterSource
 
@@ -253,20 +253,32 @@ def _compare_all(**flags: Any) -> None:
             raise click.UsageError(f"--{flag} is for one case, not for --all")
     from bnguard.harness import report
 
-    names = _tracked(catalogue.names(_home()), "comparing all cases")
-    entries = [_entry(catalogue.find(name, "repro", _home()), **flags) for name in names]
-    if flags["as_json"]:
-        _print_json({"cases": [report.entry_json(entry) for entry in entries]})
-    else:
-        report.print_entries(entries)
+    entries: List[Entry] = []
+    problems: List[str] = []
+    try:
+        for name in _tracked(catalogue.names(_home()), "comparing all cases"):
+            try:
+                entries.append(_entry(name, **flags))
+            except catalogue.BrokenCaseError as error:
+                problems.append(str(error))
+    finally:  # what was shown is not lost where the disk is full before the last case
+        if entries and flags["as_json"]:
+            _print_json({"cases": [report.entry_json(entry) for entry in entries]})
+        elif entries:
+            report.print_entries(entries)
     for entry in entries:
         _draw(entry.sides, **flags)
-    sys.exit(1 if any(entry.verdict == "not shown" for entry in entries) else 0)
+    for problem in problems:
+        click.echo(f"Error: {printable(problem)}", err=True)
+    shown = all(entry.verdict != "not shown" for entry in entries)
+    sys.exit(2 if problems else int(not shown))
 
 
-def _entry(case: catalogue.CaseFile, **flags: Any) -> Entry:
+def _entry(name: str, **flags: Any) -> Entry:
     from bnguard.harness import report
 
+    case = catalogue.find(name, "repro", _home())
+    case.summary("Symptom")  # which the table shows; an error, if any, before the run
     try:
         return report.Entry(case, _run(case.name, catalogue.SIDES, **flags))
     except catalogue.UnavailableError as unavailable:
@@ -326,11 +338,12 @@ def _record(case: catalogue.LoadedCase, options: Options) -> Record:
 
     home = _home()
 
-    def saved(prefix: str, flags: Sequence[str]) -> None:
+    def saved(prefix: str, is_point: bool) -> None:
         where = [] if home is None else ["--cases", home]
-        words = ["bnguard", *where, case.file.side, case.file.name, *flags]
+        words = ["bnguard", *where, case.file.side, case.file.name, "--resume", prefix]
         command = " ".join(map(shlex.quote, words))
-        interrupts.tell(f"the last complete checkpoint is {prefix}; go on with `{command}`")
+        then = f"go on with `{command}`" if is_point else "--restore reads it"
+        interrupts.tell(f"the last complete checkpoint is {prefix}; {then}")
 
     return experiment.run(case, options, _progress(case), saved)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 import errno
+import io
 import os
 import sys
 from typing import Iterator, TextIO
@@ -47,8 +48,8 @@ def any_streams() -> Iterator[None]:
     A stream that cannot be written ends it with one line on the other, and status 2.
     """
     _open_closed()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, _whole(getattr(sys, name)))
     try:
         yield
     except OSError as error:
@@ -72,6 +73,19 @@ def _open_closed() -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115
+
+
+def _whole(stream: TextIO) -> TextIO:
+    """The stream, escaping what it cannot encode, and writing all that it is given or failing.
+
+    With PYTHONUNBUFFERED there is no buffer below the text, and what the system takes no more of,
+    as on a disk that fills up, would be dropped without an error.
+    """
+    if not isinstance(stream.buffer, io.RawIOBase):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+        return stream
+    buffer = io.BufferedWriter(stream.buffer)
+    return io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)
 
 
 def _silence(stream: object) -> None:

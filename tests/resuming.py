@@ -17,7 +17,7 @@ def run(case, folder, side="fixed", home=None, **options):
     record = experiment.run(
         loaded,
         experiment.Options(checkpoint_dir=str(folder), **options),
-        saved=lambda prefix, flags: told.append(prefix),
+        saved=lambda prefix, is_point: told.append(prefix),
     )
     document = report.as_json(record, loaded.case.claim.judge(record))
     for one, as_told in zip(record.passes, document["passes"]):

@@ -144,8 +144,10 @@ def audit(tmp_path):
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    end = time.time() + 60
     while len(started_by(process.pid)) < 3:
         assert process.poll() is None
+        assert time.time() < end
         time.sleep(0.001)
     yield process, started_by(process.pid)
     with suppress(ProcessLookupError):

@@ -65,6 +65,29 @@ def test_streams_that_are_closed_or_full(graph_file, redirection, status):
     assert process.stderr == (error if status == 2 else b"")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_fills_up_half_way(tmp_path, unbuffered):
+    """What is left of it takes the first kilobyte; unbuffered, Python forgets about the rest."""
+    path = str(tmp_path / "output")
+    line = f"ulimit -f 1; trap '' XFSZ; \"$@\" > {path}"
+    process = in_shell(line, "explain", "BN101", environment={"PYTHONUNBUFFERED": unbuffered})
+    assert process.returncode == 2
+    assert process.stderr == b"Error: the output cannot be written (File too large)\n"
+    assert os.path.getsize(path) in (512, 1024)  # a block of a shell's
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_printed_unbuffered_is_the_same(graph_file, unbuffered):
+    environment = {"PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "ascii"}
+    process = bnguard("list", environment=environment)
+    assert process.returncode == 0
+    assert lines(process)[0].startswith("+----")
+    environment["PYTHONIOENCODING"] = "koi8-r"
+    mistake = bnguard("explain", "é", environment=environment)
+    assert (mistake.returncode, mistake.stdout) == (2, b"")
+    assert mistake.stderr.startswith(b"Error: no rule is called '\\xe9'")
+
+
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
 def test_a_mistake_is_2_where_it_cannot_be_said(redirection):
     process = in_shell(f'"$@" {redirection}', "explain", "nosuch")

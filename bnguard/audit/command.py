@@ -170,3 +170,5 @@ def _examine(path: str, question: Question) -> Outcome:
             return examine(path, question)
     except AuditError as error:
         return str(error)
+    except MemoryError:
+        return f"{path}: not enough memory to audit it; give fewer --jobs, or use a larger machine"

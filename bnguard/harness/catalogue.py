@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # at run time this imports TensorFlow, which `bnguard list` d
     from bnguard.harness.case import Case, Model
 
 SIDES = ("repro", "fixed")
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # ValueError: NUL in 3.11
 _HEADINGS = ("Title", "Symptom")  # what is listed of a case
 
 
@@ -34,18 +35,13 @@ class CaseFile(NamedTuple):
         return f"{self.side}/{self.name}.py"
 
     @property
-    def digest(self) -> str:
-        """The SHA-256 of the file's text."""
-        return hashlib.sha256(_text(self.path).encode()).hexdigest()
-
-    @property
     def sections(self) -> Dict[str, str]:
         """The docstring by section: `Title` (its first line), `Symptom`, `Cause`, `Fix`, ...
 
         A section is a heading at the margin with its text indented below it.
 
         Raises:
-          BnguardError: the file cannot be read, or is not a case's.
+          BrokenCaseError: the file cannot be read, or is not a case's.
         """
         return {heading: " ".join(lines) for heading, lines in self._lines.items()}
 
@@ -62,12 +58,12 @@ class CaseFile(NamedTuple):
     def _lines(self) -> Dict[str, List[str]]:
         try:
             tree = ast.parse(_text(self.path))
-        except (SyntaxError, ValueError) as error:  # a NUL is the second, to Python 3.11
-            raise _not_a_case(self, error) from error
+        except _UNPARSABLE as error:
+            raise broken(self, "cannot be read", error) from error
         sections = _sections(ast.get_docstring(tree) or "")
         missing = [heading for heading in _HEADINGS if heading not in sections]
         if missing:
-            raise BnguardError(
+            raise BrokenCaseError(
                 f"{self.label}: its docstring lacks {' and '.join(missing)}; expected a title, and "
                 "Symptom at the margin with its text indented below. Write both."
             )
@@ -78,11 +74,16 @@ class UnavailableError(BnguardError):
     """A case cannot run here, or not in the way asked for."""
 
 
+class BrokenCaseError(BnguardError):
+    """A case's file is wrong; other cases are none the worse for it."""
+
+
 class LoadedCase(NamedTuple):
     """A case file, imported.
 
     Attributes:
       file: where it came from.
+      digest: the SHA-256 of its text.
       case: what both sides share.
       build: makes the graph, from the layer's `fused`: None, True or False.
       serve: makes the graph of the program that restores a checkpoint, from `fused` and the
@@ -90,6 +91,7 @@ class LoadedCase(NamedTuple):
     """
 
     file: CaseFile
+    digest: str
     case: Case
     build: Callable[[Optional[bool]], Model]
     serve: Callable[[Optional[bool], str], Model]
@@ -135,10 +137,10 @@ def find(name: str, side: str, home: Optional[str] = None) -> CaseFile:
         raise BnguardError(f"unknown case {name!r}; the known cases are: {', '.join(known)}")
     file = CaseFile(name, side, os.path.join(_home(home), side, f"{name}.py"))
     if not os.path.isfile(file.path):
-        raise BnguardError(f"{file.label}: there is no such file; a case needs both sides")
+        raise BrokenCaseError(f"{file.label}: there is no such file; a case needs both sides")
     target = os.path.realpath(file.path)
     if os.path.dirname(target) != os.path.realpath(os.path.dirname(file.path)):
-        raise BnguardError(
+        raise BrokenCaseError(
             f"{file.label}: it links to {target}; a case's file is expected in {side}/ itself. "
             "Copy it there."
         )
@@ -177,10 +179,11 @@ def load(file: CaseFile) -> LoadedCase:
 
     Raises:
       UnavailableError: it needs something that is not installed here.
-      BnguardError: it cannot be read, or is no case.
+      BrokenCaseError: it cannot be read, or is no case.
     """
     from bnguard.harness.case import Case  # not above: it imports TensorFlow
 
+    digest = hashlib.sha256(_text(file.path).encode()).hexdigest()
     loader = SourceFileLoader(f"{file.side}.{file.name}", file.path)
     module: Any = types.ModuleType(loader.name)
     try:
@@ -189,17 +192,17 @@ def load(file: CaseFile) -> LoadedCase:
         raise UnavailableError(
             f"{file.label} cannot run here: {error} Its docstring says what to install."
         ) from error
-    except OSError as error:
-        raise _unreadable(file.path, error) from error
-    except Exception as error:  # whatever a file of anybody's raises
-        raise _not_a_case(file, error) from error
-    if not isinstance(getattr(module, "CASE", None), Case) or not hasattr(module, "build"):
-        raise BnguardError(
+    except (Exception, SystemExit) as error:  # whatever a file of anybody's raises
+        raise broken(file, "cannot be loaded", error) from error
+    build = getattr(module, "build", None)
+    serve = getattr(module, "serve", lambda fused, checkpoint: module.build(fused))
+    is_case = isinstance(getattr(module, "CASE", None), Case)
+    if not (is_case and callable(build) and callable(serve)):
+        raise BrokenCaseError(
             f"{file.label}: it defines {', '.join(_defined(module)) or 'nothing'}; expected a Case "
             "called CASE and a function build(fused). CONTRIBUTING.md says how to write a case."
         )
-    serve = getattr(module, "serve", lambda fused, checkpoint: module.build(fused))
-    return LoadedCase(file, module.CASE, module.build, serve)
+    return LoadedCase(file, digest, module.CASE, build, serve)
 
 
 def diff(name: str, home: Optional[str] = None) -> str:
@@ -229,24 +232,25 @@ def _text(path: str) -> str:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: str, error: Exception) -> BnguardError:
+def _unreadable(path: str, error: Exception) -> BrokenCaseError:
     what = getattr(error, "strerror", None) or first_line(error)
-    return BnguardError(
+    return BrokenCaseError(
         f"{path}: cannot be read ({what}); expected repro/ and fixed/ with a case's two files in "
         "UTF-8. Mend it, or name another folder with --cases."
     )
 
 
-def _not_a_case(file: CaseFile, error: Exception) -> BnguardError:
+def broken(file: CaseFile, what: str, error: BaseException) -> BrokenCaseError:
+    """Say that something cannot be done with a file, and in which line of it an error came up."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == file.path
     ]
     line = getattr(error, "lineno", None) or (lines or [None])[-1]
-    return BnguardError(
-        f"{file.label}{f', line {line}' if line else ''}: cannot be loaded "
-        f"({type(error).__name__}: {first_line(error)}). `python {file.path}` says more."
+    return BrokenCaseError(
+        f"{file.label}{f', line {line}' if line else ''}: {what} ({type(error).__name__}: "
+        f"{first_line(error)}). Mend the file; CONTRIBUTING.md says how to write a case."
     )
 
 
@@ -262,5 +266,5 @@ def _sections(docstring: str) -> Dict[str, List[str]]:
             heading = line.strip() if sections else "Title"
             sections[heading] = [] if heading != "Title" else [line]
         elif line.strip():
-            sections[heading].append(line.strip())
+            sections.setdefault(heading, []).append(line.strip())
     return sections

@@ -91,8 +91,9 @@ def _write(folder: str, first: int, history: History) -> None:
                 writer.write(event.SerializeToString())
     except (OSError, tf.errors.OpError) as error:
         raise BnguardError(
-            f"--logdir {folder}: cannot be written ({first_line(error)}); expected a "
-            "folder with room in it. Give another."
+            f"--logdir {folder}: cannot be written "
+            f"({getattr(error, 'strerror', None) or first_line(error)}); expected a folder that "
+            "can be made, with room in it. Give another."
         ) from error
 
 

@@ -20,7 +20,7 @@ from scipy import stats
 import tensorflow.compat.v1 as tf
 
 Progress = Callable[[Sequence[int]], Iterable[int]]
-Saved = Callable[[str, Sequence[str]], None]
+Saved = Callable[[str, bool], None]
 _NOT_KEPT = ("restore", "train", "build", "resume")
 
 
@@ -67,7 +67,7 @@ def run(
     case: LoadedCase,
     options: Options,
     progress: Progress = iter,
-    saved: Saved = lambda prefix, flags: None,
+    saved: Saved = lambda prefix, is_point: None,
 ) -> Record:
     """Run one side of a case, and return the record of all that it showed.
 
@@ -80,9 +80,9 @@ def run(
       case: the case and side.
       options: how to run it.
       progress: wraps the iterable of training steps, to show progress.
-      saved: told the prefix of every checkpoint that another run can go on from, and the flags
-        with which it does: of each point and, where there are no points, of what inference
-        starts from.
+      saved: told the prefix of every checkpoint of which there is more to come, and whether it
+        is a point, from which this run can be resumed: where there are no points, it is what
+        inference starts from.
 
     Raises:
       BnguardError: the checkpoint to restore does not fit, the folder to save in cannot be
@@ -134,7 +134,7 @@ class _Experiment:
                 self._train(program, Points(folder, program.save_all), progress)
             before = program.save(os.path.join(folder, "trained.ckpt"))
             if not (options.train and options.save_every):
-                self._saved(before, ["--restore", before, "--no-train"])
+                self._saved(before, False)
             rows = self._stream.rows(options.infer_steps)
             origin = "trained" if options.train else "initialized"
             self._add(passes=(program.infer(origin, rows),))
@@ -162,7 +162,7 @@ class _Experiment:
         point.check_fits(program.statistics())
         self._stream.state = point.random
         self._add(initial=point.initial, training=tuple(point.training))
-        self._resumable(point.prefix)
+        self._saved(point.prefix, True)
 
     def _train(self, program: Program, points: Points, progress: Progress) -> None:
         options = self._options
@@ -172,11 +172,8 @@ class _Experiment:
             batch = self._stream.batch(options.batch_size)
             runs += program.train(batch, _expected(runs) or self.record.initial)
             if options.saves(step):
-                self._resumable(points.add(self._point(step, runs)))
+                self._saved(points.add(self._point(step, runs)), True)
         self._add(training=tuple(runs))
-
-    def _resumable(self, prefix: str) -> None:
-        self._saved(prefix, ["--resume", prefix])
 
     def _point(self, step: int, runs: List[TrainingRun]) -> Point:
         return Point(
@@ -191,7 +188,7 @@ class _Experiment:
     @property
     def _identity(self) -> Dict[str, str]:
         file = self._case.file
-        return dict(zip(RUN, (file.name, file.side, tf.__version__, file.digest)))
+        return dict(zip(RUN, (file.name, file.side, tf.__version__, self._case.digest)))
 
     def _serve(self, path: str, rows: List[np.ndarray]) -> None:
         prefix = checkpoint.resolve(path)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 from typing import Any, List, Sequence
 
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 from bnguard.harness.record import Record
 from bnguard.harness.recurrence import Statistics
 import numpy as np
@@ -20,7 +21,8 @@ def check_target(path: str) -> None:
       BnguardError: the file's ending is not one of FORMATS, its folder does not exist, or
         matplotlib is missing.
     """
-    if not path.lower().endswith(FORMATS) or os.path.isdir(path):
+    is_other = os.path.exists(path) and not os.path.isfile(path)
+    if not path.lower().endswith(FORMATS) or is_other:
         raise BnguardError(f"--plot {path}: expected the name of a file, ending in .png or .svg")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
@@ -49,11 +51,29 @@ def draw(records: Sequence[Record], path: str) -> None:
         axis.legend(loc="upper left", fontsize="small")
     figure.tight_layout()
     try:
-        figure.savefig(path, dpi=120, metadata={"Date": None} if path.endswith(".svg") else None)
+        _save(figure, path)
     except OSError as error:
-        raise BnguardError(f"--plot {path}: cannot be written ({error.strerror})") from error
+        raise BnguardError(
+            f"--plot {path}: cannot be written ({error.strerror or first_line(error)}); what was "
+            "there before is as it was. Give another."
+        ) from error
     finally:
         pyplot.close(figure)
+
+
+def _save(figure: Any, path: str) -> None:
+    """Whole, or not at all."""
+    ending = path[-len(FORMATS[0]) :].lower()
+    part = f"{path}.tmp"
+    try:
+        figure.savefig(
+            part, dpi=120, format=ending[1:], metadata={"Date": None} if ending == ".svg" else None
+        )
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            os.remove(part)
+        raise
 
 
 def _draw_record(column: Any, record: Record) -> None:

@@ -174,7 +174,10 @@ def _instead(prefix: str) -> str:
             return f"The last intact point of that run is another: --resume {other}"
     if not others:
         return f"{_EXPECTED}, or start another run."
-    return "No other point in that folder is intact; start another run."
+    return (
+        "No other point in that folder is intact; start another run, maybe from the variables of "
+        "a point with --restore."
+    )
 
 
 def _is_intact(prefix: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 import re
+import traceback
 from typing import (
     Any,
     Callable,
@@ -21,7 +22,7 @@ from typing import (
 from bnguard import checkpoint, quiet
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness.case import Model, Training
-from bnguard.harness.catalogue import LoadedCase, UnavailableError
+from bnguard.harness.catalogue import BrokenCaseError, LoadedCase, UnavailableError, broken
 from bnguard.harness.observation import Layer
 from bnguard.harness.record import Failure, Pass, Step, TrainingRun, Values
 from bnguard.harness.recurrence import Statistics
@@ -60,6 +61,7 @@ class Program:
 
     Raises:
       RefusedError: TensorFlow raises an error while it builds or runs the graph.
+      BrokenCaseError: the case's own file raises one, or makes no Model.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Program:
         self._phase = phase
         self._graph = tf.Graph()
         with self._graph.as_default(), self._errors(phase), _variables_and_control_flow(how):
-            self._model = make()
+            self._model = _made(case, make)
             self._variables = tf.global_variables()
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
             self._saver_of_all: Any = self._variables and tf.train.Saver(max_to_keep=None)
@@ -259,6 +261,24 @@ class Program:
             f"fused={how.fused}: {failure.message} If it runs with other --variables or another "
             "--control-flow, TensorFlow refuses this combination."
         )
+
+
+def _made(case: LoadedCase, make: Callable[[], Model]) -> Model:
+    try:
+        model = make()
+    except BnguardError:
+        raise
+    except (Exception, SystemExit) as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+        if isinstance(error, _REFUSALS) and innermost != case.file.path:
+            raise  # TensorFlow's or a layer's
+        raise broken(case.file, "cannot be built", error) from error
+    if not isinstance(model, Model):
+        raise BrokenCaseError(
+            f"{case.file.label}: it makes a {type(model).__name__}; expected a Model of "
+            "bnguard.harness.case. CONTRIBUTING.md says how to write a case."
+        )
+    return model
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 
 from audit.networks import fresh_graph, inputs, layer, loss_of, one_layer, optimizer, two_branch
 from bnguard import cli
+from bnguard.audit import command
 from bnguard.audit.rules import RULES, page
 from click.testing import CliRunner
 from commands import write_graph
@@ -201,6 +202,21 @@ class TestFiles:
         paths = [files / name for name in ("broken.meta", "garbage.meta", "healthy.meta")]
         one, three = run(*paths), run(*paths, "--jobs", "3")
         assert (one.exit_code, one.output) == (three.exit_code, three.output)
+
+    def test_a_file_that_no_memory_holds_does_not_lose_the_others_reports(self, files, monkeypatch):
+        examine, (large, good) = command.examine, (files / "broken.meta", files / "healthy.meta")
+
+        def refuse(path, question):
+            if path == str(large):
+                raise MemoryError
+            return examine(path, question)
+
+        monkeypatch.setattr(command, "examine", refuse)
+        result = run(large, good)
+        assert result.exit_code == 2
+        assert result.stdout.startswith(str(good))
+        (error,) = result.stderr.splitlines()
+        assert error.startswith(f"Error: {large}: not enough memory to audit it")
 
     @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
     def test_text_and_binary_are_the_same(self, kind, files, saved_model, tmp_path):

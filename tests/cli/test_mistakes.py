@@ -1,18 +1,27 @@
 """The user's mistakes at the command line: each is one line, exit 2, and nothing is lost."""
 
+import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 
 from bnguard import cli
+from bnguard.errors import BnguardError
+from bnguard.harness import experiment
 from click.testing import CliRunner
 import forked
 import pytest
 from sources_case import CASE, REFERENCE, ROOT, make_cases
 import tensorflow.compat.v1 as tf
 
+GOOD = b"""'A title.'
+
+from bnguard.harness.case import Case
+from bnguard.harness.claims import StatisticsStillAtInference
+
+CASE = Case(StatisticsStillAtInference())
+"""  # but for its functions
 NOT_UTF_8 = os.fsdecode(b"x\xff")
 
 
@@ -37,19 +46,13 @@ def test_what_the_cases_own_saver_does_not_find_is_named(bnguard, tmp_path, side
     assert line.endswith("Give a checkpoint of this case.") or line.endswith("of this model.")
 
 
-@pytest.fixture
-def a_gigabyte_more():
-    """No more memory than that, on top of what this process has."""
-    with open("/proc/self/statm", encoding="utf-8") as file:
-        pages = int(file.read().split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**30, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+def test_a_batch_that_no_memory_holds_is_said(bnguard, monkeypatch):
+    """What NumPy raises then; a machine that lets a program have more would have to be filled."""
 
+    def refuse(stream, size):
+        raise MemoryError(f"Unable to allocate an array with shape ({size}, 2)")
 
-@pytest.mark.usefixtures("a_gigabyte_more")
-def test_a_batch_that_no_memory_holds_is_said(bnguard):
+    monkeypatch.setattr(experiment._Stream, "batch", refuse)
     result = bnguard("fixed", CASE, "--batch-size", str(2**31 - 1), "--train-steps", "1")
     assert result.exit_code == 2
     (line,) = result.output.splitlines()
@@ -255,10 +258,17 @@ def test_what_was_shown_is_not_lost_where_its_events_cannot_be_written(tmp_path)
     [
         (b"CASE = (", ["line 1", "SyntaxError"]),
         (b"'A title.'\n\n1 / 0\n", ["line 3", "ZeroDivisionError"]),
-        (b"\xff = 1", ["SyntaxError"]),
+        (b"import sys\nsys.exit(0)", ["line 2", "cannot be loaded (SystemExit"]),
+        (b"\xff = 1", ["utf-8"]),
         (b"a\0b", ["null bytes"]),
         (b"from os import path", ["defines path; expected a Case called CASE", "CONTRIBUTING"]),
         (b"CASE = build = None", ["defines CASE, build; expected a Case"]),
+        (GOOD + b"build = 3", ["expected a Case"]),
+        (GOOD + b"build = len; serve = 3", ["expected a Case"]),
+        (GOOD + b"def build(fused):\n    return {}['layer']", ["line 8", "built (KeyError"]),
+        (GOOD + b"def build(fused):\n    raise ValueError('no')", ["line 8", "built (ValueError"]),
+        (GOOD + b"def build(fused):\n    raise SystemExit(0)", ["line 8", "built (SystemExit"]),
+        (GOOD + b"def build(fused):\n    return None", ["it makes a NoneType; expected a Model"]),
         (b"", ["defines nothing"]),
     ],
 )
@@ -279,6 +289,9 @@ def test_a_file_that_is_no_case_is_exit_2(bnguard, tmp_path, content, fragments)
         (b"a\0b", "null bytes"),
         (b"x = 1", "its docstring lacks Title and Symptom"),
         (b"'A title.'", "its docstring lacks Symptom"),
+        (b"'\\n    a\\n  b'", "its docstring lacks Symptom"),
+        (b"x = " + b"-" * 5000 + b"1", "cannot be read ("),
+        (b"x = " + b"-" * 100000 + b"1", "cannot be read ("),
     ],
 )
 def test_a_file_of_which_nothing_can_be_listed_is_exit_2(bnguard, tmp_path, content, fragment):
@@ -326,3 +339,72 @@ def other_cases(folder, content):
         (folder / "cases" / side).mkdir(parents=True)
         (folder / "cases" / side / "test_case.py").write_bytes(content)
     return str(folder / "cases")
+
+
+def test_a_broken_case_does_not_lose_what_the_others_showed(bnguard, tmp_path):
+    home = make_cases(tmp_path, str)
+    for side in ("repro", "fixed"):
+        for name in ("a_broken", "z_broken"):
+            with open(os.path.join(home, side, name + ".py"), "w", encoding="utf-8") as file:
+                file.write("1 / 0")
+    with open(os.path.join(home, "repro", "no_twin.py"), "w", encoding="utf-8") as file:
+        file.write("'A title.\\n\\nSymptom\\n    Some.'")
+    for side in ("repro", "fixed"):
+        with open(os.path.join(home, side, CASE + ".py"), encoding="utf-8") as file:
+            _, _, code = file.read().split('"""', 2)
+        with open(os.path.join(home, side, "untold.py"), "w", encoding="utf-8") as file:
+            file.write(code)
+    arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
+    result = bnguard(*arguments, "--json")
+    assert result.exit_code == 2
+    assert [one["case"] for one in json.loads(result.stdout)["cases"]] == [CASE]
+    errors = result.stderr.splitlines()
+    assert [line.split(":")[1].split(".")[0] for line in errors] == [
+        " repro/a_broken",
+        " fixed/no_twin",
+        " repro/untold",
+        " repro/z_broken",
+    ]
+
+
+def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, monkeypatch):
+    """As a disk that is full before the last one."""
+    home = make_cases(tmp_path, str)
+    for side in ("repro", "fixed"):
+        shutil.copy(os.path.join(home, side, CASE + ".py"), os.path.join(home, side, "z.py"))
+    record = cli._record
+
+    def full(case, options):
+        if case.file.name == "z":
+            raise BnguardError("the disk is full")
+        return record(case, options)
+
+    monkeypatch.setattr(cli, "_record", full)
+    arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
+    result = bnguard(*arguments, "--json")
+    assert result.exit_code == 2
+    assert [one["case"] for one in json.loads(result.stdout)["cases"]] == [CASE]
+    assert result.stderr == "Error: the disk is full\n"
+
+
+def test_a_plot_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    """The limit lets the checkpoints through, and half of the picture."""
+    path = tmp_path / "plot.svg"
+    path.write_bytes(b"the one before")
+    flags = ["--train-steps", "1", "--infer-steps", "1", "--save-every", "0"]
+    targets = ["--checkpoint-dir", str(tmp_path / "runs"), "--plot", str(path)]
+    code, stdout, stderr = forked.run(tmp_path, "fixed", CASE, *flags, *targets, largest_file=25000)
+    assert code == 2
+    assert stdout.endswith("saved after evaluation: every variable bit-identical.\n")
+    (error,) = stderr.splitlines()
+    assert error.startswith(f"Error: --plot {path}: cannot be written (File too large)")
+    assert path.read_bytes() == b"the one before"
+    assert not (tmp_path / "plot.svg.tmp").exists()
+
+
+def test_a_plot_is_not_drawn_into_what_is_no_file(bnguard, tmp_path):
+    path = str(tmp_path / "pipe.png")
+    os.mkfifo(path)
+    result = bnguard("fixed", CASE, "--plot", path)
+    assert result.exit_code == 2
+    assert "expected the name of a file" in result.output

@@ -398,10 +398,24 @@ def test_a_point_of_another_run_is_refused(folder, other, seen):
         point.check_is_of({**point.run, **other})
 
 
-def test_a_case_that_was_edited_is_not_gone_on_with(tmp_path):
+@pytest.mark.parametrize("while_it_runs", [False, True])
+def test_a_case_that_was_edited_is_not_gone_on_with(tmp_path, while_it_runs):
     home = make_cases(tmp_path, str)
-    _, told = resuming.run(CASE, tmp_path, home=home)
-    with open(os.path.join(home, "fixed", CASE + ".py"), "a", encoding="utf-8") as file:
-        file.write("# another\n")
+    path = os.path.join(home, "fixed", CASE + ".py")
+    told = []
+
+    def edit():
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("# another\n")
+
+    def saved(prefix, is_point):
+        told.append(prefix)
+        if while_it_runs:
+            edit()
+
+    options = experiment.Options(checkpoint_dir=str(tmp_path), train_steps=4, save_every=2)
+    experiment.run(catalogue.load(catalogue.find(CASE, "fixed", home)), options, saved=saved)
+    if not while_it_runs:
+        edit()
     with says("fixed/two_branch_cond.py is not what it was", "Bring back the file", "--restore"):
         resuming.run(CASE, tmp_path, home=home, resume=points.find(told[-1]))

@@ -24,7 +24,7 @@ def assign_in_a_branch(fused):
 
 def program(build, how):
     file = CaseFile("branch", "repro", "repro/branch.py")
-    case = LoadedCase(file, Case(StatisticsStillAtInference()), build, build)
+    case = LoadedCase(file, "", Case(StatisticsStillAtInference()), build, build)
     return Program(case, how, lambda: build(None))
 
 
