@@ -181,11 +181,14 @@ def test_ctrl_c_at_a_terminal_reaches_the_workers_too_and_is_said_once(audit):
 
 def test_a_worker_that_is_killed_ends_the_audit_with_one_line(audit):
     process, workers = audit
+    writers = list(map(once_it_is_read, process.args[-3:]))  # a process that starts misses signals
     os.kill(workers[0], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (2, b"")
     (line,) = stderr.decode().splitlines()
     assert line.startswith("Error: --jobs 3: one of the processes was killed")
+    for writer in writers:
+        os.close(writer)
 
 
 def test_what_was_forked_says_nothing_of_its_own():
@@ -225,6 +228,16 @@ def test_in_another_thread_nothing_is_installed():
         [sys.executable, "-c", script], cwd=forked.ROOT, capture_output=True, check=False
     )
     assert (process.stdout, process.stderr) == (b"on\nTrue\n", b"")
+
+
+def once_it_is_read(fifo):
+    """Open a FIFO for writing, once somebody has opened it for reading."""
+    end = time.time() + 60
+    while time.time() < end:
+        with suppress(OSError):  # there is no reader
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.001)
+    raise AssertionError("nobody reads it")
 
 
 def started_by(process):

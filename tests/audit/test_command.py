@@ -214,8 +214,8 @@ class TestFiles:
         monkeypatch.setattr(command, "examine", refuse)
         result = run(large, good)
         assert result.exit_code == 2
-        assert result.stdout.startswith(str(good))
-        (error,) = result.stderr.splitlines()
+        assert result.output.startswith(str(good))
+        error = result.output.splitlines()[-1]
         assert error.startswith(f"Error: {large}: not enough memory to audit it")
 
     @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])

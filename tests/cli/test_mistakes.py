@@ -357,8 +357,8 @@ def test_a_broken_case_does_not_lose_what_the_others_showed(bnguard, tmp_path):
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
     assert result.exit_code == 2
-    assert [one["case"] for one in json.loads(result.stdout)["cases"]] == [CASE]
-    errors = result.stderr.splitlines()
+    shown, errors = cases_and_errors(result.output)
+    assert shown == [CASE]
     assert [line.split(":")[1].split(".")[0] for line in errors] == [
         " repro/a_broken",
         " fixed/no_twin",
@@ -383,8 +383,13 @@ def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, m
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
     assert result.exit_code == 2
-    assert [one["case"] for one in json.loads(result.stdout)["cases"]] == [CASE]
-    assert result.stderr == "Error: the disk is full\n"
+    assert cases_and_errors(result.output) == ([CASE], ["Error: the disk is full"])
+
+
+def cases_and_errors(output):
+    """The names in one JSON document, and the lines after it."""
+    document, end = json.JSONDecoder().raw_decode(output)
+    return [one["case"] for one in document["cases"]], output[end:].split("\n")[1:-1]
 
 
 def test_a_plot_that_cannot_be_written_leaves_the_one_before(tmp_path):
