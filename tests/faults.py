@@ -366,6 +366,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1006)
     parser.add_argument("--divide", type=int, default=1, help="inject so many times fewer")
     options = parser.parse_args()
+    # What is started here heeds Ctrl-C, though in the background of a script it would be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"TensorFlow {tf.__version__}, seed {options.seed}\n")
     print("| fault | injected | lost | what came of it |\n|---|---|---|---|", flush=True)
     whole, all_lost = Whole(tempfile.mkdtemp()), []
