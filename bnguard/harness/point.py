@@ -135,6 +135,28 @@ def from_json(document: Dict[str, Any], training: Sequence[TrainingRun], prefix:
     )
 
 
+def as_line(run: TrainingRun) -> str:
+    """A training run as a line of JSON. Python writes a float so that it reads the same one."""
+    layers = {
+        scope: [layer.due, layer.absorbed, _lists(layer.statistics), _lists(layer.expected)]
+        for scope, layer in run.layers.items()
+    }
+    return json.dumps([run.moved, layers, run.reads]) + "\n"
+
+
+def from_line(line: str) -> TrainingRun:
+    """The training run that `as_line` made the line of, to the bit."""
+    moved, layers, reads = json.loads(line)
+    return TrainingRun(
+        tuple(moved),
+        {
+            scope: LayerRun(due, absorbed, _statistics(statistics), _statistics(expected))
+            for scope, (due, absorbed, statistics, expected) in layers.items()
+        },
+        reads,
+    )
+
+
 def _sizes(layers: Mapping[str, Statistics]) -> Dict[str, int]:
     return {scope: len(statistics.mean) for scope, statistics in layers.items()}
 
@@ -159,28 +181,6 @@ def _exactly(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
-
-
-def as_line(run: TrainingRun) -> str:
-    """A training run as a line of JSON. Python writes a float so that it reads the same one."""
-    layers = {
-        scope: [layer.due, layer.absorbed, _lists(layer.statistics), _lists(layer.expected)]
-        for scope, layer in run.layers.items()
-    }
-    return json.dumps([run.moved, layers, run.reads]) + "\n"
-
-
-def from_line(line: str) -> TrainingRun:
-    """The training run that `as_line` made the line of, to the bit."""
-    moved, layers, reads = json.loads(line)
-    return TrainingRun(
-        tuple(moved),
-        {
-            scope: LayerRun(due, absorbed, _statistics(statistics), _statistics(expected))
-            for scope, (due, absorbed, statistics, expected) in layers.items()
-        },
-        reads,
-    )
 
 
 def _lists(statistics: Statistics) -> List[List[float]]:
