@@ -266,10 +266,10 @@ def _compare_all(**flags: Any) -> None:
             _print_json({"cases": [report.entry_json(entry) for entry in entries]})
         elif entries:
             report.print_entries(entries)
+        for problem in problems:
+            click.echo(f"Error: {printable(problem)}", err=True)
     for entry in entries:
         _draw(entry.sides, **flags)
-    for problem in problems:
-        click.echo(f"Error: {printable(problem)}", err=True)
     shown = all(entry.verdict != "not shown" for entry in entries)
     sys.exit(2 if problems else int(not shown))
 

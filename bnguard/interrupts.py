@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: one line that says where to go on from, and exit status 130 or 143."""
+"""Ctrl-C and SIGTERM: one line, with where to go on from, and exit status 130 or 143.
+
+And for a process that others are started by: none outlives it.
+"""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def import_tensorflow() -> None:
             "says more; install it anew with: pip install --force-reinstall tensorflow"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
+    _keep_tracebacks_whole(tf)
 
 
 def begin_sessions(config: Any) -> None:
@@ -59,6 +60,13 @@ def begin_sessions(config: Any) -> None:
     with _stderr_held_back(), tf.Graph().as_default(), tf.Session(config=config) as session:
         session.run(tf.constant(0))
     _begun = True
+
+
+def _keep_tracebacks_whole(tf: Any) -> None:
+    """From 2.7 on TensorFlow leaves its own frames out, and its errors look like the caller's."""
+    leave_in = getattr(tf.debugging, "disable_traceback_filtering", None)
+    if leave_in is not None:
+        leave_in()
 
 
 @contextmanager

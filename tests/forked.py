@@ -68,6 +68,7 @@ def _run(args, outputs, largest_file, unprivileged):
     for descriptor, path in zip((1, 2), outputs):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if largest_file is not None:
+        sys.dont_write_bytecode = True  # a file that is cut off would be read the next time
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if unprivileged:
         _drop_capabilities()

@@ -171,4 +171,4 @@ def _examine(path: str, question: Question) -> Outcome:
     except AuditError as error:
         return str(error)
     except MemoryError:
-        return f"{path}: not enough memory to audit it; give fewer --jobs, or use a larger machine"
+        return f"{path}: not enough memory to audit it; give no --jobs, or use a larger machine"

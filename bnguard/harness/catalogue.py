@@ -57,7 +57,7 @@ class CaseFile(NamedTuple):
     @property
     def _lines(self) -> Dict[str, List[str]]:
         try:
-            tree = ast.parse(_text(self.path))
+            tree = ast.parse(_text(self.path), self.path)
         except _UNPARSABLE as error:
             raise broken(self, "cannot be read", error) from error
         sections = _sections(ast.get_docstring(tree) or "")
@@ -130,7 +130,8 @@ def find(name: str, side: str, home: Optional[str] = None) -> CaseFile:
       home: as for `names`.
 
     Raises:
-      BnguardError: there is no such case, or it has no such side.
+      BnguardError: there is no such case.
+      BrokenCaseError: it has no such side, or that is a link to elsewhere.
     """
     known = names(home)
     if name not in known:
@@ -154,6 +155,7 @@ def ranked(text: str, home: Optional[str] = None) -> List[CaseFile]:
 
     Raises:
       BnguardError: no case shares a word with it.
+      BrokenCaseError: a case's file is wrong.
     """
     files = [find(name, "repro", home) for name in names(home)]
     told = {
@@ -189,6 +191,8 @@ def load(file: CaseFile) -> LoadedCase:
     try:
         loader.exec_module(module)
     except ImportError as error:
+        if (error.name or "").split(".")[0] == "bnguard":
+            raise broken(file, "cannot be loaded", error) from error
         raise UnavailableError(
             f"{file.label} cannot run here: {error} Its docstring says what to install."
         ) from error
@@ -210,6 +214,26 @@ def diff(name: str, home: Optional[str] = None) -> str:
     repro, fixed = (find(name, side, home) for side in SIDES)
     before, after = (_text(file.path).splitlines(keepends=True) for file in (repro, fixed))
     return "".join(difflib.unified_diff(before, after, repro.label, fixed.label))
+
+
+def broken(file: CaseFile, what: str, error: BaseException) -> BrokenCaseError:
+    """The error to raise where something cannot be done with a file for an error that came up.
+
+    Args:
+      file: the file.
+      what: what cannot be done, in words.
+      error: what came up; the line of the file in which it did is told.
+    """
+    if isinstance(error, SyntaxError) and error.filename == file.path:
+        lines = [error.lineno]
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == file.path]
+    where = f", line {lines[-1]}" if lines else ""
+    return BrokenCaseError(
+        f"{file.label}{where}: {what} ({type(error).__name__}: {first_line(error)}). Mend the "
+        "file; CONTRIBUTING.md says how to write a case."
+    )
 
 
 def _home(given: Optional[str]) -> str:
@@ -237,20 +261,6 @@ def _unreadable(path: str, error: Exception) -> BrokenCaseError:
     return BrokenCaseError(
         f"{path}: cannot be read ({what}); expected repro/ and fixed/ with a case's two files in "
         "UTF-8. Mend it, or name another folder with --cases."
-    )
-
-
-def broken(file: CaseFile, what: str, error: BaseException) -> BrokenCaseError:
-    """Say that something cannot be done with a file, and in which line of it an error came up."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == file.path
-    ]
-    line = getattr(error, "lineno", None) or (lines or [None])[-1]
-    return BrokenCaseError(
-        f"{file.label}{f', line {line}' if line else ''}: {what} ({type(error).__name__}: "
-        f"{first_line(error)}). Mend the file; CONTRIBUTING.md says how to write a case."
     )
 
 

@@ -85,8 +85,9 @@ def run(
         inference starts from.
 
     Raises:
-      BnguardError: the checkpoint to restore does not fit, the folder to save in cannot be
-        written, or TensorFlow refuses this graph with these variables and control flow.
+      BnguardError: the checkpoint to restore does not fit, the point to resume from is another
+        run's, the folder to save in cannot be written, the case's file is wrong, or TensorFlow
+        refuses this graph with these variables and control flow.
     """
     experiment = _Experiment(case, options, saved)
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import io
 import os
+import tempfile
 from typing import Any, List, Sequence
 
 from bnguard.errors import BnguardError, first_line
@@ -27,6 +28,8 @@ def check_target(path: str) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise BnguardError(f"--plot {path}: there is no folder {folder}; create it first")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise BnguardError(f"--plot {path}: cannot be written (permission denied); give another")
     _pyplot()
 
 
@@ -54,26 +57,30 @@ def draw(records: Sequence[Record], path: str) -> None:
         _save(figure, path)
     except OSError as error:
         raise BnguardError(
-            f"--plot {path}: cannot be written ({error.strerror or first_line(error)}); what was "
-            "there before is as it was. Give another."
+            f"--plot {path}: cannot be written ({error.strerror or first_line(error)}); expected "
+            "a file in a folder with room in it. Give another."
         ) from error
     finally:
         pyplot.close(figure)
 
 
 def _save(figure: Any, path: str) -> None:
-    """Whole, or not at all."""
+    """Whole, or else what was there before stays, where the folder lets one write beside it."""
     ending = path[-len(FORMATS[0]) :].lower()
-    part = f"{path}.tmp"
-    try:
-        figure.savefig(
-            part, dpi=120, format=ending[1:], metadata={"Date": None} if ending == ".svg" else None
-        )
-        os.replace(part, path)
-    except OSError:
-        with suppress(OSError):
-            os.remove(part)
-        raise
+    drawn = io.BytesIO()
+    date = {"Date": None} if ending == ".svg" else None
+    figure.savefig(drawn, dpi=120, format=ending[1:], metadata=date)
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.access(folder, os.W_OK):
+        with open(target, "wb") as file:
+            file.write(drawn.getvalue())
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        part = os.path.join(beside, os.path.basename(target))
+        with open(part, "wb") as file:
+            file.write(drawn.getvalue())
+        os.replace(part, target)
 
 
 def _draw_record(column: Any, record: Record) -> None:

@@ -114,7 +114,8 @@ def from_json(document: Dict[str, Any], training: Sequence[TrainingRun], prefix:
     """The point that `as_json` made the document of, to the bit.
 
     Raises:
-      LookupError, TypeError, ValueError: `as_json` made no such document.
+      ArithmeticError, AttributeError, LookupError, TypeError, ValueError: `as_json` made no such
+        document.
     """
     check(document["flags"])
     initial = {scope: _statistics(lists) for scope, lists in document["initial"].items()}

@@ -149,7 +149,10 @@ def _read_signed(path: str) -> Dict[str, Any]:
     match = _SIGNED.fullmatch(_read_bytes(path))
     if match is None or hashlib.sha256(match.group(2)).hexdigest().encode() != match.group(1):
         raise _DamagedError(f"{os.path.basename(path)} is not as it was written")
-    return json.loads(match.group(2).decode())
+    try:
+        return json.loads(match.group(2).decode())
+    except (ValueError, RecursionError) as error:
+        raise _DamagedError(f"{os.path.basename(path)} is no JSON ({first_line(error)})") from error
 
 
 def _read_measured(path: str, length: int, sha256: str) -> bytes:

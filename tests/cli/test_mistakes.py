@@ -262,6 +262,8 @@ def test_what_was_shown_is_not_lost_where_its_events_cannot_be_written(tmp_path)
         (b"\xff = 1", ["utf-8"]),
         (b"a\0b", ["null bytes"]),
         (b"from os import path", ["defines path; expected a Case called CASE", "CONTRIBUTING"]),
+        (b"from bnguard.harness.case import Cas", ["line 1", "cannot be loaded (ImportError"]),
+        (b"'A'\nimport json\njson.loads('\\n\\n{')", ["line 3", "JSONDecodeError"]),
         (b"CASE = build = None", ["defines CASE, build; expected a Case"]),
         (GOOD + b"build = 3", ["expected a Case"]),
         (GOOD + b"build = len; serve = 3", ["expected a Case"]),
@@ -372,6 +374,8 @@ def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, m
     home = make_cases(tmp_path, str)
     for side in ("repro", "fixed"):
         shutil.copy(os.path.join(home, side, CASE + ".py"), os.path.join(home, side, "z.py"))
+        with open(os.path.join(home, side, "a_broken.py"), "w", encoding="utf-8") as file:
+            file.write("1 / 0")
     record = cli._record
 
     def full(case, options):
@@ -383,7 +387,10 @@ def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, m
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
     assert result.exit_code == 2
-    assert cases_and_errors(result.output) == ([CASE], ["Error: the disk is full"])
+    shown, (broken, full_disk) = cases_and_errors(result.output)
+    assert shown == [CASE]
+    assert broken.startswith("Error: repro/a_broken.py: its docstring lacks")
+    assert full_disk == "Error: the disk is full"
 
 
 def cases_and_errors(output):
@@ -405,6 +412,36 @@ def test_a_plot_that_cannot_be_written_leaves_the_one_before(tmp_path):
     assert error.startswith(f"Error: --plot {path}: cannot be written (File too large)")
     assert path.read_bytes() == b"the one before"
     assert not (tmp_path / "plot.svg.tmp").exists()
+
+
+def test_a_plot_goes_where_a_link_leads_and_leaves_nothing_beside(bnguard, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "plot.svg").symlink_to(tmp_path / "pictures" / "its.svg")
+    flags = ["--train-steps", "1", "--infer-steps", "1", "--plot", str(tmp_path / "plot.svg")]
+    assert bnguard("fixed", CASE, *flags).exit_code == 0
+    assert os.listdir(str(tmp_path / "pictures")) == ["its.svg"]
+    assert (tmp_path / "plot.svg").is_symlink()
+
+
+def test_a_plot_that_may_be_written_in_a_folder_that_may_not(tmp_path):
+    folder, runs = tmp_path / "pictures", str(tmp_path / "runs")
+    folder.mkdir()
+    (folder / "plot.svg").write_bytes(b"the one before")
+    flags = ["--train-steps", "1", "--infer-steps", "1", "--checkpoint-dir", runs, "--plot"]
+    folder.chmod(0o500)
+    try:
+        written = forked.run(
+            tmp_path, "fixed", CASE, *flags, str(folder / "plot.svg"), unprivileged=True
+        )
+        refused = forked.run(
+            tmp_path, "fixed", CASE, *flags, str(folder / "new.svg"), unprivileged=True
+        )
+    finally:
+        folder.chmod(0o700)
+    assert (written[0], written[2]) == (0, "")
+    assert (folder / "plot.svg").read_bytes().startswith(b"<?xml")
+    assert refused[:2] == (2, "")
+    assert "new.svg: cannot be written (permission denied)" in refused[2]
 
 
 def test_a_plot_is_not_drawn_into_what_is_no_file(bnguard, tmp_path):

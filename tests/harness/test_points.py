@@ -198,6 +198,13 @@ def test_what_no_run_writes_is_refused_whoever_has_signed_it(folder, change):
     assert_names_the_one_before(folder, "step-5.json is none that a run writes")
 
 
+@pytest.mark.parametrize("text", ['{"format": 2,}', "{" * 9000 + "}"])
+def test_what_is_no_json_is_refused_whoever_has_signed_it(folder, text):
+    with open(os.path.join(folder, "step-5.json"), "w", encoding="utf-8") as file:
+        file.write(points._sign(text))
+    assert_names_the_one_before(folder, "step-5.json is no JSON")
+
+
 @pytest.mark.parametrize("name", ["seed", "fused", "train_steps"])
 def test_a_point_without_one_of_its_flags_is_refused(folder, name):
     path = os.path.join(folder, "step-5.json")

@@ -6,6 +6,7 @@ from bnguard.harness.catalogue import CaseFile, LoadedCase
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.harness.program import Build, Program
 from graphs import build_with
+from programs import says
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -22,8 +23,8 @@ def assign_in_a_branch(fused):
     return Model(x, [Training(y)], Inference(x + y))
 
 
-def program(build, how):
-    file = CaseFile("branch", "repro", "repro/branch.py")
+def program(build, how, path="repro/branch.py"):
+    file = CaseFile("branch", "repro", path)
     case = LoadedCase(file, "", Case(StatisticsStillAtInference()), build, build)
     return Program(case, how, lambda: build(None))
 
@@ -37,6 +38,21 @@ def test_a_combination_that_tensorflow_refuses_is_named():
     assert "_ref" in message  # TensorFlow's own words
     assert "other --variables or another --control-flow" in message
     assert len(message.splitlines()) == 1
+
+
+def test_what_tensorflow_refuses_in_a_branch_is_tensorflows_refusal(tmp_path):
+    """It leaves its own frames out of tracebacks, from 2.7 on, unless told not to."""
+    path = tmp_path / "branch.py"
+    path.write_text(
+        "import tensorflow.compat.v1 as tf\n"
+        "def build(fused):\n"
+        "    wide = tf.zeros([2, 3])\n"
+        "    tf.cond(tf.placeholder(tf.bool, []), lambda: tf.matmul(wide, wide), lambda: wide)\n"
+    )
+    names = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    with says("repro/branch.py: phase build fails on TensorFlow", "with ref variables"):
+        program(names["build"], Build("no", "ref", "v1"), str(path))
 
 
 def test_the_same_graph_is_built_where_tensorflow_allows_it():
