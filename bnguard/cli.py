@@ -251,8 +251,6 @@ def _compare_all(**flags: Any) -> None:
     for flag in ("restore", "plot"):
         if flags[flag] is not None:
             raise click.UsageError(f"--{flag} is for one case, not for --all")
-    from bnguard.harness import report
-
     entries: List[Entry] = []
     problems: List[str] = []
     try:
@@ -262,12 +260,7 @@ def _compare_all(**flags: Any) -> None:
             except catalogue.BrokenCaseError as error:
                 problems.append(str(error))
     finally:  # what was shown is not lost where the disk is full before the last case
-        if entries and flags["as_json"]:
-            _print_json({"cases": [report.entry_json(entry) for entry in entries]})
-        elif entries:
-            report.print_entries(entries)
-        for problem in problems:
-            click.echo(f"Error: {printable(problem)}", err=True)
+        _print_all(entries, problems, flags["as_json"])
     for entry in entries:
         _draw(entry.sides, **flags)
     shown = all(entry.verdict != "not shown" for entry in entries)
@@ -283,6 +276,17 @@ def _entry(name: str, **flags: Any) -> Entry:
         return report.Entry(case, _run(case.name, catalogue.SIDES, **flags))
     except catalogue.UnavailableError as unavailable:
         return report.Entry(case, skipped=str(unavailable))
+
+
+def _print_all(entries: Sequence[Entry], problems: Sequence[str], as_json: bool) -> None:
+    from bnguard.harness import report
+
+    if entries and as_json:
+        _print_json({"cases": [report.entry_json(entry) for entry in entries]})
+    elif entries:
+        report.print_entries(entries)
+    for problem in problems:
+        click.echo(f"Error: {printable(problem)}", err=True)
 
 
 def _run_side(case: str, side: str, **flags: Any) -> None:

@@ -164,12 +164,8 @@ def test_a_sharded_checkpoint_is_read_and_a_missing_shard_is_reported(sharded):
 def test_a_checkpoint_file_that_names_nothing_here_is_reported(saved, tmp_path, text, seen):
     """Outside, there is one by the name that it gives: it is not read."""
     outside, folder = tmp_path / "outside", tmp_path / "runs"
-    for path in (outside, folder):
-        path.mkdir()
-    for part in checkpoint.parts(saved):
-        shutil.move(part, str(outside))
-    content = text if isinstance(text, bytes) else text.encode()
-    (folder / "checkpoint").write_bytes(content)
+    move(saved, outside)
+    point_from(folder, text)
     assert checkpoint.read(str(outside / "model.ckpt"))
     assert_says(lambda: checkpoint.resolve(str(folder)), str(folder), "no checkpoint found", seen)
 
@@ -191,25 +187,31 @@ def test_a_directory_that_was_moved_stands_for_its_own_checkpoint(saved, tmp_pat
 def test_a_directory_whose_name_goes_on_is_another(saved, tmp_path):
     """`runs` is not `runs-of-others`, though one name begins with the other."""
     folder, outside = tmp_path / "runs", tmp_path / "runs-of-others"
-    folder.mkdir()
-    outside.mkdir()
-    for part in checkpoint.parts(saved):
-        shutil.move(part, str(outside))
-    text = f'model_checkpoint_path: "{outside}/model.ckpt"'
-    (folder / "checkpoint").write_text(text, encoding="utf-8")
+    move(saved, outside)
+    point_from(folder, f'model_checkpoint_path: "{outside}/model.ckpt"')
     assert_says(lambda: checkpoint.resolve(str(folder)), "which is not in this directory")
 
 
 def test_a_link_that_leads_out_of_the_directory_is_not_followed(saved, tmp_path):
     folder, outside = tmp_path / "runs", tmp_path / "outside"
-    folder.mkdir()
-    outside.mkdir()
-    for part in checkpoint.parts(saved):
-        shutil.move(part, str(outside))
+    move(saved, outside)
+    point_from(folder, 'model_checkpoint_path: "link/model.ckpt"')
     (folder / "link").symlink_to(outside)
-    text = 'model_checkpoint_path: "link/model.ckpt"'
-    (folder / "checkpoint").write_text(text, encoding="utf-8")
     assert_says(lambda: checkpoint.resolve(str(folder)), "which is not in this directory")
+
+
+def move(prefix, folder):
+    """Move a checkpoint into a new folder."""
+    folder.mkdir()
+    for part in checkpoint.parts(prefix):
+        shutil.move(part, str(folder))
+
+
+def point_from(folder, text):
+    """Make a folder whose `checkpoint` file is this."""
+    folder.mkdir()
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / "checkpoint").write_bytes(content)
 
 
 def test_a_directory_by_another_name_is_the_same(saved, tmp_path):

@@ -86,7 +86,7 @@ def test_who_is_not_to_be_interrupted_is_not():
         "from bnguard import interrupts; interrupts.install();"
         "os.kill(os.getpid(), signal.SIGINT); print('on')"
     )
-    assert subprocess.check_output([sys.executable, "-c", script], cwd=forked.ROOT) == b"on\n"
+    assert run(script) == (0, b"on\n", b"")
 
 
 def test_nothing_on_the_way_can_swallow_it():
@@ -97,14 +97,7 @@ def test_nothing_on_the_way_can_swallow_it():
         "except BaseException: pass\n"
         "finally: print('on')"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=forked.ROOT,
-        capture_output=True,
-        check=False,
-    )
-    assert (process.returncode, process.stdout) == (130, b"")
-    assert process.stderr == b"Interrupted.\n"
+    assert run(script) == (130, b"", b"Interrupted.\n")
 
 
 def test_without_a_stderr_the_status_says_it():
@@ -112,10 +105,7 @@ def test_without_a_stderr_the_status_says_it():
         "import os, signal; os.close(2); from bnguard import interrupts;"
         "interrupts.install(); os.kill(os.getpid(), signal.SIGTERM); print('on')"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script], cwd=forked.ROOT, stdout=subprocess.PIPE, check=False
-    )
-    assert (process.returncode, process.stdout) == (143, b"")
+    assert run(script)[:2] == (143, b"")
 
 
 def test_on_a_terminal_the_progress_bar_goes_and_the_cursor_comes_back():
@@ -198,10 +188,7 @@ def test_what_was_forked_says_nothing_of_its_own():
         "if child: print(os.waitpid(child, 0)[1] >> 8)\n"
         "else: os.kill(os.getpid(), signal.SIGINT)"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script], cwd=forked.ROOT, capture_output=True, check=False
-    )
-    assert (process.stdout, process.stderr) == (b"130\n", b"")
+    assert run(script) == (0, b"130\n", b"")
 
 
 def test_a_worker_that_was_not_forked_leaves_ctrl_c_to_the_one_that_started_it():
@@ -212,7 +199,7 @@ def test_a_worker_that_was_not_forked_leaves_ctrl_c_to_the_one_that_started_it()
         "interrupts.in_worker(reader, writer)\n"
         "os.kill(os.getpid(), signal.SIGINT); print('on')"
     )
-    assert subprocess.check_output([sys.executable, "-c", script], cwd=forked.ROOT) == b"on\n"
+    assert run(script) == (0, b"on\n", b"")
 
 
 def test_in_another_thread_nothing_is_installed():
@@ -224,10 +211,15 @@ def test_in_another_thread_nothing_is_installed():
         "thread = threading.Thread(target=body); thread.start(); thread.join()\n"
         "print(signal.getsignal(signal.SIGINT) is before)"
     )
+    assert run(script) == (0, b"on\nTrue\n", b"")
+
+
+def run(script):
+    """Run a program in a process of its own: status, stdout, stderr."""
     process = subprocess.run(
         [sys.executable, "-c", script], cwd=forked.ROOT, capture_output=True, check=False
     )
-    assert (process.stdout, process.stderr) == (b"on\nTrue\n", b"")
+    return process.returncode, process.stdout, process.stderr
 
 
 def once_it_is_read(fifo):

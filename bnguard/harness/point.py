@@ -14,7 +14,6 @@ import numpy as np
 FREE = ("train_steps", "infer_steps", "save_every", "checkpoint_dir")
 """The flags that may be others when a run goes on."""
 
-
 RUN = ("case", "side", "tensorflow", "sha256")
 """What no run can change and go on."""
 
@@ -119,12 +118,11 @@ def from_json(document: Dict[str, Any], training: Sequence[TrainingRun], prefix:
     """
     check(document["flags"])
     initial = {scope: _statistics(lists) for scope, lists in document["initial"].items()}
+    expected = _sizes(initial)
     for run in training:
         sizes = _sizes({scope: layer.statistics for scope, layer in run.layers.items()})
-        if sizes != _sizes(initial):
-            raise ValueError(
-                f"a step trained the layers {sizes}, and it starts with {_sizes(initial)}"
-            )
+        if sizes != expected:
+            raise ValueError(f"a step trained the layers {sizes}, and it starts with {expected}")
     return Point(
         _exactly(int, document["step"]),
         _run(document["run"]),
