@@ -19,9 +19,10 @@ import heapq
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
+from bnguard.audit.edges import Edges
 from bnguard.audit.folding import Known
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
-from bnguard.audit.operations import PLACEHOLDERS, SELECTS, SWITCHES
+from bnguard.audit.operations import SELECTS, SWITCHES
 from bnguard.audit.values import Values
 
 
@@ -35,24 +36,31 @@ class Execution:
     """
 
     def __init__(
-        self, graph: Graph, fetches: Sequence[Tensor], feeds: Mapping[Tensor, Known]
+        self,
+        graph: Graph,
+        fetches: Sequence[Tensor],
+        feeds: Mapping[Tensor, Known],
+        needed: Optional[bytearray] = None,
     ) -> None:
         self.graph = graph
         self.fetches = tuple(fetches)
         self.feeds = dict(feeds)
-        self._fed_nodes = {tensor.node for tensor in feeds}
-        self._needed = self._prune()
-        self._values = Values(graph, self.feeds, lambda one: self._edge(*one) is not NEVER)
-        # What is not ALWAYS, for the nodes that are decided, and for the outputs of Switches.
-        self._decided = bytearray(len(graph))
-        self._conditions: Dict[int, Condition] = {}
-        self._port_conditions: Dict[Tuple[int, int], Condition] = {}
-        self._unsure: Set[int] = set()  # the nodes that one of these is about
+        self._edges = Edges(graph, self.feeds)
+        self._values = Values(graph, self.feeds, self._edges)
+        self._needed = self._prune() if needed is None else needed
+        self._undecided: Optional[List[Tuple[int, int]]] = None  # by rank; those before are known
+        self._queued: Set[int] = set()
+        self._unsure: Set[int] = set()  # the nodes that not ALWAYS run, or hand something on
         self._splits: Dict[Tuple[Tensor, int, Condition], List[Condition]] = {}
         self._doubtful: Optional[Set[int]] = None
         self._used: Optional[Set[int]] = None
         self._surely_used: Optional[Set[int]] = None
         self._next_on_path: Optional[Dict[int, int]] = None
+
+    def with_feeds(self, feeds: Mapping[Tensor, Known]) -> Execution:
+        """What fetches the same, with other feeds."""
+        needed = self._needed if feeds.keys() == self.feeds.keys() else None
+        return Execution(self.graph, self.fetches, feeds, needed)
 
     def needs(self, node: int) -> bool:
         """Whether the fetches need `node`, dead or not."""
@@ -63,7 +71,7 @@ class Execution:
         if not self._needed[node]:
             return NEVER
         self._decide(node)
-        condition = self._conditions.get(node, ALWAYS)
+        condition = self._edges.nodes.get(node, ALWAYS)
         return UNDECIDED if condition is not NEVER and node in self._in_doubt() else condition
 
     def may_run(self, node: int) -> bool:
@@ -74,9 +82,9 @@ class Execution:
         """The data inputs that can reach `node` in this step, and when; not those that are fed."""
         self._decide(node)
         return [
-            (tensor, self._edge(*tensor))
+            (tensor, self._edges.condition(*tensor))
             for tensor in self.graph.data_inputs(node)
-            if not self._is_cut(*tensor) and self._edge(*tensor) is not NEVER
+            if not self._edges.is_cut(*tensor) and self._edges.reaches(*tensor)
         ]
 
     def predecessors(self, node: int) -> List[int]:
@@ -92,16 +100,16 @@ class Execution:
                 source
                 for source, port in zip(sources, self.graph.ports[node])
                 if self.graph.types[source] not in LOOP_ENDS
-                and (port == CONTROL or self._edge(source, port) is not NEVER)
+                and (port == CONTROL or self._edges.reaches(source, port))
             )
-        if self._fed_nodes.isdisjoint(sources):
+        fed = self._edges.fed_nodes
+        if fed.isdisjoint(sources):
             return list(sources)
-        return [one for one in sources if one not in self._fed_nodes or self._reaches(one, node)]
+        return [one for one in sources if one not in fed or self._is_left(one, node)]
 
     def value(self, tensor: Tensor) -> Known:
         """What `tensor` is in every element and every iteration, or None if that is not known."""
-        if self._needed[tensor.node]:
-            self._decide(tensor.node)
+        self._decide(tensor.node)
         return self._values.always(tensor)
 
     def uses(self, node: int) -> bool:
@@ -135,11 +143,11 @@ class Execution:
         stack = self._roots()
         for node in stack:
             needed[node] = 1
-        sources, fed = self.graph.sources, self._fed_nodes
+        sources, fed = self.graph.sources, self._edges.fed_nodes
         while stack:
             node = stack.pop()
             for source in sources[node]:
-                if not needed[source] and (source not in fed or self._reaches(source, node)):
+                if not needed[source] and (source not in fed or self._is_left(source, node)):
                     needed[source] = 1
                     stack.append(source)
         return needed
@@ -147,73 +155,49 @@ class Execution:
     def _roots(self) -> List[int]:
         return list(dict.fromkeys(one.node for one in self.fetches if one not in self.feeds))
 
-    def _reaches(self, source: int, node: int) -> bool:
+    def _is_left(self, source: int, node: int) -> bool:
         """Whether an edge from `source`, of which something is fed, to `node` is left."""
         edges = zip(self.graph.sources[node], self.graph.ports[node])
-        return any(edge[0] == source and not self._is_cut(*edge) for edge in edges)
-
-    def _is_cut(self, source: int, port: int) -> bool:
-        """A feed replaces the tensor; a fed placeholder is not even run for a control edge."""
-        if source not in self._fed_nodes:
-            return False
-        return (source, port) in self.feeds or self.graph.types[source] in PLACEHOLDERS
+        return any(edge[0] == source and not self._edges.is_cut(*edge) for edge in edges)
 
     # Dead branches
 
     def _decide(self, node: int) -> None:
-        """Find the conditions of `node` and of all before it, each after those of its inputs."""
-        if self._decided[node]:
-            return
-        ranks, consumers = self.graph.ranks, self.graph.consumers
-        region, queued = self._undecided_before(node)
-        queue = [(ranks[one], one) for one in queued]
-        heapq.heapify(queue)
-        while queue:
-            _, current = heapq.heappop(queue)
+        """Find the conditions of `node` and of all up to it, from the Switches on, in order."""
+        graph, needed = self.graph, self._needed
+        ranks, consumers = graph.ranks, graph.consumers
+        if self._undecided is None:
+            switches = [one for one in graph.of_types(SWITCHES) if needed[one]]
+            self._undecided = [(ranks[one], one) for one in switches]
+            self._queued.update(switches)
+            heapq.heapify(self._undecided)
+        while self._undecided and self._undecided[0][0] <= ranks[node]:
+            _, current = heapq.heappop(self._undecided)
             if not self._settle(current):
                 self._unsure.add(current)
                 for consumer in consumers[current]:
-                    if consumer in region and consumer not in queued:
-                        queued.add(consumer)
-                        heapq.heappush(queue, (ranks[consumer], consumer))
-
-    def _undecided_before(self, node: int) -> Tuple[Set[int], Set[int]]:
-        """The nodes to decide, and those of them where something may turn out not to be ALWAYS."""
-        decided, needed, unsure = self._decided, self._needed, self._unsure
-        sources, types = self.graph.sources, self.graph.types
-        region, stack, starts = {node}, [node], set()
-        decided[node] = 1
-        while stack:
-            current = stack.pop()
-            if types[current] in SWITCHES:
-                starts.add(current)
-            for source in sources[current]:
-                if not decided[source]:
-                    if needed[source]:
-                        decided[source] = 1
-                        region.add(source)
-                        stack.append(source)
-                elif source in unsure:
-                    starts.add(current)
-        return region, starts
+                    if needed[consumer] and consumer not in self._queued:
+                        self._queued.add(consumer)
+                        heapq.heappush(self._undecided, (ranks[consumer], consumer))
 
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; whether all of them hold always."""
         condition = self._combine(node)
         is_sure = condition == ALWAYS
         if not is_sure:
-            self._conditions[node] = condition
+            self._edges.nodes[node] = condition
         if self.graph.types[node] in SWITCHES and condition is not NEVER:
             for port, outcome in enumerate(self._split(node, condition)):
                 if outcome != condition:
-                    self._port_conditions[node, port] = outcome
+                    self._edges.outputs[node, port] = outcome
                     is_sure = False
         return is_sure
 
     def _combine(self, node: int) -> Condition:
         kind = self.graph.types[node]
         if kind in MERGES:
-            return any_of([self._edge(*edge) for edge in self._values.entries(node)], node)
+            entries = self._values.entries(node)
+            return any_of([self._edges.condition(*one) for one in entries], node)
         if kind == "ControlTrigger":
             return ALWAYS
         undecided = []
@@ -222,17 +206,11 @@ class Execution:
             return ALWAYS
         for source, port in zip(sources, self.graph.ports[node]):
             if source in self._unsure:
-                condition = self._edge(source, port)
+                condition = self._edges.condition(source, port)
                 if condition is NEVER:
                     return NEVER
                 undecided.append(condition)
         return all_of(undecided)
-
-    def _edge(self, source: int, port: int) -> Condition:
-        if self._is_cut(source, port):
-            return ALWAYS
-        condition = self._conditions.get(source, ALWAYS)
-        return self._port_conditions.get((source, port), condition)
 
     def _split(self, switch: int, condition: Condition) -> List[Condition]:
         """The conditions of a Switch's outputs: the same wherever one predicate decides."""
@@ -281,34 +259,39 @@ class Execution:
     def _has_constant_predicate(self) -> bool:
         graph = self.graph
         defaults = [Tensor(one, 0) for one in graph.of_types(["PlaceholderWithDefault"])]
-        constants = Values(graph, dict.fromkeys(defaults), lambda _: True)
+        unfed = dict.fromkeys(defaults)
+        constants = Values(graph, unfed, Edges(graph, unfed))
         selectors = {graph.selector(one) for one in graph.of_types(SWITCHES) if self._needed[one]}
         predicates = {constants.predicate(selector)[0] for selector in selectors}
         return any(constants.always(one) is not None for one in predicates)
 
     def _live_slice(self) -> Set[int]:
-        live = set(self._roots())
-        stack = list(live)
-        for node in stack:
-            self._decide(node)
+        live = self._decided_roots()
+        stack, edges = list(live), self._edges
         while stack:
             node = stack.pop()
             for edge in zip(self.graph.sources[node], self.graph.ports[node]):
-                reaches = not self._is_cut(*edge) and self._edge(*edge) is not NEVER
-                if reaches and edge[0] not in live:
+                if edge[0] not in live and edges.reaches(*edge) and not edges.is_cut(*edge):
                     live.add(edge[0])
                     stack.append(edge[0])
         return live
 
     # Walks
 
+    def _decided_roots(self) -> Set[int]:
+        """Where a walk starts that looks at the conditions of what it meets."""
+        roots = self._roots()
+        for node in roots:
+            self._decide(node)
+        return set(roots)
+
     def _data_slice(self, surely: bool = False) -> Set[int]:
-        used = set(self._roots())
+        used = self._decided_roots()
         stack = list(used)
         while stack:
             for source, port in self._value_inputs(stack.pop(), surely):
                 if source not in used:
-                    reaches = self._edge(source, port)
+                    reaches = self._edges.condition(source, port)
                     if reaches == ALWAYS if surely else reaches is not NEVER:
                         used.add(source)
                         stack.append(source)
@@ -316,7 +299,6 @@ class Execution:
 
     def _value_inputs(self, node: int, surely: bool) -> List[Tensor]:
         """The inputs that a node's value is made of: not what it waits for, or what it leaves."""
-        self._decide(node)
         kind, inputs = self.graph.types[node], self.graph.data_inputs(node)
         if kind in SWITCHES:
             inputs = inputs[:1]
@@ -326,7 +308,7 @@ class Execution:
                 inputs = [inputs[1 if choice else 2]]
             elif surely:
                 inputs = inputs[:1]
-        return [one for one in inputs if not self._is_cut(*one)]
+        return [one for one in inputs if not self._edges.is_cut(*one)]
 
     def _walk_back(self) -> Dict[int, int]:
         queue = deque(self._roots())
@@ -335,7 +317,7 @@ class Execution:
         while queue:
             node = queue.popleft()
             for source, port in zip(self.graph.sources[node], self.graph.ports[node]):
-                if source not in seen and not self._is_cut(source, port):
+                if source not in seen and not self._edges.is_cut(source, port):
                     seen.add(source)
                     following[source] = node
                     queue.append(source)

@@ -55,10 +55,10 @@ class Step:
       execution: what it runs.
     """
 
-    def __init__(self, model: Model, fetch: str, fetches: Sequence[Tensor], feeds: Feeds) -> None:
+    def __init__(self, model: Model, fetch: str, execution: Execution) -> None:
         self.model = model
         self.fetch = fetch
-        self.execution = Execution(model.graph, fetches, feeds)
+        self.execution = execution
         self._effects = Effects(self.execution)
         self._graph = model.graph
         self._path_budget = _PATH_BUDGET
@@ -68,7 +68,7 @@ class Step:
 
     def with_feeds(self, feeds: Feeds) -> Step:
         """What fetches the same, with other feeds."""
-        return Step(self.model, self.fetch, self.execution.fetches, feeds)
+        return Step(self.model, self.fetch, self.execution.with_feeds(feeds))
 
     def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
         """The writes that may give the statistic another value in this step."""
@@ -198,11 +198,8 @@ def settle(
         model,
         flags,
         given,
-        tuple(
-            Step(model, one.label, one.fetches, {**one.feeds(open_flags), **given})
-            for one in inference
-        ),
-        tuple(Step(model, one.label, one.fetches, at_training) for one in training),
+        tuple(one.step(model, {**one.feeds(open_flags), **given}) for one in inference),
+        tuple(one.step(model, at_training) for one in training),
         stored,
         Assumed(
             tuple(f"{model.name(one.tensor)}={not one.training}" for one in open_flags),
@@ -229,6 +226,9 @@ class _Plan(NamedTuple):
             if self.inputs is None or flag.tensor in self.inputs or flag.default is None:
                 feeds[flag.tensor] = not flag.training
         return feeds
+
+    def step(self, model: Model, feeds: Feeds) -> Step:
+        return Step(model, self.label, Execution(model.graph, self.fetches, feeds))
 
 
 def _training(model: Model, train_op: Sequence[str]) -> List[_Plan]:

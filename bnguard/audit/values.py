@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from bnguard.audit.constants import uniform_value
+from bnguard.audit.edges import Edges
 from bnguard.audit.folding import Known, can_fold, fold
 from bnguard.audit.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.audit.operations import EXITS, FORWARDING, SWITCHES
@@ -19,15 +20,13 @@ class Values:
     Attributes:
       graph: what the step is of.
       feeds: the value of each tensor that is fed; None where it may be any.
-      reaches: whether an input of a Merge can have a value in the step.
+      edges: the step's.
     """
 
-    def __init__(
-        self, graph: Graph, feeds: Mapping[Tensor, Known], reaches: Callable[[Tensor], bool]
-    ) -> None:
+    def __init__(self, graph: Graph, feeds: Mapping[Tensor, Known], edges: Edges) -> None:
         self.graph = graph
         self.feeds = feeds
-        self.reaches = reaches
+        self.edges = edges
         self._always: Dict[Tensor, Known] = {}
         self._at_first: Dict[Tensor, Known] = {}
 
@@ -87,7 +86,7 @@ class Values:
             is_loop = len(entries) < len(self.graph.data_inputs(node))
             if port or (is_loop and not at_first and not self._is_invariant(node)):
                 return None
-            return list(filter(self.reaches, entries))
+            return [one for one in entries if self.edges.reaches(*one)]
         if kind in EXITS and at_first:
             return None  # a loop ends in its last iteration
         if node in self.graph.lowered or kind == "IdentityN":

@@ -90,8 +90,17 @@ def _skipped(situation: Situation, step: Step) -> List[Statistic]:
 
 def _killing(situation: Situation, step: Step) -> List[Statistic]:
     """Those whose update, where it is dead, makes the train op dead; with the flag either way."""
-    graph = situation.model.graph
     roots = {tensor.node for tensor in step.execution.fetches}
+    updates = _updates_before(situation, roots)
+    for either in (step, situation.without_training(step)) if updates else ():
+        if not all(map(either.runs, roots)):
+            return _of(situation, {node for node in updates if not either.runs(node)})
+    return []
+
+
+def _updates_before(situation: Situation, roots: Set[int]) -> Set[int]:
+    """The updates that `roots` are dead without; none if no Switch is before any of these."""
+    graph = situation.model.graph
     merges = set(graph.of_types(MERGES))
     waited_for = closure(roots, graph.sources, merges)
     updates = {
@@ -100,13 +109,8 @@ def _killing(situation: Situation, step: Step) -> List[Statistic]:
         for write in statistic.updates
         if write.node in waited_for
     }
-    inside_of = closure(updates, graph.sources, merges)
-    if not any(graph.types[node] in SWITCHES for node in inside_of):
-        return []
-    for either in (step, situation.without_training(step)):
-        if not all(map(either.runs, roots)):
-            return _of(situation, {node for node in updates if not either.runs(node)})
-    return []
+    before = closure(updates, graph.sources, merges)
+    return updates if any(graph.types[node] in SWITCHES for node in before) else set()
 
 
 def _crossing(situation: Situation, step: Step) -> List[Statistic]:

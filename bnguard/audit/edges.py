@@ -1,0 +1,44 @@
+"""What can come along the edges of a graph in a step, as far as that has been decided."""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping, Tuple
+
+from bnguard.audit.conditions import ALWAYS, NEVER, Condition
+from bnguard.audit.folding import Known
+from bnguard.audit.graph import Graph, Tensor
+from bnguard.audit.operations import PLACEHOLDERS
+
+
+class Edges:
+    """The edges in one step.
+
+    Attributes:
+      fed_nodes: the nodes of which something is fed.
+      nodes: the conditions of nodes, where they are not ALWAYS.
+      outputs: those of single outputs, where they are not those of their nodes.
+    """
+
+    def __init__(self, graph: Graph, feeds: Mapping[Tensor, Known]) -> None:
+        self.fed_nodes = {tensor.node for tensor in feeds}
+        self.nodes: Dict[int, Condition] = {}
+        self.outputs: Dict[Tuple[int, int], Condition] = {}
+        self._graph = graph
+        self._feeds = feeds
+
+    def is_cut(self, source: int, port: int) -> bool:
+        """A feed replaces the tensor; a fed placeholder is not even run for a control edge."""
+        if source not in self.fed_nodes:
+            return False
+        return (source, port) in self._feeds or self._graph.types[source] in PLACEHOLDERS
+
+    def condition(self, source: int, port: int) -> Condition:
+        """When anything comes along the edges from this output."""
+        if self.is_cut(source, port):
+            return ALWAYS
+        condition = self.nodes.get(source, ALWAYS)
+        return self.outputs.get((source, port), condition)
+
+    def reaches(self, source: int, port: int) -> bool:
+        """Whether anything comes along them, for some outcome of undecided predicates."""
+        return self.condition(source, port) is not NEVER
