@@ -7,6 +7,7 @@ from typing import AbstractSet, Set, Tuple
 
 from bnguard.audit.graph import Graph
 from bnguard.audit.operations import is_accumulator, is_write
+from bnguard.audit.walks import data_flow
 
 # tf.gradients starts from constants of this name, in the scope of all that it creates.
 _SEED = re.compile(rb"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
@@ -36,16 +37,7 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
     """The first ops after `gradients`, by data edges, that write variables or accumulators."""
     kinds = [kind for kind in graph.present_types() if is_write(kind) or is_accumulator(kind)]
     takers = set(graph.of_types(kinds))
-    reached, consumers = set(gradients), graph.consumers
-    stack = list(reached - takers)
-    while stack:
-        node = stack.pop()
-        for consumer in consumers[node]:
-            if consumer not in reached and graph.takes_data(consumer, node):
-                reached.add(consumer)
-                if consumer not in takers:
-                    stack.append(consumer)
-    return reached & takers
+    return data_flow(graph, gradients, ends=takers) & takers
 
 
 def _scopes(graph: Graph) -> Tuple[bytes, ...]:

@@ -7,8 +7,8 @@ from typing import Dict, List, Optional, Set
 from bnguard.audit.graph import Tensor
 from bnguard.audit.model import Model
 from bnguard.audit.operations import ARITHMETIC, SAVES
-from bnguard.audit.steps import closure
 from bnguard.audit.variables import PARTITION
+from bnguard.audit.walks import closure
 
 _FIRST_TENSOR = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
 _NAMES_INPUT = 1

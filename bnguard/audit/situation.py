@@ -29,8 +29,9 @@ from bnguard.audit.loading import Signature
 from bnguard.audit.model import Model
 from bnguard.audit.normalizations import Normalization
 from bnguard.audit.operations import is_optimizer
-from bnguard.audit.steps import closure, data_closure, find_outputs, find_train_ops
+from bnguard.audit.steps import find_outputs, find_train_ops
 from bnguard.audit.variables import Purpose, Statistic
+from bnguard.audit.walks import closure, data_closure
 
 Feeds = Dict[Tensor, Known]
 

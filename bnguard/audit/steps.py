@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import AbstractSet, Iterable, List, Sequence, Set
 
-from bnguard.audit.graph import CONTROL, Graph
+from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
 from bnguard.audit.operations import ENTERS, EXITS, is_optimizer, is_write
 from bnguard.audit.schema import DATA_TYPES
+from bnguard.audit.walks import closure, data_flow
 
 _SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
 _SOURCE_TYPE = re.compile(
@@ -60,48 +61,9 @@ def backward_part(model: Model) -> Set[int]:
     return closure([*model.gradients, *appliers], graph.consumers)
 
 
-def closure(
-    starts: Iterable[int],
-    neighbours: Sequence[Sequence[int]],
-    ends: AbstractSet[int] = frozenset(),
-) -> Set[int]:
-    """`starts`, their neighbours, the neighbours of these, and so on.
-
-    Args:
-      starts: nodes.
-      neighbours: for each node; a graph's `sources` or `consumers`.
-      ends: the nodes to go no further than.
-    """
-    reached = set(starts)
-    stack = list(reached - ends)
-    while stack:
-        for neighbour in neighbours[stack.pop()]:
-            if neighbour not in reached:
-                reached.add(neighbour)
-                if neighbour not in ends:
-                    stack.append(neighbour)
-    return reached
-
-
 def inside_loops(graph: Graph) -> Set[int]:
     """The nodes of loops: from their entries to their exits, these among them."""
     return closure(graph.of_types(ENTERS), graph.consumers, set(graph.of_types(EXITS)))
-
-
-def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:
-    """`starts`, the nodes of their data inputs, the data inputs of these, and so on."""
-    behind = set(starts)
-    stack = list(behind)
-    while stack:
-        node = stack.pop()
-        sources, ports = graph.sources[node], graph.ports[node]
-        if CONTROL in ports:
-            sources = sources[: ports.index(CONTROL)]
-        for source in sources:
-            if source not in behind:
-                behind.add(source)
-                stack.append(source)
-    return behind
 
 
 class _Flow:
@@ -114,17 +76,7 @@ class _Flow:
 
     def after(self, starts: Iterable[int]) -> Set[int]:
         """The nodes that values flow to from `starts`, these among them."""
-        reached, consumers = set(starts) - self._closed, self._graph.consumers
-        stack = list(reached)
-        while stack:
-            node = stack.pop()
-            for consumer in consumers[node]:
-                if consumer in reached or consumer in self._closed:
-                    continue
-                if self._graph.takes_data(consumer, node):
-                    reached.add(consumer)
-                    stack.append(consumer)
-        return reached
+        return data_flow(self._graph, starts, closed=self._closed)
 
     def ends_at(self, node: int, network: Set[int]) -> bool:
         """Whether no value flows on in `network`, nor into a variable."""

@@ -7,8 +7,9 @@ from typing import List, Optional, Sequence
 from bnguard.audit.graph import CONTROL
 from bnguard.audit.model import Model
 from bnguard.audit.situation import Step
-from bnguard.audit.steps import VALUELESS, data_closure, data_sources
+from bnguard.audit.steps import VALUELESS, data_sources
 from bnguard.audit.variables import Statistic
+from bnguard.audit.walks import data_closure
 
 _MANY_SOURCES = 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Dict, List, Sequence
 
+from bnguard.audit.execution import Execution
 from bnguard.audit.finding import Assumed, Finding
 from bnguard.audit.rules import statistics_written_at_inference
 from bnguard.audit.situation import Feeds, Situation
@@ -75,7 +76,7 @@ class Auditor:
         fetches = [
             model.tensor(name) if ":" in name else model.operation(name) for name in step.fetches
         ]
-        return AuditedStep(model, str(step), fetches, feeds)
+        return AuditedStep(model, str(step), Execution(model.graph, fetches, feeds))
 
     def _why_still(self, updates: Sequence[Write], steps: Sequence[AuditedStep]) -> str:
         ops = ", ".join(self._model.graph.names[one.node] for one in updates)

@@ -44,8 +44,9 @@ from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.graph import MERGES
 from bnguard.audit.operations import SWITCHES
 from bnguard.audit.situation import Situation, Step
-from bnguard.audit.steps import closure, inside_loops
+from bnguard.audit.steps import inside_loops
 from bnguard.audit.variables import Statistic
+from bnguard.audit.walks import closure
 
 CODE = "BN203"
 REMEDY = "Let the layer update in place (updates_collections=None), inside the branch or loop"

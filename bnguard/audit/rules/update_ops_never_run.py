@@ -43,9 +43,9 @@ from bnguard.audit.finding import ERROR, WARNING, Finding
 from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
 from bnguard.audit.situation import Situation
-from bnguard.audit.steps import closure
 from bnguard.audit.towers import Towers
 from bnguard.audit.variables import Statistic
+from bnguard.audit.walks import closure
 
 CODE = "BN201"
 REMEDY = (

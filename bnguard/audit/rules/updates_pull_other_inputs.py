@@ -40,8 +40,8 @@ from typing import Iterator, Set, Tuple
 from bnguard.audit.finding import ERROR, Finding
 from bnguard.audit.operations import PLACEHOLDERS
 from bnguard.audit.situation import Situation, Step
-from bnguard.audit.steps import closure
 from bnguard.audit.variables import Statistic
+from bnguard.audit.walks import closure
 
 CODE = "BN204"
 _FEW = 8
