@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
-from bnguard.audit.graph import CONTROL, decode_attributes
+from bnguard.audit.graph import CONTROL
 from bnguard.audit.operations import is_write, output_port
 from bnguard.audit.reading import Draft, Edge
 
@@ -249,7 +249,7 @@ def _callees(draft: Draft, node: int) -> List[str]:
     keys = _FUNCTION_ATTRIBUTES.get(kind)
     if keys is None:
         return []
-    attributes = decode_attributes(draft.names[node], draft.definitions[node])
+    attributes = draft.definitions.attributes(node)
     if kind in _CASES:
         return [one.name for one in attributes["branches"].list.func]
     return [attributes[key].func.name for key in keys]

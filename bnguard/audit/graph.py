@@ -79,24 +79,39 @@ def as_text(name: bytes) -> str:
 
 
 class Definitions:
-    """The NodeDefs of a graph, by node.
+    """What defines the nodes of a graph, by node.
 
-    Those that were read stay in the message that they came in, as bytes; a node that we made has
-    one of another node, or None.
+    Those that were read are NodeHeads, which keep what they do not decode; a node that we made
+    has the NodeDef of a function's node, or None.
     """
 
-    def __init__(self, read: Sequence[bytes]) -> None:
+    def __init__(self, read: Sequence[Any]) -> None:
         self._read = read
         self._read_count = len(read)
         self._made: List[Any] = []
 
-    def __getitem__(self, node: int) -> Any:
-        count = self._read_count
-        return self._read[node] if node < count else self._made[node - count]
-
     def append(self, definition: Any) -> None:
         """Add that of one more node."""
         self._made.append(definition)
+
+    def attributes(self, node: int, most: Optional[int] = None) -> Any:
+        """A mapping from name to AttrValue; None if a node that was read has more bytes.
+
+        Raises:
+          AuditError: they are damaged.
+        """
+        if node >= self._read_count:
+            definition = self._made[node - self._read_count]
+            return {} if definition is None else definition.attr
+        head = self._read[node]
+        data = head.SerializeToString()
+        if most is not None and len(data) > most:
+            return None
+        try:
+            return schema.message("NodeDef").FromString(data).attr
+        except schema.DecodeError as error:
+            name = as_text(head.name)
+            raise AuditError(f"node {name}: its attributes are damaged ({error})") from error
 
 
 class Graph:
@@ -209,29 +224,11 @@ class Graph:
 
     def constant(self, node: int) -> Any:
         """The TensorProto of a Const; None if it is large, or `node` is something else."""
-        definition = self._definitions[node]
-        if self.types[node] != "Const" or definition is None:
+        if self.types[node] != "Const":
             return None
-        if isinstance(definition, bytes) and len(definition) > _LARGE:
-            return None
-        return self.attributes(node)["value"].tensor
+        attributes = self._definitions.attributes(node, _LARGE)
+        return attributes["value"].tensor if attributes else None
 
     def attributes(self, node: int) -> Any:
         """The node's attributes, a mapping from name to AttrValue; decoded on each call."""
-        return decode_attributes(self.names[node], self._definitions[node])
-
-
-def decode_attributes(name: str, definition: Any) -> Any:
-    """The attributes in a NodeDef, in its bytes, or in None, a node that is ours.
-
-    Raises:
-      AuditError: the bytes are damaged; it calls the node `name`.
-    """
-    if definition is None:
-        return {}
-    if isinstance(definition, bytes):
-        try:
-            definition = schema.message("NodeDef").FromString(definition)
-        except schema.DecodeError as error:
-            raise AuditError(f"node {name}: its attributes are damaged ({error})") from error
-    return definition.attr
+        return self._definitions.attributes(node)

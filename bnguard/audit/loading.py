@@ -16,7 +16,7 @@ from bnguard.audit.reading import read_graph
 _LARGEST = 2**31 - 1  # bytes that one protobuf message can have
 _LARGEST_TEXT = 1 << 27  # bytes; protobuf takes a second for each of these megabytes
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
-_OP_TYPE = re.compile(r"[A-Za-z0-9_.>/-]+\Z")
+_OP_TYPE = re.compile(rb"[A-Za-z0-9_.>/-]+\Z")
 _TEXT = re.compile(r"(?:\s|#[^\n]*\n)*([a-z_]+)\s*[:{<]")
 _TEXT_KINDS = {
     "node": "GraphDef",
@@ -220,8 +220,8 @@ def _check_nodes(raw: Any) -> None:
     """Other messages' bytes often decode too; but their "nodes" then have strange types."""
     if not raw.node:
         raise _WrongKindError("no nodes")
-    for definition in (raw.node[0], raw.node[-1]):
-        if not _OP_TYPE.match(_parse("NodeHead", definition).op):
+    for node in (raw.node[0], raw.node[-1]):
+        if not _OP_TYPE.match(node.op):
             raise _WrongKindError("no node with an op type")
 
 

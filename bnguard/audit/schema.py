@@ -4,8 +4,8 @@ The messages live in a pool of their own, so they neither need TensorFlow's gene
 nor clash with them. Fields that are not declared are skipped. Names and numbers are those of
 tensorflow/core/framework/*.proto and tensorflow/core/protobuf/*.proto, which keep them for ever.
 
-`Raw...` messages read the same bytes, but leave a part as bytes until somebody asks for it:
-decoding each attribute of each node would take longer than all the rest of an audit.
+`Raw...` messages and heads read the same bytes, but leave a part undecoded until somebody asks
+for it: decoding each attribute of each node would take as long as reading all the rest.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ _MESSAGES = {
     "TensorInfo": "string name 1",
     "VariableDef": "string variable_name 1; string initializer_name 2",
     "GraphDef": "NodeDef* node 1; FunctionDefLibrary library 2",
-    "RawGraphDef": "bytes* node 1; FunctionDefLibrary library 2",
+    "RawGraphDef": "NodeHead* node 1; FunctionDefLibrary library 2",
     "NodeDef": "string name 1; string op 2; string* input 3; <string,AttrValue> attr 5",
-    "NodeHead": "string name 1; string op 2; string* input 3",
+    "NodeHead": "bytes name 1; bytes op 2; bytes* input 3",
     "FunctionDefLibrary": "FunctionDef* function 1",
     "FunctionDef": """
         OpDef signature 1; NodeDef* node_def 3; <string,string> ret 4;
