@@ -48,8 +48,8 @@ class Execution:
         self._edges = Edges(graph, self.feeds)
         self._values = Values(graph, self.feeds, self._edges)
         self._needed = self._prune() if needed is None else needed
-        self._undecided: Optional[List[Tuple[int, int]]] = None  # by rank; those before are known
-        self._queued: Set[int] = set()
+        self._undecided: Optional[List[int]] = None  # a heap of ranks; all before them is decided
+        self._of_rank: Dict[int, int] = {}  # the nodes that are, or were, in this heap
         self._unsure: Set[int] = set()  # the nodes that not ALWAYS run, or hand something on
         self._splits: Dict[Tuple[Tensor, int, Condition], List[Condition]] = {}
         self._doubtful: Optional[Set[int]] = None
@@ -168,17 +168,17 @@ class Execution:
         ranks, consumers = graph.ranks, graph.consumers
         if self._undecided is None:
             switches = [one for one in graph.of_types(SWITCHES) if needed[one]]
-            self._undecided = [(ranks[one], one) for one in switches]
-            self._queued.update(switches)
-            heapq.heapify(self._undecided)
-        while self._undecided and self._undecided[0][0] <= ranks[node]:
-            _, current = heapq.heappop(self._undecided)
+            self._of_rank.update((ranks[one], one) for one in switches)
+            self._undecided = sorted(self._of_rank)
+        while self._undecided and self._undecided[0] <= ranks[node]:
+            current = self._of_rank[heapq.heappop(self._undecided)]
             if not self._settle(current):
                 self._unsure.add(current)
                 for consumer in consumers[current]:
-                    if needed[consumer] and consumer not in self._queued:
-                        self._queued.add(consumer)
-                        heapq.heappush(self._undecided, (ranks[consumer], consumer))
+                    rank = ranks[consumer]
+                    if needed[consumer] and rank not in self._of_rank:
+                        self._of_rank[rank] = consumer
+                        heapq.heappush(self._undecided, rank)
 
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; whether all of them hold always."""
@@ -215,9 +215,10 @@ class Execution:
     def _split(self, switch: int, condition: Condition) -> List[Condition]:
         """The conditions of a Switch's outputs: the same wherever one predicate decides."""
         key = self.graph.selector(switch), self._port_count(switch), condition
-        if key not in self._splits:
-            self._splits[key] = self._outcomes(*key)
-        return self._splits[key]
+        outcomes = self._splits.get(key)
+        if outcomes is None:
+            outcomes = self._splits[key] = self._outcomes(*key)
+        return outcomes
 
     def _outcomes(self, selector: Tensor, ports: int, condition: Condition) -> List[Condition]:
         known = _selected(self._values.always(selector), ports)

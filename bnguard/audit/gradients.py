@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress, count, repeat
 import re
 from typing import AbstractSet, Set, Tuple
 
@@ -21,7 +22,7 @@ def gradient_nodes(graph: Graph) -> Set[int]:
     names, scopes = graph.names.encoded, _scopes(graph)
     has_tape = any(_TAPE in names[node] for node in found)
     if scopes:
-        found.update([node for node, name in enumerate(names) if name.startswith(scopes)])
+        found.update(compress(count(), map(bytes.startswith, names, repeat(scopes))))
     if has_tape:
         found.update([node for node, name in enumerate(names) if _TAPE in name])
     return found - _accumulators(graph)
@@ -41,5 +42,6 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
 
 
 def _scopes(graph: Graph) -> Tuple[bytes, ...]:
-    seeds = [_SEED.match(graph.names.encoded[node]) for node in graph.of_types(["Const"])]
-    return tuple({seed.group(1) for seed in seeds if seed})
+    names = graph.names.encoded
+    likely = [names[node] for node in graph.of_types(["Const"]) if b"grad_ys_" in names[node]]
+    return tuple({seed.group(1) for seed in map(_SEED.match, likely) if seed})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
+from itertools import chain
 import re
 from typing import (
     AbstractSet,
@@ -182,8 +183,8 @@ class Graph:
                 self._by_type[kind].append(node)
         key = frozenset(types)
         if key not in self._of_types:
-            nodes = (node for kind in key for node in self._by_type.get(kind, ()))
-            self._of_types[key] = sorted(nodes)
+            found = [self._by_type[kind] for kind in key if kind in self._by_type]
+            self._of_types[key] = found[0] if len(found) == 1 else sorted(chain(*found))
         return self._of_types[key]
 
     def present_types(self) -> Iterable[str]:

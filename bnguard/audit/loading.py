@@ -238,7 +238,7 @@ def _subject(label: str, raw: Any) -> Subject:
     initializers: List[str] = []
     for key, value in raw.collection_def.items():
         if key in _VARIABLE_COLLECTIONS:
-            variables = [_parse("VariableDef", one) for one in value.bytes_list.value]
+            variables = _parse("VariableDefs", value.bytes_list.SerializeToString()).value
             collections[key] = tuple(one.variable_name for one in variables)
             initializers += [one.initializer_name for one in variables]
         elif value.node_list.value:

@@ -82,11 +82,11 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
     find = index.get
     for number, node in enumerate(nodes):
         inputs = node.input[:]
-        row: Sequence[Any] = tuple(map(find, inputs))
+        row: Sequence[Any] = tuple(map(find, inputs)) if inputs else ()
         if None not in row:
             ports.append(first_outputs[len(row)])
         else:
-            row, row_ports = _find_all(inputs, find)
+            row, row_ports = _find_others(inputs, row, find)
             ports.append(row_ports)
             if None in row:
                 late.append((number, inputs))
@@ -97,7 +97,7 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
         kinds.append(texts[node.op])
     _check_names(names, kinds, index)
     for number, inputs in late:
-        row, row_ports = _find_all(inputs, find)
+        row, row_ports = _find_others(inputs, tuple(map(find, inputs)), find)
         if None in row:
             missing = as_text(inputs[row.index(None)])
             raise AuditError(
@@ -122,24 +122,32 @@ class _FirstOutputs(Dict[int, Tuple[int, ...]]):
         return self[count]
 
 
-def _find_all(
-    inputs: Sequence[bytes], find: Callable[[bytes], Optional[int]]
+def _find_others(
+    inputs: Sequence[bytes],
+    found: Sequence[Optional[int]],
+    find: Callable[[bytes], Optional[int]],
 ) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
-    """The nodes, None where unknown, and ports of inputs like `node`, `node:port`, `^node`."""
-    nodes: List[Optional[int]] = []
+    """The nodes, None where unknown, and ports of inputs of which not all are just a node's name.
+
+    Args:
+      inputs: texts like `node`, `node:port`, `^node`.
+      found: the nodes of those that are a name.
+      find: gives the node of a name.
+    """
+    nodes = list(found)
     ports: List[int] = []
     port = 0
-    for text in inputs:
-        last, node, port = port, find(text), 0
-        if node is None and text[:1] == b"^":
-            node, port = find(text[1:]), CONTROL
-        elif node is None:
-            name, _, number = text.rpartition(b":")
-            if number.isdigit() and len(number) < _LONG_NUMBER:
-                node, port = find(name), int(number)
+    for position, text in enumerate(inputs):
+        last, port = port, 0
+        if nodes[position] is None:
+            if text[:1] == b"^":
+                nodes[position], port = find(text[1:]), CONTROL
+            else:
+                name, _, number = text.rpartition(b":")
+                if number.isdigit() and len(number) < _LONG_NUMBER:
+                    nodes[position], port = find(name), int(number)
         if last == CONTROL != port:
             raise AuditError(f"a node takes {as_text(text)!r} after control inputs, not before")
-        nodes.append(node)
         ports.append(port)
     return tuple(nodes), tuple(ports)
 

@@ -150,12 +150,14 @@ def _purpose(
     subject: Subject, tracer: Tracer, node: int, variable: int, inputs: Sequence[Tensor]
 ) -> Purpose:
     graph = tracer.graph
-    name, kind = graph.names[node], graph.types[node]
+    names, kind = graph.names, graph.types[node]
     if is_optimizer(kind):
         return Purpose.OPTIMIZE
     if kind not in ASSIGNS:
         return Purpose.UPDATE
-    if name in subject.initializers or name == f"{graph.names[variable]}/Assign":
+    if names.encoded[node] == names.encoded[variable] + b"/Assign":
+        return Purpose.INITIALIZE
+    if names[node] in subject.initializers:
         return Purpose.INITIALIZE
     origins = {graph.types[origin.node] for origin in tracer.origins(inputs[-1])}
     return Purpose.LOAD if origins <= _STORED else Purpose.UPDATE

@@ -103,15 +103,13 @@ def _updates_before(situation: Situation, roots: Set[int]) -> Set[int]:
     """The updates that `roots` are dead without; none if no Switch is before any of these."""
     graph = situation.model.graph
     merges = set(graph.of_types(MERGES))
-    waited_for = closure(roots, graph.sources, merges)
     updates = {
-        write.node
-        for statistic in situation.model.statistics
-        for write in statistic.updates
-        if write.node in waited_for
+        write.node for statistic in situation.model.statistics for write in statistic.updates
     }
     before = closure(updates, graph.sources, merges)
-    return updates if any(graph.types[node] in SWITCHES for node in before) else set()
+    if not any(graph.types[node] in SWITCHES for node in before):
+        return set()
+    return updates & closure(roots, graph.sources, merges)
 
 
 def _crossing(situation: Situation, step: Step) -> List[Statistic]:
