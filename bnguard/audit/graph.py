@@ -192,9 +192,9 @@ class Graph:
         self.of_types(())
         return (self._by_type or {}).keys()
 
-    def data_inputs(self, node: int) -> List[Tensor]:
-        """The data inputs of a node, in order."""
-        sources, ports = self.sources[node], self.ports[node]
+    def data_inputs(self, node: int, most: Optional[int] = None) -> List[Tensor]:
+        """The data inputs of a node, in order, or the first of them."""
+        sources, ports = self.sources[node][:most], self.ports[node]
         if CONTROL in ports:
             sources = sources[: ports.index(CONTROL)]
         return list(map(_tensor, zip(sources, ports)))

@@ -90,10 +90,9 @@ def find_writes(subject: Subject, tracer: Tracer) -> Dict[int, List[Write]]:
     graph = tracer.graph
     writes: Dict[int, List[Write]] = {}
     for node in graph.of_types(kind for kind in graph.present_types() if is_write(kind)):
-        inputs = graph.data_inputs(node)
-        for target in inputs[: written_inputs(graph.types[node])]:
+        for target in graph.data_inputs(node, written_inputs(graph.types[node])):
             for variable in tracer.variables(target):
-                purpose = _purpose(subject, tracer, node, variable, inputs)
+                purpose = _purpose(subject, tracer, node, variable)
                 writes.setdefault(variable, []).append(Write(node, variable, purpose))
     return writes
 
@@ -146,9 +145,7 @@ def find_statistics(
     ]
 
 
-def _purpose(
-    subject: Subject, tracer: Tracer, node: int, variable: int, inputs: Sequence[Tensor]
-) -> Purpose:
+def _purpose(subject: Subject, tracer: Tracer, node: int, variable: int) -> Purpose:
     graph = tracer.graph
     names, kind = graph.names, graph.types[node]
     if is_optimizer(kind):
@@ -159,7 +156,7 @@ def _purpose(
         return Purpose.INITIALIZE
     if names[node] in subject.initializers:
         return Purpose.INITIALIZE
-    origins = {graph.types[origin.node] for origin in tracer.origins(inputs[-1])}
+    origins = {graph.types[origin.node] for origin in tracer.origins(graph.data_inputs(node)[-1])}
     return Purpose.LOAD if origins <= _STORED else Purpose.UPDATE
 
 
