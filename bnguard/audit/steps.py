@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 import re
 from typing import AbstractSet, Iterable, List, Sequence, Set
 
-from bnguard.audit.graph import Graph
+from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
 from bnguard.audit.operations import ENTERS, EXITS, is_optimizer, is_write
 from bnguard.audit.schema import DATA_TYPES
@@ -49,7 +50,7 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     network -= flow.after(trained) | trained
     network -= flow.after(_label_consumers(model))
     # What is in a function is not there for a Session to fetch.
-    ends = {node for node in network if node < model.subject.nodes and flow.ends_at(node, network)}
+    ends = {node for node in flow.ends(network) if node < model.subject.nodes}
     updates = {write.node for one in model.statistics for write in one.updates}
     return _cover(graph, ends & flow.after(flags) or ends, (layers - trained) | updates)
 
@@ -78,8 +79,17 @@ class _Flow:
         """The nodes that values flow to from `starts`, these among them."""
         return data_flow(self._graph, starts, closed=self._closed)
 
-    def ends_at(self, node: int, network: Set[int]) -> bool:
-        """Whether no value flows on in `network`, nor into a variable."""
+    def ends(self, network: Set[int]) -> Set[int]:
+        """The nodes from which no value flows on in `network`, nor into a variable."""
+        sources, ports = self._graph.sources, self._graph.ports
+        rows = [sources[node] for node in network if CONTROL not in ports[node]]
+        return {
+            one
+            for one in network.difference(chain.from_iterable(rows))
+            if self._ends_at(one, network)
+        }
+
+    def _ends_at(self, node: int, network: Set[int]) -> bool:
         return not any(
             self._graph.takes_data(one, node)
             and (one in network or is_write(self._graph.types[one]))

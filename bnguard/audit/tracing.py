@@ -44,9 +44,14 @@ class Tracer:
         self._roots: Dict[Tensor, Tensor] = {}
         self._handles = _first_handles(graph)
         self._handing_on = frozenset(filter(_hands_on, graph.present_types()))
+        # The types of which no op hands anything on: most ops are of these.
+        lowered = {graph.types[node] for node in graph.lowered}
+        self._computing = frozenset(graph.present_types()) - self._handing_on - lowered
 
     def root(self, tensor: Tensor) -> Tensor:
         """Where `tensor` comes from, as far as there is only one way."""
+        if self.graph.types[tensor.node] in self._computing:
+            return tensor
         passed: List[Tensor] = []
         while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
             inputs = self._made_of(tensor)
@@ -62,7 +67,7 @@ class Tracer:
     def origins(self, tensor: Tensor) -> List[Tensor]:
         """The tensors that `tensor` is made of: variables, constants and computed values."""
         root = self.root(tensor)
-        if not self._made_of(root):
+        if self.graph.types[root.node] in self._computing or not self._made_of(root):
             return [root]
         found, stack = [], [root]
         seen: Set[Tensor] = {root}
@@ -110,6 +115,6 @@ class Tracer:
 
 def _hands_on(kind: str) -> bool:
     """Whether the output of ops of this type is made of elements of their inputs."""
-    if kind in MADE_OF_FIRST or kind in MADE_OF_ALL_BUT:
+    if kind in MADE_OF_FIRST or kind in MADE_OF_ALL_BUT or kind == "IdentityN":
         return True
     return is_write(kind) and not writes_resources(kind)

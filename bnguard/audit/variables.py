@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 import re
-from typing import AbstractSet, Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from bnguard.audit.graph import Graph, Tensor
 from bnguard.audit.loading import Subject
@@ -57,6 +57,7 @@ class Statistic(NamedTuple):
       name: the variable's name.
       role: "mean", "variance", or "" if that cannot be told.
       writes: all, in the graph's order.
+      updates: those that move it, as training does.
       readers: the normalizations that may use it.
       sources: the normalizations of whose batches' moments it is the average.
     """
@@ -65,6 +66,7 @@ class Statistic(NamedTuple):
     name: str
     role: str
     writes: Tuple[Write, ...]
+    updates: Tuple[Write, ...]
     readers: Tuple[Normalization, ...]
     sources: Tuple[Normalization, ...]
 
@@ -73,11 +75,6 @@ class Statistic(NamedTuple):
         """The gamma and beta, as far as they are variables, of the layer that it is of."""
         parameters = (node for one in self.readers + self.sources for node in one.parameters)
         return tuple(dict.fromkeys(parameters))
-
-    @property
-    def updates(self) -> Tuple[Write, ...]:
-        """The writes that move it, as training does."""
-        return tuple(one for one in self.writes if one.purpose is Purpose.UPDATE)
 
     @property
     def layer(self) -> str:
@@ -133,16 +130,37 @@ def find_statistics(
         if named and not roles.get(variable) and (variable in writes or _is_read(graph, variable)):
             roles[variable] = "mean" if named.group("role") == "mean" else "variance"
     return [
-        Statistic(
+        statistic_of(
+            graph,
             variable,
-            graph.names[variable],
             roles[variable],
-            tuple(writes.get(variable, ())),
-            tuple(dict.fromkeys(readers.get(variable, ()))),
-            tuple(dict.fromkeys(owners[moment] for moment in averaged.get(variable, ()))),
+            writes,
+            readers.get(variable, ()),
+            [owners[moment] for moment in averaged.get(variable, ())],
         )
         for variable in sorted(roles)
     ]
+
+
+def statistic_of(
+    graph: Graph,
+    variable: int,
+    role: str,
+    writes: Mapping[int, Sequence[Write]],
+    readers: Sequence[Normalization] = (),
+    sources: Sequence[Normalization] = (),
+) -> Statistic:
+    """A variable as a Statistic, whose attributes these are; `writes` are those of all variables."""
+    own = tuple(writes.get(variable, ()))
+    return Statistic(
+        variable,
+        graph.names[variable],
+        role,
+        own,
+        tuple(one for one in own if one.purpose is Purpose.UPDATE),
+        tuple(dict.fromkeys(readers)),
+        tuple(dict.fromkeys(sources)),
+    )
 
 
 def _purpose(subject: Subject, tracer: Tracer, node: int, variable: int) -> Purpose:

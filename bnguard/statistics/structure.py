@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 import weakref
 
 from bnguard.audit import Model, load, understand
-from bnguard.audit.variables import Statistic
+from bnguard.audit.variables import Statistic, statistic_of
 from bnguard.statistics.names import UNKNOWN, kind_of
 from bnguard.statistics.parts import Part, parts
 import tensorflow.compat.v1 as tf
@@ -82,7 +82,7 @@ def _companions(model: Model, variables: Mapping[str, Part]) -> Iterator[Statist
         kind = kind_of(part.whole, statistics)
         if name not in found and kind != UNKNOWN:
             node = model.tensor(name).node
-            yield Statistic(node, name, kind, tuple(model.writes.get(node, ())), (), ())
+            yield statistic_of(model.graph, node, kind, model.writes)
 
 
 def _joined(model: Model, variables: Mapping[str, Part]) -> Dict[str, LiveStatistic]:
