@@ -150,7 +150,7 @@ def statistic_of(
     readers: Sequence[Normalization] = (),
     sources: Sequence[Normalization] = (),
 ) -> Statistic:
-    """A variable as a Statistic, whose attributes these are; `writes` are those of all variables."""
+    """A variable as a Statistic; `writes` are those of all variables."""
     own = tuple(writes.get(variable, ()))
     return Statistic(
         variable,
