@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
+from operator import attrgetter
+from typing import AbstractSet, Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Definitions, Graph, Names, as_text
@@ -10,8 +11,8 @@ from bnguard.audit.operations import least_inputs
 
 Edge = Tuple[int, int]  # node, port
 
+_HEAD = attrgetter("name", "op", "input")
 _LONG_NUMBER = 10  # digits
-_ON_PATH = -1
 
 
 def read_graph(raw: Any) -> Graph:
@@ -80,8 +81,8 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
     texts, first_outputs = _Texts(), _FirstOutputs()
     late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
     find = index.get
-    for number, node in enumerate(nodes):
-        inputs = node.input[:]
+    for number, (name, kind, container) in enumerate(map(_HEAD, nodes)):
+        inputs = container[:]
         row: Sequence[Any] = tuple(map(find, inputs)) if inputs else ()
         if None not in row:
             ports.append(first_outputs[len(row)])
@@ -91,10 +92,9 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
             if None in row:
                 late.append((number, inputs))
         sources.append(row)  # type: ignore[arg-type]
-        name = node.name
         index[name] = number
         names.append(name)
-        kinds.append(texts[node.op])
+        kinds.append(texts[kind])
     _check_names(names, kinds, index)
     for number, inputs in late:
         row, row_ports = _find_others(inputs, tuple(map(find, inputs)), find)
@@ -178,42 +178,41 @@ def _check_inputs(graph: Graph) -> None:
 
 
 def _ranks(draft: Draft) -> Sequence[int]:
-    """Each node's place in an order where it comes after its inputs: near the file's order.
+    """Larger for a node than for each of its inputs: the numbers, with gaps for what is pulled up.
 
-    A loop's back edge, from NextIteration to Merge, does not count.
+    An early node pulls its late inputs up, to just before itself. A loop's back edge, from
+    NextIteration to Merge, does not count.
     """
+    count = len(draft.names)
     if not draft.early:
-        return range(len(draft.names))
-    ranks, placed = [0] * len(draft.names), 0
-    for first in range(len(ranks)):
-        if not ranks[first] and first not in draft.early:
-            placed += 1
-            ranks[first] = placed
-            continue
-        path = [first]
+        return range(count)
+    gap = count + 1
+    ranks = list(range(0, count * gap, gap))
+    done: Set[int] = set()  # early nodes, and what they pulled up
+    for first in sorted(draft.early):
+        path, on_path, rank = [first], set(), ranks[first] - gap
         while path:
             node = path[-1]
-            missing = _unplaced_inputs(draft, node, ranks)
+            missing = [] if node in done else _late_inputs(draft, node, first, done)
             if not missing:
                 path.pop()
-                if ranks[node] <= 0:
-                    placed += 1
-                    ranks[node] = placed
-            elif ranks[node] == _ON_PATH:
+                if node not in done and node != first:
+                    rank += 1
+                    ranks[node] = rank
+                done.add(node)
+            elif node in on_path:
                 raise AuditError(
                     f"node {draft.names[node]} is in a cycle of inputs that is no loop (no "
                     "NextIteration closes it); no TensorFlow would run this graph"
                 )
             else:
-                ranks[node] = _ON_PATH
+                on_path.add(node)
                 path.extend(missing)
     return ranks
 
 
-def _unplaced_inputs(draft: Draft, node: int, ranks: List[int]) -> List[int]:
-    if ranks[node] > 0:
-        return []
-    missing = [source for source in draft.sources[node] if ranks[source] <= 0]
-    if missing and draft.types[node] in MERGES:
-        missing = [one for one in missing if draft.types[one] not in LOOP_ENDS]
-    return missing
+def _late_inputs(draft: Draft, node: int, first: int, done: AbstractSet[int]) -> List[int]:
+    late = [one for one in draft.sources[node] if one >= first and one not in done]
+    if late and draft.types[node] in MERGES:
+        late = [one for one in late if draft.types[one] not in LOOP_ENDS]
+    return late
