@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import compress, count, repeat
+from itertools import chain, compress, count, repeat
 import re
 from typing import AbstractSet, Set, Tuple
 
-from bnguard.audit.graph import Graph
+from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.operations import is_accumulator, is_write
 from bnguard.audit.walks import data_flow
 
@@ -34,11 +34,31 @@ def _accumulators(graph: Graph) -> Set[int]:
     return {*lists, *(source for node in lists for source in graph.sources[node])}
 
 
-def gradient_takers(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
-    """The first ops after `gradients`, by data edges, that write variables or accumulators."""
+def after_gradients(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
+    """What takes in `gradients` or waits for them, and is none: few, where these are many."""
+    consumers = map(graph.consumers.__getitem__, gradients)
+    return set(chain.from_iterable(consumers)).difference(gradients)
+
+
+def gradient_takers(graph: Graph, gradients: AbstractSet[int], after: AbstractSet[int]) -> Set[int]:
+    """The first ops after `gradients`, by data edges, that write variables or accumulators.
+
+    Args:
+      graph: the graph.
+      gradients: the nodes that compute gradients.
+      after: `after_gradients(graph, gradients)`.
+    """
     kinds = [kind for kind in graph.present_types() if is_write(kind) or is_accumulator(kind)]
     takers = set(graph.of_types(kinds))
-    return data_flow(graph, gradients, ends=takers) & takers
+    computed = gradients - takers
+    starts = [node for node in after if _takes_any(graph, node, computed)]
+    flow = data_flow(graph, starts, ends=takers, closed=gradients)
+    return takers.intersection(flow) | takers.intersection(gradients)
+
+
+def _takes_any(graph: Graph, node: int, of: AbstractSet[int]) -> bool:
+    edges = zip(graph.sources[node], graph.ports[node])
+    return any(port != CONTROL and source in of for source, port in edges)
 
 
 def _scopes(graph: Graph) -> Tuple[bytes, ...]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import AbstractSet, Dict, List, Tuple
 
 from bnguard.audit.errors import AuditError
-from bnguard.audit.gradients import gradient_nodes, gradient_takers
+from bnguard.audit.gradients import after_gradients, gradient_nodes, gradient_takers
 from bnguard.audit.graph import CONTROL, Graph, Tensor
 from bnguard.audit.loading import Subject
 from bnguard.audit.normalizations import Normalization, find_normalizations
 from bnguard.audit.operations import is_optimizer
 from bnguard.audit.tracing import Tracer
 from bnguard.audit.variables import Statistic, Write, find_statistics, find_writes
+from bnguard.audit.walks import closure
 
 _FEW = 3
 
@@ -25,6 +26,7 @@ class Model:
       subject: the graph and what was stored with it.
       tracer: of the graph.
       gradients: the nodes that compute gradients.
+      backward: these, the optimizers' ops, and all that depends on either.
       appliers: the ops that apply them, by an optimizer's op or by hand, or add them up for that.
       normalizations: in the graph's order.
       writes: all writes of each variable, by its node.
@@ -34,6 +36,7 @@ class Model:
     subject: Subject
     tracer: Tracer
     gradients: AbstractSet[int]
+    backward: AbstractSet[int]
     appliers: AbstractSet[int]
     normalizations: Tuple[Normalization, ...]
     writes: Dict[int, List[Write]]
@@ -90,8 +93,16 @@ def understand(subject: Subject) -> Model:
     writes = find_writes(subject, tracer)
     statistics = find_statistics(tracer, gradients, normalizations, writes)
     optimizers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
-    appliers = gradient_takers(graph, gradients).union(optimizers)
+    after = after_gradients(graph, gradients)
+    appliers = gradient_takers(graph, gradients, after).union(optimizers)
     appliers.difference_update(write.node for one in statistics for write in one.updates)
     return Model(
-        subject, tracer, gradients, appliers, tuple(normalizations), writes, tuple(statistics)
+        subject,
+        tracer,
+        gradients,
+        gradients.union(closure(after.union(optimizers), graph.consumers)),
+        appliers,
+        tuple(normalizations),
+        writes,
+        tuple(statistics),
     )

@@ -8,7 +8,7 @@ from typing import AbstractSet, Iterable, List, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.model import Model
-from bnguard.audit.operations import ENTERS, EXITS, is_optimizer, is_write
+from bnguard.audit.operations import ENTERS, EXITS, is_write
 from bnguard.audit.schema import DATA_TYPES
 from bnguard.audit.walks import closure, data_flow
 
@@ -42,7 +42,7 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     """
     graph = model.graph
     layers = {one.node for one in model.normalizations}
-    flow = _Flow(graph, backward_part(model))
+    flow = _Flow(graph, model.backward)
     trained: Set[int] = set()
     if train_ops and not flags:
         trained = _trained_layers(model, train_ops)
@@ -55,13 +55,6 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     return _cover(graph, ends & flow.after(flags) or ends, (layers - trained) | updates)
 
 
-def backward_part(model: Model) -> Set[int]:
-    """What computes or applies gradients, and all that depends on this."""
-    graph = model.graph
-    appliers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
-    return closure([*model.gradients, *appliers], graph.consumers)
-
-
 def inside_loops(graph: Graph) -> Set[int]:
     """The nodes of loops: from their entries to their exits, these among them."""
     return closure(graph.of_types(ENTERS), graph.consumers, set(graph.of_types(EXITS)))
@@ -70,10 +63,10 @@ def inside_loops(graph: Graph) -> Set[int]:
 class _Flow:
     """Where values flow forward: by data edges, and not into gradients, shapes and summaries."""
 
-    def __init__(self, graph: Graph, backward: Set[int]) -> None:
+    def __init__(self, graph: Graph, backward: AbstractSet[int]) -> None:
         self._graph = graph
         kinds = list(graph.present_types())
-        self._closed = backward.union(graph.of_types(filter(_hands_nothing_on, kinds)))
+        self._closed = backward | set(graph.of_types(filter(_hands_nothing_on, kinds)))
 
     def after(self, starts: Iterable[int]) -> Set[int]:
         """The nodes that values flow to from `starts`, these among them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import AbstractSet, Iterable, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
@@ -21,14 +20,12 @@ def closure(
       ends: the nodes to go no further than.
     """
     reached = set(starts)
-    stack = list(_border(reached - ends, neighbours) - reached)
-    reached.update(stack)
+    stack = list(reached - ends)
     while stack:
-        node = stack.pop()
-        if node not in ends:
-            for neighbour in neighbours[node]:
-                if neighbour not in reached:
-                    reached.add(neighbour)
+        for neighbour in neighbours[stack.pop()]:
+            if neighbour not in reached:
+                reached.add(neighbour)
+                if neighbour not in ends:
                     stack.append(neighbour)
     return reached
 
@@ -64,28 +61,14 @@ def data_flow(
       closed: the nodes not to go to, nor to start from.
     """
     reached = set(starts) - closed
-    first, consumers = reached - ends, graph.consumers
-    border = _border(first, consumers) - reached - closed
-    stack = [node for node in border if _takes_data_of(graph, node, first)]
-    reached.update(stack)
+    stack, consumers = list(reached - ends), graph.consumers
     while stack:
         node = stack.pop()
-        for consumer in consumers[node] if node not in ends else ():
+        for consumer in consumers[node]:
             if consumer in reached or consumer in closed:
                 continue
             if graph.takes_data(consumer, node):
                 reached.add(consumer)
-                stack.append(consumer)
+                if consumer not in ends:
+                    stack.append(consumer)
     return reached
-
-
-def _border(nodes: AbstractSet[int], neighbours: Sequence[Sequence[int]]) -> Set[int]:
-    """All neighbours, found at once: many nodes have most of theirs in common, or among them."""
-    return set(chain.from_iterable(map(neighbours.__getitem__, nodes)))
-
-
-def _takes_data_of(graph: Graph, consumer: int, nodes: AbstractSet[int]) -> bool:
-    ports = graph.ports[consumer]
-    return CONTROL not in ports or any(
-        source in nodes and port != CONTROL for source, port in zip(graph.sources[consumer], ports)
-    )
