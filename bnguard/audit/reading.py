@@ -76,9 +76,9 @@ class Draft:
 
 
 def _read_nodes(draft: Draft, nodes: Any) -> None:
-    index, sources, ports = draft.names.index, draft.sources, draft.ports
-    kinds: List[bytes] = []
-    first_outputs = _FirstOutputs()
+    names, index = draft.names.encoded, draft.names.index
+    kinds, sources, ports = draft.types, draft.sources, draft.ports
+    texts, first_outputs = _Texts(), _FirstOutputs()
     late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
     find = index.get
     for number, (name, kind, container) in enumerate(map(_HEAD, nodes)):
@@ -93,12 +93,9 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
                 late.append((number, inputs))
         sources.append(row)  # type: ignore[arg-type]
         index[name] = number
-        kinds.append(kind)
-    texts = {kind: as_text(kind) for kind in set(kinds)}  # one object for each type
-    if len(index) < len(kinds) or b"" in index or b"" in texts:
-        _check_names(nodes, index)
-    draft.names.encoded.extend(index)
-    draft.types.extend(map(texts.__getitem__, kinds))
+        names.append(name)
+        kinds.append(texts[kind])
+    _check_names(names, kinds, index)
     for number, inputs in late:
         row, row_ports = _find_others(inputs, tuple(map(find, inputs)), find)
         if None in row:
@@ -107,6 +104,14 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
                 f"node {draft.names[number]} has the input {missing!r}, but there is no such node"
             )
         draft.connect(number, list(zip(row, row_ports)))  # type: ignore[arg-type]
+
+
+class _Texts(Dict[bytes, str]):
+    """Op types as text: one object for each type, not for each node."""
+
+    def __missing__(self, kind: bytes) -> str:
+        self[kind] = as_text(kind)
+        return self[kind]
 
 
 class _FirstOutputs(Dict[int, Tuple[int, ...]]):
@@ -147,15 +152,16 @@ def _find_others(
     return tuple(nodes), tuple(ports)
 
 
-def _check_names(nodes: Any, index: Dict[bytes, int]) -> None:
-    for number, node in enumerate(nodes):
-        if not node.name or not node.op:
-            raise AuditError(
-                f"node {as_text(node.name)!r} has op type {as_text(node.op)!r}; expected a name "
-                "and a type for every node. This is not a TensorFlow graph"
-            )
-        if index[node.name] != number:
-            raise AuditError(f"two nodes are named {as_text(node.name)}; expected every name once")
+def _check_names(names: Sequence[bytes], kinds: Sequence[str], index: Dict[bytes, int]) -> None:
+    if not all(names) or not all(kinds):
+        name, kind = next(pair for pair in zip(names, kinds) if not all(pair))
+        raise AuditError(
+            f"node {as_text(name)!r} has op type {kind!r}; expected a name and a type for every "
+            "node. This is not a TensorFlow graph"
+        )
+    if len(index) < len(names):
+        twice = next(name for node, name in enumerate(names) if index[name] != node)
+        raise AuditError(f"two nodes are named {as_text(twice)}; expected every name once")
 
 
 def _check_inputs(graph: Graph) -> None:
