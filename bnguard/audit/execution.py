@@ -262,8 +262,11 @@ class Execution:
         defaults = [Tensor(one, 0) for one in graph.of_types(["PlaceholderWithDefault"])]
         unfed = dict.fromkeys(defaults)
         constants = Values(graph, unfed, Edges(graph, unfed))
-        selectors = {graph.selector(one) for one in graph.of_types(SWITCHES) if self._needed[one]}
-        predicates = {constants.predicate(selector)[0] for selector in selectors}
+        predicates = {
+            constants.predicate(selector)[0]
+            for selector, switches in graph.decided_by.items()
+            if any(map(self.needs, switches))
+        }
         return any(constants.always(one) is not None for one in predicates)
 
     def _live_slice(self) -> Set[int]:

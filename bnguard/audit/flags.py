@@ -53,17 +53,13 @@ def find_flags(model: Model) -> List[Flag]:
 def _candidates(model: Model) -> Dict[Tensor, List[int]]:
     """Each scalar bool placeholder, with the Switches whose predicate depends on it."""
     graph = model.graph
-    leaves: Dict[Tensor, List[Tensor]] = {}
     candidates: Dict[Tensor, List[int]] = {}
-    for switch in graph.of_types(SWITCHES):
-        if switch in model.gradients:
-            continue  # in the backward pass a moment is taken for its shape, and on the other side
-        selector = graph.selector(switch)
-        if selector not in leaves:
-            leaves[selector] = list(_placeholders_behind(model, selector))
-        for leaf in leaves[selector]:
-            candidates.setdefault(leaf, []).append(switch)
-    return candidates
+    for selector, all_switches in graph.decided_by.items():
+        # In the backward pass a moment is taken for its shape, and on the other side.
+        switches = [one for one in all_switches if one not in model.gradients]
+        for leaf in _placeholders_behind(model, selector) if switches else ():
+            candidates.setdefault(leaf, []).extend(switches)
+    return {leaf: sorted(switches) for leaf, switches in candidates.items()}
 
 
 def _placeholders_behind(model: Model, selector: Tensor) -> Iterator[Tensor]:

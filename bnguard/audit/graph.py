@@ -22,6 +22,7 @@ from typing import (
 
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
+from bnguard.audit.operations import SWITCHES
 
 CONTROL = -1  # the port of a control edge
 MERGES = frozenset(["Merge", "RefMerge"])
@@ -149,6 +150,8 @@ class Graph:
         self._consumers: Optional[List[List[int]]] = None
         self._by_type: Optional[Dict[str, List[int]]] = None
         self._of_types: Dict[FrozenSet[str], List[int]] = {}
+        self._selectors: Dict[int, Tensor] = {}
+        self._decided_by: Optional[Dict[Tensor, List[int]]] = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -205,7 +208,19 @@ class Graph:
 
     def selector(self, switch: int) -> Tensor:
         """What decides which output of a Switch is alive: its second input."""
-        return self.data_input(switch, 1)
+        if switch not in self._selectors:
+            switches = self.of_types(SWITCHES)
+            self._selectors.update((one, self.data_input(one, 1)) for one in switches)
+        return self._selectors[switch]
+
+    @property
+    def decided_by(self) -> Dict[Tensor, List[int]]:
+        """The Switches, in order, that each tensor decides."""
+        if self._decided_by is None:
+            self._decided_by = defaultdict(list)
+            for switch in self.of_types(SWITCHES):
+                self._decided_by[self.selector(switch)].append(switch)
+        return self._decided_by
 
     def data_consumers(self, tensor: Tensor) -> Iterator[int]:
         """The nodes that take this tensor, each as often as it takes it."""

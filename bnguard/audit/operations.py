@@ -131,6 +131,7 @@ def is_accumulator(kind: str) -> bool:
     return _ACCUMULATOR.fullmatch(kind) is not None
 
 
+@lru_cache(maxsize=None)
 def written_inputs(kind: str) -> int:
     """How many of the first inputs of a write are variables that it writes."""
     optimizer = _OPTIMIZER.fullmatch(kind)
