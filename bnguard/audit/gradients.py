@@ -25,7 +25,8 @@ def gradient_nodes(graph: Graph) -> Set[int]:
         found.update(compress(count(), map(bytes.startswith, names, repeat(scopes))))
     if has_tape:
         found.update([node for node, name in enumerate(names) if _TAPE in name])
-    return found - _accumulators(graph)
+    found.difference_update(_accumulators(graph))
+    return found
 
 
 def _accumulators(graph: Graph) -> Set[int]:

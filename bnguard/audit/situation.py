@@ -88,9 +88,14 @@ class Step:
     def behind_gradients(self) -> Set[int]:
         """What the gradients that the step takes in are computed from: the loss's network."""
         if self._behind_gradients is None:
-            appliers = filter(self.execution.needs, self.model.appliers)
-            self._behind_gradients = data_closure(self._graph, appliers)
+            self._behind_gradients = data_closure(self._graph, self._appliers())
         return self._behind_gradients
+
+    def foreign(self, nodes: Iterable[int]) -> Set[int]:
+        """Those of `nodes` that the step needs, but takes in no gradient that they are behind."""
+        appliers = self._appliers()
+        needed = set(filter(self.execution.needs, nodes if appliers else ()))
+        return needed - data_closure(self._graph, appliers, until=needed)
 
     def surely_changes(self, statistic: Statistic) -> bool:
         """Whether the statistic changes however undecided predicates turn out."""
@@ -121,6 +126,9 @@ class Step:
             if one not in self._ops:  # long paths have most of their ops in common
                 self._ops[one] = Op(self._graph.names[one], self._graph.types[one])
         return tuple(map(self._ops.__getitem__, nodes))
+
+    def _appliers(self) -> List[int]:
+        return list(filter(self.execution.needs, self.model.appliers))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import AbstractSet, Iterable, Sequence, Set
+from typing import AbstractSet, Iterable, Optional, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 
@@ -30,11 +30,20 @@ def closure(
     return reached
 
 
-def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:
-    """`starts`, the nodes of their data inputs, the data inputs of these, and so on."""
+def data_closure(
+    graph: Graph, starts: Iterable[int], until: Optional[AbstractSet[int]] = None
+) -> Set[int]:
+    """`starts`, the nodes of their data inputs, the data inputs of these, and so on.
+
+    Args:
+      graph: the graph.
+      starts: nodes.
+      until: with these, no more than is needed to find all of them.
+    """
     behind = set(starts)
     stack = list(behind)
-    while stack:
+    missing = None if until is None else until - behind
+    while stack and (missing is None or missing):
         node = stack.pop()
         sources, ports = graph.sources[node], graph.ports[node]
         if CONTROL in ports:
@@ -43,6 +52,8 @@ def data_closure(graph: Graph, starts: Iterable[int]) -> Set[int]:
             if source not in behind:
                 behind.add(source)
                 stack.append(source)
+                if missing and source in missing:
+                    missing = missing - {source}
     return behind
 
 

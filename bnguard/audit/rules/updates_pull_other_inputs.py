@@ -58,11 +58,8 @@ def check(situation: Situation) -> Iterator[Finding]:
 
 def _foreign_placeholders(situation: Situation, step: Step) -> Set[int]:
     """What the step needs, but no gradient that it applies is computed from."""
-    graph = situation.model.graph
-    for_loss = step.behind_gradients()
     flags = {flag.tensor.node for flag in situation.flags}
-    needed = filter(step.execution.needs, graph.of_types(PLACEHOLDERS) if for_loss else ())
-    return {node for node in needed if node not in for_loss and node not in flags}
+    return step.foreign(set(situation.model.graph.of_types(PLACEHOLDERS)) - flags)
 
 
 def _fed_by(situation: Situation, step: Step, placeholder: int) -> Iterator[Tuple[Statistic, int]]:
