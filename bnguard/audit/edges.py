@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Tuple
+from typing import Dict, Mapping, Sequence
 
 from bnguard.audit.conditions import ALWAYS, NEVER, Condition
 from bnguard.audit.folding import Known
@@ -16,13 +16,13 @@ class Edges:
     Attributes:
       fed_nodes: the nodes of which something is fed.
       nodes: the conditions of nodes, where they are not ALWAYS.
-      outputs: those of single outputs, where they are not those of their nodes.
+      outputs: those of each output of a Switch.
     """
 
     def __init__(self, graph: Graph, feeds: Mapping[Tensor, Known]) -> None:
         self.fed_nodes = {tensor.node for tensor in feeds}
         self.nodes: Dict[int, Condition] = {}
-        self.outputs: Dict[Tuple[int, int], Condition] = {}
+        self.outputs: Dict[int, Sequence[Condition]] = {}
         self._graph = graph
         self._feeds = feeds
 
@@ -36,8 +36,8 @@ class Edges:
         """When anything comes along the edges from this output."""
         if self.is_cut(source, port):
             return ALWAYS
-        condition = self.nodes.get(source, ALWAYS)
-        return self.outputs.get((source, port), condition)
+        outputs = self.outputs.get(source, ())
+        return outputs[port] if 0 <= port < len(outputs) else self.nodes.get(source, ALWAYS)
 
     def reaches(self, source: int, port: int) -> bool:
         """Whether anything comes along them, for some outcome of undecided predicates."""

@@ -183,21 +183,19 @@ class Execution:
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; whether all of them hold always."""
         condition = self._combine(node)
-        is_sure = condition == ALWAYS
-        if not is_sure:
+        if condition != ALWAYS:
             self._edges.nodes[node] = condition
-        if self.graph.types[node] in SWITCHES and condition is not NEVER:
-            for port, outcome in enumerate(self._split(node, condition)):
-                if outcome != condition:
-                    self._edges.outputs[node, port] = outcome
-                    is_sure = False
-        return is_sure
+        if self.graph.types[node] not in SWITCHES or condition is NEVER:
+            return condition == ALWAYS
+        self._edges.outputs[node] = self._split(node, condition)
+        return False
 
     def _combine(self, node: int) -> Condition:
         kind = self.graph.types[node]
         if kind in MERGES:
             entries = self._values.entries(node)
-            return any_of([self._edges.condition(*one) for one in entries], node)
+            conditions = [self._edges.condition(*one) for one in entries]
+            return ALWAYS if ALWAYS in conditions else any_of(conditions, node)
         if kind == "ControlTrigger":
             return ALWAYS
         undecided = []

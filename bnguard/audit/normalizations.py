@@ -87,14 +87,15 @@ class _Finder:
             attributes = self._graph.attributes(node)
             if "is_training" not in attributes or attributes["is_training"].b:
                 moments = (Tensor(node, 1), Tensor(node, 2))
+            parameters = self._variables(scale) + self._variables(offset)
             yield Normalization(
                 node,
                 self._variables(mean),
                 self._variables(variance),
                 moments,
                 (x.node,),
-                self._variables(scale) + self._variables(offset),
-                self._is_parameter(scale) or self._is_parameter(offset),
+                parameters,
+                bool(parameters) or self._is_constant(scale) or self._is_constant(offset),
             )
 
     def old(self) -> Iterator[Normalization]:
@@ -289,9 +290,7 @@ class _Finder:
         value = self._graph.constant(constant)
         return value is None or len(value.tensor_shape.dim) > 0
 
-    def _is_parameter(self, tensor: Tensor) -> bool:
-        """Whether it is a variable or, as in a frozen graph, a constant."""
-        return any(
-            self._graph.types[origin.node] in VARIABLES or self._graph.types[origin.node] == "Const"
-            for origin in self._tracer.origins(tensor)
-        )
+    def _is_constant(self, tensor: Tensor) -> bool:
+        """Whether it is a constant, as a parameter in a frozen graph is."""
+        origins = self._tracer.origins(tensor)
+        return any(self._graph.types[origin.node] == "Const" for origin in origins)
