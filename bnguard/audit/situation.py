@@ -95,7 +95,7 @@ class Step:
         """Those of `nodes` that the step needs, but takes in no gradient that they are behind."""
         appliers = self._appliers()
         needed = set(filter(self.execution.needs, nodes if appliers else ()))
-        return needed - data_closure(self._graph, appliers, until=needed)
+        return needed and needed - data_closure(self._graph, appliers, until=needed)
 
     def surely_changes(self, statistic: Statistic) -> bool:
         """Whether the statistic changes however undecided predicates turn out."""

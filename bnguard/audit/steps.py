@@ -52,7 +52,7 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
     # What is in a function is not there for a Session to fetch.
     ends = {node for node in flow.ends(network) if node < model.subject.nodes}
     updates = {write.node for one in model.statistics for write in one.updates}
-    return _cover(graph, ends & flow.after(flags) or ends, (layers - trained) | updates)
+    return _cover(graph, ends & flow.after(flags, until=ends) or ends, (layers - trained) | updates)
 
 
 def inside_loops(graph: Graph) -> Set[int]:
@@ -68,9 +68,9 @@ class _Flow:
         kinds = list(graph.present_types())
         self._closed = backward | set(graph.of_types(filter(_hands_nothing_on, kinds)))
 
-    def after(self, starts: Iterable[int]) -> Set[int]:
-        """The nodes that values flow to from `starts`, these among them."""
-        return data_flow(self._graph, starts, closed=self._closed)
+    def after(self, starts: Iterable[int], until: AbstractSet[int] = frozenset()) -> Set[int]:
+        """The nodes that values flow to from `starts`; the arguments are those of data_flow."""
+        return data_flow(self._graph, starts, closed=self._closed, until=until)
 
     def ends(self, network: Set[int]) -> Set[int]:
         """The nodes from which no value flows on in `network`, nor into a variable."""

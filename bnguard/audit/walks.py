@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import AbstractSet, Iterable, Optional, Sequence, Set
+from typing import AbstractSet, Iterable, Sequence, Set
 
 from bnguard.audit.graph import CONTROL, Graph
 
 _NONE: AbstractSet[int] = frozenset()
+_ALL = -1
 
 
 def closure(
@@ -30,20 +31,18 @@ def closure(
     return reached
 
 
-def data_closure(
-    graph: Graph, starts: Iterable[int], until: Optional[AbstractSet[int]] = None
-) -> Set[int]:
+def data_closure(graph: Graph, starts: Iterable[int], until: AbstractSet[int] = _NONE) -> Set[int]:
     """`starts`, the nodes of their data inputs, the data inputs of these, and so on.
 
     Args:
       graph: the graph.
       starts: nodes.
-      until: with these, no more than is needed to find all of them.
+      until: if there are any, nobody asks about other nodes: once all are found, it is enough.
     """
     behind = set(starts)
     stack = list(behind)
-    missing = None if until is None else until - behind
-    while stack and (missing is None or missing):
+    missing = len(until - behind) if until else _ALL
+    while stack and missing:
         node = stack.pop()
         sources, ports = graph.sources[node], graph.ports[node]
         if CONTROL in ports:
@@ -52,8 +51,8 @@ def data_closure(
             if source not in behind:
                 behind.add(source)
                 stack.append(source)
-                if missing and source in missing:
-                    missing = missing - {source}
+                if source in until:
+                    missing -= 1
     return behind
 
 
@@ -62,6 +61,7 @@ def data_flow(
     starts: Iterable[int],
     ends: AbstractSet[int] = _NONE,
     closed: AbstractSet[int] = _NONE,
+    until: AbstractSet[int] = _NONE,
 ) -> Set[int]:
     """`starts`, the nodes that take outputs of them, those that take outputs of these, and so on.
 
@@ -70,10 +70,12 @@ def data_flow(
       starts: nodes.
       ends: the nodes to go no further than.
       closed: the nodes not to go to, nor to start from.
+      until: if there are any, nobody asks about other nodes: once all are found, it is enough.
     """
     reached = set(starts) - closed
     stack, consumers = list(reached - ends), graph.consumers
-    while stack:
+    missing = len(until - reached) if until else _ALL
+    while stack and missing:
         node = stack.pop()
         for consumer in consumers[node]:
             if consumer in reached or consumer in closed:
@@ -82,4 +84,6 @@ def data_flow(
                 reached.add(consumer)
                 if consumer not in ends:
                     stack.append(consumer)
+                if consumer in until:
+                    missing -= 1
     return reached
