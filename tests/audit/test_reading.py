@@ -1,0 +1,122 @@
+"""From bytes to a Graph: inputs are found wherever they stand, and nodes put in order."""
+
+import gc
+
+import bnguard.audit
+from bnguard.audit import AuditError, schema
+from bnguard.audit.graph import CONTROL, Graph
+from bnguard.audit.reading import read_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+EXAMPLES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
+
+
+def read(nodes):
+    """The Graph of nodes (name, type, inputs)."""
+    message = schema.message("GraphDef")()
+    for name, kind, inputs in nodes:
+        message.node.add(name=name, op=kind, input=inputs)
+    return read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
+
+
+@st.composite
+def shuffled(draw):
+    """Nodes (name, type, inputs) without a cycle, in any order."""
+    nodes = []
+    for number in range(draw(st.integers(1, 12))):
+        inputs = draw(st.lists(st.integers(0, max(0, number - 1)), max_size=3 if number else 0))
+        nodes.append((f"n{number}", "AddN", [f"n{one}" for one in inputs]))
+    return draw(st.permutations(nodes))
+
+
+class TestInputs:
+    @pytest.mark.parametrize("position", [0, 1], ids=["inputs first", "inputs last"])
+    def test_every_way_to_write_one(self, position):
+        inputs = [("a", "IteratorGetNext", []), ("b:1", "NoOp", [])]
+        taker = ("taker", "AddN", ["a", "a:0", "a:7", "a:12", "b:1", "b:1:2", "^a", "^b:1"])
+        nodes = [*inputs, taker] if position == 0 else [taker, *inputs]
+        graph = read(nodes)
+        a, b, node = (graph.find(name) for name in ("a", "b:1", "taker"))
+        assert list(zip(graph.sources[node], graph.ports[node])) == [
+            (a, 0),
+            (a, 0),
+            (a, 7),
+            (a, 12),
+            (b, 0),
+            (b, 2),
+            (a, CONTROL),
+            (b, CONTROL),
+        ]
+
+    @pytest.mark.parametrize("text", ["c", "c:0", "^c", "a:", "a:x", "a:-1", ":1", "^", "", "^^a"])
+    def test_one_that_is_not_there(self, text):
+        with pytest.raises(AuditError, match="but there is no such node"):
+            read([("a", "NoOp", []), ("b", "AddN", [text])])
+
+    @pytest.mark.parametrize("text", ["a", "a:0", "a:3"])
+    def test_data_after_control(self, text):
+        with pytest.raises(AuditError, match="after control inputs"):
+            read([("a", "AddN", []), ("b", "AddN", ["a", "^a", text])])
+
+    def test_attributes_are_kept(self):
+        message = schema.message("GraphDef")()
+        node = message.node.add(name="a", op="Const")
+        node.attr["value"].tensor.int_val.append(3)
+        data = message.SerializeToString()
+        graph = read_graph(schema.message("RawGraphDef").FromString(data))
+        assert list(graph.constant(0).int_val) == [3]
+        assert graph.attributes(0) == node.attr
+
+
+class TestOrder:
+    @EXAMPLES
+    @given(nodes=shuffled())
+    def test_a_node_ranks_above_its_inputs(self, nodes):
+        graph = read(nodes)
+        assert len({graph.ranks[node] for node in range(len(graph))}) == len(graph)
+        for node, sources in enumerate(graph.sources):
+            assert all(graph.ranks[source] < graph.ranks[node] for source in sources)
+
+    @EXAMPLES
+    @given(nodes=shuffled(), data=st.data())
+    def test_a_cycle_is_refused_however_long(self, nodes, data):
+        names = [name for name, _, _ in nodes]
+        members = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+        ring = dict(zip(members, members[1:] + members[:1]))
+        nodes = [
+            (name, kind, [*inputs, ring[name]] if name in ring else inputs)
+            for name, kind, inputs in nodes
+        ]
+        with pytest.raises(AuditError, match="is in a cycle of inputs that is no loop"):
+            read(nodes)
+
+    @EXAMPLES
+    @given(order=st.permutations(["start", "merge", "more", "again"]))
+    def test_a_loop_closes_at_its_merge(self, order):
+        loop = {
+            "start": ("Enter", ["x"]),
+            "merge": ("Merge", ["start", "again"]),
+            "more": ("AddN", ["merge", "x"]),
+            "again": ("NextIteration", ["more"]),
+        }
+        graph = read([("x", "Placeholder", []), *((name, *loop[name]) for name in order)])
+        rank = {name: graph.ranks[graph.find(name)] for name in ["x", *loop]}
+        assert rank["x"] < rank["start"] < rank["merge"] < rank["more"] < rank["again"]
+
+
+def test_a_graph_is_freed_without_the_garbage_collector():
+    """For an audit switches it off, and a search for garbage among so many objects is dear."""
+    message = schema.message("GraphDef")()
+    message.node.add(name="x", op="Placeholder")
+    message.node.add(name="flag", op="Placeholder").attr["dtype"].type = 10
+    message.node.add(name="switch", op="Switch", input=["x", "flag"])
+    gc.collect()
+    before = {id(one) for one in gc.get_objects() if isinstance(one, Graph)}
+    gc.disable()
+    try:
+        bnguard.audit(message, fetches=["switch:0", "switch:1"], feeds={"flag": False})
+        assert before.issuperset(id(one) for one in gc.get_objects() if isinstance(one, Graph))
+    finally:
+        gc.enable()
