@@ -7,8 +7,9 @@ tests/audit/fuzz.py lets atheris choose them.
 import os
 
 from audit.hostile import damaged_file, random_file, survives
+from audit.protobuf import message_of
 import bnguard.audit
-from bnguard.audit import AuditError, schema
+from bnguard.audit import AuditError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
@@ -17,11 +18,8 @@ FILES = int(os.environ.get("BNGUARD_FILES", "0"))
 
 
 def graph(*nodes):
-    """The bytes of a GraphDef of nodes (name, type, *inputs)."""
-    message = schema.message("GraphDef")()
-    for name, kind, *inputs in nodes:
-        message.node.add(name=name, op=kind, input=inputs)
-    return message
+    """A GraphDef of nodes (name, type, *inputs)."""
+    return message_of(nodes)
 
 
 def refusal(message):

@@ -2,6 +2,7 @@
 
 import gc
 
+from audit.protobuf import graph_of, message_of
 import bnguard.audit
 from bnguard.audit import AuditError, schema
 from bnguard.audit.graph import CONTROL, Graph
@@ -13,35 +14,27 @@ import pytest
 EXAMPLES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
 
-def read(nodes):
-    """The Graph of nodes (name, type, inputs)."""
-    message = schema.message("GraphDef")()
-    for name, kind, inputs in nodes:
-        message.node.add(name=name, op=kind, input=inputs)
-    return read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
-
-
 @st.composite
 def shuffled(draw):
-    """Nodes (name, type, inputs) without a cycle, in any order, and far from each other."""
+    """Nodes (name, type, *inputs) without a cycle, in any order, and far from each other."""
     nodes = []
     for number in range(draw(st.integers(1, 12))):
         inputs = draw(st.lists(st.integers(0, max(0, number - 1)), max_size=3 if number else 0))
-        nodes.append((f"n{number}", "AddN", [f"n{one}" for one in inputs]))
+        nodes.append((f"n{number}", "AddN", *(f"n{one}" for one in inputs)))
     spread = []
-    for name, kind, inputs in draw(st.permutations(nodes)):
-        spread.append((name, kind, inputs))
-        spread += [(f"after_{name}_{number}", "NoOp", []) for number in range(20)]
+    for node in draw(st.permutations(nodes)):
+        spread.append(node)
+        spread += [(f"after_{node[0]}_{number}", "NoOp") for number in range(20)]
     return spread
 
 
 class TestInputs:
     @pytest.mark.parametrize("position", [0, 1], ids=["inputs first", "inputs last"])
     def test_every_way_to_write_one(self, position):
-        inputs = [("a", "IteratorGetNext", []), ("b:1", "NoOp", [])]
-        taker = ("taker", "AddN", ["a", "a:0", "a:7", "a:12", "b:1", "b:1:2", "^a", "^b:1"])
+        inputs = [("a", "IteratorGetNext"), ("b:1", "NoOp")]
+        taker = ("taker", "AddN", "a", "a:0", "a:7", "a:12", "b:1", "b:1:2", "^a", "^b:1")
         nodes = [*inputs, taker] if position == 0 else [taker, *inputs]
-        graph = read(nodes)
+        graph = graph_of(nodes)
         a, b, node = (graph.find(name) for name in ("a", "b:1", "taker"))
         assert list(zip(graph.sources[node], graph.ports[node])) == [
             (a, 0),
@@ -57,16 +50,16 @@ class TestInputs:
     @pytest.mark.parametrize("text", ["c", "c:0", "^c", "a:", "a:x", "a:-1", ":1", "^", "", "^^a"])
     def test_one_that_is_not_there(self, text):
         with pytest.raises(AuditError, match="but there is no such node"):
-            read([("a", "NoOp", []), ("b", "AddN", [text])])
+            graph_of([("a", "NoOp"), ("b", "AddN", text)])
 
     @pytest.mark.parametrize("text", ["a", "a:0", "a:3"])
     def test_data_after_control(self, text):
         with pytest.raises(AuditError, match="after control inputs"):
-            read([("a", "AddN", []), ("b", "AddN", ["a", "^a", text])])
+            graph_of([("a", "AddN"), ("b", "AddN", "a", "^a", text)])
 
     def test_attributes_are_kept(self):
-        message = schema.message("GraphDef")()
-        node = message.node.add(name="a", op="Const")
+        message = message_of([("a", "Const")])
+        (node,) = message.node
         node.attr["value"].tensor.int_val.append(3)
         data = message.SerializeToString()
         graph = read_graph(schema.message("RawGraphDef").FromString(data))
@@ -78,7 +71,7 @@ class TestOrder:
     @EXAMPLES
     @given(nodes=shuffled())
     def test_a_node_ranks_above_its_inputs(self, nodes):
-        graph = read(nodes)
+        graph = graph_of(nodes)
         assert len({graph.ranks[node] for node in range(len(graph))}) == len(graph)
         for node, sources in enumerate(graph.sources):
             assert all(graph.ranks[source] < graph.ranks[node] for source in sources)
@@ -86,36 +79,32 @@ class TestOrder:
     @EXAMPLES
     @given(nodes=shuffled(), data=st.data())
     def test_a_cycle_is_refused_however_long(self, nodes, data):
-        names = [name for name, kind, _ in nodes if kind == "AddN"]
+        names = [name for name, kind, *_ in nodes if kind == "AddN"]
         members = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
         ring = dict(zip(members, members[1:] + members[:1]))
-        nodes = [
-            (name, kind, [*inputs, ring[name]] if name in ring else inputs)
-            for name, kind, inputs in nodes
-        ]
+        nodes = [(*node, ring[node[0]]) if node[0] in ring else node for node in nodes]
         with pytest.raises(AuditError, match="is in a cycle of inputs that is no loop"):
-            read(nodes)
+            graph_of(nodes)
 
     @EXAMPLES
     @given(order=st.permutations(["start", "merge", "more", "again"]))
     def test_a_loop_closes_at_its_merge(self, order):
         loop = {
-            "start": ("Enter", ["x"]),
-            "merge": ("Merge", ["start", "again"]),
-            "more": ("AddN", ["merge", "x"]),
-            "again": ("NextIteration", ["more"]),
+            "start": ("Enter", "x"),
+            "merge": ("Merge", "start", "again"),
+            "more": ("AddN", "merge", "x"),
+            "again": ("NextIteration", "more"),
         }
-        graph = read([("x", "Placeholder", []), *((name, *loop[name]) for name in order)])
+        graph = graph_of([("x", "Placeholder"), *((name, *loop[name]) for name in order)])
         rank = {name: graph.ranks[graph.find(name)] for name in ["x", *loop]}
         assert rank["x"] < rank["start"] < rank["merge"] < rank["more"] < rank["again"]
 
 
 def test_a_graph_is_freed_without_the_garbage_collector():
     """For an audit switches it off, and a search for garbage among so many objects is dear."""
-    message = schema.message("GraphDef")()
-    message.node.add(name="x", op="Placeholder")
-    message.node.add(name="flag", op="Placeholder").attr["dtype"].type = 10
-    message.node.add(name="switch", op="Switch", input=["x", "flag"])
+    message = message_of(
+        [("x", "Placeholder"), ("flag", "Placeholder"), ("switch", "Switch", "x", "flag")]
+    )
     gc.collect()
     before = {id(one) for one in gc.get_objects() if isinstance(one, Graph)}
     gc.disable()

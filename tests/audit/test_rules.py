@@ -206,6 +206,18 @@ class TestWhere:
         assert [finding.certain for finding in report.findings] == [False]
 
 
+def test_a_train_op_in_a_branch_may_follow_updates_in_place():
+    """It is dead where the updates are, but not by their doing: it waits for the layer's Merge."""
+
+    def build():
+        training = flag()
+        loss = loss_of(layer(dense(inputs()), training, updates_collections=None))
+        _, in_the_branch = tf.raw_ops.Switch(data=loss, pred=training)
+        tf.identity(in_the_branch, name="step")
+
+    assert audit(build, train_op="step", select=["BN203"]).findings == ()
+
+
 @pytest.mark.parametrize("scale", [False, True])
 def test_statistics_that_the_program_feeds_are_those_of_a_filter_not_of_a_layer(scale):
     """Without gamma and beta; a layer with these may have got its weights so, as from Keras."""

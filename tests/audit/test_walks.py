@@ -1,7 +1,6 @@
 """Walks, against the powers of the graph's matrix of edges."""
 
-from bnguard.audit import schema
-from bnguard.audit.reading import read_graph
+from audit.protobuf import graph_of
 from bnguard.audit.walks import closure, data_closure, data_flow
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,22 +8,21 @@ import numpy as np
 
 NODES = 8
 EXAMPLES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
-SETS = st.sets(st.integers(0, NODES - 1))
+SETS = st.sets(st.integers(0, NODES - 1), max_size=3)
 
 
 @st.composite
 def graphs(draw):
     """A Graph, and its edges by data and by control: [i, j] where j takes from i."""
     data, control = np.zeros((2, NODES, NODES), bool)
-    message = schema.message("GraphDef")()
+    nodes = []
     for node in range(NODES):
         before = st.sets(st.integers(0, node - 1), max_size=2) if node else st.just(set())
         taken, awaited = draw(before), draw(before)
         data[list(taken), node] = control[list(awaited), node] = True
         inputs = [f"n{one}" for one in taken] + [f"^n{one}" for one in awaited]
-        message.node.add(name=f"n{node}", op="AddN", input=inputs)
-    raw = schema.message("RawGraphDef").FromString(message.SerializeToString())
-    return read_graph(raw), data, control
+        nodes.append((f"n{node}", "AddN", *inputs))
+    return graph_of(nodes), data, control
 
 
 def reachable(edges, starts, ends=frozenset(), closed=frozenset()):

@@ -1,0 +1,62 @@
+"""Which nodes a step runs, of graphs made by hand."""
+
+from audit.protobuf import graph_of
+from bnguard.audit.conditions import ALWAYS, NEVER
+from bnguard.audit.execution import Execution
+from bnguard.audit.graph import Tensor
+import pytest
+
+SWITCHED = [
+    ("x", "Placeholder"),
+    ("flag", "Placeholder"),
+    ("switch", "Switch", "x", "flag"),
+    ("off", "Identity", "switch:0"),
+    ("on", "Identity", "switch:1"),
+    ("merge", "Merge", "off", "on"),
+]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return graph_of(SWITCHED)
+
+
+def step(graph, fetch, feeds):
+    fed = {graph.tensor(name): value for name, value in feeds.items()}
+    return Execution(graph, [graph.tensor(fetch)], fed)
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_the_side_that_is_not_selected_is_dead(graph, value):
+    execution = step(graph, "merge", {"flag": value})
+    sides = [execution.condition(graph.find(name)) for name in ("off", "on")]
+    assert sides == ([NEVER, ALWAYS] if value else [ALWAYS, NEVER])
+    assert execution.condition(graph.find("merge")) == ALWAYS
+    assert execution.condition(graph.find("switch")) == ALWAYS
+
+
+def test_what_takes_the_place_of_a_dead_output_is_alive(graph):
+    execution = step(graph, "on", {"flag": False, "switch:1": None})
+    assert execution.condition(graph.find("on")) == ALWAYS
+
+
+def test_who_asks_for_the_last_first_gets_the_same(graph):
+    first, last = (step(graph, "merge", {"flag": True}) for _ in range(2))
+    nodes = range(len(graph))
+    forward = [first.condition(node) for node in nodes]
+    assert forward == [last.condition(node) for node in reversed(nodes)][::-1]
+
+
+def test_other_feeds_cut_other_edges(graph):
+    execution = step(graph, "merge", {"flag": True})
+    assert execution.needs(graph.find("x"))
+    cut = execution.with_feeds({Tensor(graph.find("on"), 0): None, Tensor(graph.find("off"), 0): 1})
+    assert not cut.needs(graph.find("x"))
+    assert cut.with_feeds(execution.feeds).needs(graph.find("x"))
+
+
+def test_the_same_tensors_fed_otherwise_turn_the_branch(graph):
+    execution = step(graph, "merge", {"flag": True})
+    other = execution.with_feeds({graph.tensor("flag"): False})
+    assert execution.condition(graph.find("on")) == other.condition(graph.find("off")) == ALWAYS
+    assert other.condition(graph.find("on")) is NEVER
