@@ -76,11 +76,8 @@ class _Flow:
         """The nodes from which no value flows on in `network`, nor into a variable."""
         sources, ports = self._graph.sources, self._graph.ports
         rows = [sources[node] for node in network if CONTROL not in ports[node]]
-        return {
-            one
-            for one in network.difference(chain.from_iterable(rows))
-            if self._ends_at(one, network)
-        }
+        likely = network.difference(chain.from_iterable(rows))
+        return {node for node in likely if self._ends_at(node, network)}
 
     def _ends_at(self, node: int, network: Set[int]) -> bool:
         return not any(
