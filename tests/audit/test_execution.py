@@ -36,8 +36,9 @@ def test_the_side_that_is_not_selected_is_dead(graph, value):
 
 
 def test_what_takes_the_place_of_a_dead_output_is_alive(graph):
-    execution = step(graph, "on", {"flag": False, "switch:1": None})
+    execution = step(graph, "merge", {"flag": False, "switch:1": None})
     assert execution.condition(graph.find("on")) == ALWAYS
+    assert execution.needs(graph.find("switch"))
 
 
 def test_who_asks_for_the_last_first_gets_the_same(graph):
