@@ -59,7 +59,7 @@ def _candidates(model: Model) -> Dict[Tensor, List[int]]:
         switches = [one for one in all_switches if one not in model.gradients]
         for leaf in _placeholders_behind(model, selector) if switches else ():
             candidates.setdefault(leaf, []).extend(switches)
-    return {leaf: sorted(switches) for leaf, switches in candidates.items()}
+    return candidates
 
 
 def _placeholders_behind(model: Model, selector: Tensor) -> Iterator[Tensor]:

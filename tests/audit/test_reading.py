@@ -57,6 +57,16 @@ class TestInputs:
         with pytest.raises(AuditError, match="after control inputs"):
             graph_of([("a", "AddN"), ("b", "AddN", "a", "^a", text)])
 
+    def test_a_large_constant_is_not_looked_at(self):
+        message = message_of([("a", "Const"), ("b", "Const")])
+        for node, size in zip(message.node, (1 << 10, 1 << 20)):
+            node.attr["value"].tensor.tensor_content = bytes(size)
+        data = message.SerializeToString()
+        graph = read_graph(schema.message("RawGraphDef").FromString(data))
+        assert len(graph.constant(0).tensor_content) == 1 << 10
+        assert graph.constant(1) is None
+        assert len(graph.attributes(1)["value"].tensor.tensor_content) == 1 << 20
+
     def test_attributes_are_kept(self):
         message = message_of([("a", "Const")])
         (node,) = message.node
