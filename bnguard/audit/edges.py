@@ -1,4 +1,7 @@
-"""What can come along the edges of a graph in a step, as far as that has been decided."""
+"""What can come along the edges of a graph in a step, as far as that has been decided.
+
+`Execution` decides it, in order, and writes it here; what it has not written holds always.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class Edges:
     Attributes:
       fed_nodes: the nodes of which something is fed.
       nodes: the conditions of nodes, where they are not ALWAYS.
-      outputs: those of each output of a Switch.
+      outputs: those of each output of a Switch that may run.
     """
 
     def __init__(self, graph: Graph, feeds: Mapping[Tensor, Known]) -> None:
@@ -40,5 +43,5 @@ class Edges:
         return outputs[port] if 0 <= port < len(outputs) else self.nodes.get(source, ALWAYS)
 
     def reaches(self, source: int, port: int) -> bool:
-        """Whether anything comes along them, for some outcome of undecided predicates."""
+        """Whether anything can, for some outcome of undecided predicates."""
         return self.condition(source, port) is not NEVER

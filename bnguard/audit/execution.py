@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 import heapq
+from math import inf
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition, all_of, any_of
@@ -24,6 +25,8 @@ from bnguard.audit.folding import Known
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.audit.operations import SELECTS, SWITCHES
 from bnguard.audit.values import Values
+
+_MOST_OUTPUTS = 1024  # of a _SwitchN: a Case has no more branches
 
 
 class Execution:
@@ -35,6 +38,7 @@ class Execution:
       feeds: the value of each tensor that is fed; None where it may be any.
     """
 
+    # `needed` is what pruning for these fetches and feeds comes to, if somebody knows it.
     def __init__(
         self,
         graph: Graph,
@@ -48,9 +52,9 @@ class Execution:
         self._edges = Edges(graph, self.feeds)
         self._values = Values(graph, self.feeds, self._edges)
         self._needed = self._prune() if needed is None else needed
-        self._undecided: Optional[List[int]] = None  # a heap of ranks; all before them is decided
-        self._of_rank: Dict[int, int] = {}  # the nodes that are, or were, in this heap
-        self._unsure: Set[int] = set()  # the nodes that not ALWAYS run, or hand something on
+        self._undecided: Optional[List[int]] = None  # a heap of the ranks of nodes to decide
+        self._of_rank: Dict[int, int] = {}  # the nodes that are in this heap, or were, by rank
+        self._unsure: Set[int] = set()  # the nodes that may not run, and the Switches that do
         self._splits: Dict[Tuple[Tensor, int, Condition], List[Condition]] = {}
         self._doubtful: Optional[Set[int]] = None
         self._used: Optional[Set[int]] = None
@@ -163,14 +167,16 @@ class Execution:
     # Dead branches
 
     def _decide(self, node: int) -> None:
-        """Find the conditions of `node` and of all up to it, from the Switches on, in order."""
+        """Find the conditions of `node` and of all before it, from the Switches on, in order."""
         graph, needed = self.graph, self._needed
         ranks, consumers = graph.ranks, graph.consumers
+        # Before the Merge of a loop is, by its back edge, the loop's body, which ranks above it.
+        last = inf if graph.of_types(LOOP_ENDS) else ranks[node]
         if self._undecided is None:
             switches = [one for one in graph.of_types(SWITCHES) if needed[one]]
             self._of_rank.update((ranks[one], one) for one in switches)
             self._undecided = sorted(self._of_rank)
-        while self._undecided and self._undecided[0] <= ranks[node]:
+        while self._undecided and self._undecided[0] <= last:
             current = self._of_rank[heapq.heappop(self._undecided)]
             if not self._settle(current):
                 self._unsure.add(current)
@@ -181,7 +187,7 @@ class Execution:
                         heapq.heappush(self._undecided, rank)
 
     def _settle(self, node: int) -> bool:
-        """Set a node's condition, and those of its outputs; whether all of them hold always."""
+        """Set a node's condition, and those of its outputs; False if not all hold for sure."""
         condition = self._combine(node)
         if condition != ALWAYS:
             self._edges.nodes[node] = condition
@@ -229,7 +235,7 @@ class Execution:
             condition if port == likely else all_of([condition, frozenset([choice])])
             for port, choice in enumerate(choices[::-1] if negated else choices)
         ]
-        if self.graph.types[selector.node] == "LoopCond":
+        if self.graph.types[selector.node] == "LoopCond" and ports == 2:
             # What leaves the loop does so in the last iteration; the first decides on the body.
             outcomes = [condition, NEVER if likely == 0 else outcomes[1]]
         return outcomes
@@ -237,7 +243,7 @@ class Execution:
     def _port_count(self, switch: int) -> int:
         if self.graph.types[switch] != "_SwitchN":
             return 2
-        return max(1, self.graph.attributes(switch)["num_outs"].i)
+        return min(max(1, self.graph.attributes(switch)["num_outs"].i), _MOST_OUTPUTS)
 
     # What the optimizer may cut off
 

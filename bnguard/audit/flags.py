@@ -42,7 +42,8 @@ def find_flags(model: Model) -> List[Flag]:
     training, normalizations with the running statistics to inference.
     """
     found = []
-    candidates = sorted(_candidates(model).items(), key=lambda one: -len(one[1]))
+    # Those that decide most come first; of those that decide as many, who does so first.
+    candidates = sorted(_candidates(model).items(), key=lambda one: (-len(one[1]), min(one[1])))
     for tensor, switches in candidates[:_MANY_FLAGS]:
         training = _training_value(model, tensor, switches)
         if training is not None:

@@ -97,7 +97,11 @@ class Definitions:
         self._made.append(definition)
 
     def attributes(self, node: int, most: Optional[int] = None) -> Any:
-        """A mapping from name to AttrValue; None if a node that was read has more bytes.
+        """A mapping from name to AttrValue, empty for a node of ours without a NodeDef.
+
+        Args:
+          node: its number.
+          most: give None for a node that was read and has more bytes than this.
 
         Raises:
           AuditError: they are damaged.
@@ -196,7 +200,7 @@ class Graph:
         return (self._by_type or {}).keys()
 
     def data_inputs(self, node: int, most: Optional[int] = None) -> List[Tensor]:
-        """The data inputs of a node, in order, or the first of them."""
+        """The data inputs of a node, in order, or the first `most` of them."""
         sources, ports = self.sources[node][:most], self.ports[node]
         if CONTROL in ports:
             sources = sources[: ports.index(CONTROL)]
@@ -215,7 +219,7 @@ class Graph:
 
     @property
     def decided_by(self) -> Dict[Tensor, List[int]]:
-        """The Switches, in order, that each tensor decides."""
+        """For each tensor that decides Switches, these, in order."""
         if self._decided_by is None:
             self._decided_by = defaultdict(list)
             for switch in self.of_types(SWITCHES):
@@ -243,7 +247,7 @@ class Graph:
         if self.types[node] != "Const":
             return None
         attributes = self._definitions.attributes(node, _LARGE)
-        return attributes["value"].tensor if attributes else None
+        return None if attributes is None else attributes["value"].tensor
 
     def attributes(self, node: int) -> Any:
         """The node's attributes, a mapping from name to AttrValue; decoded on each call."""

@@ -126,7 +126,10 @@ def _read(path: str) -> bytes:
 def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
     text_kind = _text_kind(data)
     if text_kind:
-        return _DECODERS[text_kind](_from_text(data, text_kind, path), path, tags)
+        try:
+            return _DECODERS[text_kind](_from_text(data, text_kind, path), path, tags)
+        except _WrongKindError as error:
+            raise AuditError(f"{path}: the text form of a {text_kind}, but {error}") from error
     # A SavedModel starts with its version; the other two differ in what field 1 and 2 are.
     kinds = ["GraphDef", "MetaGraphDef"]
     if data[:1] == b"\x08":

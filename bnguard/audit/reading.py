@@ -19,9 +19,9 @@ def read_graph(raw: Any) -> Graph:
     """Index a RawGraphDef.
 
     Raises:
-      AuditError: no TensorFlow would run this graph: a name is missing or
-        used twice, an input is not there, functions call each other in a circle,
-        or the nodes form a cycle that is no loop.
+      AuditError: no TensorFlow would run this graph: a name is missing or used twice, an input
+        is not there, functions call each other in a circle, or the nodes form a cycle that is
+        no loop.
     """
     draft = Draft(raw.node)
     _read_nodes(draft, raw.node)
@@ -178,10 +178,11 @@ def _check_inputs(graph: Graph) -> None:
 
 
 def _ranks(draft: Draft) -> Sequence[int]:
-    """Larger for a node than for each of its inputs: the numbers, with gaps for what is pulled up.
+    """Larger for a node than for each of its inputs; no two are the same.
 
-    An early node pulls its late inputs up, to just before itself. A loop's back edge, from
-    NextIteration to Merge, does not count.
+    They follow the numbers of the nodes, but an early node pulls its late inputs up, into the gap
+    before it, which has room for all nodes. A loop's back edge, from NextIteration to Merge, does
+    not count.
     """
     count = len(draft.names)
     if not draft.early:

@@ -7,7 +7,7 @@ from typing import AbstractSet, Iterable, Sequence, Set
 from bnguard.audit.graph import CONTROL, Graph
 
 _NONE: AbstractSet[int] = frozenset()
-_ALL = -1
+_NO_LIMIT = -1  # never counted down to 0
 
 
 def closure(
@@ -37,11 +37,11 @@ def data_closure(graph: Graph, starts: Iterable[int], until: AbstractSet[int] = 
     Args:
       graph: the graph.
       starts: nodes.
-      until: if there are any, nobody asks about other nodes: once all are found, it is enough.
+      until: if there are any, stop when all of them are found; the result is then not complete.
     """
     behind = set(starts)
     stack = list(behind)
-    missing = len(until - behind) if until else _ALL
+    missing = len(until - behind) if until else _NO_LIMIT
     while stack and missing:
         node = stack.pop()
         sources, ports = graph.sources[node], graph.ports[node]
@@ -70,11 +70,11 @@ def data_flow(
       starts: nodes.
       ends: the nodes to go no further than.
       closed: the nodes not to go to, nor to start from.
-      until: if there are any, nobody asks about other nodes: once all are found, it is enough.
+      until: if there are any, stop when all of them are found; the result is then not complete.
     """
     reached = set(starts) - closed
     stack, consumers = list(reached - ends), graph.consumers
-    missing = len(until - reached) if until else _ALL
+    missing = len(until - reached) if until else _NO_LIMIT
     while stack and missing:
         node = stack.pop()
         for consumer in consumers[node]:

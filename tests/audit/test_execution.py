@@ -61,3 +61,46 @@ def test_the_same_tensors_fed_otherwise_turn_the_branch(graph):
     other = execution.with_feeds({graph.tensor("flag"): False})
     assert execution.condition(graph.find("on")) == other.condition(graph.find("off")) == ALWAYS
     assert other.condition(graph.find("on")) is NEVER
+
+
+LOOP = {
+    "enter": ("Enter", "x"),
+    "flag_inside": ("Enter", "flag"),
+    "merge": ("Merge", "enter", "next"),
+    "go_on": ("LoopCond", "limit"),
+    "leave": ("Switch", "merge", "go_on"),
+    "exit": ("Exit", "leave:0"),
+    "choose": ("Switch", "leave:1", "flag_inside"),
+    "off": ("Identity", "choose:0"),
+    "on": ("Identity", "choose:1"),
+    "chosen": ("Merge", "off", "on"),
+    "next": ("NextIteration", "chosen"),
+}
+
+
+@pytest.mark.parametrize("last", ["next", "exit", "merge"])
+@pytest.mark.parametrize("value", [False, True])
+def test_a_loop_is_decided_to_its_end_wherever_that_stands(last, value):
+    """Its body is before its exit, by the back edge, and after it in most files."""
+    order = sorted(LOOP, key=lambda name: name == last)
+    inputs = [(name, "Placeholder") for name in ("x", "flag", "limit")]
+    graph = graph_of([*inputs, *((name, *LOOP[name]) for name in order)])
+    on, off, merge = map(graph.find, ("on", "off", "merge"))
+    execution = step(graph, "exit", {"flag": value})
+    into_the_merge = execution.inputs(merge)
+    assert [execution.uses(on), execution.uses(off)] == [value, not value]
+    assert [execution.may_run(on), execution.may_run(off)] == [value, not value]
+    assert execution.inputs(merge) == into_the_merge
+
+
+def test_a_switch_with_one_output_may_stand_in_a_loop():
+    graph = graph_of(
+        [
+            ("x", "Placeholder"),
+            ("limit", "Placeholder"),
+            ("go_on", "LoopCond", "limit"),
+            ("switch", "_SwitchN", "x", "go_on"),
+            ("out", "Identity", "switch"),
+        ]
+    )
+    assert step(graph, "out", {}).may_run(graph.find("out"))

@@ -63,6 +63,12 @@ class TestAnyFile:
 
 
 class TestImpossibleGraphs:
+    def test_text_without_a_node(self, tmp_path):
+        path = tmp_path / "graph.pbtxt"
+        path.write_text("library { }")
+        with pytest.raises(AuditError, match="the text form of a GraphDef, but no nodes"):
+            bnguard.audit(path)
+
     def test_a_cycle(self):
         message = refusal(graph(("a", "Add", "b", "b"), ("b", "Add", "a", "a")))
         assert "node a is in a cycle of inputs that is no loop" in message

@@ -5,6 +5,7 @@ import gc
 from audit.protobuf import graph_of, message_of
 import bnguard.audit
 from bnguard.audit import AuditError, schema
+from bnguard.audit.constants import uniform_value
 from bnguard.audit.graph import CONTROL, Graph
 from bnguard.audit.reading import read_graph
 from hypothesis import given, settings
@@ -66,6 +67,9 @@ class TestInputs:
         assert len(graph.constant(0).tensor_content) == 1 << 10
         assert graph.constant(1) is None
         assert len(graph.attributes(1)["value"].tensor.tensor_content) == 1 << 20
+
+    def test_a_constant_without_attributes_is_the_default(self):
+        assert uniform_value(graph_of([("a", "Const")]).constant(0)) == 0
 
     def test_attributes_are_kept(self):
         message = message_of([("a", "Const")])

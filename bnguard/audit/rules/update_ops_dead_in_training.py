@@ -41,7 +41,7 @@ from __future__ import annotations
 from typing import Iterator, List, Set
 
 from bnguard.audit.finding import ERROR, Finding
-from bnguard.audit.graph import MERGES
+from bnguard.audit.graph import MERGES, Graph
 from bnguard.audit.operations import SWITCHES
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.steps import inside_loops
@@ -100,16 +100,21 @@ def _killing(situation: Situation, step: Step) -> List[Statistic]:
 
 
 def _updates_before(situation: Situation, roots: Set[int]) -> Set[int]:
-    """The updates that `roots` are dead without; none if no Switch is before any of these."""
+    """The updates that `roots` are dead without; none if no Switch is before any of them."""
     graph = situation.model.graph
     merges = set(graph.of_types(MERGES))
     updates = {
         write.node for statistic in situation.model.statistics for write in statistic.updates
     }
-    before = closure(updates, graph.sources, merges)
-    if not any(graph.types[node] in SWITCHES for node in before):
+    if not _has_switch_before(graph, updates, merges):
         return set()
-    return updates & closure(roots, graph.sources, merges)
+    waited_for = updates & closure(roots, graph.sources, merges)
+    return waited_for if _has_switch_before(graph, waited_for, merges) else set()
+
+
+def _has_switch_before(graph: Graph, nodes: Set[int], merges: Set[int]) -> bool:
+    before = closure(nodes, graph.sources, merges)
+    return any(graph.types[node] in SWITCHES for node in before)
 
 
 def _crossing(situation: Situation, step: Step) -> List[Statistic]:
