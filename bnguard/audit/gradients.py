@@ -36,7 +36,7 @@ def _accumulators(graph: Graph) -> Set[int]:
 
 
 def after_gradients(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
-    """What takes in `gradients` or waits for them, and is none: few, where these are many."""
+    """The consumers of `gradients` that are not among these: few, where gradients are many."""
     consumers = map(graph.consumers.__getitem__, gradients)
     return set(chain.from_iterable(consumers)).difference(gradients)
 

@@ -26,7 +26,7 @@ class Model:
       subject: the graph and what was stored with it.
       tracer: of the graph.
       gradients: the nodes that compute gradients.
-      backward: these, the optimizers' ops, and all that depends on either.
+      backward: the gradients, the optimizers' ops, and all that depends on any of them.
       appliers: the ops that apply them, by an optimizer's op or by hand, or add them up for that.
       normalizations: in the graph's order.
       writes: all writes of each variable, by its node.
@@ -95,12 +95,13 @@ def understand(subject: Subject) -> Model:
     optimizers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
     after = after_gradients(graph, gradients)
     appliers = gradient_takers(graph, gradients, after).union(optimizers)
+    backward = gradients.union(closure(after.union(optimizers), graph.consumers))
     appliers.difference_update(write.node for one in statistics for write in one.updates)
     return Model(
         subject,
         tracer,
         gradients,
-        gradients.union(closure(after.union(optimizers), graph.consumers)),
+        backward,
         appliers,
         tuple(normalizations),
         writes,

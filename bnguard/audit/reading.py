@@ -81,8 +81,8 @@ def _read_nodes(draft: Draft, nodes: Any) -> None:
     texts, first_outputs = _Texts(), _FirstOutputs()
     late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
     find = index.get
-    for number, (name, kind, container) in enumerate(map(_HEAD, nodes)):
-        inputs = container[:]
+    for number, (name, kind, repeated) in enumerate(map(_HEAD, nodes)):
+        inputs = repeated[:]  # a list; to go through the field itself takes longer
         row: Sequence[Any] = tuple(map(find, inputs)) if inputs else ()
         if None not in row:
             ports.append(first_outputs[len(row)])

@@ -55,7 +55,7 @@ _MESSAGES = {
     "BytesList": "bytes* value 1",
     "SignatureDef": "<string,TensorInfo> inputs 1; <string,TensorInfo> outputs 2",
     "TensorInfo": "string name 1",
-    "VariableDefs": "VariableDef* value 1",
+    "VariableDefs": "VariableDef* value 1",  # reads a BytesList of them
     "VariableDef": "string variable_name 1; string initializer_name 2",
     "GraphDef": "NodeDef* node 1; FunctionDefLibrary library 2",
     "RawGraphDef": "NodeHead* node 1; FunctionDefLibrary library 2",

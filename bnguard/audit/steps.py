@@ -69,12 +69,13 @@ class _Flow:
         self._closed = backward | set(graph.of_types(filter(_hands_nothing_on, kinds)))
 
     def after(self, starts: Iterable[int], until: AbstractSet[int] = frozenset()) -> Set[int]:
-        """The nodes that values flow to from `starts`; the arguments are those of data_flow."""
+        """The nodes that values flow to from `starts`; `until` is as in `walks.data_flow`."""
         return data_flow(self._graph, starts, closed=self._closed, until=until)
 
     def ends(self, network: Set[int]) -> Set[int]:
         """The nodes from which no value flows on in `network`, nor into a variable."""
         sources, ports = self._graph.sources, self._graph.ports
+        # What is taken by a node that waits for nothing is no end; few are left to ask one by one.
         rows = [sources[node] for node in network if CONTROL not in ports[node]]
         likely = network.difference(chain.from_iterable(rows))
         return {node for node in likely if self._ends_at(node, network)}
