@@ -182,7 +182,8 @@ class _Lowering:
         for node in nodes.values():
             self.expand(node, (*site.stack, callee))
         results = [scope.edge(function.ret[one.name]) for one in function.signature.output_arg]
-        effects = [scope.edge(f"^{name}") for name in function.control_ret.values()]
+        # A map's order is another in each process.
+        effects = [scope.edge(f"^{name}") for name in sorted(function.control_ret.values())]
         if not effects and self._draft.types[site.node] not in _IFS | _CASES | _WHILES:
             # A function that is called, not branched to, is run with all its stateful ops.
             effects = [(node, CONTROL) for node in nodes.values() if self._is_stateful(node)]
