@@ -23,7 +23,7 @@ from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Choice, Condition
 from bnguard.audit.edges import Edges
 from bnguard.audit.folding import Known
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
-from bnguard.audit.operations import SELECTS, SWITCHES
+from bnguard.audit.operations import PLACEHOLDERS, SELECTS, SWITCHES
 from bnguard.audit.values import Values
 
 _MOST_OUTPUTS = 1024  # of a _SwitchN: a Case has no more branches
@@ -144,16 +144,21 @@ class Execution:
 
     def _prune(self) -> bytearray:
         needed = bytearray(len(self.graph))
-        stack = self._roots()
-        for node in stack:
+        stack, sources, types = self._roots(), self.graph.sources, self.graph.types
+        # Of a fed placeholder no edge is left: as if it had been met, which spares asking each.
+        fed = self._edges.fed_nodes
+        passed = {node for node in fed if types[node] in PLACEHOLDERS}.difference(stack)
+        fed = fed - passed
+        for node in (*stack, *passed):
             needed[node] = 1
-        sources, fed = self.graph.sources, self._edges.fed_nodes
         while stack:
             node = stack.pop()
             for source in sources[node]:
                 if not needed[source] and (source not in fed or self._is_left(source, node)):
                     needed[source] = 1
                     stack.append(source)
+        for node in passed:
+            needed[node] = 0
         return needed
 
     def _roots(self) -> List[int]:
@@ -181,40 +186,37 @@ class Execution:
             if not self._settle(current):
                 self._unsure.add(current)
                 for consumer in consumers[current]:
-                    rank = ranks[consumer]
-                    if needed[consumer] and rank not in self._of_rank:
-                        self._of_rank[rank] = consumer
-                        heapq.heappush(self._undecided, rank)
+                    if needed[consumer] and ranks[consumer] not in self._of_rank:
+                        self._of_rank[ranks[consumer]] = consumer
+                        heapq.heappush(self._undecided, ranks[consumer])
 
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; False if not all hold for sure."""
-        condition = self._combine(node)
+        kind = self.graph.types[node]
+        condition = self._combine(node, kind)
         if condition != ALWAYS:
             self._edges.nodes[node] = condition
-        if self.graph.types[node] not in SWITCHES or condition is NEVER:
+        if kind not in SWITCHES or condition is NEVER:
             return condition == ALWAYS
         self._edges.outputs[node] = self._split(node, condition)
         return False
 
-    def _combine(self, node: int) -> Condition:
-        kind = self.graph.types[node]
+    def _combine(self, node: int, kind: str) -> Condition:
         if kind in MERGES:
-            entries = self._values.entries(node)
-            conditions = [self._edges.condition(*one) for one in entries]
-            return ALWAYS if ALWAYS in conditions else any_of(conditions, node)
-        if kind == "ControlTrigger":
+            conditions = [self._edges.condition(*one) for one in self._values.entries(node)]
+            return any_of(conditions, node)
+        sources, unsure = self.graph.sources[node], self._unsure
+        if unsure.isdisjoint(sources) or kind == "ControlTrigger":
             return ALWAYS
         undecided = []
-        sources = self.graph.sources[node]
-        if self._unsure.isdisjoint(sources):
-            return ALWAYS
         for source, port in zip(sources, self.graph.ports[node]):
-            if source in self._unsure:
+            if source in unsure:
                 condition = self._edges.condition(source, port)
                 if condition is NEVER:
                     return NEVER
-                undecided.append(condition)
-        return all_of(undecided)
+                if condition:
+                    undecided.append(condition)
+        return all_of(undecided) if undecided else ALWAYS
 
     def _split(self, switch: int, condition: Condition) -> List[Condition]:
         """The conditions of a Switch's outputs: the same wherever one predicate decides."""

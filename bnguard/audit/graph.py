@@ -213,17 +213,18 @@ class Graph:
     def selector(self, switch: int) -> Tensor:
         """What decides which output of a Switch is alive: its second input."""
         if switch not in self._selectors:
-            switches = self.of_types(SWITCHES)
-            self._selectors.update((one, self.data_input(one, 1)) for one in switches)
+            for selector, switches in self.decided_by.items():
+                self._selectors.update(dict.fromkeys(switches, selector))
         return self._selectors[switch]
 
     @property
     def decided_by(self) -> Dict[Tensor, List[int]]:
         """For each tensor that decides Switches, these, in order."""
         if self._decided_by is None:
-            self._decided_by = defaultdict(list)
+            decided_by: Dict[Tuple[int, int], List[int]] = defaultdict(list)
             for switch in self.of_types(SWITCHES):
-                self._decided_by[self.selector(switch)].append(switch)
+                decided_by[self.sources[switch][1], self.ports[switch][1]].append(switch)
+            self._decided_by = {_tensor(edge): found for edge, found in decided_by.items()}
         return self._decided_by
 
     def data_consumers(self, tensor: Tensor) -> Iterator[int]:

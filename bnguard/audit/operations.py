@@ -109,9 +109,11 @@ def least_inputs(kind: str) -> int:
     """How many data inputs an op of this type has at least, as far as that matters here."""
     if kind in SELECTS:
         return 3
-    if kind in SWITCHES or kind in _TAKE_TWO or (is_write(kind) and not kind.endswith("CountUpTo")):
+    if is_write(kind):
+        return 1 if kind.endswith("CountUpTo") else max(2, written_inputs(kind))
+    if kind in SWITCHES or kind in _TAKE_TWO:
         return 2
-    return 1 if kind in MADE_OF_FIRST or kind in _TAKE_ONE or is_write(kind) else 0
+    return 1 if kind in MADE_OF_FIRST or kind in _TAKE_ONE else 0
 
 
 @lru_cache(maxsize=None)

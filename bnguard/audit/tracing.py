@@ -54,7 +54,7 @@ class Tracer:
             return tensor
         passed: List[Tensor] = []
         while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
-            inputs = self._made_of(tensor)
+            inputs = self.handed_on(tensor)
             if len(inputs) != 1:
                 break
             passed.append(tensor)
@@ -67,13 +67,13 @@ class Tracer:
     def origins(self, tensor: Tensor) -> List[Tensor]:
         """The tensors that `tensor` is made of: variables, constants and computed values."""
         root = self.root(tensor)
-        if self.graph.types[root.node] in self._computing or not self._made_of(root):
+        if self.graph.types[root.node] in self._computing or not self.handed_on(root):
             return [root]
         found, stack = [], [root]
         seen: Set[Tensor] = {root}
         while stack and len(seen) < _LONGEST_SEARCH:
             current = stack.pop()
-            inputs = self._made_of(current)
+            inputs = self.handed_on(current)
             if not inputs:
                 found.append(current)
             for one in map(self.root, inputs):
@@ -93,7 +93,7 @@ class Tracer:
         nodes = (one.node for one in self.origins(tensor))
         return [handles.get(node, node) for node in nodes if types[node] in VARIABLES]
 
-    def _made_of(self, tensor: Tensor) -> List[Tensor]:
+    def handed_on(self, tensor: Tensor) -> List[Tensor]:
         """The inputs that `tensor` hands on; none if it computes something, or is a source."""
         node, port = tensor
         kind = self.graph.types[node]

@@ -29,7 +29,7 @@ _NAME = re.compile(
 PARTITION = re.compile(r"/part_\d+\Z")
 _STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
 _AVERAGING = ARITHMETIC | frozenset(["Relu", "Sqrt"])  # batch renormalization averages deviations
-_LONGEST_CHAIN = 64  # nodes between a moment of the batch and the value that is assigned
+_LONGEST_CHAIN = 256  # tensors between a moment of the batch and the value that is assigned
 
 
 class Purpose(Enum):
@@ -86,9 +86,9 @@ def find_writes(subject: Subject, tracer: Tracer) -> Dict[int, List[Write]]:
     """All writes of each variable that has any, in the graph's order."""
     graph = tracer.graph
     writes: Dict[int, List[Write]] = {}
-    for node in graph.of_types(kind for kind in graph.present_types() if is_write(kind)):
-        for target in graph.data_inputs(node, written_inputs(graph.types[node])):
-            for variable in tracer.variables(target):
+    for node in graph.of_types(filter(is_write, graph.present_types())):
+        for position in range(written_inputs(graph.types[node])):
+            for variable in tracer.variables(graph.data_input(node, position)):
                 purpose = _purpose(subject, tracer, node, variable)
                 writes.setdefault(variable, []).append(Write(node, variable, purpose))
     return writes
@@ -225,8 +225,8 @@ def _search_moments(
     The way does not lead through gradients: what follows these is trained, or helps to train.
     """
     graph = tracer.graph
-    stack, found = tracer.origins(value), []
-    seen, variables = set(stack), set()
+    stack, seen = [value], {value}
+    found, variables = [], set()
     while stack and len(seen) < _LONGEST_CHAIN:
         current = stack.pop()
         kind = graph.types[current.node]
@@ -234,11 +234,14 @@ def _search_moments(
             found.append(current)
         elif kind in VARIABLES:
             variables.add(current.node)
-        elif kind in _AVERAGING and current.node not in gradients:
-            for one in graph.data_inputs(current.node):
-                new = [origin for origin in tracer.origins(one) if origin not in seen]
-                seen.update(new)
-                stack += new
+        else:
+            inputs = tracer.handed_on(current)
+            if not inputs and kind in _AVERAGING and current.node not in gradients:
+                inputs = graph.data_inputs(current.node)
+            for one in inputs:
+                if one not in seen:
+                    seen.add(one)
+                    stack.append(one)
     return found, variables
 
 
