@@ -6,6 +6,7 @@ A builder works in a fresh default graph; it may return what to tell the audit b
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 
 from bnguard import batch_norm, create_train_op
 from graphs import build_with
@@ -127,12 +128,12 @@ def defaults_to(value):
 # BN201, BN202, BN203
 
 
-def only_minimizes():
-    optimizer().minimize(loss_of(layer(dense(inputs()), flag())))
+def only_minimizes(**options):
+    optimizer().minimize(loss_of(layer(dense(inputs()), flag(), **options)))
 
 
-def minimizes_after_updates():
-    train_with_updates(layer(dense(inputs()), flag()))
+def minimizes_after_updates(**options):
+    train_with_updates(layer(dense(inputs()), flag(), **options))
 
 
 def accumulates(waits_for_updates):
@@ -252,6 +253,14 @@ def transfer(is_training):
     return build
 
 
+def transfer_with_the_flag(**options):
+    def build():
+        y = dense(layer(dense(inputs()), flag(), **options), "head")
+        optimizer().minimize(loss_of(y), var_list=tf.trainable_variables("head"))
+
+    return build
+
+
 # BN301, BN302
 
 
@@ -289,6 +298,11 @@ PAIRS = {
     ),
     "default": ({"BN104"}, defaults_to(True), defaults_to(False)),
     "never_run": ({"BN201"}, only_minimizes, minimizes_after_updates),
+    "never_run_without_parameters": (
+        {"BN201"},
+        partial(only_minimizes, center=False, scale=False),
+        partial(minimizes_after_updates, center=False, scale=False),
+    ),
     "accumulates_gradients": ({"BN201"}, accumulates(False), accumulates(True)),
     "synchronizes_replicas": ({"BN201"}, synchronizes(False), synchronizes(True)),
     "never_written": ({"BN202"}, never_trains_the_layer, minimizes_after_updates),
@@ -297,6 +311,11 @@ PAIRS = {
     "other_inputs": ({"BN204"}, evaluates_with(True), evaluates_with(False)),
     "trainable": ({"BN205"}, statistics_are(True), statistics_are(False)),
     "frozen_layer": ({"BN206"}, transfer(True), transfer(False)),
+    "frozen_layer_with_the_flag": (
+        {"BN206"},
+        transfer_with_the_flag(updates_collections=None),
+        transfer_with_the_flag(updates_collections=tf.GraphKeys.UPDATE_OPS),
+    ),
     "not_saved": ({"BN301"}, saves(tf.trainable_variables), saves(tf.global_variables)),
     "frozen_graph": ({"BN103", "BN302"}, freezes(True), freezes(False)),
 }

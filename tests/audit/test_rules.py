@@ -135,6 +135,12 @@ class TestWhatAFindingSays:
             "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
         )
 
+    def test_never_run_by_a_step_that_applies_no_gradient_is_not_frozen(self):
+        with fresh_graph() as graph:
+            PAIRS["accumulates_gradients"][BROKEN]()
+        report = bnguard.audit(graph, train_op="accumulate", select=["BN201"])
+        assert len(report.findings) == 2
+
     def test_it_counts_those_that_a_function_runs_too(self):
         def build():
             x, training = dense(inputs()), flag()

@@ -1,7 +1,8 @@
 """## What it does
 Says which running statistics have update ops that no training step runs, and how many of
 these ops are in the collection UPDATE_OPS. Where several towers share a layer and a training
-step runs the updates of some of them only, it warns.
+step runs the updates of some of them only, it warns. A layer of which training steps apply
+gradients to neither gamma nor beta is frozen, and its statistics are to stay (see BN206).
 
 ## Why is this bad
 The statistics stay what they were initialized to, mean 0 and variance 1. Training looks well,
@@ -42,7 +43,7 @@ from typing import Iterator, Sequence, Set
 from bnguard.audit.finding import ERROR, WARNING, Finding
 from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
-from bnguard.audit.situation import Situation
+from bnguard.audit.situation import Situation, Step
 from bnguard.audit.towers import Towers
 from bnguard.audit.variables import Statistic
 from bnguard.audit.walks import closure
@@ -72,7 +73,7 @@ def check(situation: Situation) -> Iterator[Finding]:
         if _reaches_any(situation, updates):
             yield from _check_towers(situation, towers, statistic)
             continue
-        if _has_a_step_of_its_own(graph, statistic):
+        if _has_a_step_of_its_own(graph, statistic) or _is_frozen(situation, statistic):
             continue
         known = len(collected.intersection(updates))
         is_layer_run = _reaches_any(situation, [one.node for one in statistic.sources])
@@ -113,6 +114,16 @@ def _has_a_step_of_its_own(graph: Graph, statistic: Statistic) -> bool:
     moments = {moment.node for one in statistic.sources for moment in one.moments}
     return bool(moments) and any(
         moments.isdisjoint(closure([write.node], graph.sources)) for write in statistic.updates
+    )
+
+
+def _is_frozen(situation: Situation, statistic: Statistic) -> bool:
+    """Whether gradients are applied, and neither to gamma nor to beta of its layer."""
+    parameters = statistic.parameters
+    return (
+        bool(parameters)
+        and not situation.trains(parameters)
+        and any(map(Step.applies_gradients, situation.training))
     )
 
 
