@@ -6,12 +6,13 @@ add zero, or assign the variable's own value.
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 from bnguard.audit.conditions import ALWAYS, NEVER, UNDECIDED, Condition, all_of, any_of
 from bnguard.audit.execution import Execution
 from bnguard.audit.graph import MERGES, Tensor
-from bnguard.audit.operations import ADDITIONS, ASSIGNS, DIVISIONS
+from bnguard.audit.normalizations import uses_batch
+from bnguard.audit.operations import ADDITIONS, ASSIGNS, DIVISIONS, FUSED_NORMALIZATIONS
 from bnguard.audit.tracing import Tracer
 from bnguard.audit.variables import Write
 
@@ -83,7 +84,21 @@ class Effects:
             first, second = self.step.graph.data_inputs(tensor.node)[:2]
             if self.step.value(second) == _NEUTRAL[kind]:
                 return self._guarded(lambda one: self._differs(variable, one), first)
+        given = self._given_statistic(tensor)
+        if given is not None:
+            return self._guarded(lambda one: self._differs(variable, one), given)
         return NEVER if self._tracer.variables(tensor) == [variable] else ALWAYS
+
+    def _given_statistic(self, tensor: Tensor) -> Optional[Tensor]:
+        """What a fused op at inference hands on as the mean or the variance of a batch.
+
+        Keras assigns that to the variables that it comes from, where training is a tensor.
+        """
+        graph = self.step.graph
+        if graph.types[tensor.node] not in FUSED_NORMALIZATIONS or tensor.port not in (1, 2):
+            return None
+        inputs = graph.data_inputs(tensor.node)
+        return inputs[tensor.port + 2] if not uses_batch(graph, tensor.node) else None
 
     def _through_merge(self, merge: Tensor, condition: Callable[[Tensor], Condition]) -> Condition:
         inputs = self.step.inputs(merge.node)

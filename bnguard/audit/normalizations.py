@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import AbstractSet, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.audit.constants import Scalar, short_list, uniform_value
-from bnguard.audit.graph import Tensor
+from bnguard.audit.graph import Graph, Tensor
 from bnguard.audit.operations import (
     ADDITIONS,
     ARITHMETIC,
@@ -71,6 +71,15 @@ def find_normalizations(tracer: Tracer, gradients: AbstractSet[int]) -> List[Nor
     return sorted([*finder.fused(), *finder.old(), *finder.written_out()])
 
 
+def uses_batch(graph: Graph, fused: int) -> bool:
+    """Whether a fused op normalizes with its batch's moments, its outputs 1 and 2.
+
+    If not, these are the mean and the variance that it is given, its inputs 3 and 4.
+    """
+    attributes = graph.attributes(fused)
+    return "is_training" not in attributes or attributes["is_training"].b
+
+
 class _Finder:
     def __init__(self, tracer: Tracer, gradients: AbstractSet[int]) -> None:
         self._tracer = tracer
@@ -79,13 +88,9 @@ class _Finder:
 
     def fused(self) -> Iterator[Normalization]:
         for node in self._graph.of_types(FUSED_NORMALIZATIONS):
-            inputs = self._graph.data_inputs(node)
-            if len(inputs) < 5:
-                continue
-            x, scale, offset, mean, variance = inputs[:5]
+            x, scale, offset, mean, variance = self._graph.data_inputs(node)[:5]
             moments: Tuple[Tensor, ...] = ()
-            attributes = self._graph.attributes(node)
-            if "is_training" not in attributes or attributes["is_training"].b:
+            if uses_batch(self._graph, node):
                 moments = (Tensor(node, 1), Tensor(node, 2))
             parameters = self._variables(scale) + self._variables(offset)
             yield Normalization(

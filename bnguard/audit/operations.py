@@ -107,6 +107,8 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
 
 def least_inputs(kind: str) -> int:
     """How many data inputs an op of this type has at least, as far as that matters here."""
+    if kind in FUSED_NORMALIZATIONS:
+        return 5
     if kind in SELECTS:
         return 3
     if is_write(kind):

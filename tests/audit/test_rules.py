@@ -129,6 +129,43 @@ class TestWhatAFindingSays:
         expected = {("BN101", False), ("BN103", False)}
         assert found == expected | ({("BN102", False)} if in_a_loop else set())
 
+    @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
+    @pytest.mark.parametrize(
+        ("is_training", "swapped", "written"),
+        [(False, False, 0), (False, True, 2), (True, False, 2)],
+        ids=["inference", "inference, swapped", "training"],
+    )
+    def test_a_fused_op_at_inference_gives_out_what_it_was_given(
+        self, combination, is_training, swapped, written
+    ):
+        """Keras assigns that to the statistics, where training is a tensor."""
+        with fresh_graph(*combination) as graph:
+            x, gamma, beta = tf.reshape(inputs(), [-1, 1, 1, 4]), tf.ones([4]), tf.zeros([4])
+            names = "bn/moving_mean", "bn/moving_variance"
+            statistics = [tf.get_variable(name, [4], trainable=False) for name in names]
+
+            def train():
+                y, *moments = tf.nn.fused_batch_norm(x, gamma, beta)
+                return (y, *(0.9 * old + 0.1 * new for old, new in zip(statistics, moments)))
+
+            def infer():
+                mean, variance = statistics
+                return tf.raw_ops.FusedBatchNormV3(
+                    x=x,
+                    scale=gamma,
+                    offset=beta,
+                    mean=mean,
+                    variance=variance,
+                    is_training=is_training,
+                )[:3]
+
+            y, *values = tf.cond(tf.placeholder(tf.bool, [], name="is_training"), train, infer)
+            assigned = zip(statistics, values[::-1] if swapped else values)
+            with tf.control_dependencies([tf.assign(*pair) for pair in assigned]):
+                tf.identity(y, name="output")
+        report = bnguard.audit(graph, "output", {"is_training": False}, select=["BN101"])
+        assert [finding.certain for finding in report.findings] == [True] * written
+
     def test_never_run_counts_the_update_ops(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
         assert (
