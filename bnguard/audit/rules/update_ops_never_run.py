@@ -1,8 +1,8 @@
 """## What it does
 Says which running statistics have update ops that no training step runs, and how many of
 these ops are in the collection UPDATE_OPS. Where several towers share a layer and a training
-step runs the updates of some of them only, it warns. A layer of which training steps apply
-gradients to neither gamma nor beta is frozen, and its statistics are to stay (see BN206).
+step runs the updates of some of them only, it warns. A layer of which nothing in the graph trains
+gamma or beta is frozen, and its statistics are to stay as well (see BN206).
 
 ## Why is this bad
 The statistics stay what they were initialized to, mean 0 and variance 1. Training looks well,
@@ -43,9 +43,9 @@ from typing import Iterator, Sequence, Set
 from bnguard.audit.finding import ERROR, WARNING, Finding
 from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
-from bnguard.audit.situation import Situation, Step
+from bnguard.audit.situation import Situation
 from bnguard.audit.towers import Towers
-from bnguard.audit.variables import Statistic
+from bnguard.audit.variables import Purpose, Statistic
 from bnguard.audit.walks import closure
 
 CODE = "BN201"
@@ -73,7 +73,7 @@ def check(situation: Situation) -> Iterator[Finding]:
         if _reaches_any(situation, updates):
             yield from _check_towers(situation, towers, statistic)
             continue
-        if _has_a_step_of_its_own(graph, statistic) or _is_frozen(situation, statistic):
+        if _has_a_step_of_its_own(graph, statistic) or _is_frozen(situation.model, statistic):
             continue
         known = len(collected.intersection(updates))
         is_layer_run = _reaches_any(situation, [one.node for one in statistic.sources])
@@ -117,14 +117,11 @@ def _has_a_step_of_its_own(graph: Graph, statistic: Statistic) -> bool:
     )
 
 
-def _is_frozen(situation: Situation, statistic: Statistic) -> bool:
-    """Whether gradients are applied, and neither to gamma nor to beta of its layer."""
-    parameters = statistic.parameters
-    return (
-        bool(parameters)
-        and not situation.trains(parameters)
-        and any(map(Step.applies_gradients, situation.training))
-    )
+def _is_frozen(model: Model, statistic: Statistic) -> bool:
+    """Whether nothing moves gamma or beta of its layer, by gradients or otherwise."""
+    moves = (Purpose.OPTIMIZE, Purpose.UPDATE)
+    writes = [write for one in statistic.parameters for write in model.writes.get(one, ())]
+    return bool(statistic.parameters) and not any(write.purpose in moves for write in writes)
 
 
 def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
