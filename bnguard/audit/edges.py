@@ -37,7 +37,7 @@ class Edges:
 
     def condition(self, source: int, port: int) -> Condition:
         """When anything comes along the edges from this output."""
-        if source in self.fed_nodes and self.is_cut(source, port):
+        if source in self.fed_nodes and self.is_cut(source, port):  # hardly ever, and no call
             return ALWAYS
         outputs = self.outputs.get(source)
         if outputs is not None and 0 <= port < len(outputs):

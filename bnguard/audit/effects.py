@@ -86,13 +86,16 @@ class Effects:
                 return self._guarded(lambda one: self._differs(variable, one), first)
         given = self._given_statistic(tensor)
         if given is not None:
-            return self._guarded(lambda one: self._differs(variable, one), given)
+            differs = self._guarded(lambda one: self._differs(variable, one), given)
+            return UNDECIDED if differs is NEVER else ALWAYS
         return NEVER if self._tracer.variables(tensor) == [variable] else ALWAYS
 
     def _given_statistic(self, tensor: Tensor) -> Optional[Tensor]:
-        """What a fused op at inference hands on as the mean or the variance of a batch.
+        """What a fused op at inference may give out as the mean or the variance of a batch.
 
-        Keras assigns that to the variables that it comes from, where training is a tensor.
+        Keras assigns that to the variables that it comes from, where training is a tensor. On a
+        CPU it is the same value, but NaN for a batch of no rows; tensorflow/core/kernels/
+        fused_batch_norm_op.cc does not set it in each case on a GPU.
         """
         graph = self.step.graph
         if graph.types[tensor.node] not in FUSED_NORMALIZATIONS or tensor.port not in (1, 2):

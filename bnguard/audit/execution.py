@@ -145,7 +145,8 @@ class Execution:
     def _prune(self) -> bytearray:
         needed = bytearray(len(self.graph))
         stack, sources, types = self._roots(), self.graph.sources, self.graph.types
-        # Of a fed placeholder no edge is left: as if it had been met, which spares asking each.
+        # Of a fed placeholder no edge is left. It is marked while walking, so that nothing goes
+        # there and no edge need be asked about; it is not needed in the end.
         fed = self._edges.fed_nodes
         passed = {node for node in fed if types[node] in PLACEHOLDERS}.difference(stack)
         fed = fed - passed

@@ -3,7 +3,8 @@
 TensorFlow's executor knows only the old control flow: before a step runs, `If`, `Case` and
 `While` are lowered to it, and called functions take the place of their calls. Doing the same
 here means that what follows has one form to understand. A lowered node stays, under its own
-name and type, to hand on the outputs of what took its place.
+name and type, to hand on the outputs of what took its place; a call by a function's name is then
+a PartitionedCall.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from bnguard.audit.reading import Draft, Edge
 _DEEPEST = 100
 _MOST_NODES = 250000  # that functions may add
 
+_CALL = "PartitionedCall"
 _IFS = frozenset(["If", "StatelessIf"])
 _CASES = frozenset(["Case", "StatelessCase"])
 _WHILES = frozenset(["While", "StatelessWhile"])
 _FUNCTION_ATTRIBUTES = {
-    **dict.fromkeys(["PartitionedCall", "StatefulPartitionedCall"], ("f",)),
+    **dict.fromkeys([_CALL, "StatefulPartitionedCall"], ("f",)),
     **dict.fromkeys(_IFS, ("then_branch", "else_branch")),
     **dict.fromkeys(_CASES, ("branches",)),
     **dict.fromkeys(_WHILES, ("cond", "body")),
@@ -92,6 +94,8 @@ class _Lowering:
                 for position, edge in enumerate(site.data)
             ]
             outputs = self._inline(site, "", callees[0], [(one, 0) for one in arguments], start)
+        if kind in self._functions:
+            self._draft.types[node] = _CALL  # a function may be called as an op is
         self._draft.connect(node, [*outputs.results, *outputs.effects])
         self._draft.lowered.add(node)
 
@@ -179,9 +183,9 @@ class _Lowering:
         for one in function.node_def:
             edges = [scope.edge(text) for text in one.input]
             self._draft.connect(nodes[one.name], edges or [(pivot, CONTROL)])
+        results = [scope.edge(function.ret[one.name]) for one in function.signature.output_arg]
         for node in nodes.values():
             self.expand(node, (*site.stack, callee))
-        results = [scope.edge(function.ret[one.name]) for one in function.signature.output_arg]
         # A map's order is another in each process.
         effects = [scope.edge(f"^{name}") for name in sorted(function.control_ret.values())]
         if not effects and self._draft.types[site.node] not in _IFS | _CASES | _WHILES:

@@ -222,7 +222,7 @@ class Graph:
         """For each tensor that decides Switches, these, in order."""
         if self._decided_by is None:
             decided_by: Dict[Tuple[int, int], List[int]] = defaultdict(list)
-            for switch in self.of_types(SWITCHES):
+            for switch in self.of_types(SWITCHES):  # many, by few: a Tensor for each of these
                 decided_by[self.sources[switch][1], self.ports[switch][1]].append(switch)
             self._decided_by = {_tensor(edge): found for edge, found in decided_by.items()}
         return self._decided_by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import AbstractSet, Dict, List, Tuple
+from typing import AbstractSet, Dict, Iterable, List, Tuple
 
 from bnguard.audit.errors import AuditError
 from bnguard.audit.gradients import after_gradients, gradient_nodes, gradient_takers
@@ -12,7 +12,7 @@ from bnguard.audit.loading import Subject
 from bnguard.audit.normalizations import Normalization, find_normalizations
 from bnguard.audit.operations import is_optimizer
 from bnguard.audit.tracing import Tracer
-from bnguard.audit.variables import Statistic, Write, find_statistics, find_writes
+from bnguard.audit.variables import Purpose, Statistic, Write, find_statistics, find_writes
 from bnguard.audit.walks import closure
 
 _FEW = 3
@@ -72,6 +72,11 @@ class Model:
           AuditError: there is none.
         """
         return Tensor(self.tensor(name).node, CONTROL)
+
+    def movers(self, variables: Iterable[int]) -> List[Write]:
+        """The writes that train any of `variables`, or move it as an average is moved."""
+        writes = (write for one in variables for write in self.writes.get(one, ()))
+        return [one for one in writes if one.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)]
 
     def name(self, tensor: Tensor) -> str:
         """`node:port`, or `node` for an op that is run."""

@@ -72,10 +72,7 @@ def find_normalizations(tracer: Tracer, gradients: AbstractSet[int]) -> List[Nor
 
 
 def uses_batch(graph: Graph, fused: int) -> bool:
-    """Whether a fused op normalizes with its batch's moments, its outputs 1 and 2.
-
-    If not, these are the mean and the variance that it is given, its inputs 3 and 4.
-    """
+    """Whether a fused op normalizes with its batch's moments, and gives them out at 1 and 2."""
     attributes = graph.attributes(fused)
     return "is_training" not in attributes or attributes["is_training"].b
 

@@ -30,7 +30,7 @@ from bnguard.audit.model import Model
 from bnguard.audit.normalizations import Normalization
 from bnguard.audit.operations import is_optimizer
 from bnguard.audit.steps import find_outputs, find_train_ops
-from bnguard.audit.variables import Purpose, Statistic
+from bnguard.audit.variables import Statistic
 from bnguard.audit.walks import closure, data_closure
 
 Feeds = Dict[Tensor, Known]
@@ -160,13 +160,8 @@ class Situation:
 
     def trains(self, parameters: Iterable[int]) -> bool:
         """Whether any training step writes any of these variables."""
-        writes = [write for one in parameters for write in self.model.writes.get(one, ())]
-        return any(
-            step.execution.needs(write.node)
-            for step in self.training
-            for write in writes
-            if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)
-        )
+        movers = self.model.movers(parameters)
+        return any(step.execution.needs(one.node) for step in self.training for one in movers)
 
 
 def settle(

@@ -29,7 +29,7 @@ _NAME = re.compile(
 PARTITION = re.compile(r"/part_\d+\Z")
 _STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
 _AVERAGING = ARITHMETIC | frozenset(["Relu", "Sqrt"])  # batch renormalization averages deviations
-_LONGEST_CHAIN = 256  # tensors between a moment of the batch and the value that is assigned
+_MOST_MET = 512  # tensors, on the way from the value that is assigned to moments of the batch
 
 
 class Purpose(Enum):
@@ -227,7 +227,7 @@ def _search_moments(
     graph = tracer.graph
     stack, seen = [value], {value}
     found, variables = [], set()
-    while stack and len(seen) < _LONGEST_CHAIN:
+    while stack and len(seen) < _MOST_MET:
         current = stack.pop()
         kind = graph.types[current.node]
         if current in moments:

@@ -24,11 +24,11 @@ KINDS = sorted(
         *FORWARDING,
         *FUSED_NORMALIZATIONS,
         *MADE_OF_ALL_BUT,
-        *"""Add AddV2 ApplyMomentum Assign AssignAdd AssignSub AssignSubVariableOp AssignVariableOp
-        BatchNormWithGlobalNormalization Case Const Equal Fill If LogicalAnd LogicalNot LoopCond
-        Mean Mul NextIteration NoOp PartitionedCall Placeholder PlaceholderWithDefault RealDiv
-        ReadVariableOp RestoreV2 Rsqrt SaveV2 StatefulPartitionedCall Sub VarHandleOp VariableV2
-        While body branch first""".split(),
+        *"""Add AddV2 ApplyAdam ApplyMomentum Assign AssignAdd AssignSub AssignSubVariableOp
+        AssignVariableOp BatchNormWithGlobalNormalization Case Const Equal Fill If LogicalAnd
+        LogicalNot LoopCond Mean Mul NextIteration NoOp PartitionedCall Placeholder
+        PlaceholderWithDefault RealDiv ReadVariableOp RestoreV2 Rsqrt SaveV2
+        StatefulPartitionedCall Sub VarHandleOp VariableV2 While body branch first""".split(),
     }
 )
 SOURCES = ("Const", "Placeholder", "PlaceholderWithDefault", "VarHandleOp", "VariableV2", "NoOp")

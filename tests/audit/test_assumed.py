@@ -175,7 +175,8 @@ def test_a_value_times_one_is_the_value(same):
         ([], set()),  # a network that is to stay, as a teacher is
     ],
 )
-def test_a_target_network_that_follows_another(follows, left_behind):
+@pytest.mark.parametrize("share", [0.1, 1.0], ids=["follows", "is copied"])
+def test_a_target_network_that_follows_another(follows, left_behind, share):
     """Its statistics are moved, if not by its own updates."""
     with fresh_graph() as graph:
         networks = []
@@ -185,13 +186,39 @@ def test_a_target_network_that_follows_another(follows, left_behind):
         variables = {one.op.name: one for one in tf.global_variables()}
         for name in follows:
             mine, theirs = (variables[f"{one}/bn/{name}"] for one in ("target", "online"))
-            tf.assign(mine, 0.9 * mine + 0.1 * theirs, name="follow")
+            average = (1 - share) * mine + share * theirs
+            tf.assign(mine, theirs if share == 1 else average, name="follow")
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, "online")
         with tf.control_dependencies(updates):
             loss = tf.reduce_mean(tf.square(networks[0] - networks[1]))
             optimizer().minimize(loss, var_list=tf.trainable_variables("online"))
     never_run = found(bnguard.audit(graph), "BN201")
     assert never_run == {f"target/bn/{name}" for name in left_behind}
+
+
+def test_a_worker_that_pulls_what_another_network_is_trained_to_with_its_gradients():
+    with fresh_graph() as graph:
+        for name in ("global", "local"):
+            with tf.variable_scope(name):
+                y = layer(dense(inputs()), flag())
+        mine, theirs = (tf.trainable_variables(name) for name in ("local", "global"))
+        gradients = tf.gradients(tf.reduce_mean(tf.square(y)), mine)
+        optimizer().apply_gradients(zip(gradients, theirs))
+        tf.group(*[tf.assign(*pair) for pair in zip(mine, theirs)], name="pull")
+    names = {"local/bn/moving_mean", "local/bn/moving_variance"}
+    assert found(bnguard.audit(graph), "BN201") == names
+
+
+def test_gradients_that_are_fetched_and_applied_elsewhere():
+    """The values come back by placeholders, as those of a checkpoint may."""
+    with fresh_graph() as graph:
+        loss = tf.reduce_mean(tf.square(layer(dense(inputs()), flag())))
+        variables = tf.trainable_variables()
+        tf.group(*tf.gradients(loss, variables), name="fetched")
+        for one in variables:
+            tf.assign(one, tf.placeholder(tf.float32, one.shape))
+    report = bnguard.audit(graph, train_op="fetched")
+    assert found(report, "BN201") == {"bn/moving_mean", "bn/moving_variance"}
 
 
 @pytest.mark.parametrize("copied", [False, True])

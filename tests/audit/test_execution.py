@@ -3,7 +3,7 @@
 from audit.protobuf import graph_of
 from bnguard.audit.conditions import ALWAYS, NEVER
 from bnguard.audit.execution import Execution
-from bnguard.audit.graph import Tensor
+from bnguard.audit.graph import CONTROL, Tensor
 import pytest
 
 SWITCHED = [
@@ -54,6 +54,13 @@ def test_other_feeds_cut_other_edges(graph):
     cut = execution.with_feeds({Tensor(graph.find("on"), 0): None, Tensor(graph.find("off"), 0): 1})
     assert not cut.needs(graph.find("x"))
     assert cut.with_feeds(execution.feeds).needs(graph.find("x"))
+
+
+def test_a_fed_placeholder_is_not_needed_unless_it_is_run_itself(graph):
+    x = graph.find("x")
+    assert not step(graph, "merge", {"flag": True, "x": None}).needs(x)
+    run = Execution(graph, [Tensor(x, CONTROL), graph.tensor("merge")], {Tensor(x, 0): None})
+    assert run.needs(x)
 
 
 def test_the_same_tensors_fed_otherwise_turn_the_branch(graph):

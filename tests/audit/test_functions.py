@@ -2,10 +2,45 @@
 
 from audit.protobuf import message_of
 from bnguard.audit import schema
-from bnguard.audit.graph import CONTROL
+from bnguard.audit.gradients import gradient_nodes
+from bnguard.audit.graph import CONTROL, Tensor
 from bnguard.audit.reading import read_graph
+import pytest
 
 EFFECTS = [f"effect_{letter}" for letter in "abcdefgh"]
+
+
+@pytest.mark.parametrize("name", ["ApplyAdam", "FusedBatchNormV3", "Switch", "MyGrad", "body"])
+def test_a_function_may_be_called_as_an_op_is(name):
+    """TensorFlow 1 calls a function by its name, as the type of a node."""
+    message = message_of([("call", name), ("taker", "Identity", "call:1")])
+    function = message.library.function.add()
+    function.signature.name = name
+    for output in ("first", "second"):
+        function.signature.output_arg.add(name=output)
+        function.node_def.add(name=output, op="Const")
+        function.ret[output] = f"{output}:output:0"
+    graph = read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
+    call = graph.find("call")
+    assert graph.types[call] == "PartitionedCall"
+    assert [graph.names[one] for one in graph.sources[call]] == ["call/first", "call/second"]
+    assert not gradient_nodes(graph)
+
+
+def test_a_function_in_a_function_keeps_its_outputs_apart():
+    message = message_of([("call", "outer")])
+    outer, inner = (message.library.function.add() for _ in range(2))
+    outer.signature.name, inner.signature.name = "outer", "inner"
+    outer.signature.output_arg.add(name="result")
+    outer.node_def.add(name="nested", op="inner")
+    outer.ret["result"] = "nested:second:0"
+    for output in ("first", "second"):
+        inner.signature.output_arg.add(name=output)
+        inner.node_def.add(name=output, op="Const")
+        inner.ret[output] = f"{output}:output:0"
+    graph = read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
+    call = graph.find("call")
+    assert graph.data_inputs(call) == [Tensor(graph.find("call/nested"), 1)]
 
 
 def test_effects_are_in_one_order_whatever_that_of_protobufs_map():

@@ -53,6 +53,16 @@ class TestInputs:
         with pytest.raises(AuditError, match="but there is no such node"):
             graph_of([("a", "NoOp"), ("b", "AddN", text)])
 
+    @pytest.mark.parametrize(
+        ("kind", "least"),
+        [("ApplyAdam", 3), ("Assign", 2), ("FusedBatchNormV3", 5), ("Select", 3), ("Switch", 2)],
+    )
+    def test_fewer_than_an_op_takes(self, kind, least):
+        graph_of([("a", "Const"), ("b", kind, *["a"] * least)])
+        for inputs in (["a"] * (least - 1), ["a"] * (least - 1) + ["^a"]):
+            with pytest.raises(AuditError, match=f"has too few inputs; it takes {least}"):
+                graph_of([("a", "Const"), ("b", kind, *inputs)])
+
     @pytest.mark.parametrize("text", ["a", "a:0", "a:3"])
     def test_data_after_control(self, text):
         with pytest.raises(AuditError, match="after control inputs"):

@@ -35,7 +35,7 @@ from typing import Iterator
 
 from bnguard.audit.finding import WARNING, Finding
 from bnguard.audit.situation import Situation, Step
-from bnguard.audit.variables import Purpose, Statistic
+from bnguard.audit.variables import Statistic
 
 CODE = "BN206"
 REMEDY = "Build the frozen layer with is_training=False, also in the graph that trains"
@@ -65,12 +65,8 @@ def check(situation: Situation) -> Iterator[Finding]:
 
 def _is_frozen(situation: Situation, step: Step, statistic: Statistic) -> bool:
     """Whether the loss depends on the layer, and the step writes neither gamma nor beta."""
-    if not statistic.parameters or any(
-        step.execution.needs(write.node)
-        for parameter in statistic.parameters
-        for write in situation.model.writes.get(parameter, ())
-        if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)
-    ):
+    movers = situation.model.movers(statistic.parameters)
+    if not statistic.parameters or any(step.execution.needs(one.node) for one in movers):
         return False
     layer = {one.node for one in statistic.sources + statistic.readers}
     return not layer.isdisjoint(step.behind_gradients())

@@ -25,7 +25,9 @@ training.
 
 ## Known false positives
 None where the finding says "written". It says "perhaps written" where this depends on a predicate
-whose value the audit does not know: give it with `--feed NAME=VALUE`.
+whose value the audit does not know: give it with `--feed NAME=VALUE`. It says so, too, of a Keras
+layer of TensorFlow 2 whose `training` is a tensor: at inference it assigns to the statistics what
+its fused op gives out, which on a CPU is their own value, unless the batch has no rows.
 
 ## References
 - https://habr.com/ru/post/1667048/

@@ -1,8 +1,9 @@
 """## What it does
 Says which running statistics have update ops that no training step runs, and how many of
 these ops are in the collection UPDATE_OPS. Where several towers share a layer and a training
-step runs the updates of some of them only, it warns. A layer of which nothing in the graph trains
-gamma or beta is frozen, and its statistics are to stay as well (see BN206).
+step runs the updates of some of them only, it warns. It says nothing of a layer whose gamma and
+beta no op in the graph trains or copies: that layer is frozen, and its statistics are to stay (see
+BN206).
 
 ## Why is this bad
 The statistics stay what they were initialized to, mean 0 and variance 1. Training looks well,
@@ -38,12 +39,12 @@ shares of a batch are alike.
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence, Set
+from typing import Iterator, List, Sequence, Set
 
 from bnguard.audit.finding import ERROR, WARNING, Finding
 from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
-from bnguard.audit.situation import Situation
+from bnguard.audit.situation import Situation, Step
 from bnguard.audit.towers import Towers
 from bnguard.audit.variables import Purpose, Statistic
 from bnguard.audit.walks import closure
@@ -64,16 +65,19 @@ def check(situation: Situation) -> Iterator[Finding]:
     """One finding for each statistic whose updates are all, or those of some towers, left out."""
     if not situation.training:
         return
-    graph = situation.model.graph
-    collected = _collected(situation.model)
+    model, graph = situation.model, situation.model.graph
+    collected = _collected(model)
     train_ops = ", ".join(step.fetch for step in situation.training)
-    towers = Towers(situation.model)
-    for statistic in situation.model.statistics:
+    towers = Towers(model)
+    moved = {one.variable for one in model.statistics if one.updates}
+    for statistic in model.statistics:
         updates = [write.node for write in statistic.updates]
         if _reaches_any(situation, updates):
             yield from _check_towers(situation, towers, statistic)
             continue
-        if _has_a_step_of_its_own(graph, statistic) or _is_frozen(situation.model, statistic):
+        if not moved.isdisjoint(_copied(model, statistic.variable)):
+            continue
+        if _follows(graph, statistic) or _is_frozen(situation, statistic):
             continue
         known = len(collected.intersection(updates))
         is_layer_run = _reaches_any(situation, [one.node for one in statistic.sources])
@@ -109,19 +113,30 @@ def _collected(model: Model) -> Set[int]:
     return found
 
 
-def _has_a_step_of_its_own(graph: Graph, statistic: Statistic) -> bool:
-    """Whether an op moves it towards other variables, not a batch: a target network follows so."""
+def _follows(graph: Graph, statistic: Statistic) -> bool:
+    """Whether an op moves it towards other variables, not a batch, as a target network's."""
     moments = {moment.node for one in statistic.sources for moment in one.moments}
     return bool(moments) and any(
         moments.isdisjoint(closure([write.node], graph.sources)) for write in statistic.updates
     )
 
 
-def _is_frozen(model: Model, statistic: Statistic) -> bool:
-    """Whether nothing moves gamma or beta of its layer, by gradients or otherwise."""
-    moves = (Purpose.OPTIMIZE, Purpose.UPDATE)
-    writes = [write for one in statistic.parameters for write in model.writes.get(one, ())]
-    return bool(statistic.parameters) and not any(write.purpose in moves for write in writes)
+def _is_frozen(situation: Situation, statistic: Statistic) -> bool:
+    """Whether gradients are applied, but not to gamma or beta of its layer, nor are they copied."""
+    model, parameters = situation.model, statistic.parameters
+    if not parameters or not any(map(Step.applies_gradients, situation.training)):
+        return False
+    return not model.movers(parameters) and not any(_copied(model, one) for one in parameters)
+
+
+def _copied(model: Model, variable: int) -> List[int]:
+    """The variables of which an op gives this one the value."""
+    return [
+        one
+        for write in model.writes.get(variable, ())
+        if write.purpose is Purpose.LOAD
+        for one in model.tracer.variables(model.graph.data_inputs(write.node)[-1])
+    ]
 
 
 def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
