@@ -44,7 +44,7 @@ def all_of(conditions: Iterable[Condition]) -> Condition:
             return NEVER
         if condition and not condition <= union:
             union |= condition
-    if len(union) > 1 and len({choice.predicate for choice in union}) < len(union):
+    if len({choice.predicate for choice in union}) < len(union):
         return NEVER  # two outcomes of one predicate
     return union if len(union) <= _MANY else UNDECIDED
 

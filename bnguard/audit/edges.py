@@ -37,12 +37,10 @@ class Edges:
 
     def condition(self, source: int, port: int) -> Condition:
         """When anything comes along the edges from this output."""
-        if source in self.fed_nodes and self.is_cut(source, port):  # hardly ever, and no call
+        if self.is_cut(source, port):
             return ALWAYS
-        outputs = self.outputs.get(source)
-        if outputs is not None and 0 <= port < len(outputs):
-            return outputs[port]
-        return self.nodes.get(source, ALWAYS)
+        outputs = self.outputs.get(source, ())
+        return outputs[port] if 0 <= port < len(outputs) else self.nodes.get(source, ALWAYS)
 
     def reaches(self, source: int, port: int) -> bool:
         """Whether anything can, for some outcome of undecided predicates."""

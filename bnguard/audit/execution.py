@@ -187,37 +187,40 @@ class Execution:
             if not self._settle(current):
                 self._unsure.add(current)
                 for consumer in consumers[current]:
-                    if needed[consumer] and ranks[consumer] not in self._of_rank:
-                        self._of_rank[ranks[consumer]] = consumer
-                        heapq.heappush(self._undecided, ranks[consumer])
+                    rank = ranks[consumer]
+                    if needed[consumer] and rank not in self._of_rank:
+                        self._of_rank[rank] = consumer
+                        heapq.heappush(self._undecided, rank)
 
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; False if not all hold for sure."""
-        kind = self.graph.types[node]
-        condition = self._combine(node, kind)
+        condition = self._combine(node)
         if condition != ALWAYS:
             self._edges.nodes[node] = condition
-        if kind not in SWITCHES or condition is NEVER:
+        if self.graph.types[node] not in SWITCHES or condition is NEVER:
             return condition == ALWAYS
         self._edges.outputs[node] = self._split(node, condition)
         return False
 
-    def _combine(self, node: int, kind: str) -> Condition:
+    def _combine(self, node: int) -> Condition:
+        kind = self.graph.types[node]
         if kind in MERGES:
-            conditions = [self._edges.condition(*one) for one in self._values.entries(node)]
-            return any_of(conditions, node)
-        sources, unsure = self.graph.sources[node], self._unsure
-        if unsure.isdisjoint(sources) or kind == "ControlTrigger":
+            entries = self._values.entries(node)
+            conditions = [self._edges.condition(*one) for one in entries]
+            return ALWAYS if ALWAYS in conditions else any_of(conditions, node)
+        if kind == "ControlTrigger":
             return ALWAYS
         undecided = []
+        sources = self.graph.sources[node]
+        if self._unsure.isdisjoint(sources):
+            return ALWAYS
         for source, port in zip(sources, self.graph.ports[node]):
-            if source in unsure:
+            if source in self._unsure:
                 condition = self._edges.condition(source, port)
                 if condition is NEVER:
                     return NEVER
-                if condition:
-                    undecided.append(condition)
-        return all_of(undecided) if undecided else ALWAYS
+                undecided.append(condition)
+        return all_of(undecided)
 
     def _split(self, switch: int, condition: Condition) -> List[Condition]:
         """The conditions of a Switch's outputs: the same wherever one predicate decides."""

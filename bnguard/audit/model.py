@@ -78,6 +78,11 @@ class Model:
         writes = (write for one in variables for write in self.writes.get(one, ()))
         return [one for one in writes if one.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)]
 
+    def loaded(self, variable: int) -> List[Tensor]:
+        """What ops assign to it that is stored, fed, or another variable's value."""
+        writes = (one for one in self.writes.get(variable, ()) if one.purpose is Purpose.LOAD)
+        return [self.graph.data_inputs(write.node)[-1] for write in writes]
+
     def name(self, tensor: Tensor) -> str:
         """`node:port`, or `node` for an op that is run."""
         name = self.graph.names[tensor.node]

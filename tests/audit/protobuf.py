@@ -6,8 +6,12 @@ from bnguard.audit.reading import read_graph
 
 def graph_of(nodes):
     """The Graph of nodes (name, type, *inputs)."""
-    data = message_of(nodes).SerializeToString()
-    return read_graph(schema.message("RawGraphDef").FromString(data))
+    return read(message_of(nodes))
+
+
+def read(message):
+    """The Graph of a GraphDef."""
+    return read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
 
 
 def message_of(nodes):

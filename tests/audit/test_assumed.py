@@ -175,8 +175,8 @@ def test_a_value_times_one_is_the_value(same):
         ([], set()),  # a network that is to stay, as a teacher is
     ],
 )
-@pytest.mark.parametrize("share", [0.1, 1.0], ids=["follows", "is copied"])
-def test_a_target_network_that_follows_another(follows, left_behind, share):
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_target_network_that_follows_another(follows, left_behind, copied):
     """Its statistics are moved, if not by its own updates."""
     with fresh_graph() as graph:
         networks = []
@@ -186,8 +186,7 @@ def test_a_target_network_that_follows_another(follows, left_behind, share):
         variables = {one.op.name: one for one in tf.global_variables()}
         for name in follows:
             mine, theirs = (variables[f"{one}/bn/{name}"] for one in ("target", "online"))
-            average = (1 - share) * mine + share * theirs
-            tf.assign(mine, theirs if share == 1 else average, name="follow")
+            tf.assign(mine, theirs if copied else 0.9 * mine + 0.1 * theirs, name="follow")
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, "online")
         with tf.control_dependencies(updates):
             loss = tf.reduce_mean(tf.square(networks[0] - networks[1]))

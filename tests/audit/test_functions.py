@@ -1,10 +1,8 @@
 """Functions in the graph, where they are called."""
 
-from audit.protobuf import message_of
-from bnguard.audit import schema
+from audit.protobuf import message_of, read
 from bnguard.audit.gradients import gradient_nodes
 from bnguard.audit.graph import CONTROL, Tensor
-from bnguard.audit.reading import read_graph
 import pytest
 
 EFFECTS = [f"effect_{letter}" for letter in "abcdefgh"]
@@ -14,13 +12,8 @@ EFFECTS = [f"effect_{letter}" for letter in "abcdefgh"]
 def test_a_function_may_be_called_as_an_op_is(name):
     """TensorFlow 1 calls a function by its name, as the type of a node."""
     message = message_of([("call", name), ("taker", "Identity", "call:1")])
-    function = message.library.function.add()
-    function.signature.name = name
-    for output in ("first", "second"):
-        function.signature.output_arg.add(name=output)
-        function.node_def.add(name=output, op="Const")
-        function.ret[output] = f"{output}:output:0"
-    graph = read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
+    _add_function_of_two(message, name)
+    graph = read(message)
     call = graph.find("call")
     assert graph.types[call] == "PartitionedCall"
     assert [graph.names[one] for one in graph.sources[call]] == ["call/first", "call/second"]
@@ -29,16 +22,13 @@ def test_a_function_may_be_called_as_an_op_is(name):
 
 def test_a_function_in_a_function_keeps_its_outputs_apart():
     message = message_of([("call", "outer")])
-    outer, inner = (message.library.function.add() for _ in range(2))
-    outer.signature.name, inner.signature.name = "outer", "inner"
+    outer = message.library.function.add()
+    outer.signature.name = "outer"
     outer.signature.output_arg.add(name="result")
     outer.node_def.add(name="nested", op="inner")
     outer.ret["result"] = "nested:second:0"
-    for output in ("first", "second"):
-        inner.signature.output_arg.add(name=output)
-        inner.node_def.add(name=output, op="Const")
-        inner.ret[output] = f"{output}:output:0"
-    graph = read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
+    _add_function_of_two(message, "inner")
+    graph = read(message)
     call = graph.find("call")
     assert graph.data_inputs(call) == [Tensor(graph.find("call/nested"), 1)]
 
@@ -52,7 +42,17 @@ def test_effects_are_in_one_order_whatever_that_of_protobufs_map():
     for name in EFFECTS:
         function.node_def.add(name=name, op="NoOp")
         function.control_ret[name] = name
-    graph = read_graph(schema.message("RawGraphDef").FromString(message.SerializeToString()))
+    graph = read(message)
     call = graph.find("call")
     assert [graph.names[node] for node in graph.sources[call]] == [f"call/{one}" for one in EFFECTS]
     assert set(graph.ports[call]) == {CONTROL}
+
+
+def _add_function_of_two(message, name):
+    """A function of two results, `first` and `second`."""
+    function = message.library.function.add()
+    function.signature.name = name
+    for output in ("first", "second"):
+        function.signature.output_arg.add(name=output)
+        function.node_def.add(name=output, op="Const")
+        function.ret[output] = f"{output}:output:0"

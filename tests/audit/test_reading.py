@@ -2,12 +2,11 @@
 
 import gc
 
-from audit.protobuf import graph_of, message_of
+from audit.protobuf import graph_of, message_of, read
 import bnguard.audit
-from bnguard.audit import AuditError, schema
+from bnguard.audit import AuditError
 from bnguard.audit.constants import uniform_value
 from bnguard.audit.graph import CONTROL, Graph
-from bnguard.audit.reading import read_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
@@ -72,8 +71,7 @@ class TestInputs:
         message = message_of([("a", "Const"), ("b", "Const")])
         for node, size in zip(message.node, (1 << 10, 1 << 20)):
             node.attr["value"].tensor.tensor_content = bytes(size)
-        data = message.SerializeToString()
-        graph = read_graph(schema.message("RawGraphDef").FromString(data))
+        graph = read(message)
         assert len(graph.constant(0).tensor_content) == 1 << 10
         assert graph.constant(1) is None
         assert len(graph.attributes(1)["value"].tensor.tensor_content) == 1 << 20
@@ -85,8 +83,7 @@ class TestInputs:
         message = message_of([("a", "Const")])
         (node,) = message.node
         node.attr["value"].tensor.int_val.append(3)
-        data = message.SerializeToString()
-        graph = read_graph(schema.message("RawGraphDef").FromString(data))
+        graph = read(message)
         assert list(graph.constant(0).int_val) == [3]
         assert graph.attributes(0) == node.attr
 

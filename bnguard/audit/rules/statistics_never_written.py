@@ -98,11 +98,10 @@ def _has_values_of_its_own(situation: Situation, statistic: Statistic) -> bool:
 
 def _is_given(situation: Situation, statistic: Statistic) -> bool:
     """Whether a program feeds its values, as of a filter of rewards, or copies a network's."""
-    graph, tracer = situation.model.graph, situation.model.tracer
-    updated = {one.variable for one in situation.model.statistics if one.updates}
+    model = situation.model
+    updated = {one.variable for one in model.statistics if one.updates}
     return any(
-        graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
-        for write in statistic.writes
-        if write.purpose is Purpose.LOAD
-        for origin in tracer.origins(graph.data_inputs(write.node)[-1])
+        model.graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
+        for value in model.loaded(statistic.variable)
+        for origin in model.tracer.origins(value)
     )

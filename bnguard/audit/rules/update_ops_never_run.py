@@ -46,7 +46,7 @@ from bnguard.audit.graph import Graph
 from bnguard.audit.model import Model
 from bnguard.audit.situation import Situation, Step
 from bnguard.audit.towers import Towers
-from bnguard.audit.variables import Purpose, Statistic
+from bnguard.audit.variables import Statistic
 from bnguard.audit.walks import closure
 
 CODE = "BN201"
@@ -131,12 +131,7 @@ def _is_frozen(situation: Situation, statistic: Statistic) -> bool:
 
 def _copied(model: Model, variable: int) -> List[int]:
     """The variables of which an op gives this one the value."""
-    return [
-        one
-        for write in model.writes.get(variable, ())
-        if write.purpose is Purpose.LOAD
-        for one in model.tracer.variables(model.graph.data_inputs(write.node)[-1])
-    ]
+    return [one for value in model.loaded(variable) for one in model.tracer.variables(value)]
 
 
 def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
