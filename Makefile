@@ -55,7 +55,7 @@ matrix: $(INSTALLED_DEV)
 	$(BIN)/python -m nox
 
 # The stamp is written last, so an interrupted installation is tried again.
-$(INSTALLED): setup.cfg pyproject.toml
+$(INSTALLED): setup.cfg setup.py pyproject.toml bnguard/audit/_nodes.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
@@ -66,5 +66,5 @@ $(INSTALLED_DEV): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info bnguard/audit/_nodes.*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find checkpoints -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -rf {} +

@@ -83,11 +83,11 @@ def as_text(name: bytes) -> str:
 class Definitions:
     """What defines the nodes of a graph, by node.
 
-    Those that were read are NodeHeads, which keep what they do not decode; a node that we made
-    has the NodeDef of a function's node, or None.
+    Those that were read are NodeDefs in bytes; a node that we made has the NodeDef of a function's
+    node, or None.
     """
 
-    def __init__(self, read: Sequence[Any]) -> None:
+    def __init__(self, read: Sequence[bytes]) -> None:
         self._read = read
         self._read_count = len(read)
         self._made: List[Any] = []
@@ -109,14 +109,13 @@ class Definitions:
         if node >= self._read_count:
             definition = self._made[node - self._read_count]
             return {} if definition is None else definition.attr
-        head = self._read[node]
-        data = head.SerializeToString()
+        data = self._read[node]
         if most is not None and len(data) > most:
             return None
         try:
             return schema.message("NodeDef").FromString(data).attr
         except schema.DecodeError as error:
-            name = as_text(head.name)
+            name = as_text(schema.message("NodeHead").FromString(data).name)
             raise AuditError(f"node {name}: its attributes are damaged ({error})") from error
 
 

@@ -224,7 +224,7 @@ def _check_nodes(raw: Any) -> None:
     if not raw.node:
         raise _WrongKindError("no nodes")
     for node in (raw.node[0], raw.node[-1]):
-        if not _OP_TYPE.match(node.op):
+        if not _OP_TYPE.match(_parse("NodeHead", node).op):
             raise _WrongKindError("no node with an op type")
 
 

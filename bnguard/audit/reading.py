@@ -5,9 +5,15 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import AbstractSet, Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
+from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
 from bnguard.audit.graph import CONTROL, LOOP_ENDS, MERGES, Definitions, Graph, Names, as_text
 from bnguard.audit.operations import least_inputs
+
+try:
+    from bnguard.audit import _nodes
+except ImportError:  # it was installed where no C compiler is
+    _nodes = None  # type: ignore[assignment]
 
 Edge = Tuple[int, int]  # node, port
 
@@ -24,7 +30,7 @@ def read_graph(raw: Any) -> Graph:
         no loop.
     """
     draft = Draft(raw.node)
-    _read_nodes(draft, raw.node)
+    _read_nodes(draft, raw)
     if raw.library.function:
         from bnguard.audit.functions import lower
 
@@ -45,7 +51,7 @@ def read_graph(raw: Any) -> Graph:
 class Draft:
     """A graph under construction: what `Graph` has, growing."""
 
-    def __init__(self, definitions: Sequence[Any]) -> None:
+    def __init__(self, definitions: Sequence[bytes]) -> None:
         self.names = Names([], {})
         self.types: List[str] = []
         self.sources: List[Tuple[int, ...]] = []
@@ -75,7 +81,30 @@ class Draft:
             self.early.add(node)
 
 
-def _read_nodes(draft: Draft, nodes: Any) -> None:
+def _read_nodes(draft: Draft, raw: Any) -> None:
+    found = _nodes and _nodes.read_nodes(raw.node)
+    if not found:
+        _read_heads(draft, _heads(raw))
+        return
+    encoded, index, draft.types, draft.sources, draft.ports, early = found
+    draft.names = Names(encoded, index)
+    draft.early.update(early)
+
+
+def _heads(raw: Any) -> Any:
+    kind = schema.message("NodeHead")
+    try:
+        return schema.message("NodeHeads").FromString(raw.SerializeToString()).node
+    except schema.DecodeError as error:
+        for number, node in enumerate(raw.node):
+            try:
+                kind.FromString(node)
+            except schema.DecodeError:
+                raise AuditError(f"node number {number} is damaged ({error})") from error
+        raise
+
+
+def _read_heads(draft: Draft, nodes: Any) -> None:
     names, index = draft.names.encoded, draft.names.index
     kinds, sources, ports = draft.types, draft.sources, draft.ports
     texts, first_outputs = _Texts(), _FirstOutputs()

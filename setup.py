@@ -1,0 +1,15 @@
+"""The one part that setup.cfg cannot declare: a compiled module, left out where no compiler is."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "bnguard.audit._nodes",
+            ["bnguard/audit/_nodes.c"],
+            optional=True,
+            py_limited_api=True,  # one binary for all Pythons from 3.7 on
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp37"}},
+)
