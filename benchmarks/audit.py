@@ -26,24 +26,28 @@ MIB = 1 << 20
 SMALLEST = 1000  # nodes
 NODES_IN_LAYER = 16
 
-AUDIT = "from bnguard.audit import Question, examine"
+AUDIT = "from bnguard.audit import Question, examine, reading"
 PARSE = "from bnguard.audit import schema; kind = schema.message('MetaGraphDef')"
 TIMED = """
 import sys, time
 {setup}
-start = time.process_time()
-{action}
-print(time.process_time() - start)
+for _ in range(4):
+    start = time.process_time()
+    {action}
+    print(time.process_time() - start)
 """
 ACTIONS = {
     "audit": TIMED.format(setup=AUDIT, action="examine(sys.argv[1], Question())"),
+    "audit, nothing compiled": TIMED.format(
+        setup=f"{AUDIT}; reading._nodes = None", action="examine(sys.argv[1], Question())"
+    ),
     "parse": TIMED.format(setup=PARSE, action="kind.FromString(open(sys.argv[1], 'rb').read())"),
     "parse, names, inputs": TIMED.format(
         setup=PARSE,
         action="""
-graph = kind.FromString(open(sys.argv[1], 'rb').read()).graph_def
-names = [(node.name, node.op, list(node.input)) for node in graph.node]
-""",
+    graph = kind.FromString(open(sys.argv[1], 'rb').read()).graph_def
+    names = [(node.name, node.op, list(node.input)) for node in graph.node]
+    """,
     ),
 }
 if importlib.util.find_spec("tensorflow"):
@@ -98,17 +102,27 @@ def _report_processes(meta: str, saved_model: str, repeats: int) -> None:
 
 
 def _report_calls(meta: str, repeats: int) -> None:
-    """Each in a fresh process, as a user's first call is; imports do not count."""
-    print(f"one call in a fresh process, CPU time, median of {repeats}")
-    rounds = []
+    """In processes of their own, whose first call is a user's; imports do not count."""
+    print(f"one call, CPU time, medians of {repeats} processes")
+    print("                                 first   audit / this     later   audit / this")
+    rounds: List[List[List[float]]] = []
     for _ in range(repeats):
         commands = ([sys.executable, "-c", script, meta] for script in ACTIONS.values())
-        rounds.append([float(subprocess.check_output(one, cwd=ROOT)) for one in commands])
-    times = dict(zip(ACTIONS, zip(*rounds)))
-    for name, seconds in times.items():
-        ratio = median([audit / own for audit, own in zip(times["audit"], seconds)])
-        print(f"  {name:24} {1e3 * median(seconds):6.1f} ms   audit / this: {ratio:.1f}")
+        rounds.append([_times(command) for command in commands])
+    for name, times in zip(ACTIONS, zip(*rounds)):
+        cells = []
+        for column in (0, 1):
+            ratio = median([row[0][column] / own[column] for row, own in zip(rounds, times)])
+            cells.append(f"{1e3 * median([own[column] for own in times]):7.1f} ms {ratio:11.1f}")
+        print(f"  {name:25} {'    '.join(cells)}")
     print()
+
+
+def _times(command: Sequence[str]) -> List[float]:
+    """What the first call in a process took, and the median of its later ones."""
+    output = subprocess.check_output(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    first, *later = map(float, output.split())
+    return [first, median(later)]
 
 
 def _report_growth(folder: str, largest: int) -> None:
