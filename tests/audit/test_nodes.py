@@ -1,11 +1,13 @@
-"""The compiled reader of nodes gives what reading.py's own gives, or gives up; never anything else."""
+"""The compiled reader of nodes gives what reading.py itself reads, or gives up; nothing else."""
 
 from contextlib import contextmanager
+import gc
 import glob
 import lzma
 import os
 import shlex
 import shutil
+import sys
 import sysconfig
 import tracemalloc
 
@@ -125,7 +127,7 @@ class TestReadNodes:
             [b"\x0a\x05abc"],
             [node("a", "NoOp") + b"\x33\x34"],  # a group
             [node("a", "NoOp") + b"\x08\x01"],  # a name that is a number
-            [node("a", "NoOp") + b"\xff\xff\xff\xff\xff\x01\x01"],  # a tag of 35 bits
+            [node("a", "NoOp") + b"\x80\x80\x80\x80\x80\x01\x01"],  # a tag of 36 bits
             [node("a", "NoOp") + b"\x32" + b"\xff" * 9 + b"\x01"],  # as long as 2^64 - 1 bytes
         ],
         ids=str,
@@ -134,12 +136,22 @@ class TestReadNodes:
         assert reading._nodes.read_nodes(nodes) is None
 
     @pytest.mark.parametrize(
+        "text",
+        ["c", "^c", "c:0", "a:", "a:x", "a:-1", "a1", "ab1", ":1", "^", "", "^^a", "a:1234567890"],
+    )
+    def test_an_input_that_is_not_there(self, text):
+        nodes = [node("a", "NoOp"), node("b", "Add", text)]
+        assert reading._nodes.read_nodes(nodes) is None
+        assert "there is no such node" in read_by_python(nodes)
+
+    @pytest.mark.parametrize(
         "more",
         [
             b"\x28\x96\x01",  # field 5: a number
             b"\x31" + bytes(8),  # field 6: eight bytes
             b"\x35" + bytes(4),  # field 6: four bytes
             b"\x0a\x01c",  # the name once more: the last counts
+            b"\x12\x03\xffOp",  # the type once more, not in UTF-8
         ],
         ids=str,
     )
@@ -147,13 +159,10 @@ class TestReadNodes:
         nodes = [node("a", "NoOp") + more]
         assert reading._nodes.read_nodes(nodes) == read_by_python(nodes)
 
-    def test_many_inputs(self):
-        nodes = [
-            node("a", "Const"),
-            node("b", "AddN", *["a"] * 5000),
-            node("c", "AddN", *["d"] * 9),
-        ]
-        nodes.append(node("d", "AddN", *["b:3"] * 99))
+    @pytest.mark.parametrize("count", [*range(20), 5000])
+    def test_many_inputs(self, count):
+        nodes = [node("a", "Const"), node("b", "AddN", *["a"] * count)]
+        nodes += [node("c", "AddN", *["d"] * count), node("d", "AddN", *["b:3"] * count)]
         assert reading._nodes.read_nodes(nodes) == read_by_python(nodes)
 
     @pytest.mark.parametrize("nodes", [5, None, ["a"], [node("a", "NoOp"), 5]], ids=repr)
@@ -162,9 +171,9 @@ class TestReadNodes:
             reading._nodes.read_nodes(nodes)
 
     @pytest.mark.parametrize(
-        "nodes",
+        "last",
         [
-            [node("a", "Const"), node("b", "Add", "a", "c:1"), node("c", "Add", *["a"] * 12)],
+            [node("a", "Add", "n7"), node("b", "Add", "a", "c:1"), node("c", *["n5"] * 13)],
             [node("a", "Const"), node("b", "Add", "a", "c")],
             [node("a", "Const"), node("b", "Add", "a", "c"), node("c", "Add", "^a", "a")],
             [node("a", "Const"), node("a", "Const")],
@@ -172,16 +181,22 @@ class TestReadNodes:
         ],
         ids=["read", "missing", "order", "twice", "damaged"],
     )
-    def test_nothing_is_kept(self, nodes):
-        reading._nodes.read_nodes(nodes)
+    def test_nothing_is_kept(self, last):
+        # Python keeps small numbers anyway, so let there be larger ones.
+        few = [node(f"n{one}", "Identity", *[f"n{one - 1}"][:one]) for one in range(300)]
+        # A message's nodes are bytes made anew each time.
+        nodes = schema.message("RawGraphDef")(node=[*few, *last]).node
+        gc.collect()  # and with it what Python keeps of freed tuples,
+        reading._nodes.read_nodes(nodes)  # but what it keeps of these
+        nones = sys.getrefcount(None)
         tracemalloc.start()
         try:
-            before = tracemalloc.get_traced_memory()[0]
-            for _ in range(1000):
+            for _ in range(100):
                 reading._nodes.read_nodes(nodes)
-            assert tracemalloc.get_traced_memory()[0] - before < 10_000
+            assert tracemalloc.get_traced_memory()[0] < 1000
         finally:
             tracemalloc.stop()
+        assert sys.getrefcount(None) < nones + 50
 
 
 def test_without_it_an_audit_reads_the_same():
