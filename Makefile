@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+COMPILED := bnguard/audit/_nodes.*.so bnguard/audit/_nodes.*.pyd
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -54,8 +55,10 @@ fuzz: $(INSTALLED)
 matrix: $(INSTALLED_DEV)
 	$(BIN)/python -m nox
 
-# The stamp is written last, so an interrupted installation is tried again.
+# The stamp is written last, so an interrupted installation is tried again. A compiled module that
+# cannot be built anew must not stay as it was.
 $(INSTALLED): setup.cfg setup.py pyproject.toml bnguard/audit/_nodes.c
+	rm -f $(COMPILED)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'

@@ -2,14 +2,4 @@
 
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        Extension(
-            "bnguard.audit._nodes",
-            ["bnguard/audit/_nodes.c"],
-            optional=True,
-            py_limited_api=True,  # one binary for all Pythons from 3.7 on
-        )
-    ],
-    options={"bdist_wheel": {"py_limited_api": "cp37"}},
-)
+setup(ext_modules=[Extension("bnguard.audit._nodes", ["bnguard/audit/_nodes.c"], optional=True)])

@@ -5,13 +5,13 @@
    Field numbers are those of tensorflow/core/framework/node_def.proto, the encoding that of
    https://protobuf.dev/programming-guides/encoding. */
 
-#define Py_LIMITED_API 0x03070000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #define CONTROL (-1L) /* the port of a control edge, as in graph.py */
 #define MOST_DIGITS 9 /* of a port */
-#define FEW 8
+#define SHARED 8      /* first_outputs are shared by nodes with fewer inputs than this */
+#define MOST_BYTES 5  /* of a tag or a length */
 
 enum { NAME = 1 << 3 | 2, TYPE = 2 << 3 | 2, INPUT = 3 << 3 | 2, OTHERS = 4 << 3 }; /* tags */
 enum { VARINT = 0, BYTES_8 = 1, LENGTH = 2, BYTES_4 = 5 };                          /* wire types */
@@ -32,10 +32,10 @@ typedef struct {
     Head head;
     PyObject *names, *index, *types, *sources, *ports, *early; /* what is returned */
     PyObject *texts;              /* op types as text, by their bytes */
-    PyObject *first_outputs[FEW]; /* the ports of so many inputs, each of a first output */
+    PyObject *first_outputs[SHARED]; /* the ports of so many inputs, each of a first output */
 } Graph;
 
-/* All functions of this kind give 1, or 0: give up, whether a Python error is set or not. */
+/* Functions that give an int give 1, or 0: give up, whether a Python error is set or not. */
 static int read_names_and_inputs(Graph *graph, PyObject *nodes);
 static int read_late_inputs(Graph *graph, PyObject *nodes);
 
@@ -52,7 +52,7 @@ static PyObject *read_nodes(PyObject *self, PyObject *nodes)
                              graph.early);
     for (i = 0; i < 5; i++)
         Py_XDECREF(*parts[i]);
-    for (i = 0; i < FEW; i++)
+    for (i = 0; i < SHARED; i++)
         Py_XDECREF(graph.first_outputs[i]);
     Py_XDECREF(graph.index);
     Py_XDECREF(graph.texts);
@@ -65,13 +65,13 @@ static PyObject *read_nodes(PyObject *self, PyObject *nodes)
 
 /* Protobuf's encoding */
 
-static int cut_number(Text *rest, unsigned long long *number)
+static int cut_number(Text *rest, unsigned long long *number, int most)
 {
-    int shift;
+    int i;
     *number = 0;
-    for (shift = 0; shift < 63 && rest->at < rest->end; shift += 7) {
+    for (i = 0; i < most && rest->at < rest->end; i++) {
         unsigned char byte = (unsigned char)*rest->at++;
-        *number |= (unsigned long long)(byte & 0x7f) << shift;
+        *number |= (unsigned long long)(byte & 0x7f) << 7 * i;
         if (byte < 0x80)
             return 1;
     }
@@ -81,12 +81,12 @@ static int cut_number(Text *rest, unsigned long long *number)
 static int cut_field(Text *rest, unsigned long long *tag, Text *content)
 {
     unsigned long long size = 0;
-    if (!cut_number(rest, tag) || *tag > 0xffffffff)
+    if (!cut_number(rest, tag, MOST_BYTES) || *tag > 0xffffffff)
         return 0;
     content->at = rest->at;
     switch (*tag & 7) {
     case VARINT:
-        return cut_number(rest, &size);
+        return cut_number(rest, &size, 9); /* ten are a negative number; no node has one */
     case BYTES_8:
         size = 8;
         break;
@@ -94,7 +94,7 @@ static int cut_field(Text *rest, unsigned long long *tag, Text *content)
         size = 4;
         break;
     case LENGTH:
-        if (!cut_number(rest, &size))
+        if (!cut_number(rest, &size, MOST_BYTES))
             return 0;
         break;
     default: /* a group */
@@ -110,7 +110,7 @@ static int cut_field(Text *rest, unsigned long long *tag, Text *content)
 static int add_input(Head *head, Text input)
 {
     if (head->count == head->room) {
-        Py_ssize_t room = 2 * head->room + FEW;
+        Py_ssize_t room = 2 * head->room + 8;
         Text *inputs = PyMem_Realloc(head->inputs, room * sizeof(Text));
         long *ports = PyMem_Realloc(head->ports, room * sizeof(long));
         head->inputs = inputs ? inputs : head->inputs;
@@ -152,7 +152,7 @@ static int read_head(Head *head, PyObject *node)
 
 /* Inputs */
 
-/* A borrowed reference to the number of a node; NULL, with no error, if there is none. */
+/* A borrowed reference to the number of a node; NULL if there is none, or with an error. */
 static PyObject *find(Graph *graph, const char *at, const char *end)
 {
     PyObject *number, *name = PyBytes_FromStringAndSize(at, end - at);
@@ -214,7 +214,7 @@ static PyObject *find_inputs(Graph *graph)
 static PyObject *ports_of(Graph *graph)
 {
     Head *head = &graph->head;
-    PyObject **shared = head->count < FEW ? &graph->first_outputs[head->count] : NULL, *ports;
+    PyObject **shared = head->count < SHARED ? &graph->first_outputs[head->count] : NULL, *ports;
     Py_ssize_t i;
     for (i = 0; i < head->count; i++)
         if (head->ports[i])

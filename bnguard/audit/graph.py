@@ -87,8 +87,9 @@ class Definitions:
     node, or None.
     """
 
-    def __init__(self, read: Sequence[bytes]) -> None:
+    def __init__(self, read: Sequence[bytes], names: Names) -> None:
         self._read = read
+        self._names = names
         self._read_count = len(read)
         self._made: List[Any] = []
 
@@ -115,7 +116,7 @@ class Definitions:
         try:
             return schema.message("NodeDef").FromString(data).attr
         except schema.DecodeError as error:
-            name = as_text(schema.message("NodeHead").FromString(data).name)
+            name = self._names[node]
             raise AuditError(f"node {name}: its attributes are damaged ({error})") from error
 
 

@@ -87,7 +87,7 @@ def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
         return [_live_graph(source)]
     kind = getattr(getattr(source, "DESCRIPTOR", None), "name", None)
     if kind in _DECODERS:
-        return _DECODERS[kind](source.SerializeToString(), f"<{kind}>", tags)
+        return _decode_as(kind, source.SerializeToString(), f"<{kind}>", tags)
     raise AuditError(
         f"{type(source).__name__} object: cannot audit that; expected a path, a tf.Graph, "
         "a GraphDef, a MetaGraphDef or a SavedModel message"
@@ -126,10 +126,7 @@ def _read(path: str) -> bytes:
 def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
     text_kind = _text_kind(data)
     if text_kind:
-        try:
-            return _DECODERS[text_kind](_from_text(data, text_kind, path), path, tags)
-        except _WrongKindError as error:
-            raise AuditError(f"{path}: the text form of a {text_kind}, but {error}") from error
+        return _decode_as(text_kind, _from_text(data, text_kind, path), path, tags)
     # A SavedModel starts with its version; the other two differ in what field 1 and 2 are.
     kinds = ["GraphDef", "MetaGraphDef"]
     if data[:1] == b"\x08":
@@ -151,6 +148,14 @@ def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subje
 
 class _WrongKindError(Exception):
     pass
+
+
+def _decode_as(kind: str, data: bytes, label: str, tags: Optional[Sequence[str]]) -> List[Subject]:
+    """What is known to be of this kind, as far as it is in order."""
+    try:
+        return _DECODERS[kind](data, label, tags)
+    except _WrongKindError as error:
+        raise AuditError(f"{label}: a {kind}, but {error}") from error
 
 
 def _text_kind(data: bytes) -> Optional[str]:

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import AbstractSet, Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import (
+    AbstractSet,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
@@ -30,7 +42,7 @@ def read_graph(raw: Any) -> Graph:
         no loop.
     """
     draft = Draft(raw.node)
-    _read_nodes(draft, raw)
+    _read_nodes(draft, raw.node)
     if raw.library.function:
         from bnguard.audit.functions import lower
 
@@ -56,7 +68,7 @@ class Draft:
         self.types: List[str] = []
         self.sources: List[Tuple[int, ...]] = []
         self.ports: List[Tuple[int, ...]] = []
-        self.definitions = Definitions(definitions)
+        self.definitions = Definitions(definitions, self.names)
         self.lowered: Set[int] = set()
         self.early: Set[int] = set()  # nodes numbered before one of their inputs
 
@@ -81,36 +93,32 @@ class Draft:
             self.early.add(node)
 
 
-def _read_nodes(draft: Draft, raw: Any) -> None:
-    found = _nodes and _nodes.read_nodes(raw.node)
+def _read_nodes(draft: Draft, nodes: Sequence[bytes]) -> None:
+    found = _nodes and _nodes.read_nodes(nodes)
     if not found:
-        _read_heads(draft, _heads(raw))
+        _read_heads(draft, _heads(nodes))
         return
-    encoded, index, draft.types, draft.sources, draft.ports, early = found
-    draft.names = Names(encoded, index)
+    names = draft.names
+    names.encoded, names.index, draft.types, draft.sources, draft.ports, early = found
     draft.early.update(early)
 
 
-def _heads(raw: Any) -> Any:
-    kind = schema.message("NodeHead")
-    try:
-        return schema.message("NodeHeads").FromString(raw.SerializeToString()).node
-    except schema.DecodeError as error:
-        for number, node in enumerate(raw.node):
-            try:
-                kind.FromString(node)
-            except schema.DecodeError:
-                raise AuditError(f"node number {number} is damaged ({error})") from error
-        raise
+def _heads(nodes: Iterable[bytes]) -> Iterator[Any]:
+    decode = schema.message("NodeHead").FromString
+    for number, node in enumerate(nodes):
+        try:
+            yield decode(node)
+        except schema.DecodeError as error:
+            raise AuditError(f"node number {number} is damaged ({error})") from error
 
 
-def _read_heads(draft: Draft, nodes: Any) -> None:
+def _read_heads(draft: Draft, heads: Iterable[Any]) -> None:
     names, index = draft.names.encoded, draft.names.index
     kinds, sources, ports = draft.types, draft.sources, draft.ports
     texts, first_outputs = _Texts(), _FirstOutputs()
     late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
     find = index.get
-    for number, (name, kind, repeated) in enumerate(map(_HEAD, nodes)):
+    for number, (name, kind, repeated) in enumerate(map(_HEAD, heads)):
         inputs = repeated[:]  # a list; to go through the field itself takes longer
         row: Sequence[Any] = tuple(map(find, inputs)) if inputs else ()
         if None not in row:

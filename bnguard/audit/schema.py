@@ -59,7 +59,6 @@ _MESSAGES = {
     "VariableDef": "string variable_name 1; string initializer_name 2",
     "GraphDef": "NodeDef* node 1; FunctionDefLibrary library 2",
     "RawGraphDef": "bytes* node 1; FunctionDefLibrary library 2",
-    "NodeHeads": "NodeHead* node 1",
     "NodeDef": "string name 1; string op 2; string* input 3; <string,AttrValue> attr 5",
     "NodeHead": "bytes name 1; bytes op 2; bytes* input 3",
     "FunctionDefLibrary": "FunctionDef* function 1",

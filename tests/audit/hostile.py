@@ -5,11 +5,12 @@ They are made of plain random choices, so that hypothesis and atheris can both d
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 import glob
 import lzma
 import os
 
-from bnguard.audit import AuditError, Question, examine, schema
+from bnguard.audit import AuditError, Question, examine, reading, schema
 from bnguard.audit.operations import (
     FORWARDING,
     FUSED_NORMALIZATIONS,
@@ -18,7 +19,8 @@ from bnguard.audit.operations import (
 )
 from bnguard.audit.render import FORMATS, render
 
-NETWORKS = os.path.join(os.path.dirname(__file__), "..", "data", "networks")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+NETWORKS = os.path.join(ROOT, "tests", "data", "networks")
 KINDS = sorted(
     {
         *FORWARDING,
@@ -33,6 +35,8 @@ KINDS = sorted(
 )
 SOURCES = ("Const", "Placeholder", "PlaceholderWithDefault", "VarHandleOp", "VariableV2", "NoOp")
 FUNCTIONS = ("first", "branch", "body")
+# Encodings that protobuf knows and hardly anybody writes: long numbers, groups, no field.
+_ODD = [b"\x80\x80\x80\x80\x80\x00", b"\x80" * 9 + b"\x01", b"\x33\x34", b"\x33" * 100, b"\x02"]
 
 
 def random_file(choices):
@@ -69,15 +73,17 @@ def damaged_file(choices):
     data = bytearray(_small_networks()[choices(len(_small_networks()))])
     for _ in range(1 + choices(4)):
         position = choices(len(data))
-        kind = choices(4)
+        kind = choices(5)
         if kind == 0:
             data[position] = choices(256)
         elif kind == 1:
             del data[position:]
         elif kind == 2:
             del data[position : position + 1 + choices(64)]
-        else:
+        elif kind == 3:
             data[position:position] = data[position : position + choices(64)]
+        else:
+            data[position:position] = _ODD[choices(len(_ODD))]
         data = data or bytearray(1)
     return bytes(data)
 
@@ -93,6 +99,16 @@ def survives(path):
     for form in FORMATS:
         render(reports, form)
     return True
+
+
+@contextmanager
+def without_compiled():
+    """Nodes are read as where no C compiler was when bnguard was installed."""
+    compiled, reading._nodes = reading._nodes, None
+    try:
+        yield
+    finally:
+        reading._nodes = compiled
 
 
 def _fill(node, name, choices, earlier):

@@ -6,10 +6,10 @@ tests/audit/fuzz.py lets atheris choose them.
 
 import os
 
-from audit.hostile import damaged_file, random_file, survives
+from audit.hostile import damaged_file, random_file, survives, without_compiled
 from audit.protobuf import message_of
 import bnguard.audit
-from bnguard.audit import AuditError
+from bnguard.audit import AuditError, schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
@@ -38,13 +38,17 @@ class TestAnyFile:
     @given(random=st.randoms(use_true_random=False))
     def test_random_graphs(self, path, random):
         self.write(path, random_file(random.randrange))
-        survives(path)
+        audited = survives(path)
+        with without_compiled():
+            assert survives(path) == audited
 
     @settings(max_examples=FILES // 20 or 30, derandomize=not FILES, deadline=None, database=None)
     @given(random=st.randoms(use_true_random=True))
     def test_damaged_networks(self, path, random):
         self.write(path, damaged_file(random.randrange))
-        survives(path)
+        audited = survives(path)
+        with without_compiled():
+            assert survives(path) == audited
 
     def test_most_kinds_of_graph_are_really_audited(self, path):
         """A fuzz test that only ever sees refusals would test nothing."""
@@ -66,8 +70,12 @@ class TestImpossibleGraphs:
     def test_text_without_a_node(self, tmp_path):
         path = tmp_path / "graph.pbtxt"
         path.write_text("library { }")
-        with pytest.raises(AuditError, match="the text form of a GraphDef, but no nodes"):
+        with pytest.raises(AuditError, match="a GraphDef, but no nodes"):
             bnguard.audit(path)
+
+    @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
+    def test_an_empty_message(self, kind):
+        assert f"<{kind}>: " in refusal(schema.message(kind)())
 
     def test_a_cycle(self):
         message = refusal(graph(("a", "Add", "b", "b"), ("b", "Add", "a", "a")))
