@@ -147,6 +147,7 @@ class TestReadNodes:
             [node("a", "NoOp") + b"\x33\x34"],  # a group
             [node("a", "NoOp") + b"\x08\x01"],  # a name that is a number
             [node("a", "NoOp") + b"\x80\x80\x80\x80\x80\x01\x01"],  # a tag of 36 bits
+            [node("a", "NoOp") + b"\x80\x80\x80\x80\x10\x01"],  # one of 33
             [node("a", "NoOp") + b"\x32" + b"\xff" * 9 + b"\x01"],  # as long as 2^64 - 1 bytes
             [node("a", "NoOp") + b"\xb2\x80\x80\x80\x80\x00\x00"],  # a tag in six bytes
             [node("a", "NoOp") + b"\x32\x80\x80\x80\x80\x80\x00"],  # a length in six bytes
