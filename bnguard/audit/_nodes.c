@@ -1,4 +1,4 @@
-/* The nodes of a GraphDef, names, types and inputs, out of their bytes: what `_read_nodes` of
+/* The nodes of a GraphDef, names, types and inputs, out of their bytes: what `_read_heads` of
    reading.py does, in a third of the time. Whatever is out of the ordinary, damage included, ends
    in None: reading.py reads all of it again, and says what is wrong.
 
@@ -31,7 +31,7 @@ typedef struct {
 typedef struct {
     Head head;
     PyObject *names, *index, *types, *sources, *ports, *early; /* what is returned */
-    PyObject *texts;              /* op types as text, by their bytes */
+    PyObject *texts;                 /* op types as text, by their bytes */
     PyObject *first_outputs[SHARED]; /* the ports of so many inputs, each of a first output */
 } Graph;
 
