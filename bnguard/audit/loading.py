@@ -6,7 +6,18 @@ from dataclasses import dataclass
 import os
 import re
 import stat
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    BinaryIO,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError, about
@@ -14,6 +25,7 @@ from bnguard.audit.graph import Graph
 from bnguard.audit.reading import read_graph
 
 _LARGEST = 2**31 - 1  # bytes that one protobuf message can have
+_PIECE = 1 << 20  # bytes read at once of what does not say its size
 _LARGEST_TEXT = 1 << 27  # bytes; protobuf takes a second for each of these megabytes
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _OP_TYPE = re.compile(rb"[A-Za-z0-9_.>/-]+\Z")
@@ -110,7 +122,7 @@ def _read(path: str) -> bytes:
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             raise AuditError(f"{path}: not a file; give a .meta file, a GraphDef or a SavedModel")
         with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
+            data = _contents(file)
     except (OSError, ValueError) as error:
         raise AuditError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); "
@@ -121,6 +133,17 @@ def _read(path: str) -> bytes:
     if len(data) > _LARGEST:
         raise AuditError(f"{path}: more than 2 GiB; no protobuf message can be as large")
     return data
+
+
+def _contents(file: BinaryIO) -> bytes:
+    """All of it, or more than one message can have; takes no more memory than there is to read."""
+    size = os.fstat(file.fileno()).st_size  # 0 of a pipe
+    parts = [file.read(min(size, _LARGEST) + 1)]
+    count = len(parts[0])
+    while parts[-1] and size < count <= _LARGEST:
+        parts.append(file.read(_PIECE))
+        count += len(parts[-1])
+    return b"".join(parts)
 
 
 def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from audit.networks import fresh_graph, inputs, layer, loss_of, one_layer, optimizer, two_branch
+from audit.protobuf import message_of
 from bnguard import cli
 from bnguard.audit import command
 from bnguard.audit.rules import RULES, page
@@ -261,6 +262,34 @@ class TestProcess:
             env={**os.environ, **environment},
             check=False,
         )
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="not every system keeps this limit")
+    def test_a_small_file_takes_little_memory(self, files):
+        import resource
+
+        command = [sys.executable, "-m", "bnguard", "audit", str(files / "broken.meta")]
+        limit = (1 << 30, 1 << 30)  # bytes of address space
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
+        ) as process:
+            output = process.stdout.read()
+        assert process.returncode == FOUND
+        assert output == self.run(files / "broken.meta").stdout
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a named pipe is needed")
+    def test_a_pipe_is_read_to_its_end(self, tmp_path):
+        graph = message_of([("a", "Const"), ("b", "Identity", "a"), ("last", "NoOp")])
+        graph.node[0].attr["value"].tensor.tensor_content = bytes(5 << 19)
+        pipe, file = tmp_path / "pipe", tmp_path / "file"
+        file.write_bytes(graph.SerializeToString())
+        os.mkfifo(pipe)
+        with subprocess.Popen(["cp", str(file), str(pipe)]) as writer:
+            process = self.run(pipe, "--fetch", "last")
+        assert (process.returncode, writer.returncode) == (CLEAN, 0)
+        of_pipe = process.stdout.decode().replace(str(pipe), str(file))
+        assert of_pipe == run(file, "--fetch", "last").output
 
     def test_reports_and_errors_have_a_stream_each_and_no_colors_in_a_pipe(self, files):
         process = self.run(files / "broken.meta", files / "garbage.meta", "--format", "json")
