@@ -13,6 +13,7 @@ from typing import Any, FrozenSet, Iterator, Set, Tuple
 from bnguard.audit import schema
 from bnguard.audit.errors import AuditError
 
+_MOST_TIMES = 64  # TensorFlow writes each 16th key in full, the others from where they differ
 _FOOTER = 48  # bytes: two block handles, padding, and the magic number
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -54,8 +55,13 @@ def _table(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
         raise ValueError("its last bytes are not those of a table")
     _, _, at = _handle(footer, 0)  # of the meta index, which TensorFlow leaves empty
     offset, size, _ = _handle(footer, at)
+    room = len(data)
     for _, handle in _block(data, offset, size):
-        yield from _block(data, *_handle(handle, 0)[:2])
+        offset, size, _ = _handle(handle, 0)
+        room -= size
+        if room < 0:
+            raise ValueError("its blocks overlap")
+        yield from _block(data, offset, size)
 
 
 def _handle(data: bytes, at: int) -> Tuple[int, int, int]:
@@ -73,6 +79,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
         raise ValueError("a block is compressed; expected it as TensorFlow writes it")
     restarts = int.from_bytes(block[-4:], "little")
     end = size - 4 - 4 * restarts
+    room = _MOST_TIMES * size
     key, at = b"", 0
     while at < end:
         shared, at = _varint(block, at)
@@ -82,6 +89,9 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
         at += unshared + length
         if at > end:
             raise ValueError("an entry is cut off")
+        room -= len(key)
+        if room < 0:
+            raise ValueError(f"the keys of a block are more than {_MOST_TIMES} times its size")
         yield key, block[at - length : at]
 
 
