@@ -110,6 +110,14 @@ class TestDamage:
         index = table(block([(0, b"a", b"")]), kind=b"\1")
         assert_refused(tmp_path, index, "a block is compressed")
 
+    def test_an_entry_that_is_longer_than_its_block(self, tmp_path):
+        entry = number(0) + number(1) + number(100) + b"a" + bytes(4)
+        assert_refused(tmp_path, table(entry), "an entry is cut off")
+
+    def test_a_block_that_is_not_in_the_file(self, tmp_path):
+        pointer = number(10**6) + number(4)
+        assert_refused(tmp_path, footed(block([(0, b"k", pointer)])), "a block is cut off")
+
     def test_blocks_that_are_pointed_to_again_and_again(self, tmp_path):
         one = block([(0, b"a%d" % name, b"") for name in range(5000)])
         assert_refused(tmp_path, table(one, times=5000), "its blocks overlap")
