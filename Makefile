@@ -69,5 +69,5 @@ $(INSTALLED_DEV): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info bnguard/audit/_nodes.*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info $(COMPILED) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find checkpoints -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -rf {} +

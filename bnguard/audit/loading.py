@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 import re
@@ -12,6 +13,7 @@ from typing import (
     Dict,
     FrozenSet,
     Iterable,
+    Iterator,
     List,
     Mapping,
     Optional,
@@ -99,7 +101,8 @@ def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
         return [_live_graph(source)]
     kind = getattr(getattr(source, "DESCRIPTOR", None), "name", None)
     if kind in _DECODERS:
-        return _decode_as(kind, source.SerializeToString(), f"<{kind}>", tags)
+        with _known_to_be(f"<{kind}>: a {kind}"):
+            return _DECODERS[kind](source.SerializeToString(), f"<{kind}>", tags)
     raise AuditError(
         f"{type(source).__name__} object: cannot audit that; expected a path, a tf.Graph, "
         "a GraphDef, a MetaGraphDef or a SavedModel message"
@@ -149,7 +152,8 @@ def _contents(file: BinaryIO) -> bytes:
 def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
     text_kind = _text_kind(data)
     if text_kind:
-        return _decode_as(text_kind, _from_text(data, text_kind, path), path, tags)
+        with _known_to_be(f"{path}: the text form of a {text_kind}"):
+            return _DECODERS[text_kind](_from_text(data, text_kind, path), path, tags)
     # A SavedModel starts with its version; the other two differ in what field 1 and 2 are.
     kinds = ["GraphDef", "MetaGraphDef"]
     if data[:1] == b"\x08":
@@ -173,12 +177,13 @@ class _WrongKindError(Exception):
     pass
 
 
-def _decode_as(kind: str, data: bytes, label: str, tags: Optional[Sequence[str]]) -> List[Subject]:
-    """What is known to be of this kind, as far as it is in order."""
+@contextmanager
+def _known_to_be(what: str) -> Iterator[None]:
+    """In what is done here no other kind will be tried."""
     try:
-        return _DECODERS[kind](data, label, tags)
+        yield
     except _WrongKindError as error:
-        raise AuditError(f"{label}: a {kind}, but {error}") from error
+        raise AuditError(f"{what}, but {error}") from error
 
 
 def _text_kind(data: bytes) -> Optional[str]:

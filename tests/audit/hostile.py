@@ -18,8 +18,8 @@ from bnguard.audit.operations import (
     least_inputs,
 )
 from bnguard.audit.render import FORMATS, render
+from commands import ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NETWORKS = os.path.join(ROOT, "tests", "data", "networks")
 KINDS = sorted(
     {

@@ -254,12 +254,13 @@ class TestFiles:
 class TestProcess:
     """What only a process of its own shows: streams, colors."""
 
-    def run(self, *arguments, **environment):
+    def run(self, *arguments, before=None, **environment):
         command = [sys.executable, "-m", "bnguard", "audit", *map(str, arguments)]
         return subprocess.run(
             command,
             capture_output=True,
             env={**os.environ, **environment},
+            preexec_fn=before,
             check=False,
         )
 
@@ -267,16 +268,12 @@ class TestProcess:
     def test_a_small_file_takes_little_memory(self, files):
         import resource
 
-        command = [sys.executable, "-m", "bnguard", "audit", str(files / "broken.meta")]
-        limit = (1 << 30, 1 << 30)  # bytes of address space
-        with subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
-        ) as process:
-            output = process.stdout.read()
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))  # bytes of address space
+
+        process = self.run(files / "broken.meta", before=limit)
         assert process.returncode == FOUND
-        assert output == self.run(files / "broken.meta").stdout
+        assert process.stdout == self.run(files / "broken.meta").stdout
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a named pipe is needed")
     def test_a_pipe_is_read_to_its_end(self, tmp_path):

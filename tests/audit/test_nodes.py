@@ -15,8 +15,9 @@ import sys
 import sysconfig
 import tracemalloc
 
-from audit.hostile import NETWORKS, ROOT, without_compiled
+from audit.hostile import NETWORKS, without_compiled
 from bnguard.audit import AuditError, reading, schema
+from commands import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
