@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-COMPILED := bnguard/audit/_nodes.*.so bnguard/audit/_nodes.*.pyd
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -28,37 +27,35 @@ format: $(INSTALLED_DEV)
 # All that is made from the code: the pages of the catalogue and the rules, the README's table and
 # plot.
 docs: $(INSTALLED)
-	$(BIN)/python -m bnguard.harness.docs
-	$(BIN)/python -m bnguard.audit.rules docs/rules
+	$(BIN)/python -m bnguard.harness.report.docs_pages
+	$(BIN)/python -m bnguard.analysis.rules docs/rules
 	$(BIN)/bnguard compare two_branch_cond --plot docs/img/two_branch_cond.png
 
 # Break the layers and swap the pairs on purpose; the tests must notice each time. Minutes.
 mutants: $(INSTALLED)
-	$(BIN)/python tests/mutants.py
-	$(BIN)/python tests/swap_check.py
+	$(BIN)/python tools/mutants.py
+	$(BIN)/python tools/swap_check.py
 
 # Every combination of the layers' arguments beside the original layers that are installed here.
 parity: $(INSTALLED)
-	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers tests/training
+	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers 
 
 # Kill, damage and interrupt runs by the hundred; nothing may be lost. Some twenty minutes.
 faults: $(INSTALLED)
-	$(BIN)/python tests/faults.py
+	$(BIN)/python tools/fault_injection.py
 
 # Random and damaged files for the audit, and every case in every build. Minutes.
 fuzz: $(INSTALLED)
-	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/audit/test_hostile.py
-	BNGUARD_CASES=all $(BIN)/python -m pytest tests/audit/test_catalogue.py
+	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
+	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py
 
 # The suite on every TensorFlow of the matrix, and docs/matrix.md. Hours; needs Python 3.7 to 3.13 on
 # PATH as python3.7 to python3.13.
 matrix: $(INSTALLED_DEV)
 	$(BIN)/python -m nox
 
-# The stamp is written last, so an interrupted installation is tried again. A compiled module that
-# cannot be built anew must not stay as it was.
-$(INSTALLED): setup.cfg setup.py pyproject.toml bnguard/audit/_nodes.c
-	rm -f $(COMPILED)
+# The stamp is written last, so an interrupted installation is tried again.
+$(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
@@ -69,5 +66,5 @@ $(INSTALLED_DEV): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info $(COMPILED) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find checkpoints -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -rf {} +

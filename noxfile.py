@@ -1,7 +1,7 @@
 """The whole suite on every TensorFlow of the matrix, one environment at a time: `make matrix`.
 
 `nox --list` names the sessions, `nox --session "matrix(3.11-tf2.21.0)"` runs one. A session makes
-its environment, writes matrix/results/NAME.json and docs/matrix.md, and deletes the environment.
+its environment, writes tools/version_matrix/results/NAME.json and docs/matrix.md, and deletes the environment.
 The interpreters must be on PATH; a missing one fails the run, and is recorded as not run.
 """
 
@@ -22,7 +22,9 @@ nox.options.sessions = ["interpreters", "matrix"]
 
 HERE = pathlib.Path(__file__).parent
 EXTRAS = "options.extras_require"
-ENVIRONMENTS = json.loads((HERE / "matrix" / "environments.json").read_text(encoding="utf-8"))
+ENVIRONMENTS = json.loads(
+    (HERE / "tools" / "version_matrix" / "environments.json").read_text(encoding="utf-8")
+)
 
 
 @nox.session(python=False)
@@ -47,7 +49,7 @@ def matrix(session, environment):
     bare, more = environment["bare"], environment["more"]
     if environment["name"] == "lowest":
         bare = [*bare, *_lowest("options", "install_requires"), *_lowest(EXTRAS, "test")]
-    record = ("python", "matrix/record.py", str(_result(environment)))
+    record = ("python", "tools/version_matrix/record.py", str(_result(environment)))
     _record_as_not_run(session, environment, "it began, and did not end")
     try:
         session.install("--upgrade", "pip")
@@ -71,7 +73,7 @@ def _starts(python):
 
 def _record_as_not_run(session, environment, reason):
     _result(environment).write_text(json.dumps({"not run": reason}) + "\n", encoding="utf-8")
-    session.run(sys.executable, "matrix/page.py", external=True)
+    session.run(sys.executable, "tools/version_matrix/page.py", external=True)
 
 
 def _fail_if_any_did(session, result):
@@ -96,4 +98,4 @@ def _lowest(section, option):
 
 
 def _result(environment):
-    return HERE / "matrix" / "results" / f"{environment['name']}.json"
+    return HERE / "tools" / "version_matrix" / "results" / f"{environment['name']}.json"

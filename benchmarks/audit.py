@@ -26,8 +26,8 @@ MIB = 1 << 20
 SMALLEST = 1000  # nodes
 NODES_IN_LAYER = 16
 
-AUDIT = "from bnguard.audit import Question, examine, reading"
-PARSE = "from bnguard.audit import schema; kind = schema.message('MetaGraphDef')"
+AUDIT = "from bnguard.analysis.examination import Question, examine"
+PARSE = "from bnguard.analysis.ir import protos; kind = protos.message('MetaGraphDef')"
 TIMED = """
 import sys, time
 {setup}
@@ -38,9 +38,6 @@ for _ in range(4):
 """
 ACTIONS = {
     "audit": TIMED.format(setup=AUDIT, action="examine(sys.argv[1], Question())"),
-    "audit, nothing compiled": TIMED.format(
-        setup=f"{AUDIT}; reading._nodes = None", action="examine(sys.argv[1], Question())"
-    ),
     "parse": TIMED.format(setup=PARSE, action="kind.FromString(open(sys.argv[1], 'rb').read())"),
     "parse, names, inputs": TIMED.format(
         setup=PARSE,
@@ -189,13 +186,13 @@ def _make(nodes: int, folder: str) -> None:
 
 def _write_saved_model(meta_graph: bytes, folder: str) -> None:
     """The network once more, with a signature."""
-    from bnguard.audit import schema
+    from bnguard.analysis.ir import protos
 
-    message = schema.message("MetaGraphDef").FromString(meta_graph)
+    message = protos.message("MetaGraphDef").FromString(meta_graph)
     message.meta_info_def.tags.append("serve")
     signature = message.signature_def["serving_default"]
     signature.inputs["x"].name, signature.outputs["logits"].name = "x:0", "logits:0"
-    saved = schema.message("RawSavedModel")(meta_graphs=[message.SerializeToString()])
+    saved = protos.message("RawSavedModel")(meta_graphs=[message.SerializeToString()])
     os.mkdir(folder)
     with open(os.path.join(folder, "saved_model.pb"), "wb") as file:
         file.write(b"\x08\x01" + saved.SerializeToString())  # saved_model_schema_version: 1
@@ -203,9 +200,9 @@ def _write_saved_model(meta_graph: bytes, folder: str) -> None:
 
 def _write_chain(nodes: int, path: str) -> None:
     """A GraphDef of so many nodes: layers that update in place, one after the other."""
-    from bnguard.audit import schema
+    from bnguard.analysis.ir import protos
 
-    graph = schema.message("GraphDef")()
+    graph = protos.message("GraphDef")()
 
     def add(name: str, kind: str, *inputs: str, **types: int) -> str:
         node = graph.node.add(name=name, op=kind, input=inputs)

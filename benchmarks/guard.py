@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Iterable, List, Sequence
 
 import bnguard
-from bnguard.quiet import import_tensorflow
+from bnguard.runtime.tensorflow_import import import_tensorflow
 import numpy as np
 
 import_tensorflow()

@@ -13,8 +13,8 @@ from multiprocessing import get_context
 import os
 import tempfile
 
-from bnguard.harness import catalogue
-from bnguard.quiet import import_tensorflow
+from bnguard.harness.cases import catalogue
+from bnguard.runtime.tensorflow_import import import_tensorflow
 
 CASE = "two_branch_cond"
 EARLIER = (0, 50, 100, 200)
@@ -57,8 +57,8 @@ def print_rates(arguments, folder):
 
 def late(side, variables, earlier, inferences, folder):
     """How many outputs of one session used updated statistics."""
-    from bnguard.harness import experiment
-    from bnguard.harness.program import Build
+    from bnguard.harness.run import experiment
+    from bnguard.harness.run.case_session import Build
 
     options = experiment.Options(
         train=earlier > 0,
@@ -89,7 +89,7 @@ def print_pair(folder):
 
 def trained(side, folder):
     """The inference steps of a session that has trained for 200 steps, and its checkpoint."""
-    from bnguard.harness import experiment
+    from bnguard.harness.run import experiment
 
     options = experiment.Options(train_steps=200, checkpoint_dir=folder)
     record = experiment.run(catalogue.load(catalogue.find(CASE, side)), options)
@@ -99,8 +99,8 @@ def trained(side, folder):
 def restored(side, prefix, rows):
     """The inference steps on these rows of a session that restores the checkpoint."""
     import_tensorflow()
-    from bnguard.harness.experiment import Options
-    from bnguard.harness.program import Program
+    from bnguard.harness.run.case_session import Program
+    from bnguard.harness.run.experiment import Options
 
     case = catalogue.load(catalogue.find(CASE, side))
     with Program(case, Options().build, partial(case.build, False)) as program:

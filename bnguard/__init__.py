@@ -17,10 +17,10 @@ _HOME = {
     "StatisticsChanged": "bnguard.guard.errors",
     "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
-    "audit": "bnguard.audit",
+    "audit": "bnguard.analysis.api",
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
-    "create_train_op": "bnguard.training",
+    "create_train_op": "bnguard.layers",
     "diff": "bnguard.statistics",
     "frozen": "bnguard.guard.frozen",
     "must_move": "bnguard.guard.must_move",
@@ -45,8 +45,7 @@ def __getattr__(name: str) -> Any:
             "Install it with: pip install tensorflow",
             name=error.name,
         ) from error
-    # bnguard.audit is a package that can be called
-    value = module if module.__name__ == f"bnguard.{name}" else getattr(module, name)
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

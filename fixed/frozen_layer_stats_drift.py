@@ -24,11 +24,11 @@ Reports
 """
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.cases.case import Case, Inference, Model, Training
+from bnguard.harness.cases.toy_network import PRETRAINED, convolution, regression_loss
 from bnguard.harness.claims import StatisticsFollowData
-from bnguard.harness.network import PRETRAINED, convolution, regression_loss
 from bnguard.layers import batch_norm
-from bnguard.training import create_train_op
+from bnguard.layers.training import create_train_op
 import tensorflow.compat.v1 as tf
 
 CLAIM = StatisticsFollowData(instead={"bn": "batch"}, defective="drift")

@@ -26,11 +26,11 @@ Reports
 """
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.cases.case import Case, Inference, Model, Training
+from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import RowsIndependent
-from bnguard.harness.network import convolution, regression_loss
 from bnguard.layers import batch_norm
-from bnguard.training import create_train_op
+from bnguard.layers.training import create_train_op
 import tensorflow.compat.v1 as tf
 
 CASE = Case(RowsIndependent(), mean=(10.0,), deviation=3.0, spatial=(6, 6))

@@ -22,9 +22,9 @@ Reports
 """
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.cases.case import Case, Inference, Model, Training
+from bnguard.harness.cases.toy_network import regression_loss
 from bnguard.harness.claims import ProgramRuns
-from bnguard.harness.network import regression_loss
 from bnguard.layers import batch_norm
 import tensorflow.compat.v1 as tf
 

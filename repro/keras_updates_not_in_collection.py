@@ -27,9 +27,9 @@ Needs
 import os
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.cases.case import Case, Inference, Model, Training
+from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import StatisticsFollowData
-from bnguard.harness.network import convolution, regression_loss
 import tensorflow.compat.v1 as tf
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Keras 3 has no graph mode

@@ -30,7 +30,7 @@ Reports
 """
 
 from bnguard.cli import main
-from bnguard.harness.case import Case, Inference, Model, Training
+from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
 import tensorflow.compat.v1 as tf

@@ -20,8 +20,9 @@ COMBINATIONS = [
 @pytest.fixture(scope="session")
 def run_case(tmp_path_factory):
     """Run one side of a case as `experiment.run` does, once for each set of options."""
-    from bnguard.harness import catalogue, experiment
-    from bnguard.harness.program import Build
+    from bnguard.harness.cases import catalogue
+    from bnguard.harness.run import experiment
+    from bnguard.harness.run.case_session import Build
 
     folder = str(tmp_path_factory.mktemp("checkpoints"))
 
@@ -38,7 +39,7 @@ def run_case(tmp_path_factory):
 @pytest.fixture
 def graph():
     """A fresh default graph, for ref variables and control flow v1 unless a test says else."""
-    from graphs import build_with
+    from support.graphs import build_with
     import tensorflow.compat.v1 as tf
 
     tf.disable_eager_execution()

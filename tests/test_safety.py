@@ -4,18 +4,18 @@ import ast
 import os
 import shutil
 
-import bnguard.audit
-from bnguard.audit import AuditError
+import bnguard
+from bnguard.analysis.errors import AuditError
 from bnguard.errors import BnguardError
-from bnguard.harness import catalogue
-from commands import ROOT, drifting
-from commands import bnguard as run
+from bnguard.harness.cases import catalogue
 import pytest
-from test_house import imported_modules, parse, python_files
+from support.commands import ROOT, drifting
+from support.commands import bnguard as run
+from test_package import imported_modules, parse, python_files
 
 UNSAFE_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "load_module", "system", "popen"}
-LOADS_CODE = {"exec_module": {"bnguard/harness/catalogue.py"}}
+LOADS_CODE = {"exec_module": {"bnguard/harness/cases/catalogue.py"}}
 
 
 def calls(path):

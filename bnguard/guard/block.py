@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
-from bnguard.guard.cause import Auditor
-from bnguard.guard.recording import Steps, recorded
-from bnguard.statistics import RunningStatistics, live, sessions
+from bnguard.guard.diagnosis import Auditor
+from bnguard.guard.run_recorder import Steps, recorded
+from bnguard.statistics import RunningStatistics, session_values, sessions
 import tensorflow.compat.v1 as tf
 
 # How a loop over a dataset ends; `MonitoredSession` swallows both.
@@ -27,16 +27,16 @@ class Block:
 
     def __init__(self, session: Any, scope: Any) -> None:
         self.session = session
-        self.statistics = live.find(sessions.graph_of(session), scope)
+        self.statistics = session_values.find(sessions.graph_of(session), scope)
         self.before = self.now()
 
     def now(self) -> RunningStatistics:
         """The statistics at this moment."""
-        return live.read(self.session, self.statistics)
+        return session_values.read(self.session, self.statistics)
 
     def put_back(self) -> None:
         """Give the statistics the values that they had when the block began."""
-        live.write(self.session, self.statistics, self.before)
+        session_values.write(self.session, self.statistics, self.before)
 
     @contextmanager
     def judged(

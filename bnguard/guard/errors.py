@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from bnguard.audit.finding import Finding
+from bnguard.analysis.findings import Finding
 
 _SHOWN = 10  # a network has a hundred statistics, and they mostly move for one reason
 

@@ -9,8 +9,8 @@ import warnings
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsChanged
-from bnguard.guard.recording import Steps
-from bnguard.statistics import RunningStatistics, live
+from bnguard.guard.run_recorder import Steps
+from bnguard.statistics import RunningStatistics, session_values
 from bnguard.statistics.difference import compare
 import tensorflow.compat.v1 as tf
 
@@ -56,7 +56,7 @@ def frozen(
 def _frozen(session: Any, scope: Any, on_change: str) -> ContextManager[RunningStatistics]:
     block = Block(session, scope)
     if on_change == "restore":
-        live.check_writable(block.statistics)
+        session_values.check_writable(block.statistics)
         return _restored(block)
     return block.judged(_warn if on_change == "warn" else _changes)
 

@@ -7,12 +7,12 @@ import warnings
 
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block
-from bnguard.guard.cause import Auditor
+from bnguard.guard.diagnosis import Auditor
 from bnguard.guard.errors import Moved, StatisticsChanged
-from bnguard.guard.memory import KnownSteps
-from bnguard.guard.recording import Steps
-from bnguard.guard.steps import Step
-from bnguard.statistics import live
+from bnguard.guard.run_key import Step
+from bnguard.guard.run_recorder import Steps
+from bnguard.guard.step_cache import KnownSteps
+from bnguard.statistics import session_values
 from bnguard.statistics.difference import compare
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -66,12 +66,12 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):
         """Note the default graph; only here may an op be added to it, for the values."""
         self._graph, self._audits, self._values = tf.get_default_graph(), None, None
         if self._dynamic:
-            live.make_readable(self._graph, live.find(self._graph, self._scope))
+            session_values.make_readable(self._graph, session_values.find(self._graph, self._scope))
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         """Index the graph, which is final by now, and note the values that have to stay."""
         self._check_graph(session)
-        auditor = Auditor(session.graph, live.find(session.graph, self._scope))
+        auditor = Auditor(session.graph, session_values.find(session.graph, self._scope))
         self._audits = _Audits(session.graph, auditor, is_last_word=not self._dynamic)
         if self._dynamic:
             self._values = _Values(Block(session, self._scope), auditor)

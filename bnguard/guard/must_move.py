@@ -6,7 +6,7 @@ from typing import Any, ContextManager, Optional
 
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsDidNotMove
-from bnguard.guard.recording import Steps
+from bnguard.guard.run_recorder import Steps
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
 from bnguard.statistics.names import COUNT

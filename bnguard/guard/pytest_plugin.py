@@ -11,7 +11,7 @@ from typing import Any, Callable, ContextManager, Dict, List
 import pytest
 
 Guard = Callable[..., ContextManager[Any]]
-PROPERTY = "bnguard"  # of a test: what it noted, one for each check
+_PROPERTY = "bnguard"  # the user property of a test that holds one check
 
 
 @pytest.fixture
@@ -21,10 +21,9 @@ def frozen_statistics(request: pytest.FixtureRequest) -> Guard:
     with frozen_statistics(session, scope=None, on_change="raise"): ...
     """
     from bnguard.guard.frozen import frozen
-    from bnguard.guard.noted import Noted
 
     def guard(session: Any, scope: Any = None, on_change: str = "raise") -> ContextManager[Any]:
-        return Noted(request.node, "frozen_statistics", scope, frozen(session, scope, on_change))
+        return _recorded(request, scope, frozen(session, scope, on_change))
 
     return guard
 
@@ -36,10 +35,9 @@ def moving_statistics(request: pytest.FixtureRequest) -> Guard:
     with moving_statistics(session, scope=None): ...
     """
     from bnguard.guard.must_move import must_move
-    from bnguard.guard.noted import Noted
 
     def guard(session: Any, scope: Any = None) -> ContextManager[Any]:
-        return Noted(request.node, "moving_statistics", scope, must_move(session, scope))
+        return _recorded(request, scope, must_move(session, scope))
 
     return guard
 
@@ -72,6 +70,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Report(path), "bnguard-report")
 
 
+def _recorded(
+    request: pytest.FixtureRequest, scope: Any, guard: ContextManager[Any]
+) -> ContextManager[Any]:
+    from bnguard.guard.pytest_record import RecordedGuard
+
+    def record(check: Dict[str, Any]) -> None:
+        # As text: xdist sends properties from its workers.
+        request.node.user_properties.append((_PROPERTY, json.dumps(check, allow_nan=False)))
+
+    return RecordedGuard(record, request.node.nodeid, str(request.fixturename), scope, guard)
+
+
 class _Report:
     """Collects what the tests noted, and writes it at the end.
 
@@ -87,7 +97,7 @@ class _Report:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test noted, wherever it ran."""
         if report.when == "teardown":
-            noted = [value for key, value in report.user_properties if key == PROPERTY]
+            noted = [value for key, value in report.user_properties if key == _PROPERTY]
             self._checks += [json.loads(str(value)) for value in noted]
 
     def pytest_sessionfinish(self) -> None:

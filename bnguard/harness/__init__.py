@@ -1,1 +1,1 @@
-"""What every file in `repro/` and `fixed/` is run by."""
+"""Run the cases in repro/ and fixed/."""

@@ -15,5 +15,6 @@ from __future__ import annotations
 
 from bnguard.layers.contrib import batch_norm
 from bnguard.layers.tf_layers import batch_normalization
+from bnguard.layers.training import create_train_op
 
-__all__ = ["batch_norm", "batch_normalization"]
+__all__ = ["batch_norm", "batch_normalization", "create_train_op"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from bnguard.layers import arguments
-from bnguard.layers.core import normalize
+from bnguard.layers import validation
+from bnguard.layers.forward import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
-from bnguard.layers.updates import MovingAverages, Renorm, Rule, ZeroDebiased
+from bnguard.layers.update_rules import MovingAverages, Renorm, Rule, ZeroDebiased
 from bnguard.layers.variables import Parameters, Statistics, VariableFactory, parameter_type
 import tensorflow.compat.v1 as tf
 
@@ -100,16 +100,16 @@ def batch_norm(
         with zero_debias_moving_mean or with other updates_collections than UPDATE_OPS.
       RuntimeError: eager execution is enabled.
     """
-    arguments.check_graph_mode()
-    arguments.check_data_format(data_format)
+    validation.check_graph_mode()
+    validation.check_data_format(data_format)
     _check_renorm(renorm, batch_weights, updates_collections, zero_debias_moving_mean)
-    arguments.check_renorm_clipping(renorm_clipping or {})
-    training = arguments.training_mode(is_training, "is_training")
+    validation.check_renorm_clipping(renorm_clipping or {})
+    training = validation.training_mode(is_training, "is_training")
     with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as variable_scope:
         inputs = tf.convert_to_tensor(inputs)
-        arguments.check_inputs(inputs)
+        validation.check_inputs(inputs)
         variables = VariableFactory(
-            shape=[arguments.channels(inputs, _channel_axis(inputs, data_format))],
+            shape=[validation.channels(inputs, _channel_axis(inputs, data_format))],
             dtype=parameter_type(inputs),
             trainable=trainable,
             initializers=_initializers(param_initializers),
@@ -169,7 +169,7 @@ def _kernel(
     return MomentsKernel(
         *common,
         axes=_reduced_axes(inputs, data_format),
-        batch_weights=arguments.batch_weights(batch_weights, inputs),
+        batch_weights=validation.batch_weights(batch_weights, inputs),
         adjustment=adjustment,
         correction=correction,
     )
@@ -201,12 +201,12 @@ def _initializers(given: dict | None) -> dict:
         "moving_mean": tf.zeros_initializer(),
         "moving_variance": tf.ones_initializer(),
     }
-    arguments.check_names("param_initializers", given or {}, tuple(default))
+    validation.check_names("param_initializers", given or {}, tuple(default))
     return {**default, **(given or {})}
 
 
 def _regularizers(given: dict | None) -> dict:
-    arguments.check_names("param_regularizers", given or {}, ("beta", "gamma"))
+    validation.check_names("param_regularizers", given or {}, ("beta", "gamma"))
     return given or {}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnguard.layers import arguments
-from bnguard.layers.core import normalize
+from bnguard.layers import validation
+from bnguard.layers.forward import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
-from bnguard.layers.updates import MovingAverages, Renorm, Rule
+from bnguard.layers.update_rules import MovingAverages, Renorm, Rule
 from bnguard.layers.variables import Parameters, VariableFactory, parameter_type
 import tensorflow.compat.v1 as tf
 
@@ -95,19 +95,19 @@ def batch_normalization(
       ValueError: an argument is not as above.
       RuntimeError: eager execution is enabled.
     """
-    arguments.check_graph_mode()
-    mode = arguments.training_mode(training, "training")
-    arguments.check_renorm_clipping(renorm_clipping or {})
+    validation.check_graph_mode()
+    mode = validation.training_mode(training, "training")
+    validation.check_renorm_clipping(renorm_clipping or {})
     with tf.variable_scope(name, "batch_normalization", [inputs], reuse=reuse):
         inputs = tf.convert_to_tensor(inputs)
-        arguments.check_inputs(inputs)
-        axes = arguments.axes(axis, inputs)
-        arguments.check_virtual_batch_size(virtual_batch_size, axes, adjustment)
+        validation.check_inputs(inputs)
+        axes = validation.axes(axis, inputs)
+        validation.check_virtual_batch_size(virtual_batch_size, axes, adjustment)
         variables = VariableFactory(
             shape=_variable_shape(inputs, axes, virtual_batch_size),
             dtype=parameter_type(inputs),
             trainable=trainable,
-            initializers=arguments.initializers(
+            initializers=validation.initializers(
                 {
                     "beta": beta_initializer,
                     "gamma": gamma_initializer,
@@ -115,10 +115,10 @@ def batch_normalization(
                     "moving_variance": moving_variance_initializer,
                 }
             ),
-            regularizers=arguments.functions(
+            regularizers=validation.functions(
                 "regularizer", {"beta": beta_regularizer, "gamma": gamma_regularizer}
             ),
-            constraints=arguments.functions(
+            constraints=validation.functions(
                 "constraint", {"beta": beta_constraint, "gamma": gamma_constraint}
             ),
             kinds=(tf.GraphKeys.GLOBAL_VARIABLES,),
@@ -155,9 +155,9 @@ def _variable_shape(
     inputs: tf.Tensor, axes: list[int], virtual_batch_size: int | None
 ) -> list[int]:
     if len(axes) == 1 and virtual_batch_size is None:
-        return [arguments.channels(inputs, axes[0])]
+        return [validation.channels(inputs, axes[0])]
     shape = [
-        arguments.channels(inputs, each) if each in axes else 1
+        validation.channels(inputs, each) if each in axes else 1
         for each in range(inputs.shape.ndims)
     ]
     return shape if virtual_batch_size is None else [shape[0], 1, *shape[1:]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Tuple
 
-from bnguard.statistics import render
-from bnguard.statistics.values import RunningStatistics, identical
+from bnguard.statistics import tables
+from bnguard.statistics.running_statistics import RunningStatistics, identical
 import numpy as np
 
 _HEADINGS = ("variable", "largest change", "largest relative change", "note")
@@ -84,7 +84,7 @@ class StatisticsDiff:
         summary = f"{still} of {len(self.changes)} variables that both hold are {same}"
         rows = list(self._rows())
         parts = [f"running statistics: {self.before} -> {self.after}"]
-        return "\n".join([*parts, *([render.table(_HEADINGS, rows)] if rows else []), summary])
+        return "\n".join([*parts, *([tables.table(_HEADINGS, rows)] if rows else []), summary])
 
     def as_json(self) -> Dict[str, Any]:
         """As a JSON object; an infinite change is the string `inf`."""
@@ -103,7 +103,7 @@ class StatisticsDiff:
 
     def _rows(self) -> Iterator[List[str]]:
         for one in self.changed:
-            yield [one.name, render.figure(one.absolute), render.figure(one.relative), _note(one)]
+            yield [one.name, tables.figure(one.absolute), tables.figure(one.relative), _note(one)]
         for other in self.reshaped:
             yield [other.name, "", "", f"{other.before} became {other.after}"]
         for name in self.removed:
@@ -163,4 +163,4 @@ def _largest(changes: np.ndarray) -> float:
 
 
 def _plain(one: Any) -> Dict[str, Any]:
-    return {key: render.plain(value) for key, value in vars(one).items()}
+    return {key: tables.plain(value) for key, value in vars(one).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Tuple
 
-from bnguard.statistics.render import plain
+from bnguard.statistics.tables import plain
 import numpy as np
 
 # No activation that anybody normalizes on purpose gets here: pixels of 16 bits have a mean of

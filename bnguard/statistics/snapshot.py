@@ -6,12 +6,12 @@ from numbers import Real
 import os
 from typing import Any, Collection
 
-from bnguard import checkpoint
+from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
-from bnguard.statistics import live, saved, sessions
+from bnguard.statistics import checkpoint_values, session_values, sessions
 from bnguard.statistics.difference import StatisticsDiff, compare
+from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.scopes import NoStatisticsError, within
-from bnguard.statistics.values import RunningStatistics
 
 Source = Any  # a session, a path or a snapshot
 
@@ -75,14 +75,16 @@ def _take(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStat
         chosen = within(scope, source, source.source)
         return RunningStatistics(source.source, chosen, source.kinds)
     if _is_path(source):
-        return RunningStatistics(_name(source), saved.read(os.fspath(source), scope, also))
+        return RunningStatistics(
+            _name(source), checkpoint_values.read(os.fspath(source), scope, also)
+        )
     if not sessions.is_session(source):
         raise BnguardError(
             f"{source!r}: neither a session nor a checkpoint; expected a tf.Session, "
             "tf.InteractiveSession, tf.train.MonitoredSession, or the path of a checkpoint."
         )
-    found = live.find(sessions.graph_of(source), scope)
-    return live.read(source, found)
+    found = session_values.find(sessions.graph_of(source), scope)
+    return session_values.read(source, found)
 
 
 def _name(source: Source) -> str:
@@ -91,7 +93,7 @@ def _name(source: Source) -> str:
     if not _is_path(source):
         return f"the {type(source).__name__}"
     path = os.fspath(source)
-    return checkpoint.resolve(path) if os.path.isdir(path) else path
+    return checkpoint_reader.resolve(path) if os.path.isdir(path) else path
 
 
 def _is_path(source: Source) -> bool:

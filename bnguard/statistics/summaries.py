@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Iterator, List
 
-from bnguard.statistics import live
-from bnguard.statistics.parts import Part
-from bnguard.statistics.structure import LiveStatistic
+from bnguard.statistics import session_values
+from bnguard.statistics.graph_discovery import LiveStatistic
+from bnguard.statistics.partitioned_variables import Part
 import tensorflow.compat.v1 as tf
 
 _FIGURES = [("min", tf.reduce_min), ("mean", tf.reduce_mean), ("max", tf.reduce_max)]
@@ -32,7 +32,7 @@ def statistics_summaries(scope: Any = None) -> tf.Tensor:
     graph = tf.get_default_graph()
     merged: List[tf.Tensor] = []
     with tf.name_scope("running_statistics"):
-        for one in live.find(graph, scope):
+        for one in session_values.find(graph, scope):
             merged += _summaries(one.name, _value(graph, one))
         return tf.summary.merge(merged, collections=[])
 

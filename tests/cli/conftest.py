@@ -1,9 +1,9 @@
 """`bnguard ...` in this process."""
 
-from bnguard import cli
+from bnguard.cli import commands
 from click.testing import CliRunner
 import pytest
-from sources_case import ROOT
+from support.source_case import ROOT
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ def bnguard(tmp_path, monkeypatch):
     def run(*args):
         runs = {"repro", "fixed", "compare"} & set(args)
         folder = ["--checkpoint-dir", str(tmp_path)] if runs else []
-        return CliRunner().invoke(cli.cli, [*args, *folder])
+        return CliRunner().invoke(commands.cli, [*args, *folder])
 
     return run

@@ -4,15 +4,15 @@ import json
 import os
 import shutil
 
-from bnguard import cli
+from bnguard.cli import commands
 from bnguard.errors import BnguardError
-import forked
 import pytest
-from sources_case import CASE, make_cases
+from support import forked
+from support.source_case import CASE, make_cases
 
 GOOD = b"""'A title.'
 
-from bnguard.harness.case import Case
+from bnguard.harness.cases.case import Case
 from bnguard.harness.claims import StatisticsStillAtInference
 
 CASE = Case(StatisticsStillAtInference())
@@ -36,7 +36,10 @@ def test_a_case_without_its_twin_is_exit_2(bnguard, tmp_path):
         (b"\xff = 1", ["utf-8"]),
         (b"a\0b", ["null bytes"]),
         (b"from os import path", ["defines path; expected a Case called CASE", "CONTRIBUTING"]),
-        (b"from bnguard.harness.case import Cas", ["line 1", "cannot be loaded (ImportError"]),
+        (
+            b"from bnguard.harness.cases.case import Cas",
+            ["line 1", "cannot be loaded (ImportError"],
+        ),
         (b"'A'\nimport json\njson.loads('\\n\\n{')", ["line 3", "JSONDecodeError"]),
         (b"CASE = build = None", ["defines CASE, build; expected a Case"]),
         (GOOD + b"build = 3", ["expected a Case"]),
@@ -150,14 +153,14 @@ def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, m
         shutil.copy(os.path.join(home, side, CASE + ".py"), os.path.join(home, side, "z.py"))
         with open(os.path.join(home, side, "a_broken.py"), "w", encoding="utf-8") as file:
             file.write("1 / 0")
-    record = cli._record
+    record = commands._record
 
     def full(case, options):
         if case.file.name == "z":
             raise BnguardError("the disk is full")
         return record(case, options)
 
-    monkeypatch.setattr(cli, "_record", full)
+    monkeypatch.setattr(commands, "_record", full)
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
     assert result.exit_code == 2

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from sources_case import CASE, ROOT
+from support.source_case import CASE, ROOT
 
 FAILING = "update_ops_pull_other_inputs"
 

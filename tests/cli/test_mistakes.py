@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import sys
 
-from bnguard import cli
-from bnguard.harness import experiment
+from bnguard.cli import commands
+from bnguard.harness.run import experiment
 from click.testing import CliRunner
-import forked
 import pytest
-from sources_case import CASE, REFERENCE, ROOT, make_cases
+from support import forked
+from support.source_case import CASE, REFERENCE, ROOT, make_cases
 import tensorflow.compat.v1 as tf
 
 NOT_UTF_8 = os.fsdecode(b"x\xff")
@@ -172,7 +172,7 @@ def test_an_unwritable_folder_is_exit_2(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     occupied = tmp_path / "file"
     occupied.write_text("in the way")
-    result = CliRunner().invoke(cli.cli, ["repro", CASE, "--checkpoint-dir", str(occupied)])
+    result = CliRunner().invoke(commands.cli, ["repro", CASE, "--checkpoint-dir", str(occupied)])
     assert result.exit_code == 2
     assert "cannot save a checkpoint there" in result.output
     assert occupied.read_text() == "in the way"
@@ -206,8 +206,8 @@ def test_another_models_checkpoint_is_exit_2_and_nothing_is_written(
 
 def test_outside_a_checkout_the_message_says_where_the_cases_are(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.catalogue, "__file__", str(tmp_path / "a" / "b" / "c.py"))
-    result = CliRunner().invoke(cli.cli, ["list"])
+    monkeypatch.setattr(commands.catalogue, "__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
+    result = CliRunner().invoke(commands.cli, ["list"])
     assert result.exit_code == 2
     assert "no repro/ and fixed/ here" in result.output
     assert "Run bnguard from a checkout" in result.output
@@ -215,7 +215,7 @@ def test_outside_a_checkout_the_message_says_where_the_cases_are(monkeypatch, tm
 
 def test_a_checkpoint_folder_that_tensorflow_cannot_name_is_exit_2(monkeypatch):
     monkeypatch.chdir(ROOT)
-    result = CliRunner().invoke(cli.cli, ["fixed", CASE, "--checkpoint-dir", NOT_UTF_8])
+    result = CliRunner().invoke(commands.cli, ["fixed", CASE, "--checkpoint-dir", NOT_UTF_8])
     assert result.exit_code == 2
     (error,) = result.output.splitlines()
     assert "TensorFlow can use no checkpoint there" in error

@@ -3,11 +3,11 @@
 import json
 import os
 
-from bnguard import cli
+from bnguard.cli import commands
 from click.testing import CliRunner
 import numpy as np
 import pytest
-from sources_case import CASE, REFERENCE, ROOT, draw
+from support.source_case import CASE, REFERENCE, ROOT, draw
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def stopped(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         arguments = ["fixed", CASE, *flags, "--checkpoint-dir", str(folder)]
-        result = CliRunner().invoke(cli.cli, arguments)
+        result = CliRunner().invoke(commands.cli, arguments)
     assert result.exit_code == 0, result.output
     return str(folder / CASE / "fixed" / "run-1")
 
@@ -38,7 +38,7 @@ def test_a_run_is_resumed_with_its_own_flags(bnguard, stopped, tmp_path):
 
 def test_a_resumed_run_has_a_folder_of_its_own_beside_the_first(stopped, monkeypatch):
     monkeypatch.chdir(ROOT)
-    result = CliRunner().invoke(cli.cli, ["fixed", CASE, "--resume", stopped, "--json"])
+    result = CliRunner().invoke(commands.cli, ["fixed", CASE, "--resume", stopped, "--json"])
     assert result.exit_code == 0, result.output
     folder = os.path.dirname(json.loads(result.output)["checkpoints"]["before"])
     assert os.path.basename(folder) != "run-1"

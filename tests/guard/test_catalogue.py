@@ -3,10 +3,10 @@
 from functools import lru_cache, partial
 
 import bnguard
-from bnguard.harness import catalogue
-from graphs import build_with
+from bnguard.harness.cases import catalogue
 import numpy as np
 import pytest
+from support.graphs import build_with
 import tensorflow.compat.v1 as tf
 
 CASES = catalogue.names()

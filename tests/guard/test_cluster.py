@@ -7,10 +7,11 @@ import sys
 import threading
 
 import bnguard
-from bnguard.harness import cluster
-import evaluator
+from bnguard.harness.cases import cluster
 import numpy as np
-import programs
+from support.paths import ROOT, TESTS
+from support.programs import evaluator
+from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
 
 NAMES = ["bn/moving_mean", "bn/moving_variance"]
@@ -21,10 +22,7 @@ class Evaluator:
     """The evaluator's process; killed where it takes longer than it can."""
 
     def __init__(self, spec):
-        folders = [
-            os.path.dirname(evaluator.__file__),
-            os.path.dirname(os.path.dirname(bnguard.__file__)),
-        ]
+        folders = [TESTS, ROOT]
         self._process = subprocess.Popen(
             [sys.executable, evaluator.__file__, json.dumps(spec)],
             stdin=subprocess.PIPE,

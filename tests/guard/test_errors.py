@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bnguard.audit.finding import Finding, Op
+from bnguard.analysis.findings import Finding, Op
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove, Still
 
 FINDING = Finding(

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import bnguard
-from bnguard import checkpoint
-import estimator_loop
+from bnguard import checkpoint_reader
 import pytest
+from support.programs import estimator_loop
 
 KILLED_AFTER = 7  # steps: three after a checkpoint was saved, one after an evaluation
 
@@ -53,7 +53,7 @@ def test_the_statistics_are_those_of_a_run_that_was_never_killed(folders):
 
 
 def test_all_else_is_too(folders):
-    whole, killed = map(checkpoint.read, folders)
+    whole, killed = map(checkpoint_reader.read, folders)
     assert sorted(whole) == sorted(killed)
     assert whole["global_step"] == estimator_loop.STEPS
     for name, value in whole.items():

@@ -6,9 +6,9 @@ import warnings
 
 import bnguard
 import numpy as np
-import programs
-from programs import KINDS, MOVED, fires, refused, two_branches
 import pytest
+from support.programs import tf1_programs as programs
+from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_branches
 import tensorflow.compat.v1 as tf
 
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import warnings
 
 import bnguard
-from bnguard.statistics import structure
+from bnguard.statistics import graph_discovery
 import numpy as np
-import programs
-from programs import KINDS, MOVED
 import pytest
+from support.programs import tf1_programs as programs
+from support.programs.tf1_programs import KINDS, MOVED
 import tensorflow.compat.v1 as tf
 
 
@@ -312,8 +312,10 @@ def test_a_graph_without_statistics_is_reported(mode):
 
 def test_static_understands_the_graph_once(monkeypatch):
     understood = []
-    load = structure.load
-    monkeypatch.setattr(structure, "load", lambda graph: understood.append(graph) or load(graph))
+    load = graph_discovery.load
+    monkeypatch.setattr(
+        graph_discovery, "load", lambda graph: understood.append(graph) or load(graph)
+    )
     with evaluation() as one:
         programs.infer(one.session, one.built)
     assert len(understood) == 1

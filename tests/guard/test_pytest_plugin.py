@@ -4,17 +4,17 @@ import configparser
 import json
 import os
 
-import bnguard
 from bnguard.guard import pytest_plugin
-import programs  # and with it TensorFlow, which no process can import twice
 import pytest
+from support.paths import ROOT, TESTS
+from support.programs import tf1_programs  # noqa: F401  # no process can import TensorFlow twice
 
 pytest_plugins = ["pytester"]
 
-TESTS = """
+PROGRAM_TESTS = """
 import os
 
-import programs
+from support.programs import tf1_programs as programs
 import pytest
 
 
@@ -54,7 +54,7 @@ def test_with_another_directory(program, frozen_statistics, tmp_path):
 """
 
 ERRORS = """
-import programs
+from support.programs import tf1_programs as programs
 import pytest
 
 
@@ -85,10 +85,10 @@ def test_uninitialized(frozen_statistics):
 def run(request, pytester, monkeypatch):
     """Run pytest on tests in this process."""
     installed = request.config.pluginmanager.has_plugin("bnguard")
-    monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(bnguard.__file__)))
-    pytester.makeconftest(f"import sys; sys.path.append({os.path.dirname(programs.__file__)!r})")
+    monkeypatch.setenv("PYTHONPATH", ROOT)
+    pytester.makeconftest(f"import sys; sys.path.append({TESTS!r})")
 
-    def run(*args, tests=TESTS):
+    def run(*args, tests=PROGRAM_TESTS):
         pytester.makepyfile(tests)
         plugin = () if installed else ("-p", "bnguard.guard.pytest_plugin")
         others = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # which take seconds
@@ -167,7 +167,7 @@ def test_no_earlier_report_outlives_a_run_that_crashes(tmp_path):
 
 
 def test_installed_it_is_a_plugin():
-    root = os.path.dirname(os.path.dirname(bnguard.__file__))
+    root = ROOT
     setup = configparser.ConfigParser()
     setup.read(os.path.join(root, "setup.cfg"))
     (line,) = setup["options.entry_points"]["pytest11"].split("\n")[1:]

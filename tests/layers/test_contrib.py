@@ -3,10 +3,10 @@
 import inspect
 
 from bnguard import batch_norm
-from layer_session import LayerSession, batches
 import numpy as np
-from numpy_layer import NumpyLayer, NumpyRenorm
 import pytest
+from support.layers.layer_session import LayerSession, batches
+from support.layers.numpy_layer import NumpyLayer, NumpyRenorm
 import tensorflow.compat.v1 as tf
 
 SHAPE = (6, 3)

@@ -10,10 +10,10 @@ import itertools
 
 from bnguard import batch_norm, batch_normalization, create_train_op
 from bnguard.layers.kernels import has_fused_bfloat16
-from layer_session import LayerSession, batches
 import numpy as np
-from numpy_layer import NumpyLayer
 import pytest
+from support.layers.layer_session import LayerSession, batches
+from support.layers.numpy_layer import NumpyLayer
 import tensorflow.compat.v1 as tf
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS

@@ -1,8 +1,8 @@
 """The comparison with an original whose inference may spoil its statistics: ours may not."""
 
 import numpy as np
-from observed import assert_same
 import pytest
+from support.layers.observed import assert_same
 
 KEPT = [3.0, 4.0]
 

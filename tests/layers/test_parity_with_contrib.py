@@ -9,11 +9,11 @@ import itertools
 import os
 
 from bnguard import batch_norm
-from layer_session import LayerSession, batches
 import numpy as np
-from observed import assert_same, observe
-import originals
 import pytest
+from support import originals
+from support.layers.layer_session import LayerSession, batches
+from support.layers.observed import assert_same, observe
 import tensorflow.compat.v1 as tf
 
 contrib = originals.contrib(__name__).layers

@@ -3,14 +3,14 @@
 import inspect
 
 from bnguard import batch_normalization
-from layer_session import LayerSession, batches
 import numpy as np
-from numpy_layer import NumpyLayer
-from observed import assert_same, observe
-import originals
 import pytest
+from support import originals
+from support.layers.layer_session import LayerSession, batches
+from support.layers.numpy_layer import NumpyLayer
+from support.layers.observed import assert_same, observe
+from support.layers.tf_layers_cases import CASES, SHAPES, VARIANTS, halve, observations
 import tensorflow.compat.v1 as tf
-from tf_layers_cases import CASES, SHAPES, VARIANTS, halve, observations
 
 originals.need_tf_layers(__name__)
 

@@ -1,11 +1,11 @@
 """batch_norm where slim's programs use it: as a normalizer_fn, and inside an arg_scope."""
 
 from bnguard import batch_norm, create_train_op
-from layer_session import LayerSession, batches
 import numpy as np
-from numpy_layer import NumpyLayer
-import originals
 import pytest
+from support import originals
+from support.layers.layer_session import LayerSession, batches
+from support.layers.numpy_layer import NumpyLayer
 import tensorflow.compat.v1 as tf
 
 slim = originals.slim(__name__)

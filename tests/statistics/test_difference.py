@@ -3,7 +3,7 @@
 import json
 
 from bnguard.statistics.difference import compare
-from bnguard.statistics.values import RunningStatistics
+from bnguard.statistics.running_statistics import RunningStatistics
 import numpy as np
 import pytest
 

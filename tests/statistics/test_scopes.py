@@ -1,8 +1,8 @@
 """Scopes: which names are inside, and what is said when none is."""
 
 from bnguard.statistics.scopes import NoStatisticsError, within
-import programs
 import pytest
+from support.programs import tf1_programs as programs
 
 NAMES = dict.fromkeys(["net/one/moving_mean", "net/one_more/moving_mean", "moving_mean"])
 

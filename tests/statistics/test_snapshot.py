@@ -4,9 +4,9 @@ import pathlib
 
 import bnguard
 import numpy as np
-import programs
-from programs import KINDS
 import pytest
+from support.programs import tf1_programs as programs
+from support.programs.tf1_programs import KINDS
 import tensorflow.compat.v1 as tf
 
 NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]

@@ -2,8 +2,8 @@
 
 import bnguard
 import numpy as np
-import programs
 import pytest
+from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
 
 

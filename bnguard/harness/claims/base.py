@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Tuple
 
-from bnguard.harness.claims import facts, health
-from bnguard.harness.record import Record
+from bnguard.harness.claims import invariants, narrative
+from bnguard.harness.results.record import Record
 import numpy as np
 
 
@@ -45,17 +45,17 @@ class Claim:
     healthy: str
     defective: str
     measures: str
-    concerns: Tuple[health.Aspect, ...]
+    concerns: Tuple[invariants.Aspect, ...]
     fails_in: Optional[str] = None
 
     def judge(self, record: Record) -> Verdict:
         """Say which of the two the record shows, and whether its side claims that."""
         missing = self.missing(record)
-        departures = health.departures(record)
+        departures = invariants.departures(record)
         doubts = missing or (self._doubts(record) if departures else [])
         word = "unclear" if doubts else self.defective if departures else self.healthy
         claimed = self.defective if record.side == "repro" else self.healthy
-        reasons = facts.sentences(record) + (departures + doubts if doubts else [])
+        reasons = narrative.sentences(record) + (departures + doubts if doubts else [])
         figure = "" if missing else self.figure(record)
         return Verdict(word, word == claimed, tuple(reasons), self.measures, figure)
 
@@ -72,7 +72,7 @@ class Claim:
         raise NotImplementedError
 
     def _doubts(self, record: Record) -> List[str]:
-        return self.doubts(record) + health.departures(record, but=self.concerns)
+        return self.doubts(record) + invariants.departures(record, but=self.concerns)
 
 
 def no_training(record: Record) -> List[str]:

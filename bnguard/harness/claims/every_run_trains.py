@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training
-from bnguard.harness.record import Record
+from bnguard.harness.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class EveryRunTrains(Claim):
     healthy = "trains"
     defective = "skipped"
     measures = "training runs that changed no variable"
-    concerns = (health.idle_training,)
+    concerns = (invariants.idle_training,)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training
-from bnguard.harness.record import Record
-from bnguard.harness.recurrence import NOTHING
+from bnguard.harness.results.closed_form import NOTHING
+from bnguard.harness.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class NormalizesInTraining(Claim):
     healthy = "normalizes"
     defective = "inert"
     measures = "training runs normalized by their own batch"
-    concerns = (health.training_statistics, health.training_outputs)
+    concerns = (invariants.training_statistics, invariants.training_outputs)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened, and its outputs were looked at."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Tuple
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
-from bnguard.harness.record import Record
+from bnguard.harness.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ProgramRuns(Claim):
     healthy = "runs"
     defective = "fails"
     measures = "what TensorFlow says"
-    concerns = (health.failure,)
+    concerns = (invariants.failure,)
 
     def missing(self, record: Record) -> List[str]:
         """The program ran to its end, or to its error."""

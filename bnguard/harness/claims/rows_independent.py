@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
-from bnguard.harness.record import Record
+from bnguard.harness.results.record import Record
 import numpy as np
 
 
@@ -21,7 +21,7 @@ class RowsIndependent(Claim):
     healthy = "independent"
     defective = "dependent"
     measures = "a row's output alone, and among the others: largest difference"
-    concerns = (health.reads_at_inference,)
+    concerns = (invariants.reads_at_inference,)
 
     def missing(self, record: Record) -> List[str]:
         """Some session inferred all rows in one step."""

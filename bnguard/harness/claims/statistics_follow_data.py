@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training, trained_mean
-from bnguard.harness.record import Record
+from bnguard.harness.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StatisticsFollowData(Claim):
 
     healthy = "follow"
     measures = "moving_mean after training (due)"
-    concerns = (health.training_statistics,)
+    concerns = (invariants.training_statistics,)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training, trained_mean
-from bnguard.harness.record import Record
+from bnguard.harness.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class StatisticsNotTrained(Claim):
     healthy = "untouched"
     defective = "descend"
     measures = "moving_mean after fine-tuning (due)"
-    concerns = (health.training_statistics,)
+    concerns = (invariants.training_statistics,)
 
     def missing(self, record: Record) -> List[str]:
         """Training happened."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
-from bnguard.harness.record import Pass, Record
+from bnguard.harness.results.record import Pass, Record
 import numpy as np
 
 
@@ -22,7 +22,11 @@ class StatisticsStillAtInference(Claim):
     healthy = "still"
     defective = "drift"
     measures = "moving_mean moved by, at inference"
-    concerns = (health.moves_at_inference, health.reads_at_inference, health.restored_answers)
+    concerns = (
+        invariants.moves_at_inference,
+        invariants.reads_at_inference,
+        invariants.restored_answers,
+    )
 
     def missing(self, record: Record) -> List[str]:
         """There is at least one pass."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import health
+from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, channels, no_restored_session
-from bnguard.harness.record import Record
+from bnguard.harness.results.record import Record
 
 _STATISTICS = ("moving_mean", "moving_variance")
 
@@ -22,7 +22,7 @@ class StatisticsSurviveRestore(Claim):
     healthy = "restored"
     defective = "lost"
     measures = "moving_mean restored (saved)"
-    concerns = (health.restored_values, health.restored_answers)
+    concerns = (invariants.restored_values, invariants.restored_answers)
 
     def missing(self, record: Record) -> List[str]:
         """A session restored what another had trained."""
@@ -31,10 +31,10 @@ class StatisticsSurviveRestore(Claim):
     def doubts(self, record: Record) -> List[str]:
         """Lost are both statistics, and these alone."""
         trained, restored = record.passes
-        saved = health.layer_variables(trained, trained.before)
+        saved = invariants.layer_variables(trained, trained.before)
         initial = dict(zip(_STATISTICS, record.initial[trained.layer]))
         doubts = []
-        for name, value in health.layer_variables(restored, restored.before).items():
+        for name, value in invariants.layer_variables(restored, restored.before).items():
             wanted = initial.get(name, saved[name])
             if value.tobytes() != wanted.astype(value.dtype).tobytes():
                 doubts.append(
@@ -46,7 +46,7 @@ class StatisticsSurviveRestore(Claim):
     def figure(self, record: Record) -> str:
         """Every channel in both sessions."""
         trained, restored = (
-            channels(health.layer_variables(one, one.before)["moving_mean"])
+            channels(invariants.layer_variables(one, one.before)["moving_mean"])
             for one in record.passes
         )
         return f"{restored} ({trained})"

@@ -1,0 +1,1 @@
+"""Understand a graph, and say who moves its running statistics, without TensorFlow."""

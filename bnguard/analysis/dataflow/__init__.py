@@ -1,0 +1,1 @@
+"""What one step evaluates: reachability, constant propagation, deadness, provenance."""

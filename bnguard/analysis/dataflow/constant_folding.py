@@ -1,0 +1,134 @@
+"""What an op computes when some of its inputs are known.
+
+A tensor's value is that of every element, and unknown, None, where its elements differ.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Callable, Dict, List, Optional
+
+from bnguard.analysis.ir.op_types import MADE_OF_FIRST
+from bnguard.analysis.ir.protos import DATA_TYPES
+from bnguard.analysis.ir.tensor_values import Scalar
+
+Known = Optional[Scalar]
+
+_LARGEST_EXACT = 1 << 24  # whole numbers up to this are exact in every type that counts
+_FLOATS = [DATA_TYPES[name] for name in ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")]
+
+
+def fold(kind: str, attributes: Callable[[], Any], inputs: List[Known]) -> Known:
+    """The value of an op's first output, or None if it cannot be told.
+
+    Args:
+      kind: the op's type; `can_fold(kind)`.
+      attributes: gives the op's attributes.
+      inputs: the values of its data inputs.
+    """
+    if kind == "Cast":
+        return _cast(inputs[0], attributes()["DstT"].type) if inputs else None
+    try:
+        return _FOLDS[kind](*inputs)
+    except (TypeError, ValueError, ArithmeticError):
+        return None  # operands that TensorFlow would refuse, or a division by zero
+
+
+def can_fold(kind: str) -> bool:
+    """Whether ops of this type are understood; no other's inputs need be looked at."""
+    return kind in _FOLDS or kind == "Cast"
+
+
+def _cast(value: Known, to: int) -> Known:
+    if value is None or isinstance(value, bytes):
+        return None
+    if to == DATA_TYPES["DT_BOOL"]:
+        return bool(value)
+    return float(value) if to in _FLOATS else int(value)
+
+
+def _first(value: Known, *_: Known) -> Known:
+    return value
+
+
+def _second(_: Known, value: Known) -> Known:
+    return value
+
+
+def _and(left: Known, right: Known) -> Known:
+    if left is False or right is False:
+        return False
+    return None if left is None or right is None else bool(left and right)
+
+
+def _or(left: Known, right: Known) -> Known:
+    if left is True or right is True:
+        return True
+    return None if left is None or right is None else bool(left or right)
+
+
+def _not(value: Known) -> Known:
+    return None if value is None else not value
+
+
+def _select(choice: Known, then: Known, otherwise: Known) -> Known:
+    if choice is None:
+        return then if then == otherwise else None
+    return then if choice else otherwise
+
+
+def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Known, Known], Known]:
+    def folded(left: Known, right: Known) -> Known:
+        return None if left is None or right is None else compare(left, right)
+
+    return folded
+
+
+def _whole(compute: Callable[[Any, Any], Any]) -> Callable[[Known, Known], Known]:
+    """Arithmetic on whole numbers only: there, floating point does not round."""
+
+    def folded(left: Known, right: Known) -> Known:
+        if not _is_small_whole(left) or not _is_small_whole(right):
+            return None
+        result = compute(left, right)
+        return result if _is_small_whole(result) else None
+
+    return folded
+
+
+def _multiply(left: Known, right: Known) -> Known:
+    if left == 0 or right == 0:
+        return 0
+    return _whole(operator.mul)(left, right)
+
+
+def _is_small_whole(value: Known) -> bool:
+    return isinstance(value, (int, float)) and value == int(value) and abs(value) <= _LARGEST_EXACT
+
+
+_FOLDS: Dict[str, Callable[..., Known]] = {
+    **dict.fromkeys(MADE_OF_FIRST - {"ReadVariableOp"}, _first),
+    **dict.fromkeys(["All", "Any", "Max", "Min", "PlaceholderWithDefault", "LoopCond"], _first),
+    "Add": _whole(operator.add),
+    "AddV2": _whole(operator.add),
+    "Equal": _comparison(operator.eq),
+    "Fill": _second,
+    "FloorDiv": _whole(operator.floordiv),
+    "FloorMod": _whole(operator.mod),
+    "Greater": _comparison(operator.gt),
+    "GreaterEqual": _comparison(operator.ge),
+    "Less": _comparison(operator.lt),
+    "LessEqual": _comparison(operator.le),
+    "LogicalAnd": _and,
+    "LogicalNot": _not,
+    "LogicalOr": _or,
+    "Maximum": _whole(max),
+    "Minimum": _whole(min),
+    "Mul": _multiply,
+    "NotEqual": _comparison(operator.ne),
+    "OnesLike": lambda _: 1,
+    "Select": _select,
+    "SelectV2": _select,
+    "Sub": _whole(operator.sub),
+    "ZerosLike": lambda _: 0,
+}

@@ -1,0 +1,89 @@
+"""Walks over a graph: what is before some nodes, what is after them, by which edges."""
+
+from __future__ import annotations
+
+from typing import AbstractSet, Iterable, Sequence, Set
+
+from bnguard.analysis.ir.graph import CONTROL, Graph
+
+_NONE: AbstractSet[int] = frozenset()
+_NO_LIMIT = -1  # never counted down to 0
+
+
+def closure(
+    starts: Iterable[int], neighbours: Sequence[Sequence[int]], ends: AbstractSet[int] = _NONE
+) -> Set[int]:
+    """`starts`, their neighbours, the neighbours of these, and so on.
+
+    Args:
+      starts: nodes.
+      neighbours: for each node; a graph's `sources` or `consumers`.
+      ends: the nodes to go no further than.
+    """
+    reached = set(starts)
+    stack = list(reached - ends)
+    while stack:
+        for neighbour in neighbours[stack.pop()]:
+            if neighbour not in reached:
+                reached.add(neighbour)
+                if neighbour not in ends:
+                    stack.append(neighbour)
+    return reached
+
+
+def data_closure(graph: Graph, starts: Iterable[int], until: AbstractSet[int] = _NONE) -> Set[int]:
+    """`starts`, the nodes of their data inputs, the data inputs of these, and so on.
+
+    Args:
+      graph: the graph.
+      starts: nodes.
+      until: if there are any, stop when all of them are found; the result is then not complete.
+    """
+    behind = set(starts)
+    stack = list(behind)
+    missing = len(until - behind) if until else _NO_LIMIT
+    while stack and missing:
+        node = stack.pop()
+        sources, ports = graph.sources[node], graph.ports[node]
+        if CONTROL in ports:
+            sources = sources[: ports.index(CONTROL)]
+        for source in sources:
+            if source not in behind:
+                behind.add(source)
+                stack.append(source)
+                if source in until:
+                    missing -= 1
+    return behind
+
+
+def data_flow(
+    graph: Graph,
+    starts: Iterable[int],
+    ends: AbstractSet[int] = _NONE,
+    closed: AbstractSet[int] = _NONE,
+    until: AbstractSet[int] = _NONE,
+) -> Set[int]:
+    """`starts`, the nodes that take outputs of them, those that take outputs of these, and so on.
+
+    Args:
+      graph: the graph.
+      starts: nodes.
+      ends: the nodes to go no further than.
+      closed: the nodes not to go to, nor to start from.
+      until: if there are any, stop when all of them are found; the result is then not complete.
+    """
+    reached = set(starts) - closed
+    stack, consumers = list(reached - ends), graph.consumers
+    missing = len(until - reached) if until else _NO_LIMIT
+    while stack and missing:
+        node = stack.pop()
+        for consumer in consumers[node]:
+            if consumer in reached or consumer in closed:
+                continue
+            if graph.takes_data(consumer, node):
+                reached.add(consumer)
+                if consumer not in ends:
+                    stack.append(consumer)
+                if consumer in until:
+                    missing -= 1
+    return reached

@@ -1,0 +1,64 @@
+"""For code scanning services: SARIF 2.1.0.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Sequence
+from urllib.parse import quote
+
+from bnguard._version import __version__
+from bnguard.analysis.findings import Finding, Report
+from bnguard.analysis.rules import RULES
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_INDEX = {rule.code: index for index, rule in enumerate(RULES)}
+
+
+def render(reports: Sequence[Report]) -> str:
+    """One run with a result for each finding."""
+    results = [_result(report, finding) for report in reports for finding in report.findings]
+    driver = {
+        "name": "bnguard",
+        "version": __version__,
+        "rules": [_rule(*rule[:3]) for rule in RULES],
+    }
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def _rule(code: str, name: str, documentation: str) -> Dict[str, Any]:
+    return {
+        "id": code,
+        "name": name,
+        "shortDescription": {"text": name.replace("-", " ")},
+        "help": {"text": documentation, "markdown": documentation},
+    }
+
+
+def _result(report: Report, finding: Finding) -> Dict[str, Any]:
+    result: Dict[str, Any] = {
+        "ruleId": finding.rule,
+        "ruleIndex": _INDEX[finding.rule],
+        "level": finding.severity,
+        "message": {"text": finding.message},
+        "locations": [_location(report, finding.op)],
+        "properties": {
+            "certain": finding.certain,
+            "variable": finding.variable,
+            "fetch": finding.fetch,
+        },
+    }
+    if finding.path:
+        steps = [{"location": _location(report, op.name)} for op in finding.path]
+        result["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]
+    return result
+
+
+def _location(report: Report, op: str) -> Dict[str, Any]:
+    return {
+        "physicalLocation": {"artifactLocation": {"uri": quote(report.source)}},
+        "logicalLocations": [{"fullyQualifiedName": op, "kind": "object"}],
+    }

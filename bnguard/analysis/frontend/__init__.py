@@ -1,0 +1,1 @@
+"""From bytes to IR: load files, build the graph, lower functions and control flow."""

@@ -1,0 +1,260 @@
+"""Calls and functional control flow, lowered to Switch/Merge and Enter/Exit.
+
+TensorFlow's executor knows only the old control flow: before a step runs, `If`, `Case` and
+`While` are lowered to it, and called functions take the place of their calls. Doing the same
+here means that what follows has one form to understand. A lowered node stays, under its own
+name and type, to hand on the outputs of what took its place; a call by a function's name is then
+a PartitionedCall.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.frontend.draft import Draft, Edge
+from bnguard.analysis.ir import protos
+from bnguard.analysis.ir.graph import CONTROL
+from bnguard.analysis.ir.op_types import is_write, output_port
+
+_DEEPEST = 100
+_MOST_NODES = 250000  # that functions may add
+
+_CALL = "PartitionedCall"
+_IFS = frozenset(["If", "StatelessIf"])
+_CASES = frozenset(["Case", "StatelessCase"])
+_WHILES = frozenset(["While", "StatelessWhile"])
+_FUNCTION_ATTRIBUTES = {
+    **dict.fromkeys([_CALL, "StatefulPartitionedCall"], ("f",)),
+    **dict.fromkeys(_IFS, ("then_branch", "else_branch")),
+    **dict.fromkeys(_CASES, ("branches",)),
+    **dict.fromkeys(_WHILES, ("cond", "body")),
+}
+
+
+def lower(draft: Draft, library: Any) -> None:
+    """Replace every call in `draft` by what it calls, in place.
+
+    Args:
+      draft: its nodes connected.
+      library: a FunctionDefLibrary. A call of a function that it does not hold stays opaque.
+
+    Raises:
+      AuditError: functions call each other in a circle or too deep, expand to millions of
+        nodes, or have an input that is not there.
+    """
+    lowering = _Lowering(draft, {one.signature.name: one for one in library.function})
+    for node in range(len(draft.names)):
+        lowering.expand(node, ())
+
+
+class _Site(NamedTuple):
+    """A call: its node, its data inputs, what waits before it starts, and its callers."""
+
+    node: int
+    data: List[Edge]
+    start: int
+    stack: Tuple[str, ...]
+
+
+class _Inlined(NamedTuple):
+    """A function body in the graph: its results, and the nodes that run for their effect."""
+
+    results: List[Edge]
+    effects: List[Edge]
+
+
+class _Lowering:
+    def __init__(self, draft: Draft, functions: Dict[str, Any]) -> None:
+        self._draft = draft
+        self._functions = functions
+        self._limit = len(draft.names) + _MOST_NODES
+
+    def expand(self, node: int, stack: Tuple[str, ...]) -> None:
+        """Lower `node`, and what is inside, if it is a call; `stack` names the callers."""
+        kind = self._draft.types[node]
+        callees = [kind] if kind in self._functions else _callees(self._draft, node)
+        if not callees or not all(callee in self._functions for callee in callees):
+            return
+        self._check(node, callees, stack)
+        edges = self._draft.edges(node)
+        # Branches and loops take each input for itself; a call waits for all. The inputs are
+        # taken as data, so that what is fed is cut off here as elsewhere.
+        is_call = kind not in _IFS | _CASES | _WHILES
+        awaited = [edge for edge in edges if is_call or edge[1] == CONTROL]
+        start = self._add(node, "start", "NoOp", awaited)
+        site = _Site(node, [edge for edge in edges if edge[1] != CONTROL], start, stack)
+        if kind in _IFS | _CASES:
+            outputs = self._branch(site, callees)
+        elif kind in _WHILES:
+            outputs = self._loop(site, callees)
+        else:
+            arguments = [
+                self._add(node, f"argument_{position}", "Identity", [edge, (start, CONTROL)])
+                for position, edge in enumerate(site.data)
+            ]
+            outputs = self._inline(site, "", callees[0], [(one, 0) for one in arguments], start)
+        if kind in self._functions:
+            self._draft.types[node] = _CALL  # a function may be called as an op is
+        self._draft.connect(node, [*outputs.results, *outputs.effects])
+        self._draft.lowered.add(node)
+
+    def _check(self, node: int, callees: Sequence[str], stack: Tuple[str, ...]) -> None:
+        name = self._draft.names[node]
+        for callee in callees:
+            if callee in stack:
+                raise AuditError(f"function {callee} calls itself, at {name}")
+        if len(stack) >= _DEEPEST:
+            raise AuditError(f"functions are nested more than {_DEEPEST} deep, at {name}")
+
+    def _branch(self, site: _Site, callees: Sequence[str]) -> _Inlined:
+        if not site.data:
+            raise self._too_few(site, 1)
+        selector, arguments = site.data[0], site.data[1:]
+        # An If lists the branch for True first, which is port 1 of a Switch.
+        is_if = self._draft.types[site.node] in _IFS
+        order = callees[::-1] if is_if else callees
+
+        def switch(name: str, edge: Edge) -> int:
+            kind, definition = ("Switch", None) if is_if else ("_SwitchN", _outputs(len(order)))
+            edges = [edge, selector, (site.start, CONTROL)]
+            return self._add(site.node, name, kind, edges, definition)
+
+        guard = switch("guard", selector)
+        switches = [switch(f"switch_{number}", edge) for number, edge in enumerate(arguments)]
+        results, done = [], []
+        for port, callee in enumerate(order):
+            prefix = f"branch_{port}/"
+            pivot = self._add(site.node, f"{prefix}pivot", "Identity", [(guard, port)])
+            inputs = [(one, port) for one in switches]
+            branch = self._inline(site, prefix, callee, inputs, pivot)
+            results.append(branch.results)
+            edges = [(pivot, 0), *branch.effects]
+            done.append((self._add(site.node, f"{prefix}done", "Identity", edges), 0))
+        merges = [
+            (self._add(site.node, f"merge_{number}", "Merge", edges), 0)
+            for number, edges in enumerate(zip(*results))
+        ]
+        return _Inlined(merges, [(self._add(site.node, "done", "Merge", done), CONTROL)])
+
+    def _loop(self, site: _Site, callees: Sequence[str]) -> _Inlined:
+        if not site.data:
+            raise self._too_few(site, 1)
+        merges = []
+        for position, edge in enumerate(site.data):
+            enter = self._add(
+                site.node, f"enter_{position}", "Enter", [edge, (site.start, CONTROL)]
+            )
+            merges.append(self._add(site.node, f"merge_{position}", "Merge", [(enter, 0)]))
+        state = [(merge, 0) for merge in merges]
+        condition = self._inline(site, "cond/", callees[0], state, merges[0])
+        go_on = self._add(site.node, "go_on", "LoopCond", condition.results[:1] + condition.effects)
+        switches = [
+            self._add(site.node, f"switch_{position}", "Switch", [edge, (go_on, 0)])
+            for position, edge in enumerate(state)
+        ]
+        pivot = self._add(site.node, "body/pivot", "Identity", [(switches[0], 1)])
+        inputs = [(switch, 1) for switch in switches]
+        body = self._inline(site, "body/", callees[1], inputs, pivot)
+        for position, (merge, result) in enumerate(zip(merges, body.results)):
+            again = self._add(
+                site.node, f"next_{position}", "NextIteration", [result, *body.effects]
+            )
+            self._draft.connect(merge, [*self._draft.edges(merge), (again, 0)])
+        exits = [
+            self._add(site.node, f"exit_{position}", "Exit", [(switch, 0)])
+            for position, switch in enumerate(switches)
+        ]
+        return _Inlined([(one, 0) for one in exits], [])
+
+    def _inline(
+        self, site: _Site, prefix: str, callee: str, arguments: Sequence[Edge], pivot: int
+    ) -> _Inlined:
+        """Copy a function's body; nodes of it without an input wait for `pivot`."""
+        function = self._functions[callee]
+        if len(arguments) < len(function.signature.input_arg):
+            raise self._too_few(site, len(function.signature.input_arg))
+        tensors = {one.name: edge for one, edge in zip(function.signature.input_arg, arguments)}
+        nodes = {
+            one.name: self._add(site.node, prefix + one.name, one.op, [], one)
+            for one in function.node_def
+        }
+        scope = _Scope(callee, tensors, nodes, self._draft.types, self._functions)
+        for one in function.node_def:
+            edges = [scope.edge(text) for text in one.input]
+            self._draft.connect(nodes[one.name], edges or [(pivot, CONTROL)])
+        results = [scope.edge(function.ret[one.name]) for one in function.signature.output_arg]
+        for node in nodes.values():
+            self.expand(node, (*site.stack, callee))
+        # A map's order is another in each process.
+        effects = [scope.edge(f"^{name}") for name in sorted(function.control_ret.values())]
+        if not effects and self._draft.types[site.node] not in _IFS | _CASES | _WHILES:
+            # A function that is called, not branched to, is run with all its stateful ops.
+            effects = [(node, CONTROL) for node in nodes.values() if self._is_stateful(node)]
+        return _Inlined(results, list(dict.fromkeys(effects)))
+
+    def _is_stateful(self, node: int) -> bool:
+        return is_write(self._draft.types[node]) or node in self._draft.lowered
+
+    def _add(
+        self, site: int, name: str, kind: str, edges: Sequence[Edge], definition: Any = None
+    ) -> int:
+        if len(self._draft.names) >= self._limit:
+            raise AuditError(f"its functions expand to more than {_MOST_NODES} nodes")
+        name = f"{self._draft.names[site]}/{name}"
+        return self._draft.add(name, kind, edges, definition)
+
+    def _too_few(self, site: _Site, wanted: int) -> AuditError:
+        name, kind = self._draft.names[site.node], self._draft.types[site.node]
+        return AuditError(
+            f"node {name} ({kind}) has {len(site.data)} inputs; what it calls takes {wanted}"
+        )
+
+
+class _Scope(NamedTuple):
+    """What the inputs inside a function's body may refer to."""
+
+    function: str
+    arguments: Dict[str, Edge]
+    nodes: Dict[str, int]
+    types: List[str]
+    functions: Dict[str, Any]
+
+    def edge(self, text: str) -> Edge:
+        """Resolve `argument`, `node:output:position`, `node:position` or `^node`."""
+        name, *rest = text.lstrip("^").split(":")
+        if name in self.nodes:
+            node = self.nodes[name]
+            return node, CONTROL if text.startswith("^") else self._port(node, rest)
+        if name not in self.arguments:
+            raise AuditError(f"function {self.function} has the input {text!r}, which is not there")
+        node, port = self.arguments[name]
+        return node, CONTROL if text.startswith("^") else port
+
+    def _port(self, node: int, rest: Sequence[str]) -> int:
+        if not rest or not rest[-1].isdigit() or len(rest[-1]) > 9:
+            return 0
+        argument = rest[0] if len(rest) == 2 else ""
+        called = self.functions.get(self.types[node])
+        if called is None:
+            return output_port(self.types[node], argument, int(rest[-1]))
+        outputs = [one.name for one in called.signature.output_arg]
+        return outputs.index(argument) if argument in outputs else int(rest[-1])
+
+
+def _outputs(count: int) -> Any:
+    definition = protos.message("NodeDef")()
+    definition.attr["num_outs"].i = count
+    return definition
+
+
+def _callees(draft: Draft, node: int) -> List[str]:
+    """The functions that a call's attributes name, in the order of its branches."""
+    kind = draft.types[node]
+    keys = _FUNCTION_ATTRIBUTES.get(kind)
+    if keys is None:
+        return []
+    attributes = draft.definitions.attributes(node)
+    if kind in _CASES:
+        return [one.name for one in attributes["branches"].list.func]
+    return [attributes[key].func.name for key in keys]

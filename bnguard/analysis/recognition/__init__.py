@@ -1,0 +1,1 @@
+"""What in a graph is batch normalization: layers, statistics, writes, gradients, Savers."""

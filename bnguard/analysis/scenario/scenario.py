@@ -1,0 +1,285 @@
+"""A graph with the steps that are taken with it: all that a rule may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import (
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
+
+from bnguard.analysis.dataflow.constant_folding import Known
+from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, Condition, any_of
+from bnguard.analysis.dataflow.reachability import closure, data_closure
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.findings import Assumed, Op
+from bnguard.analysis.frontend.loader import Signature
+from bnguard.analysis.ir.graph import CONTROL, Tensor
+from bnguard.analysis.ir.op_types import is_optimizer
+from bnguard.analysis.recognition.normalizations import Normalization
+from bnguard.analysis.recognition.recognized_graph import Model
+from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.scenario.entry_points import find_outputs, find_train_ops
+from bnguard.analysis.scenario.training_flags import Flag, find_flags
+from bnguard.analysis.scenario.write_effects import Effects
+
+Feeds = Dict[Tensor, Known]
+
+_PATH_BUDGET = 1000000  # ops in all the paths of a step
+_SHORT_PATH = 8
+_MANY_SIGNATURES = 32
+
+
+class Change(NamedTuple):
+    """A write, and when it runs and changes something."""
+
+    node: int
+    condition: Condition
+
+
+class Step:
+    """One step.
+
+    Attributes:
+      model: of the graph.
+      fetch: what it fetches, in words.
+      execution: what it runs.
+    """
+
+    def __init__(self, model: Model, fetch: str, execution: Execution) -> None:
+        self.model = model
+        self.fetch = fetch
+        self.execution = execution
+        self._effects = Effects(self.execution)
+        self._graph = model.graph
+        self._path_budget = _PATH_BUDGET
+        self._ops: Dict[int, Op] = {}
+        self._behind_gradients: Optional[Set[int]] = None
+        self._changes: Dict[int, Tuple[Change, ...]] = {}
+
+    def with_feeds(self, feeds: Feeds) -> Step:
+        """What fetches the same, with other feeds."""
+        return Step(self.model, self.fetch, self.execution.with_feeds(feeds))
+
+    def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
+        """The writes that may give the statistic another value in this step."""
+        if statistic.variable not in self._changes:
+            changes = [Change(one.node, self._effects.change(one)) for one in statistic.writes]
+            self._changes[statistic.variable] = tuple(
+                change for change in changes if change.condition is not NEVER
+            )
+        return self._changes[statistic.variable]
+
+    def applies_gradients(self) -> bool:
+        """Whether an optimizer's op is in the step, which is then more than adding gradients up."""
+        optimizers = self._graph.of_types(filter(is_optimizer, self._graph.present_types()))
+        return any(map(self.execution.needs, optimizers))
+
+    def behind_gradients(self) -> Set[int]:
+        """What the gradients that the step takes in are computed from: the loss's network."""
+        if self._behind_gradients is None:
+            self._behind_gradients = data_closure(self._graph, self._appliers())
+        return self._behind_gradients
+
+    def foreign(self, nodes: Iterable[int]) -> Set[int]:
+        """Those of `nodes` that the step needs, but takes in no gradient that they are behind."""
+        appliers = self._appliers()
+        needed = set(filter(self.execution.needs, nodes if appliers else ()))
+        return needed and needed - data_closure(self._graph, appliers, until=needed)
+
+    def surely_changes(self, statistic: Statistic) -> bool:
+        """Whether the statistic changes however undecided predicates turn out."""
+        conditions = [change.condition for change in self.changes(statistic)]
+        return any_of(conditions, statistic.variable) == ALWAYS
+
+    def uses_moments(self, one: Normalization) -> bool:
+        """Whether a layer may normalize what is fetched with the moments of its own batch.
+
+        Not so where they get into the layer's updates only.
+        """
+        execution = self.execution
+        moments = [moment.node for moment in one.moments if execution.may_run(moment.node)]
+        return any(map(execution.uses, moments)) and execution.uses(one.node)
+
+    def runs(self, node: int) -> bool:
+        """Whether the step surely runs `node`."""
+        return self.execution.condition(node) == ALWAYS
+
+    def path(self, node: int) -> Tuple[Op, ...]:
+        """The shortest way from what is fetched back to `node`.
+
+        Of the paths in a graph with enormously many findings only the ends are given.
+        """
+        nodes = self.execution.path(node, max(self._path_budget, _SHORT_PATH))
+        self._path_budget -= len(nodes)
+        for one in nodes:
+            if one not in self._ops:  # long paths have most of their ops in common
+                self._ops[one] = Op(self._graph.names[one], self._graph.types[one])
+        return tuple(map(self._ops.__getitem__, nodes))
+
+    def _appliers(self) -> List[int]:
+        return list(filter(self.execution.needs, self.model.appliers))
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A graph and its steps.
+
+    Attributes:
+      model: the graph, understood.
+      flags: its training flags.
+      feeds: what the caller says is fed at inference; training may feed it anything else.
+      inference: the steps that must not train.
+      training: the steps that train, with every flag at its value for training.
+      stored: the names in the checkpoint that was given, if one was.
+      assumed: what of this nobody said.
+    """
+
+    model: Model
+    flags: Tuple[Flag, ...]
+    feeds: Feeds
+    inference: Tuple[Step, ...]
+    training: Tuple[Step, ...]
+    stored: Optional[FrozenSet[str]]
+    assumed: Assumed
+
+    def without_training(self, step: Step) -> Step:
+        """A training step, but with the flags at their values for inference."""
+        feeds = {flag.tensor: not flag.training for flag in self.flags}
+        return step.with_feeds({**self.feeds, **feeds})
+
+    def trains(self, parameters: Iterable[int]) -> bool:
+        """Whether any training step writes any of these variables."""
+        movers = self.model.movers(parameters)
+        return any(step.execution.needs(one.node) for step in self.training for one in movers)
+
+
+def settle(
+    model: Model,
+    fetches: Sequence[str] = (),
+    feeds: Optional[Mapping[str, Known]] = None,
+    train_op: Sequence[str] = (),
+    signature: Optional[str] = None,
+    stored: Optional[FrozenSet[str]] = None,
+) -> Situation:
+    """Find out which steps there are.
+
+    Args:
+      model: the graph.
+      fetches: the names that one inference step fetches; found in the graph if there are none.
+      feeds: the value of each tensor that inference feeds, by name, None for any. A training flag
+        that is not among them is taken to be at its value for inference; unless it has a
+        default, and feeds are given at all, which it is then not among on purpose.
+      train_op: the names that one training step runs; found in the graph if there are none.
+      signature: of a SavedModel, the only one to look at.
+      stored: the names in a checkpoint.
+
+    Raises:
+      AuditError: a name is not in the graph, or there is no such signature.
+    """
+    given = {model.tensor(name): value for name, value in (feeds or {}).items()}
+    flags = tuple(find_flags(model))
+    # Who says what is fed says all of it: a flag that is left out keeps its default, if any.
+    open_flags = [
+        flag
+        for flag in flags
+        if flag.tensor not in given and (feeds is None or flag.default is None)
+    ]
+    training = _training(model, train_op)
+    inference = _inference(model, fetches, signature, training, flags)
+    at_training = {**dict.fromkeys(given), **{flag.tensor: flag.training for flag in flags}}
+    return Situation(
+        model,
+        flags,
+        given,
+        tuple(one.step(model, {**one.feeds(open_flags), **given}) for one in inference),
+        tuple(one.step(model, at_training) for one in training),
+        stored,
+        Assumed(
+            tuple(f"{model.name(one.tensor)}={not one.training}" for one in open_flags),
+            () if fetches else tuple(one.label for one in inference),
+            () if train_op else tuple(one.label for one in training),
+            tuple(
+                what for what, found in (("fetch", inference), ("train op", training)) if not found
+            ),
+        ),
+    )
+
+
+class _Plan(NamedTuple):
+    """A step, before it is decided what is fed."""
+
+    label: str
+    fetches: Sequence[Tensor]
+    inputs: Optional[Sequence[Tensor]] = None  # what a caller feeds, if a signature says so
+
+    def feeds(self, flags: Iterable[Flag]) -> Feeds:
+        """Flags at inference; one with a default that a caller cannot feed stays at that."""
+        feeds: Feeds = dict.fromkeys(self.inputs or ())
+        for flag in flags:
+            if self.inputs is None or flag.tensor in self.inputs or flag.default is None:
+                feeds[flag.tensor] = not flag.training
+        return feeds
+
+    def step(self, model: Model, feeds: Feeds) -> Step:
+        return Step(model, self.label, Execution(model.graph, self.fetches, feeds))
+
+
+def _training(model: Model, train_op: Sequence[str]) -> List[_Plan]:
+    if train_op:
+        return [_Plan(", ".join(train_op), [model.operation(name) for name in train_op])]
+    found = [Tensor(node, CONTROL) for node in find_train_ops(model)]
+    return [_Plan(model.name(one), [one]) for one in found]
+
+
+def _inference(
+    model: Model,
+    fetches: Sequence[str],
+    signature: Optional[str],
+    training: Sequence[_Plan],
+    flags: Sequence[Flag],
+) -> List[_Plan]:
+    signatures = model.subject.signatures
+    if signature is not None and signature not in signatures:
+        raise AuditError(
+            f"{model.subject.label}: no signature is called {signature!r}; "
+            f"it has {', '.join(map(repr, signatures)) or 'none'}"
+        )
+    if fetches:
+        return [_Plan(", ".join(fetches), [model.tensor(name) for name in fetches])]
+    keys = [signature] if signature is not None else filter(_is_for_inference, signatures)
+    plans = [_signature_plan(model, key, signatures[key]) for key in islice(keys, _MANY_SIGNATURES)]
+    if signature is None:
+        plans = [one for one in plans if not _applies_gradients(model, one)]
+    if plans:
+        return plans
+    train_ops = [plan.fetches[0].node for plan in training]
+    flag_nodes = [flag.tensor.node for flag in flags]
+    outputs = [Tensor(node, 0) for node in find_outputs(model, train_ops, flag_nodes)]
+    return [_Plan(model.name(one), [one]) for one in outputs]
+
+
+def _is_for_inference(key: str) -> bool:
+    """Not the one that initializes, which the library adds, nor Estimator's for training."""
+    return not key.startswith("__") and key != "train"
+
+
+def _applies_gradients(model: Model, plan: _Plan) -> bool:
+    """Whether it trains, whatever it is called."""
+    nodes = {tensor.node for tensor in plan.fetches} if model.appliers else set()
+    return not model.appliers.isdisjoint(closure(nodes, model.graph.sources))
+
+
+def _signature_plan(model: Model, key: str, signature: Signature) -> _Plan:
+    outputs = [model.tensor(name) for name in signature.outputs]
+    return _Plan(f"signature {key}", outputs, [model.tensor(name) for name in signature.inputs])

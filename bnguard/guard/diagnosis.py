@@ -1,0 +1,101 @@
+"""The cause: what the audit of the steps that ran says about the statistics that moved or not."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Dict, List, Sequence
+
+from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.findings import Assumed, Finding
+from bnguard.analysis.recognition.statistics import Write
+from bnguard.analysis.rules import statistics_written_at_inference
+from bnguard.analysis.scenario.scenario import Feeds, Situation
+from bnguard.analysis.scenario.scenario import Step as AuditedStep
+from bnguard.guard.errors import Moved, Still
+from bnguard.guard.run_key import Step
+from bnguard.guard.run_recorder import Steps
+from bnguard.statistics import StatisticsDiff
+from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
+import tensorflow.compat.v1 as tf
+
+
+class Auditor:
+    """Audits steps of one graph, as to some of its running statistics.
+
+    Args:
+      graph: the graph; ops that are added to it later are not seen.
+      statistics: the ones in question.
+    """
+
+    def __init__(self, graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
+        self._model = structure_of(graph).model
+        self._whole = {part.name: one.name for one in statistics for part in one.parts}
+
+    def findings(self, step: Step) -> Dict[str, Finding]:
+        """What rule BN101 says of each statistic that a step writes, or may write."""
+        situation = Situation(
+            model=self._model,
+            flags=(),  # what was not fed was not: nothing is assumed
+            feeds={},
+            inference=(self._audited(step),),
+            training=(),
+            stored=None,
+            assumed=Assumed(),
+        )
+        found: Dict[str, Finding] = {}
+        for finding in statistics_written_at_inference.check(situation):
+            if finding.variable in self._whole:
+                found.setdefault(self._whole[finding.variable], finding)
+        return found
+
+    def explain_changes(self, difference: StatisticsDiff, steps: Steps) -> List[Moved]:
+        """Each variable that changed, with what the audit finds in these steps."""
+        moved = [Moved(one.name, one.absolute) for one in difference.changed]
+        for one in difference.reshaped:
+            moved.append(Moved(one.name, inf, reshaped=f"{one.before} became {one.after}"))
+        found: Dict[str, Dict[Any, Finding]] = {one.variable: {} for one in moved}
+        for step in steps:
+            for name, finding in self.findings(step).items():
+                # Steps that differ in a counter that is fed have one cause.
+                found.get(name, {}).setdefault((step.fetches, finding.op), finding)
+        return [one._replace(findings=tuple(found[one.variable].values())) for one in moved]
+
+    def explain_stillness(self, names: Sequence[str], steps: Steps) -> List[Still]:
+        """Each of these variables, with the reason why these steps did not move it."""
+        updates: Dict[str, List[Write]] = {name: [] for name in names}
+        for one in self._model.statistics:
+            name = self._whole.get(one.name)
+            if name in updates:
+                updates[name] += one.updates
+        audited = [self._audited(step) for step in steps.whole()]
+        return [Still(name, self._why_still(updates[name], audited)) for name in names]
+
+    def _audited(self, step: Step) -> AuditedStep:
+        model = self._model
+        feeds: Feeds = {model.tensor(name): value for name, value in step.feeds}
+        fetches = [
+            model.tensor(name) if ":" in name else model.operation(name) for name in step.fetches
+        ]
+        return AuditedStep(model, str(step), Execution(model.graph, fetches, feeds))
+
+    def _why_still(self, updates: Sequence[Write], steps: Sequence[AuditedStep]) -> str:
+        ops = ", ".join(self._model.graph.names[one.node] for one in updates)
+        ran = "; ".join(step.fetch for step in steps)
+        if not updates:
+            return "nothing in the graph updates it. Build its layer for training, too"
+        if not steps:
+            return "no step ran to its end in the block. Train inside it, by session.run"
+        if not any(step.execution.needs(one.node) for step in steps for one in updates):
+            return (
+                f"no step reaches its update op {ops}; these ran: {ran}. Make the train op depend "
+                "on the collection UPDATE_OPS, or use updates_collections=None"
+            )
+        if not any(step.execution.may_run(one.node) for step in steps for one in updates):
+            return (
+                f"its update op {ops} is in a branch that the step does not take; these ran: "
+                f"{ran}. Feed the training flag, or move the update out of the branch"
+            )
+        return (
+            f"its update op {ops} is reached, but leaves the value as it is; these ran: {ran}. "
+            "Check the training flag, and that decay is below 1"
+        )

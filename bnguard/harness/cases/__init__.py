@@ -1,0 +1,1 @@
+"""What a case file is made of, and how cases are found."""

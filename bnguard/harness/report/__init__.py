@@ -1,0 +1,1 @@
+"""Render records: console, figure, TensorBoard, docs pages."""

@@ -1,0 +1,129 @@
+"""Draw the running statistics of one or more records over training and inference."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from typing import Any, List, Sequence
+
+from bnguard.errors import BnguardError, first_line
+from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.record import Record
+import numpy as np
+
+FORMATS = (".png", ".svg")
+
+
+def check_target(path: str) -> None:
+    """Fail early where a plot could not be drawn to `path`.
+
+    Raises:
+      BnguardError: the file's ending is not one of FORMATS, its folder does not exist, or
+        matplotlib is missing.
+    """
+    is_other = os.path.exists(path) and not os.path.isfile(path)
+    if not path.lower().endswith(FORMATS) or is_other:
+        raise BnguardError(f"--plot {path}: expected the name of a file, ending in .png or .svg")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise BnguardError(f"--plot {path}: there is no folder {folder}; create it first")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise BnguardError(f"--plot {path}: cannot be written (permission denied); give another")
+    _pyplot()
+
+
+def draw(records: Sequence[Record], path: str) -> None:
+    """Write a figure: moving_mean above, moving_variance below, a column for each record.
+
+    Each channel's moving_mean is drawn as its distance from where training left it. The
+    last training steps are shown, as many as three times the inference steps.
+
+    Raises:
+      BnguardError: the file cannot be written.
+    """
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(
+        2, len(records), sharex="col", sharey="row", squeeze=False, figsize=(5 * len(records), 5)
+    )
+    for column, record in zip(axes.T, records):
+        _draw_record(column, record)
+    axes[0][0].set_ylabel("moving_mean - trained value")
+    axes[1][0].set_ylabel("moving_variance")
+    for axis in [axis for axis in axes[0] if axis.has_data()][:1]:
+        axis.legend(loc="upper left", fontsize="small")
+    figure.tight_layout()
+    try:
+        _save(figure, path)
+    except OSError as error:
+        raise BnguardError(
+            f"--plot {path}: cannot be written ({error.strerror or first_line(error)}); expected "
+            "a file in a folder with room in it. Give another."
+        ) from error
+    finally:
+        pyplot.close(figure)
+
+
+def _save(figure: Any, path: str) -> None:
+    """Whole, or else what was there before stays, where the folder lets one write beside it."""
+    ending = path[-len(FORMATS[0]) :].lower()
+    drawn = io.BytesIO()
+    date = {"Date": None} if ending == ".svg" else None
+    figure.savefig(drawn, dpi=120, format=ending[1:], metadata=date)
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.access(folder, os.W_OK):
+        with open(target, "wb") as file:
+            file.write(drawn.getvalue())
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        part = os.path.join(beside, os.path.basename(target))
+        with open(part, "wb") as file:
+            file.write(drawn.getvalue())
+        os.replace(part, target)
+
+
+def _draw_record(column: Any, record: Record) -> None:
+    column[0].set_title(f"{record.side}/{record.case}.py")
+    trained, inferred = _trained(record), _inferred(record)
+    trained = trained[-3 * max(len(inferred), 1) - 1 :]
+    shown = trained + inferred
+    last = max(len(trained) - 1, 0)  # where inference begins; a restored session trained nothing
+    steps = np.arange(len(shown)) - last
+    for channel in range(len(shown[0].mean) if shown else 0):
+        label = f"channel {channel}"
+        mean = np.array([statistics.mean[channel] for statistics in shown])
+        column[0].plot(steps, mean - mean[last], label=label)
+        column[1].plot(steps, [statistics.variance[channel] for statistics in shown], label=label)
+    for axis in column if inferred else ():
+        axis.axvspan(0, steps[-1], alpha=0.12, color="grey", label="inference")
+    column[1].set_xlabel("steps; inference starts at 0")
+
+
+def _trained(record: Record) -> List[Statistics]:
+    """The layer's statistics before training, and after each of its runs."""
+    if not record.initial:
+        return []
+    runs = [run.layers[record.layer].statistics for run in record.training]
+    return [record.initial[record.layer], *runs]
+
+
+def _inferred(record: Record) -> List[Statistics]:
+    return [
+        Statistics(step.moving_mean, step.moving_variance)
+        for one in record.passes[:1]
+        for step in one.steps
+    ]
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise BnguardError(
+            "--plot needs matplotlib, which is not installed: pip install matplotlib"
+        ) from error
+    return pyplot

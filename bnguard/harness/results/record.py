@@ -1,0 +1,187 @@
+"""The frozen record of a run: data only. Claims judge it and reports render it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple
+
+from bnguard.harness.results.closed_form import Statistics
+import numpy as np
+
+Values = Dict[str, np.ndarray]
+"""Variable name to value."""
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """What one training run did to the statistics of one layer.
+
+    Attributes:
+      due: the name of the data that a correct graph absorbs here, or `nothing`.
+      absorbed: the data that it did absorb, as `recurrence.which_data` names it.
+      statistics: the statistics after the run.
+      expected: the closed form after the run: the recurrence over the data that was due.
+    """
+
+    due: str
+    absorbed: str
+    statistics: Statistics
+    expected: Statistics
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One session.run of training.
+
+    Attributes:
+      moved: the variables that it changed, sorted.
+      layers: scope to what it did to that layer.
+      reads: the statistics that the first layer normalized with, as `Step.reads` has it; None
+        where the case does not show this layer's outputs.
+    """
+
+    moved: Tuple[str, ...]
+    layers: Dict[str, LayerRun]
+    reads: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One inference step.
+
+    Attributes:
+      x: the rows fed.
+      y: the output fetched.
+      check: the source's (x - mean) / (std + 0.001), for what the layer normalized, from the
+        statistics before the step.
+      beta, gamma, moving_mean, moving_variance: the layer's variables after the step.
+      reads: the statistics that y was computed from: `before`, `after` or `mixed`, in relation
+        to the updates of this very step; `batch`, the rows' own; or `other`.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    check: np.ndarray
+    beta: np.ndarray
+    gamma: np.ndarray
+    moving_mean: np.ndarray
+    moving_variance: np.ndarray
+    reads: str
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of inference over the rows, in one session.
+
+    Attributes:
+      session: `initialized`, `trained` or `restored`: how its variables came to be.
+      layer: the scope of the layer whose output was fetched.
+      before: every variable before the pass.
+      after: every variable after it.
+      steps: one for each row.
+      expected: the layer's statistics after the pass if every step had updated them, by
+        the closed form: moving_mean and moving_variance, float64.
+      earlier_runs: how often the session had run this very fetch before the pass. Its executor
+        learns from that which kernels are quick, and schedules them otherwise.
+      together: all rows inferred in one step, after the pass; None where nobody looked.
+      frozen: whether the graph has no variables: TensorFlow folds its constants before it
+        runs, so it rounds otherwise than a graph with variables.
+    """
+
+    session: str
+    layer: str
+    before: Values
+    after: Values
+    steps: Tuple[Step, ...]
+    expected: Values
+    earlier_runs: int = 0
+    together: Optional[Step] = None
+    frozen: bool = False
+
+    @property
+    def drift(self) -> Dict[str, float]:
+        """Largest absolute change of each variable over the pass."""
+        return largest_changes(self.before, self.after)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The two checkpoints of a run, saved before and after its first inference pass.
+
+    Attributes:
+      before: prefix of the one saved after training.
+      after: prefix of the one saved after inference, as the source does.
+      drift: largest absolute difference of each variable between the two on disk.
+      holds: what the one saved after inference holds, of the variables that differ.
+    """
+
+    before: str
+    after: str
+    drift: Dict[str, float]
+    holds: Values
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error that TensorFlow raised, where the case is about that error.
+
+    Attributes:
+      phase: `build`, `train`, `infer`, or `serve`: making the program that restores.
+      error: the name of the exception's class.
+      message: the first line of its message.
+    """
+
+    phase: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that one run of one side of a case showed.
+
+    Attributes:
+      case: the case's name.
+      side: `repro` or `fixed`.
+      tensorflow: TensorFlow's version.
+      variables: `ref` or `resource`.
+      control_flow: `v1` or `v2`.
+      fused: `auto`, `yes` or `no`.
+      passes: the inference passes that happened, in order.
+      checkpoints: what was saved; None where nothing was.
+      initial: scope of each layer to its statistics before training.
+      training: the runs of all training steps, in order.
+      trainable: the names of the variables that an optimizer trains by default.
+      failure: the error that ended the run; None where it ended well.
+      values: how many of each channel a training batch holds; 0 without training.
+    """
+
+    case: str
+    side: str
+    tensorflow: str
+    variables: str
+    control_flow: str
+    fused: str
+    passes: Tuple[Pass, ...] = ()
+    checkpoints: Optional[Checkpoints] = None
+    initial: Dict[str, Statistics] = field(default_factory=dict)
+    training: Tuple[TrainingRun, ...] = ()
+    trainable: Tuple[str, ...] = ()
+    failure: Optional[Failure] = None
+    values: int = 0
+
+    @property
+    def layer(self) -> str:
+        """The scope of the layer that the case is about: the first; empty where none trained."""
+        return next(iter(self.initial), "")
+
+
+def largest_changes(before: Values, after: Values) -> Dict[str, float]:
+    """Largest absolute change of each variable that both hold; 0.0 where bit-identical."""
+    return {name: _largest_change(before[name], after[name]) for name in before if name in after}
+
+
+def _largest_change(before: np.ndarray, after: np.ndarray) -> float:
+    if before.tobytes() == after.tobytes():  # so that a NaN that stays a NaN has not moved
+        return 0.0
+    return float(np.max(np.abs(after.astype(np.float64) - before.astype(np.float64))))

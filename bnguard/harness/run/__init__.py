@@ -1,0 +1,1 @@
+"""Train, save, restore and infer, in sessions."""

@@ -1,0 +1,329 @@
+"""A case's graph in a session of its own: what a TF1 program is while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+import re
+import traceback
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from bnguard import checkpoint_reader
+from bnguard.errors import BnguardError, first_line
+from bnguard.harness.cases.case import Model, Training
+from bnguard.harness.cases.catalogue import BrokenCaseError, LoadedCase, UnavailableError, broken
+from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.record import Failure, Pass, Step, TrainingRun, Values
+from bnguard.harness.run import checkpoint_writer
+from bnguard.harness.run.layer_observer import Layer
+from bnguard.runtime import tensorflow_import
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+FUSED = {"auto": None, "yes": True, "no": False}
+_REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
+_MISSING = re.compile(r"Key (\S+) not found in checkpoint")
+
+
+class Build(NamedTuple):
+    """How a graph is built.
+
+    Attributes:
+      fused: `auto`, `yes` or `no`: the layer's `fused`.
+      variables: `ref` or `resource`.
+      control_flow: `v1` or `v2`.
+    """
+
+    fused: str
+    variables: str
+    control_flow: str
+
+
+class RefusedError(UnavailableError):
+    """TensorFlow raised an error in one phase of a program."""
+
+    def __init__(self, failure: Failure, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class Program:
+    """A case's model in a fresh graph and session of its own; use it in a `with` block.
+
+    Raises:
+      RefusedError: TensorFlow raises an error while it builds or runs the graph.
+      BrokenCaseError: the case's own file raises one, or makes no Model.
+    """
+
+    def __init__(
+        self, case: LoadedCase, how: Build, make: Callable[[], Model], phase: str = "build"
+    ) -> None:
+        """Build the graph by `make`. No variable has a value until `initialize` or `restore`."""
+        self._case = case
+        self._how = how
+        self._phase = phase
+        self._graph = tf.Graph()
+        with self._graph.as_default(), self._errors(phase), _variables_and_control_flow(how):
+            self._model = _made(case, make)
+            self._variables = tf.global_variables()
+            self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
+            self._saver_of_all: Any = self._variables and tf.train.Saver(max_to_keep=None)
+            self._initializer = tf.global_variables_initializer()
+            self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
+        self._state = self._model.variables or {one.op.name: one for one in self._variables}
+        self._layers = [
+            Layer(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
+            for scope in self._model.data
+        ]
+        self._session = _session(self._model.target, self._graph)
+        self._inferring = self._session
+        if self._model.inference.target is not None:
+            self._inferring = _session(self._model.inference.target, self._graph)
+        self._runs: Counter = Counter()
+
+    def __enter__(self) -> Program:
+        self._session.__enter__()  # its graph becomes the default: a Saver wants that
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._session.__exit__(*exc)
+        self._session.close()
+        self._inferring.close()
+
+    def initialize(self) -> None:
+        """Give every variable its initial value."""
+        self._run(self._phase, self._initializer, {})
+
+    def restore(self, path: str) -> None:
+        """Initialize every variable, then restore what the case's Saver restores.
+
+        Raises:
+          BnguardError: the checkpoint is missing, damaged or another model's.
+        """
+        prefix = checkpoint_reader.resolve(path)
+        checkpoint_reader.verify(prefix, self._variables if self._model.saver is None else ())
+        self.initialize()
+        if self._saver is not None:
+            with self._errors(self._phase), _missing_said(prefix):
+                self._saver.restore(self._session, prefix)
+
+    def save(self, prefix: str) -> str:
+        """Save what the case's Saver saves, and return the prefix."""
+        return checkpoint_writer.save(self._session, self._saver, prefix)
+
+    def restore_all(self, prefix: str) -> None:
+        """Restore every variable from what `save_all` saved.
+
+        Raises:
+          BnguardError: the checkpoint is damaged or another model's.
+        """
+        checkpoint_reader.verify(prefix, self._variables)
+        self._saver_of_all.restore(self._session, prefix)
+
+    def save_all(self, prefix: str) -> str:
+        """Save every variable, whatever the case's Saver saves, and return the prefix.
+
+        The folder's `checkpoint` file goes on naming what the case's Saver saved.
+        """
+        return checkpoint_writer.save(self._session, self._saver_of_all, prefix, latest=False)
+
+    def statistics(self) -> Dict[str, Statistics]:
+        """The running statistics of every layer now, by its scope."""
+        values = self._values()
+        return {layer.scope: layer.statistics(values) for layer in self._layers}
+
+    def train(self, batch: np.ndarray, expected: Dict[str, Statistics]) -> List[TrainingRun]:
+        """Run one training step.
+
+        Args:
+          batch: float [rows, *spatial, channels].
+          expected: the closed form of every layer's statistics before the step.
+        """
+        runs: List[TrainingRun] = []
+        was = self._values()
+        for training in self._model.training:
+            data, outputs = self._train(training, batch)
+            now = self._values()
+            layers = {
+                layer.scope: layer.trained(
+                    was,
+                    now,
+                    data[layer.scope],
+                    training.due(layer.scope, data[layer.scope]),
+                    expected[layer.scope],
+                )
+                for layer in self._layers
+            }
+            runs.append(TrainingRun(_moved(was, now), layers, self._reads(was, now, data, outputs)))
+            expected = {scope: run.expected for scope, run in layers.items()}
+            was = now
+        return runs
+
+    def infer(self, session: str, rows: Sequence[np.ndarray]) -> Pass:
+        """Infer rows one at a time, and record every step.
+
+        Args:
+          session: how the variables came to be, for the record.
+          rows: each float [1, *spatial, channels].
+        """
+        layer = self._layers[0]
+        before = now = self._values()
+        earlier_runs = self._runs[self._executor(*self._inference(rows[0]))]
+        expected = layer.statistics(before)
+        steps: List[Step] = []
+        for x in rows:
+            was, x = now, np.asarray(x, np.float32)
+            y, inputs = self._infer(x)
+            now = self._values()
+            steps.append(layer.inferred(was, now, x, inputs, y))
+            expected = layer.advance(expected, inputs)
+        return Pass(
+            session=session,
+            layer=layer.scope,
+            before=before,
+            after=now,
+            steps=tuple(steps),
+            expected={
+                layer.name("moving_mean"): expected.mean,
+                layer.name("moving_variance"): expected.variance,
+            },
+            earlier_runs=earlier_runs,
+            frozen=not self._variables,
+        )
+
+    def infer_together(self, rows: Sequence[np.ndarray]) -> Step:
+        """Infer all rows in one step."""
+        was = self._values()
+        x = np.concatenate(rows).astype(np.float32)
+        y, inputs = self._infer(x)
+        return self._layers[0].inferred(was, self._values(), x, inputs, y)
+
+    def _train(self, training: Training, batch: np.ndarray) -> Any:
+        fetches = [training.fetch, self._model.data, _or(training.outputs, ())]
+        _, data, outputs = self._run("train", fetches, {self._model.x: batch, **training.feed})
+        return data, None if training.outputs is None else outputs
+
+    def _reads(self, was: Values, now: Values, data: Any, outputs: Any) -> Optional[str]:
+        if outputs is None:
+            return None
+        first = self._layers[0]
+        return first.reads(was, now, next(iter(data[first.scope].values())), outputs)
+
+    def _infer(self, x: np.ndarray) -> Any:
+        fetches, feed = self._inference(x)
+        y, inputs, _ = self._run("infer", fetches, feed, self._inferring)
+        return y, x if self._model.inference.inputs is None else inputs
+
+    def _inference(self, x: np.ndarray) -> Any:
+        run = self._model.inference
+        fetches = [run.output, _or(run.inputs, ()), list(run.beside)]
+        return fetches, {self._model.x: x, **run.feed}
+
+    def _values(self) -> Values:
+        values = self._run("infer", self._state, {})
+        # A fetched ref variable may share its memory with the variable: copy before the next run.
+        return {name: np.array(value) for name, value in values.items()}
+
+    def _run(
+        self, phase: str, fetches: Any, feed: Any, session: Optional[tf.Session] = None
+    ) -> Any:
+        self._runs[self._executor(fetches, feed)] += 1
+        with self._errors(phase):
+            return (session or self._session).run(fetches, feed)
+
+    def _executor(self, fetches: Any, feed: Any) -> Tuple[FrozenSet[str], FrozenSet[str]]:
+        """What a session looks its executor up by: what is computed, and what is fed."""
+        fed = frozenset(tensor.name for tensor in feed)
+        return frozenset(one.name for one in tf.nest.flatten(fetches)) - fed, fed
+
+    @contextmanager
+    def _errors(self, phase: str) -> Iterator[None]:
+        try:
+            yield
+        except _REFUSALS as error:
+            failure = Failure(phase, type(error).__name__, first_line(error))
+            raise RefusedError(failure, self._refusal(failure)) from error
+
+    def _refusal(self, failure: Failure) -> str:
+        how = self._how
+        return (
+            f"{self._case.file.label}: phase {failure.phase} fails on TensorFlow {tf.__version__} "
+            f"with {how.variables} variables, control flow {how.control_flow} and "
+            f"fused={how.fused}: {failure.message} If it runs with other --variables or another "
+            "--control-flow, TensorFlow refuses this combination."
+        )
+
+
+def _made(case: LoadedCase, make: Callable[[], Model]) -> Model:
+    try:
+        model = make()
+    except BnguardError:
+        raise
+    except (Exception, SystemExit) as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+        if isinstance(error, _REFUSALS) and innermost != case.file.path:
+            raise  # TensorFlow's or a layer's
+        raise broken(case.file, "cannot be built", error) from error
+    if not isinstance(model, Model):
+        raise BrokenCaseError(
+            f"{case.file.label}: it makes a {type(model).__name__}; expected a Model of "
+            "bnguard.harness.cases.case. CONTRIBUTING.md says how to write a case."
+        )
+    return model
+
+
+@contextmanager
+def _missing_said(prefix: str) -> Iterator[None]:
+    """What a Saver of the case's own does not find is no fault of the combination."""
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        missing = _MISSING.search(str(error))
+        if missing is None:
+            raise
+        raise BnguardError(
+            f"{prefix}: the checkpoint has no {missing.group(1)}, which the case's Saver restores. "
+            "Give a checkpoint of this case."
+        ) from error
+
+
+def _or(tensor: Any, default: Any) -> Any:
+    return default if tensor is None else tensor  # a tensor has no truth value
+
+
+def _moved(was: Values, now: Values) -> Tuple[str, ...]:
+    return tuple(name for name in sorted(was) if was[name].tobytes() != now[name].tobytes())
+
+
+def _session(target: str, graph: tf.Graph) -> tf.Session:
+    # One thread inside an op, so that a convolution's sums are taken in one order and are the
+    # same to the bit in every run. Ops run beside each other, and race, as ever.
+    config = tf.ConfigProto(intra_op_parallelism_threads=1)
+    tensorflow_import.begin_sessions(config)
+    return tf.Session(target, graph, config)
+
+
+@contextmanager
+def _variables_and_control_flow(how: Build) -> Iterator[None]:
+    resource, v2 = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
+    _switch(how.variables == "resource", how.control_flow == "v2")
+    try:
+        yield
+    finally:
+        _switch(resource, v2)
+
+
+def _switch(resource: bool, v2: bool) -> None:
+    (tf.enable_resource_variables if resource else tf.disable_resource_variables)()
+    (tf.enable_control_flow_v2 if v2 else tf.disable_control_flow_v2)()

@@ -1,0 +1,96 @@
+"""What a run did to a layer: values before and after, held against the closed form."""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple
+
+from bnguard.harness.results.closed_form import (
+    NOTHING,
+    Affine,
+    Statistics,
+    advance,
+    which_data,
+    which_statistics,
+)
+from bnguard.harness.results.record import LayerRun, Step, Values
+import numpy as np
+
+
+class Layer(NamedTuple):
+    """A layer as the closed form knows it.
+
+    Attributes:
+      scope: the scope of its variables.
+      decay: of its moving averages.
+      epsilon: what it adds to the variance.
+      bessel: whether its moving variance has Bessel's correction.
+    """
+
+    scope: str
+    decay: float
+    epsilon: float
+    bessel: bool
+
+    def statistics(self, values: Values) -> Statistics:
+        """The layer's running statistics among the values of all variables."""
+        return Statistics(
+            values[self.name("moving_mean")].astype(np.float64),
+            values[self.name("moving_variance")].astype(np.float64),
+        )
+
+    def name(self, variable: str) -> str:
+        """The full name of one of its variables."""
+        return f"{self.scope}/{variable}"
+
+    def advance(self, statistics: Statistics, batch: np.ndarray) -> Statistics:
+        """The statistics after a training step on `batch`."""
+        return advance(statistics, batch, self.decay, self.bessel)
+
+    def trained(
+        self, was: Values, now: Values, data: Dict[str, np.ndarray], due: str, expected: Statistics
+    ) -> LayerRun:
+        """What a training run did to the statistics.
+
+        Args:
+          was: every variable before the run.
+          now: every variable after it.
+          data: what the graph offered to the layer, by name.
+          due: which of the data a correct graph absorbs, or `nothing`.
+          expected: what the statistics should have been before the run.
+        """
+        before, after = self.statistics(was), self.statistics(now)
+        return LayerRun(
+            due=due,
+            absorbed=which_data(before, after, data, self.decay, self.bessel),
+            statistics=after,
+            expected=expected if due == NOTHING else self.advance(expected, data[due]),
+        )
+
+    def inferred(
+        self, was: Values, now: Values, x: np.ndarray, inputs: np.ndarray, y: np.ndarray
+    ) -> Step:
+        """What an inference step on x did, where the layer normalized `inputs` to y."""
+        before, parameters = self.statistics(was), self._affine(now)
+        return Step(
+            x=x,
+            y=y,
+            check=(inputs - before.mean) / (np.sqrt(before.variance) + 0.001),
+            beta=parameters.beta,
+            gamma=parameters.gamma,
+            moving_mean=now[self.name("moving_mean")],
+            moving_variance=now[self.name("moving_variance")],
+            reads=self.reads(was, now, inputs, y),
+        )
+
+    def reads(self, was: Values, now: Values, inputs: np.ndarray, y: np.ndarray) -> str:
+        """Which statistics turned `inputs` into y in a run."""
+        before, after = self.statistics(was), self.statistics(now)
+        return which_statistics(inputs, y, before, after, self._affine(was))
+
+    def _affine(self, values: Values) -> Affine:
+        mean = values[self.name("moving_mean")]
+        return Affine(
+            values.get(self.name("beta"), np.zeros_like(mean)),
+            values.get(self.name("gamma"), np.ones_like(mean)),
+            self.epsilon,
+        )

@@ -1,0 +1,113 @@
+"""Which nodes a step runs, of graphs made by hand."""
+
+from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER
+from bnguard.analysis.ir.graph import CONTROL, Tensor
+import pytest
+from support.analysis.graph_defs import graph_of
+
+SWITCHED = [
+    ("x", "Placeholder"),
+    ("flag", "Placeholder"),
+    ("switch", "Switch", "x", "flag"),
+    ("off", "Identity", "switch:0"),
+    ("on", "Identity", "switch:1"),
+    ("merge", "Merge", "off", "on"),
+]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return graph_of(SWITCHED)
+
+
+def step(graph, fetch, feeds):
+    fed = {graph.tensor(name): value for name, value in feeds.items()}
+    return Execution(graph, [graph.tensor(fetch)], fed)
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_the_side_that_is_not_selected_is_dead(graph, value):
+    execution = step(graph, "merge", {"flag": value})
+    sides = [execution.condition(graph.find(name)) for name in ("off", "on")]
+    assert sides == ([NEVER, ALWAYS] if value else [ALWAYS, NEVER])
+    assert execution.condition(graph.find("merge")) == ALWAYS
+    assert execution.condition(graph.find("switch")) == ALWAYS
+
+
+def test_what_takes_the_place_of_a_dead_output_is_alive(graph):
+    execution = step(graph, "merge", {"flag": False, "switch:1": None})
+    assert execution.condition(graph.find("on")) == ALWAYS
+    assert execution.needs(graph.find("switch"))
+
+
+def test_who_asks_for_the_last_first_gets_the_same(graph):
+    first, last = (step(graph, "merge", {"flag": True}) for _ in range(2))
+    nodes = range(len(graph))
+    forward = [first.condition(node) for node in nodes]
+    assert forward == [last.condition(node) for node in reversed(nodes)][::-1]
+
+
+def test_other_feeds_cut_other_edges(graph):
+    execution = step(graph, "merge", {"flag": True})
+    assert execution.needs(graph.find("x"))
+    cut = execution.with_feeds({Tensor(graph.find("on"), 0): None, Tensor(graph.find("off"), 0): 1})
+    assert not cut.needs(graph.find("x"))
+    assert cut.with_feeds(execution.feeds).needs(graph.find("x"))
+
+
+def test_a_fed_placeholder_is_not_needed_unless_it_is_run_itself(graph):
+    x = graph.find("x")
+    assert not step(graph, "merge", {"flag": True, "x": None}).needs(x)
+    run = Execution(graph, [Tensor(x, CONTROL), graph.tensor("merge")], {Tensor(x, 0): None})
+    assert run.needs(x)
+
+
+def test_the_same_tensors_fed_otherwise_turn_the_branch(graph):
+    execution = step(graph, "merge", {"flag": True})
+    other = execution.with_feeds({graph.tensor("flag"): False})
+    assert execution.condition(graph.find("on")) == other.condition(graph.find("off")) == ALWAYS
+    assert other.condition(graph.find("on")) is NEVER
+
+
+LOOP = {
+    "enter": ("Enter", "x"),
+    "flag_inside": ("Enter", "flag"),
+    "merge": ("Merge", "enter", "next"),
+    "go_on": ("LoopCond", "limit"),
+    "leave": ("Switch", "merge", "go_on"),
+    "exit": ("Exit", "leave:0"),
+    "choose": ("Switch", "leave:1", "flag_inside"),
+    "off": ("Identity", "choose:0"),
+    "on": ("Identity", "choose:1"),
+    "chosen": ("Merge", "off", "on"),
+    "next": ("NextIteration", "chosen"),
+}
+
+
+@pytest.mark.parametrize("last", ["next", "exit", "merge"])
+@pytest.mark.parametrize("value", [False, True])
+def test_a_loop_is_decided_to_its_end_wherever_that_stands(last, value):
+    """Its body is before its exit, by the back edge, and after it in most files."""
+    order = sorted(LOOP, key=lambda name: name == last)
+    inputs = [(name, "Placeholder") for name in ("x", "flag", "limit")]
+    graph = graph_of([*inputs, *((name, *LOOP[name]) for name in order)])
+    on, off, merge = map(graph.find, ("on", "off", "merge"))
+    execution = step(graph, "exit", {"flag": value})
+    into_the_merge = execution.inputs(merge)
+    assert [execution.uses(on), execution.uses(off)] == [value, not value]
+    assert [execution.may_run(on), execution.may_run(off)] == [value, not value]
+    assert execution.inputs(merge) == into_the_merge
+
+
+def test_a_switch_with_one_output_may_stand_in_a_loop():
+    graph = graph_of(
+        [
+            ("x", "Placeholder"),
+            ("limit", "Placeholder"),
+            ("go_on", "LoopCond", "limit"),
+            ("switch", "_SwitchN", "x", "go_on"),
+            ("out", "Identity", "switch"),
+        ]
+    )
+    assert step(graph, "out", {}).may_run(graph.find("out"))

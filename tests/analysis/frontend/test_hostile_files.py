@@ -1,0 +1,179 @@
+"""No file makes the audit fail otherwise than by saying, in one line, why it cannot be read.
+
+The default run tries a few hundred files; BNGUARD_FILES=100000 tries so many, and
+tools/fuzz.py lets atheris choose them.
+"""
+
+import os
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.ir import protos
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+from support.analysis.graph_defs import message_of
+from support.analysis.hostile_files import damaged_file, random_file, survives, without_compiled
+
+FILES = int(os.environ.get("BNGUARD_FILES", "0"))
+
+
+def graph(*nodes):
+    """A GraphDef of nodes (name, type, *inputs)."""
+    return message_of(nodes)
+
+
+def refusal(message):
+    with pytest.raises(AuditError) as error:
+        bnguard.audit(message)
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("hostile") / "graph.meta")
+
+
+class TestAnyFile:
+    @settings(max_examples=FILES or 300, derandomize=not FILES, deadline=None, database=None)
+    @given(random=st.randoms(use_true_random=False))
+    def test_random_graphs(self, path, random):
+        self.write(path, random_file(random.randrange))
+        audited = survives(path)
+        with without_compiled():
+            assert survives(path) == audited
+
+    @settings(max_examples=FILES // 20 or 30, derandomize=not FILES, deadline=None, database=None)
+    @given(random=st.randoms(use_true_random=True))
+    def test_damaged_networks(self, path, random):
+        self.write(path, damaged_file(random.randrange))
+        audited = survives(path)
+        with without_compiled():
+            assert survives(path) == audited
+
+    def test_most_kinds_of_graph_are_really_audited(self, path):
+        """A fuzz test that only ever sees refusals would test nothing."""
+        from random import Random
+
+        random = Random(0)
+        outcomes = []
+        for _ in range(200):
+            self.write(path, random_file(random.randrange))
+            outcomes.append(survives(path))
+        assert 20 < sum(outcomes) < 180
+
+    def write(self, path, data):
+        with open(path, "wb") as file:
+            file.write(data)
+
+
+class TestImpossibleGraphs:
+    def test_text_without_a_node(self, tmp_path):
+        path = tmp_path / "graph.pbtxt"
+        path.write_text("library { }")
+        with pytest.raises(AuditError, match="the text form of a GraphDef, but no nodes"):
+            bnguard.audit(path)
+
+    @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
+    def test_an_empty_message(self, kind):
+        assert f"<{kind}>: " in refusal(protos.message(kind)())
+
+    def test_a_cycle(self):
+        message = refusal(graph(("a", "Add", "b", "b"), ("b", "Add", "a", "a")))
+        assert "node a is in a cycle of inputs that is no loop" in message
+
+    def test_a_missing_input(self):
+        message = refusal(graph(("a", "Identity", "nowhere:1")))
+        assert "node a has the input 'nowhere:1', but there is no such node" in message
+
+    def test_a_name_twice(self):
+        assert "two nodes are named a" in refusal(graph(("a", "NoOp"), ("a", "NoOp")))
+
+    def test_no_name_and_no_type(self):
+        assert "expected a name and a type" in refusal(graph(("x", "NoOp"), ("", "NoOp")))
+
+    def test_too_few_inputs(self):
+        message = refusal(graph(("x", "Placeholder"), ("s", "Switch", "x")))
+        assert "node s (Switch) has too few inputs; it takes 2" in message
+
+    def test_data_after_control(self):
+        message = refusal(graph(("x", "NoOp"), ("y", "Identity", "^x", "x")))
+        assert "after control inputs" in message
+
+    def test_functions_that_call_each_other_in_a_circle(self):
+        message = graph(("x", "Placeholder"), ("y", "odd", "x"))
+        for name, other in (("odd", "even"), ("even", "odd")):
+            function = message.library.function.add()
+            function.signature.name = name
+            function.signature.input_arg.add().name = "x"
+            function.node_def.add(name="call", op=other, input=["x"])
+        assert "function odd calls itself, at y/call/call" in refusal(message)
+
+    def test_functions_that_call_two_each(self):
+        message = graph(("x", "Placeholder"), ("y", "f0", "x"))
+        for level in range(50):
+            function = message.library.function.add()
+            function.signature.name = f"f{level}"
+            function.signature.input_arg.add().name = "x"
+            for call in ("a", "b"):
+                function.node_def.add(name=call, op=f"f{level + 1}", input=["x"])
+        assert "its functions expand to more than 250000 nodes" in refusal(message)
+
+    def test_functions_nested_too_deep(self):
+        message = graph(("x", "Placeholder"), ("y", "f0", "x"))
+        for level in range(200):
+            function = message.library.function.add()
+            function.signature.name = f"f{level}"
+            function.signature.input_arg.add().name = "x"
+            function.node_def.add(name="a", op=f"f{level + 1}", input=["x"])
+        assert "functions are nested more than 100 deep" in refusal(message)
+
+
+class TestStrangeGraphs:
+    def test_a_loop_that_nothing_enters(self):
+        """What it hands on comes from nowhere, and may be divided by a deviation."""
+        loop = [("again", "Merge", "next", "more")]
+        loop += [(name, "NextIteration", "again") for name in ("next", "more")]
+        layer = [("v", "VariableV2"), ("root", "Sqrt", "v"), ("y", "RealDiv", "again", "root")]
+        assert bnguard.audit(graph(*loop, *layer)).findings == ()
+
+
+class TestLargeGraphs:
+    """Sizes at which anything quadratic, or recursive, would not end or not fit."""
+
+    def test_a_chain_in_reverse_order(self):
+        nodes = [(f"n{i}", "Identity", f"n{i + 1}") for i in range(50000)]
+        assert bnguard.audit(graph(*nodes, ("n50000", "Placeholder"))).findings == ()
+
+    def test_a_loop_within_a_loop_within_a_loop(self):
+        nodes = [("n0", "Placeholder")]
+        for i in range(3000):
+            nodes += [
+                (f"e{i}", "Enter", f"n{i}"),
+                (f"m{i}", "Merge", f"e{i}", f"b{i}"),
+                (f"b{i}", "NextIteration", f"m{i}"),
+                (f"n{i + 1}", "Identity", f"m{i}"),
+            ]
+        assert bnguard.audit(graph(*nodes)).findings == ()
+
+    def test_predicates_that_nobody_knows(self):
+        nodes = [("v/moving_mean", "VariableV2"), ("n0", "Placeholder")]
+        for i in range(2000):
+            nodes += [(f"p{i}", "Placeholder"), (f"s{i}", "Switch", f"n{i}", f"p{i}")]
+            nodes.append((f"n{i + 1}", "Identity", f"s{i}:{i % 2}"))
+        nodes.append(("w", "AssignAdd", "v/moving_mean", "n2000"))
+        (finding,) = bnguard.audit(graph(*nodes), fetches="w", select=["BN101"]).findings
+        assert not finding.certain
+
+    def test_thousands_of_updates(self):
+        nodes = [("n0", "Placeholder")]
+        for i in range(4000):
+            mean = f"v{i}/moving_mean"
+            nodes += [
+                (mean, "VariableV2"),
+                (f"f{i}", "FusedBatchNormV3", f"n{i}", "n0", "n0", mean, mean),
+                (f"w{i}", "AssignSub", mean, f"f{i}:1"),
+                (f"n{i + 1}", "Identity", f"f{i}", f"^w{i}"),
+            ]
+        report = bnguard.audit(graph(*nodes), fetches="n4000", select=["BN101"])
+        assert len(report.findings) == len(report.statistics) == 4000

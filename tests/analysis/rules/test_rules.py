@@ -1,0 +1,444 @@
+"""Each rule on a graph with the defect and on its healthy twin, however TensorFlow is set up."""
+
+import os
+import re
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.rules import RULES, SECTIONS, choose, page
+from conftest import COMBINATIONS
+import pytest
+from support.analysis.networks import (
+    PAIRS,
+    chooses_moments,
+    dense,
+    flag,
+    fresh_graph,
+    inputs,
+    layer,
+    loss_of,
+    optimizer,
+)
+from support.paths import ROOT
+import tensorflow.compat.v1 as tf
+
+PAGES = os.path.join(ROOT, "docs", "rules")
+BROKEN, HEALTHY = 1, 2
+
+# A ref variable cannot be written in a branch of control flow v2, nor a tensor inside one be
+# waited for outside: with these builds TensorFlow itself keeps the defect from happening.
+REFUSED = {
+    ("dead_in_a_branch", BROKEN, "ref", "v2"),
+    ("dead_in_a_branch", BROKEN, "resource", "v2"),
+    ("dead_in_a_loop", BROKEN, "ref", "v2"),
+    ("dead_in_a_loop", HEALTHY, "ref", "v2"),
+    ("dead_in_a_loop", BROKEN, "resource", "v2"),
+}
+
+
+def audit(build, variables="ref", control_flow="v1", **options):
+    with fresh_graph(variables, control_flow) as graph:
+        options = {"graph_or_path": graph, **(build() or {}), **options}
+    return bnguard.audit(**options)
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+@pytest.mark.parametrize("name", PAIRS)
+class TestPairs:
+    def test_the_defect_is_found(self, name, variables, control_flow):
+        report = self.report(name, BROKEN, variables, control_flow)
+        if report is not None:
+            assert {finding.rule for finding in report.findings} == PAIRS[name][0]
+            assert all(finding.certain for finding in report.findings)
+
+    def test_nothing_is_found_in_the_healthy_twin(self, name, variables, control_flow):
+        report = self.report(name, HEALTHY, variables, control_flow)
+        if report is not None:
+            assert report.findings == ()
+
+    def report(self, name, side, *combination):
+        if (name, side, *combination) in REFUSED:
+            with pytest.raises((TypeError, ValueError)):
+                audit(PAIRS[name][side], *combination)
+            return None
+        return audit(PAIRS[name][side], *combination)
+
+
+class TestWhatAFindingSays:
+    def test_written_at_inference(self):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][BROKEN]()
+        first, second = bnguard.audit(graph, select=["BN101"]).findings
+        assert (first.variable, second.variable) == ("bn/moving_mean", "bn/moving_variance")
+        assert first.layer == "bn"
+        assert first.fetch == "output:0"
+        assert graph.get_operation_by_name(first.op).type == "AssignSub"
+        assert "bn/moving_mean: written by AssignSub when output:0 is fetched" in first.message
+        assert first.message.endswith(first.remedy)
+
+    @pytest.mark.parametrize("rule", ["BN101", "BN102"])
+    def test_a_path_consists_of_edges_of_the_graph(self, rule):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][BROKEN]()
+        for finding in bnguard.audit(graph, select=[rule]).findings:
+            path = [graph.get_operation_by_name(op.name) for op in finding.path]
+            assert [op.type for op in path] == [op.type for op in finding.path]
+            assert path[0].name == "output"
+            for consumer, producer in zip(path, path[1:]):
+                behind = {tensor.op for tensor in consumer.inputs} | set(consumer.control_inputs)
+                assert producer in behind
+        assert path[-1].type == "FusedBatchNormV3" or path[-1].name == finding.op
+
+    def test_with_the_flag_true_the_healthy_layer_is_written_too(self):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][HEALTHY]()
+        report = bnguard.audit(graph, "output", {"is_training": True}, select=["BN101"])
+        assert [finding.certain for finding in report.findings] == [True, True]
+
+    def test_with_the_flag_open_it_says_perhaps(self):
+        with fresh_graph() as graph:
+            PAIRS["two_branch"][HEALTHY]()
+        report = bnguard.audit(graph, "output", {"is_training": None}, select=["BN101"])
+        assert [finding.certain for finding in report.findings] == [False, False]
+        assert "perhaps written" in report.findings[0].problem
+
+    @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
+    @pytest.mark.parametrize("in_a_loop", [False, True])
+    def test_the_two_sides_of_a_branch_need_no_order(self, in_a_loop, combination):
+        """Unless it is in a loop: one iteration may read what another writes."""
+
+        def normalize(x, training):
+            return tf.cond(
+                training,
+                lambda: layer(x, True, updates_collections=None, reuse=True),
+                lambda: layer(x, False, reuse=True),
+            )
+
+        with fresh_graph(*combination) as graph:
+            x, mode = inputs(), tf.placeholder(tf.int32, [], name="mode")
+            layer(x, False)
+            if in_a_loop:
+                y = tf.while_loop(
+                    lambda step, _: step < 3,
+                    lambda step, h: (step + 1, normalize(h, tf.equal(step, mode))),
+                    (tf.constant(0), x),
+                    shape_invariants=(tf.TensorShape([]), x.shape),
+                )[1]
+            else:
+                y = normalize(x, tf.equal(mode, 1))
+            tf.identity(y, name="output")
+        found = {(one.rule, one.certain) for one in bnguard.audit(graph, "output").findings}
+        expected = {("BN101", False), ("BN103", False)}
+        assert found == expected | ({("BN102", False)} if in_a_loop else set())
+
+    @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
+    @pytest.mark.parametrize(
+        ("is_training", "swapped", "certain"),
+        [(False, False, [False] * 2), (False, True, [True] * 2), (True, False, [True] * 2)],
+        ids=["inference", "inference, swapped", "training"],
+    )
+    def test_a_fused_op_at_inference_perhaps_gives_out_what_it_was_given(
+        self, combination, is_training, swapped, certain
+    ):
+        """Keras assigns that to the statistics, where training is a tensor."""
+        with fresh_graph(*combination) as graph:
+            x, gamma, beta = tf.reshape(inputs(), [-1, 1, 1, 4]), tf.ones([4]), tf.zeros([4])
+            names = "bn/moving_mean", "bn/moving_variance"
+            statistics = [tf.get_variable(name, [4], trainable=False) for name in names]
+
+            def train():
+                y, *moments = tf.nn.fused_batch_norm(x, gamma, beta)
+                return (y, *(0.9 * old + 0.1 * new for old, new in zip(statistics, moments)))
+
+            def infer():
+                mean, variance = statistics
+                return tf.raw_ops.FusedBatchNormV3(
+                    x=x,
+                    scale=gamma,
+                    offset=beta,
+                    mean=mean,
+                    variance=variance,
+                    is_training=is_training,
+                )[:3]
+
+            y, *values = tf.cond(tf.placeholder(tf.bool, [], name="is_training"), train, infer)
+            assigned = zip(statistics, values[::-1] if swapped else values)
+            with tf.control_dependencies([tf.assign(*pair) for pair in assigned]):
+                tf.identity(y, name="output")
+        report = bnguard.audit(graph, "output", {"is_training": False}, select=["BN101"])
+        assert [finding.certain for finding in report.findings] == certain
+
+    def test_never_run_counts_the_update_ops(self):
+        (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
+        assert (
+            "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
+        )
+
+    def test_never_run_by_a_step_that_applies_no_gradient_is_not_frozen(self):
+        with fresh_graph() as graph:
+            PAIRS["accumulates_gradients"][BROKEN]()
+        report = bnguard.audit(graph, train_op="accumulate", select=["BN201"])
+        assert len(report.findings) == 2
+
+    def test_it_counts_those_that_a_function_runs_too(self):
+        def build():
+            x, training = dense(inputs()), flag()
+            mean = tf.get_variable("bn/moving_mean", [4], trainable=False)
+            moments = tf.nn.moments(x, [0])
+            y = tf.nn.batch_normalization(x, *moments, tf.get_variable("beta", [4]), None, 1e-3)
+
+            def update():
+                with tf.control_dependencies([mean.assign_sub(0.1 * (mean - moments[0]))]):
+                    return tf.cond(training, lambda: 1.0, lambda: 2.0)
+
+            ran = tf.cond(training, update, lambda: 3.0)
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.identity(ran))
+            optimizer().minimize(loss_of(y))
+
+        (finding,) = audit(build, "resource", "v2", select=["BN201"]).findings
+        assert "(1, of which 1 in UPDATE_OPS)" in finding.problem
+
+    def test_naming_the_updates_beside_the_train_op_is_enough(self):
+        with fresh_graph() as graph:
+            PAIRS["never_run"][BROKEN]()
+            train_op = ["Momentum", *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
+        assert bnguard.audit(graph, train_op=train_op).findings == ()
+
+    def test_trainable_but_without_a_gradient_is_a_warning(self):
+        def build():
+            tf.get_variable("bn/moving_mean", [4])
+
+        (finding,) = audit(build).findings
+        assert (finding.rule, finding.severity) == ("BN205", "warning")
+        assert "TRAINABLE_VARIABLES" in finding.problem
+
+    def test_not_saved_counts_what_is_saved(self):
+        (first, _) = audit(PAIRS["not_saved"][BROKEN]).findings
+        assert "left out by the Saver, which saves 3 variables" in first.problem
+
+    @pytest.mark.parametrize("momentum", [0.9, 1.0])
+    def test_a_decay_of_one_moves_nothing(self, momentum):
+        def build():
+            y = layer(inputs(), True, decay=momentum, updates_collections=None, fused=False)
+            tf.nn.relu(y, name="output")
+
+        report = audit(build, select=["BN101"])
+        assert len(report.findings) == (0 if momentum == 1.0 else 2)
+
+
+class TestWhere:
+    """tf.where computes both sides and takes one: only a known predicate says which."""
+
+    @pytest.mark.parametrize(("value", "certain"), [(True, [True]), (False, []), (None, [False])])
+    @pytest.mark.parametrize("where", [tf.where, tf.where_v2])
+    def test_what_it_takes_is_what_normalizes(self, where, value, certain):
+        def build():
+            x, training = dense(inputs()), flag()
+            sides = layer(x, True), layer(x, False, reuse=True)
+            taken = where(tf.broadcast_to(training, tf.shape(x)), *sides)
+            tf.nn.relu(taken, name="output")
+
+        report = audit(build, fetches="output", feeds={"is_training": value}, select=["BN103"])
+        assert [finding.certain for finding in report.findings] == certain
+
+    def test_a_branch_that_only_may_be_taken_is_not_certain_although_its_layer_runs(self):
+        def build():
+            x = dense(inputs())
+            sides = layer(x, True), layer(x, False, reuse=True)
+            tf.identity(tf.cond(flag(), *(lambda side=one: side for one in sides)), name="output")
+
+        report = audit(build, fetches="output", feeds={"is_training": None}, select=["BN103"])
+        assert [finding.certain for finding in report.findings] == [False]
+
+
+def test_a_train_op_in_a_branch_may_follow_updates_in_place():
+    """It is dead where the updates are, but not by their doing: it waits for the layer's Merge."""
+
+    def build():
+        training = flag()
+        loss = loss_of(layer(dense(inputs()), training, updates_collections=None))
+        _, in_the_branch = tf.raw_ops.Switch(data=loss, pred=training)
+        tf.identity(in_the_branch, name="step")
+
+    assert audit(build, train_op="step", select=["BN203"]).findings == ()
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_statistics_that_the_program_feeds_are_those_of_a_filter_not_of_a_layer(scale):
+    """Without gamma and beta; a layer with these may have got its weights so, as from Keras."""
+
+    def build():
+        mean = tf.get_variable("mean", [4], initializer=tf.zeros_initializer(), trainable=False)
+        variance = tf.get_variable("var", [4], initializer=tf.ones_initializer(), trainable=False)
+        gamma = tf.get_variable("gamma", [4]) if scale else None
+        y = tf.nn.batch_normalization(inputs(), mean, variance, None, gamma, 1e-3)
+        for one in (mean, variance):
+            tf.assign(one, tf.placeholder(tf.float32, [4]))
+        optimizer().minimize(loss_of(dense(y)))
+
+    findings = audit(build, select=["BN202"]).findings
+    assert [finding.variable for finding in findings] == (["mean", "var"] if scale else [])
+
+
+class TestWhatIsNotABatchNormalization:
+    """Other normalizations use the moments of what they are given, and that is how it is."""
+
+    @pytest.mark.parametrize("axes", [[1], [1, 2], [1, 2, 3]])
+    def test_layer_and_instance_normalization(self, axes):
+        def build():
+            x = tf.placeholder(tf.float32, [None, 8, 8, 4])
+            mean, variance = tf.nn.moments(x, axes, keep_dims=True)
+            gamma = tf.get_variable("gamma", [4])
+            tf.nn.batch_normalization(x, mean, variance, None, gamma, 1e-3)
+
+        assert audit(build).findings == ()
+
+    def test_an_average_of_the_weights_is_no_statistic(self):
+        def build():
+            y = layer(dense(inputs()), flag(), updates_collections=None)
+            step = optimizer().minimize(loss_of(y))
+            with tf.control_dependencies([step]):
+                tf.train.ExponentialMovingAverage(0.9).apply(tf.trainable_variables())
+
+        report = audit(build)
+        assert report.statistics == ("bn/moving_mean", "bn/moving_variance")
+        assert report.findings == ()
+
+
+@pytest.mark.parametrize("variables", ["ref", "resource"])
+class TestChosenMoments:
+    def test_a_dead_branch_that_waits_for_the_updates_orders_nothing(self, variables):
+        """The Merge takes the averages as soon as they are there, and does not wait."""
+        report = audit(chooses_moments(updates_in_the_branch=False), variables)
+        assert {finding.rule for finding in report.findings} == {"BN101", "BN102"}
+        assert all(finding.certain for finding in report.findings)
+        assert report.assumed.flags == ("is_training:0=False",)
+
+    def test_nothing_is_found_with_the_updates_in_the_branch(self, variables):
+        report = audit(chooses_moments(updates_in_the_branch=True), variables)
+        assert report.findings == ()
+        assert len(report.statistics) == 2
+
+
+class TestWhatIsAStatistic:
+    """No variable but the two of a layer, whatever else moves along with them."""
+
+    STATISTICS = ("bn/moving_mean", "bn/moving_variance")
+
+    @pytest.mark.parametrize("variables", ["ref", "resource"])
+    def test_not_what_removes_the_bias_of_an_average(self, variables):
+        def build():
+            x = dense(inputs())
+            moments = tf.nn.moments(x, [0])
+            tf.nn.batch_normalization(x, *moments, None, None, 1e-3)
+            mean, biased = (
+                tf.get_variable(name, initializer=tf.zeros([4]), trainable=False)
+                for name in ("mean", "biased")
+            )
+            steps = tf.get_variable("steps", initializer=0.0, trainable=False)
+            averaged = tf.assign_sub(biased, (biased - moments[0]) * 0.1)
+            tf.assign(mean, averaged / (1.0 - tf.pow(0.9, tf.assign_add(steps, 1.0))))
+
+        assert audit(build, variables).statistics == ("mean",)
+
+    @pytest.mark.parametrize("variables", ["ref", "resource"])
+    def test_not_what_gradients_move(self, variables):
+        """The gradients of gamma and beta are computed from the moments."""
+
+        def build():
+            x = layer(dense(inputs()), False)
+            gamma, beta = (tf.get_variable(name, [4]) for name in ("gamma", "beta"))
+            y = tf.nn.batch_normalization(x, *tf.nn.moments(x, [0]), beta, gamma, 1e-3)
+            for one, gradient in zip((gamma, beta), tf.gradients(loss_of(y), [gamma, beta])):
+                momentum = tf.get_variable(f"{one.op.name}_momentum", [4], trainable=False)
+                step = tf.assign(momentum, momentum * 0.9 + gradient * 0.1)
+                tf.assign_sub(one, step * 0.1)
+
+        assert audit(build, variables).statistics == self.STATISTICS
+
+    @pytest.mark.parametrize("scale", [False, True])
+    def test_not_what_batch_renormalization_corrects_by(self, scale):
+        """The correction stands between the inverse deviation and what it normalizes."""
+
+        def renormalizes(waits_for_updates):
+            def build():
+                training = True if waits_for_updates else flag()
+                y = layer(dense(inputs()), training, scale=scale, renorm=True, fused=False)
+                updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if waits_for_updates else []
+                with tf.control_dependencies(updates):
+                    tf.nn.relu(y, name="output")
+
+            return build
+
+        report = audit(renormalizes(waits_for_updates=False))
+        assert (report.statistics, report.findings) == (self.STATISTICS, ())
+        report = audit(renormalizes(waits_for_updates=True))
+        assert report.statistics == self.STATISTICS
+        assert {finding.rule for finding in report.findings} >= {"BN101", "BN103"}
+
+    def test_not_a_handle_that_nothing_uses(self):
+        def build():
+            layer(dense(inputs()), False)
+            handle = tf.raw_ops.VarHandleOp(
+                dtype=tf.float32, shape=[4], shared_name="bn_1/moving_mean", name="bn_1/moving_mean"
+            )
+            tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+
+        assert audit(build).statistics == self.STATISTICS
+
+
+class TestSavedModelsOfTensorFlow2:
+    def test_its_saver_is_not_all_that_restores(self):
+        """Keras 3 makes the Saver save other handles than those that its functions read."""
+        with fresh_graph():
+            PAIRS["not_saved"][BROKEN]()
+            meta = tf.train.export_meta_graph()
+        assert {finding.rule for finding in bnguard.audit(meta).findings} == {"BN301"}
+        meta.object_graph_def.nodes.add()
+        assert bnguard.audit(meta).findings == ()
+
+
+class TestDocumentation:
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+    def test_every_section_is_there_in_order_and_says_something(self, rule):
+        sections = re.split(r"^## (.*)$", rule.documentation, flags=re.MULTILINE)
+        assert sections[0] == ""
+        assert tuple(sections[1::2]) == SECTIONS
+        assert all(len(text.split()) > 3 or "http" in text for text in sections[2::2])
+
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+    def test_the_page_is_not_stale(self, rule):
+        with open(os.path.join(PAGES, f"{rule.code}.md"), encoding="utf-8") as file:
+            assert file.read() == page(rule), "run: python -m bnguard.analysis.rules docs/rules"
+
+    def test_the_table_of_the_audits_page_has_every_rule(self):
+        with open(os.path.join(PAGES, "..", "audit.md"), encoding="utf-8") as file:
+            rows = re.findall(
+                r"^\| \[(BN\d+)\]\(rules/(BN\d+)\.md\) \| (\S+) \|", file.read(), re.M
+            )
+        assert rows == [(rule.code, rule.code, rule.name) for rule in RULES]
+
+    def test_there_is_a_page_for_each_rule_and_no_other(self):
+        assert sorted(os.listdir(PAGES)) == [f"{rule.code}.md" for rule in RULES]
+
+    def test_the_codes_and_names(self):
+        assert [rule.code for rule in RULES] == sorted({rule.code for rule in RULES})
+        assert RULES[0].name == "statistics-written-at-inference"
+        assert {rule.code for rule in RULES} == {
+            code for pair in PAIRS.values() for code in pair[0]
+        }
+
+
+class TestChoice:
+    def test_by_beginnings_of_codes(self):
+        assert [rule.code for rule in choose(["BN3"])] == ["BN301", "BN302"]
+        assert [rule.code for rule in choose(["BN3"], ["BN301"])] == ["BN302"]
+        assert choose() == list(RULES)
+
+    def test_by_small_letters(self):
+        assert choose(["bn3"], ["bn302"]) == choose(["BN301"])
+
+    @pytest.mark.parametrize("code", ["BN9", "", "statistics"])
+    def test_an_unknown_code_is_refused(self, code):
+        with pytest.raises(AuditError, match=f"no rule's code begins with '{code}'"):
+            choose([code])

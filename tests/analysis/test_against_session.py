@@ -1,0 +1,75 @@
+"""What the audit calls certain and possible, against what a real Session does.
+
+The default run draws the same few programs each time; BNGUARD_PROGRAMS=5000 draws so many others.
+"""
+
+import os
+
+import bnguard
+from hypothesis import HealthCheck, Phase, example, given, settings
+from support.analysis.random_programs import Program, recipes
+
+PROGRAMS = int(os.environ.get("BNGUARD_PROGRAMS", "0"))
+TF1 = {"variables": "ref", "control_flow": "v1"}
+RESOURCES = {"variables": "resource", "control_flow": "v1"}
+TF2 = {"variables": "resource", "control_flow": "v2"}
+SECRET, TOLD = ("fed", "secret_false"), ("fed", "told_true")
+
+
+def by_hand(test):
+    """The programs that taught the audit something."""
+    for setup in (TF1, RESOURCES, TF2):
+        for body in (
+            # Built before the tf.cond, and so run whatever the predicate says.
+            [("two_branch", TOLD, [("layer", True, True)], [("layer", False, True)])],
+            [("two_branch", ("not", ("constant", False)), [("barrier",)], [("write", "a")])],
+            # One update op for both branches, which adds zero at inference.
+            [("layer", SECRET, False), ("barrier",)],
+            [("layer", ("default", False), False), ("barrier",)],
+            # Either branch writes, so that the write is certain, though the branch is not.
+            [("cond", SECRET, [("write", "a")], [("write", "a"), ("write", "b")])],
+            [("cond", TOLD, [("cond", SECRET, [("write", "a")], [("read", "a")])], [("cut",)])],
+            # Zero iterations, two, and nobody knows how many.
+            *([("while", times, [("write", "a")])] for times in (0, 2, "secret")),
+            [("while", 2, [("cond", TOLD, [("write", "a")], [("write", "b")])])],
+            # Ops that nothing waits for.
+            [("while", 1, [("aside", "a")]), ("cond", TOLD, [("collect", "b")], [("cut",)])],
+            [("write", "a"), ("cut",), ("write", "b")],
+            [("layer", ("if", TOLD, SECRET, TOLD), True)],
+        ):
+            test = example({**setup, "body": body})(test)
+    for setup in (RESOURCES, TF2):
+        for body in (
+            [("call", [("call", [("aside", "a")]), ("write", "b")])],
+            [("write", "a"), ("cut",), ("call", [("write", "b")])],
+            *(
+                [("case", index, [("write", "a")], [("collect", "b")])]
+                for index in (-1, 0, "secret")
+            ),
+        ):
+            test = example({**setup, "body": body})(test)
+    return test
+
+
+@settings(
+    max_examples=PROGRAMS or 40,
+    derandomize=not PROGRAMS,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate] if not PROGRAMS else list(Phase),
+)
+@by_hand
+@given(recipes())
+def test_certain_is_what_changes_and_possible_includes_it(recipe):
+    program = Program(recipe)
+    changed = program.changed_by_a_session()
+    report = bnguard.audit(
+        program.graph, fetches=program.fetch, feeds=program.told, select=["BN101"]
+    )
+    certain = {finding.variable for finding in report.findings if finding.certain}
+    possible = {finding.variable for finding in report.findings}
+    assert certain <= changed <= possible
+    if program.is_decided:
+        assert certain == possible
+    assert set(report.statistics) == set(program.statistics)

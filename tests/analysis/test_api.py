@@ -1,0 +1,145 @@
+"""`bnguard.audit`: what it accepts, and what it does not import."""
+
+import json
+import os
+import subprocess
+import sys
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.frontend.loader import load
+from bnguard.analysis.recognition.recognized_graph import understand
+import numpy as np
+import pytest
+from support.analysis.networks import fresh_graph, one_layer, two_branch
+from support.paths import ROOT
+import tensorflow.compat.v1 as tf
+
+
+@pytest.fixture
+def graph():
+    with fresh_graph() as graph:
+        two_branch()
+    return graph
+
+
+def rules(report):
+    return {finding.rule for finding in report.findings}
+
+
+def run(script, *blocked):
+    """The standard output of `script` in a new interpreter without the `blocked` modules."""
+    block = "".join(f"sys.modules[{name!r}] = None; " for name in blocked)
+    command = [sys.executable, "-c", f"import sys; {block}{script}"]
+    return subprocess.check_output(command, cwd=ROOT).decode().strip()
+
+
+class TestImport:
+    @pytest.mark.parametrize(
+        ("more", "imported"),
+        [
+            ("", "[]"),
+            ("; import scipy", "['scipy']"),
+            ("; sys.modules['tensorflow'] = sys", "['tensorflow']"),
+        ],
+    )
+    def test_neither_tensorflow_nor_scipy_is_imported(self, tmp_path, graph, more, imported):
+        """The two with more show that the check can fail."""
+        path = write(graph, tmp_path)
+        script = (
+            f"import bnguard; report = bnguard.audit({path!r}); assert report.findings{more}; "
+            "print([m for m in ('scipy', 'tensorflow') if m in sys.modules])"
+        )
+        assert run(script) == imported
+
+    def test_it_runs_where_tensorflow_is_not_installed(self, tmp_path, graph):
+        path = write(graph, tmp_path)
+        blocked = ("tensorflow", "tensorflow.compat", "numpy", "scipy", "rich")
+        command = f"from bnguard.cli.audit import audit_command; audit_command([{path!r}])"
+        with pytest.raises(subprocess.CalledProcessError) as failure:
+            run(command, *blocked)
+        assert failure.value.returncode == 1
+        assert b"BN101 statistics-written-at-inference" in failure.value.output
+
+
+def write(graph, folder):
+    path = os.path.join(str(folder), "graph.pb")
+    with open(path, "wb") as file:
+        file.write(graph.as_graph_def().SerializeToString())
+    return path
+
+
+class TestFetchesAndFeeds:
+    def test_names_tensors_and_ops_are_the_same(self, graph):
+        output = graph.get_tensor_by_name("output:0")
+        for fetches in ("output", "output:0", output, output.op, [output], {"y": ("output",)}):
+            report = bnguard.audit(graph, fetches, select=["BN101"])
+            assert len(report.findings) == 2
+            assert report.assumed.fetches == ()
+
+    @pytest.mark.parametrize("false", [False, np.False_, np.array(False), np.zeros([1], bool)])
+    def test_a_flag_may_be_fed_as_anything_false(self, graph, false):
+        is_training = graph.get_tensor_by_name("is_training:0")
+        for key in (is_training, "is_training:0", "is_training"):
+            report = bnguard.audit(graph, "output", {key: false})
+            assert report.assumed.flags == ()
+            assert all(finding.certain for finding in report.findings)
+
+    def test_what_is_fed_cuts_the_graph(self, graph):
+        merged = graph.get_operation_by_name("output").inputs[0]
+        report = bnguard.audit(graph, "output", {merged: np.zeros([2, 4])}, select=["BN101"])
+        assert report.findings == ()
+
+    def test_a_name_that_is_not_there_is_refused_with_what_is(self, graph):
+        with pytest.raises(AuditError, match=r"no node is named 'putput'"):
+            bnguard.audit(graph, "putput")
+        with pytest.raises(AuditError, match=r"do you mean is_training\?"):
+            bnguard.audit(graph, feeds={"training": True})
+        with pytest.raises(AuditError, match=r"3 is not in a graph; expected a name"):
+            bnguard.audit(graph, 3)
+
+    def test_a_model_is_read_once_for_many_questions(self, graph):
+        (subject,) = load(graph)
+        model = understand(subject)
+        assert bnguard.audit(model) == bnguard.audit(graph)
+
+    def test_another_object_is_refused(self):
+        with pytest.raises(AuditError, match="dict object: cannot audit that; expected a path"):
+            bnguard.audit({})
+
+
+class TestReport:
+    def test_the_json_form_has_what_the_readme_says(self, graph):
+        report = bnguard.audit(graph)
+        document = json.loads(json.dumps(report.as_json()))
+        assert document["statistics"] == ["bn/moving_mean", "bn/moving_variance"]
+        assert document["nodes"] == len(graph.get_operations())
+        assert document["assumed"] == {
+            "flags": ["is_training:0=False"],
+            "fetches": ["output:0"],
+            "train_ops": ["Momentum"],
+            "unknown": [],
+        }
+        (finding, *_) = document["findings"]
+        keys = ["rule", "severity", "certain", "variable", "op", "path", "fetch", "message"]
+        assert set(keys) <= set(finding)
+        assert finding["path"][0] == {"name": "output", "type": "Relu"}
+
+    def test_the_same_graph_in_any_form_gives_the_same_findings(self, graph, tmp_path):
+        with graph.as_default():
+            meta = tf.train.export_meta_graph(str(tmp_path / "graph.meta"))
+        sources = [graph, meta, graph.as_graph_def(), str(tmp_path / "graph.meta")]
+        sources.append(write(graph, tmp_path))
+        for form, name in ((meta, "meta.pbtxt"), (graph.as_graph_def(), "graph.pbtxt")):
+            tf.io.write_graph(form, str(tmp_path), name)
+            sources.append(tmp_path / name)
+        expected = bnguard.audit(graph)
+        for source in sources:
+            report = bnguard.audit(source)
+            assert report.findings == expected.findings
+            assert report.statistics == expected.statistics
+
+    def test_a_healthy_graph_gives_an_empty_report(self):
+        with fresh_graph() as graph:
+            one_layer()
+        assert bnguard.audit(graph).findings == ()

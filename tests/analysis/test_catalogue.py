@@ -1,0 +1,160 @@
+"""Every case on both sides: the rules that its docstring names fire on repro, none on fixed.
+
+The default run has each kind of variables and of control flow; BNGUARD_CASES=all has them in all
+combinations.
+"""
+
+from functools import lru_cache
+import os
+import re
+
+import bnguard
+from bnguard.analysis.formatters import render
+from bnguard.harness.cases import catalogue
+from conftest import COMBINATIONS
+import pytest
+from support.graphs import build_with
+import tensorflow.compat.v1 as tf
+
+CASES = catalogue.names()
+SIDES = catalogue.SIDES
+EVERY = os.environ.get("BNGUARD_CASES") == "all"
+BUILDS = COMBINATIONS if EVERY else [("ref", "v1"), ("resource", "v2")]
+# Where inference fetches the very output that training normalizes, only its author can know.
+FETCHES_WHAT_IT_TRAINS = {"training_flag_true_at_inference"}
+# What else is found, and is true; `said` is what is found once the fetches and feeds are said.
+ALSO = {
+    ("evaluator_on_parameter_server", "repro"): {"found": {"BN103"}, "said": {"BN103"}},
+    # The teacher is in training mode, and no step here trains it: who else may fetch it?
+    ("update_ops_pull_other_inputs", "fixed"): {"found": {"BN103"}, "said": set()},
+    # The flag is at its default when the case infers: the model trains on its users.
+    ("training_flag_placeholder_defaults_to_true", "repro"): {
+        "found": set(),
+        "said": {"BN101", "BN103"},
+    },
+    # Its network for validation reads what its own loss writes.
+    ("updates_attached_to_loss", "repro"): {"found": {"BN102"}, "said": {"BN102"}},
+}
+REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 knows that
+    ("update_ops_in_control_flow", "repro", "ref", "v2"),
+    ("update_ops_in_control_flow", "repro", "resource", "v2"),
+}
+
+
+@lru_cache(maxsize=None)
+def load(case, side):
+    return catalogue.load(catalogue.find(case, side))
+
+
+def covering_rules(case):
+    """The rules that the docstring of the case says will find it."""
+    section = catalogue.find(case, "repro").sections["How to see it in your own program"]
+    return set(re.findall(r"BN\d{3}", section))
+
+
+def rules(report):
+    return {finding.rule for finding in report.findings}
+
+
+class Subject:
+    """What one side of a case has for the audit: its graph, as it is and as a file."""
+
+    def __init__(self, make, folder, checkpoint=None):
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            self._model = make()
+            saver = self._model.saver or tf.train.Saver()
+            self.meta = str(folder / "model.meta")
+            saver.export_meta_graph(self.meta)
+        self._checkpoint = checkpoint
+
+    def audit(self, source):
+        """With nothing said that can be found."""
+        return bnguard.audit(source, checkpoint=self._checkpoint)
+
+    def audit_output(self, source):
+        """With the output said, and nothing else."""
+        output = self._model.inference.output.name
+        return bnguard.audit(source, output, checkpoint=self._checkpoint)
+
+    def audit_as_told(self, source):
+        """With the case's own fetches and feeds; two training steps are not one, so not these."""
+        run = self._model.inference
+        feeds = {self._model.x.name: None, **{key.name: feed for key, feed in run.feed.items()}}
+        steps = [one.fetch for one in self._model.training]
+        return bnguard.audit(
+            source,
+            [run.output.name, *(one.name for one in run.beside)],
+            feeds,
+            steps[0] if steps and all(one is steps[0] for one in steps) else None,
+            checkpoint=self._checkpoint,
+        )
+
+
+def trained(case, side, folder):
+    """The prefix of a checkpoint of the program that trains."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        load(case, side).build(False)
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, str(folder / "trained"), write_meta_graph=False)
+
+
+def subject(case, side, folder):
+    if case == "restore_misses_stats":  # what is wrong is the program that restores
+        prefix = trained(case, side, folder)
+        return Subject(lambda: load(case, side).serve(False, prefix), folder, prefix)
+    return Subject(lambda: load(case, side).build(False), folder)
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", sorted(set(CASES) - {"freeze_keeps_assign"}))
+def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
+    case, side, variables, control_flow, tmp_path
+):
+    try:
+        load(case, side)
+    except catalogue.UnavailableError as unavailable:
+        pytest.skip(str(unavailable))
+    with build_with(variables, control_flow):
+        if (case, side, variables, control_flow) in REFUSED:
+            with pytest.raises(ValueError, match="is not an element of this graph"):
+                subject(case, side, tmp_path)
+            return
+        one = subject(case, side, tmp_path)
+    expected = covering_rules(case) if side == "repro" else set()
+    also = ALSO.get((case, side), {"found": set(), "said": set()})
+    find = one.audit_output if case in FETCHES_WHAT_IT_TRAINS else one.audit
+    for source in (one.graph, one.meta):
+        assert rules(find(source)) == expected | also["found"]
+        assert rules(one.audit_as_told(source)) == expected | also["said"]
+        assert all(finding.certain for finding in find(source).findings)
+
+
+@pytest.mark.parametrize("case", sorted(FETCHES_WHAT_IT_TRAINS))
+def test_where_no_fetch_for_inference_is_found_the_report_says_so(case, tmp_path):
+    one = subject(case, "repro", tmp_path)
+    report = one.audit(one.meta)
+    assert (report.findings, report.assumed.unknown) == ((), ("fetch",))
+    assert "found no fetch (--fetch)" in render([report], "text").splitlines()[0]
+    assert one.audit_output(one.meta).assumed.unknown == ()
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_the_frozen_graph_of_repro_has_an_assignment_and_that_of_fixed_has_none(
+    variables, control_flow, tmp_path
+):
+    case = "freeze_keeps_assign"
+    for side, expected in (("repro", covering_rules(case)), ("fixed", set())):
+        with build_with(variables, control_flow):
+            # Not `serve`, which imports it: TensorFlow refuses that of repro.
+            freeze = load(case, side).serve.__globals__["freeze"]
+            frozen = freeze(False, trained(case, side, tmp_path))
+        (tmp_path / "frozen.pb").write_bytes(frozen.SerializeToString())
+        for source in (frozen, tmp_path / "frozen.pb"):
+            assert rules(bnguard.audit(source)) == expected
+            assert rules(bnguard.audit(source, "output")) == expected
+
+
+def test_every_case_is_covered_by_a_rule():
+    assert all(map(covering_rules, CASES))

@@ -1,0 +1,346 @@
+"""`bnguard audit` and `bnguard explain`: flags, files, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+from bnguard.analysis.rules import RULES, page
+from bnguard.cli import audit, commands
+from click.testing import CliRunner
+import pytest
+from support.analysis.graph_defs import message_of
+from support.analysis.networks import (
+    fresh_graph,
+    inputs,
+    layer,
+    loss_of,
+    one_layer,
+    optimizer,
+    two_branch,
+)
+from support.commands import write_graph
+import tensorflow.compat.v1 as tf
+
+CLEAN, FOUND, FAILED = 0, 1, 2
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Graphs on disk: healthy.meta, broken.meta, and what is none: garbage.meta."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, build in (("healthy", one_layer), ("broken", two_branch)):
+        with fresh_graph():
+            build()
+            tf.train.export_meta_graph(str(folder / f"{name}.meta"))
+    (folder / "garbage.meta").write_bytes(b"\xffno graph")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A SavedModel of two graphs: `serve`, healthy, with two signatures; and `train`, broken."""
+    folder = str(tmp_path_factory.mktemp("saved") / "model")
+    builder = tf.saved_model.Builder(folder)
+    with fresh_graph() as graph, tf.Session() as session:
+        one_layer()
+        session.run(tf.global_variables_initializer())
+        x, y = graph.get_tensor_by_name("x:0"), graph.get_tensor_by_name("output:0")
+        with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+            trains = layer(x, True, reuse=True, updates_collections=None)
+        signatures = {
+            key: tf.saved_model.predict_signature_def({"x": x}, {"y": output})
+            for key, output in (("predict", y), ("adapt", trains))
+        }
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+    with fresh_graph():
+        two_branch()
+        builder.add_meta_graph(["train"])
+    builder.save()
+    return folder
+
+
+def run(*arguments):
+    result = CliRunner().invoke(commands.cli, ["audit", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+def as_json(*arguments):
+    return json.loads(run(*arguments, "--format", "json").output)
+
+
+def codes(document):
+    return {finding["rule"] for finding in document["findings"]}
+
+
+class TestExitStatus:
+    def test_0_1_and_2(self, files):
+        assert run(files / "healthy.meta").exit_code == CLEAN
+        assert run(files / "broken.meta").exit_code == FOUND
+        assert run(files / "garbage.meta").exit_code == FAILED
+        assert run(files / "absent.meta").exit_code == FAILED
+
+    def test_a_warning_is_a_finding(self, tmp_path):
+        with fresh_graph():
+            tf.get_variable("bn/moving_mean", [4])
+            tf.train.export_meta_graph(str(tmp_path / "graph.meta"))
+        result = run(tmp_path / "graph.meta")
+        assert "BN205 statistics-trainable (warning)" in result.output
+        assert result.exit_code == FOUND
+
+    def test_what_cannot_be_read_does_not_hide_the_rest(self, files):
+        names = ("garbage.meta", "broken.meta", "absent.meta", "healthy.meta")
+        result = run(*(files / name for name in names))
+        assert result.exit_code == FAILED
+        assert "BN101 statistics-written-at-inference" in result.output
+        assert "healthy.meta: assumed" in result.output
+        for name, reason in (("garbage.meta", "not a graph"), ("absent.meta", "cannot be read")):
+            (line,) = (one for one in result.output.splitlines() if name in one)
+            assert line.startswith("Error: ")
+            assert reason in line
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--fetch", "nosuch"], "no node is named 'nosuch'"),
+            (["--feed", "nosuch=1"], "no node is named 'nosuch'"),
+            (["--train-op", "nosuch"], "no node is named 'nosuch'"),
+            (["--signature", "nosuch"], "no signature is called 'nosuch'"),
+            (["--checkpoint", "nosuch"], "nosuch.index: cannot be read"),
+            (["--select", "BN9"], "no rule's code begins with 'BN9'"),
+            (["--ignore", "statistics"], "no rule's code begins with 'statistics'"),
+            (["--format", "xml"], "xml"),
+            (["--jobs", "0"], "0"),
+            (["--nosuch"], "--nosuch"),
+        ],
+    )
+    def test_bad_usage_is_2_and_one_line(self, files, arguments, message):
+        result = run(files / "healthy.meta", *arguments)
+        assert result.exit_code == FAILED
+        (line,) = (one for one in result.output.splitlines() if one.startswith("Error: "))
+        assert message in line
+
+    def test_a_file_named_like_the_start_of_its_error_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_graph("n", ("a", "Identity", "nowhere"))
+        assert "Error: n: node a has the input 'nowhere'" in run("n").output
+
+    def test_no_path_is_bad_usage(self):
+        assert run().exit_code == FAILED
+
+
+class TestWhatIsAsked:
+    def test_fetch_and_feed(self, files):
+        path, rule = files / "healthy.meta", ("--select", "BN101")
+        for feed, status in (("true", FOUND), ("False", CLEAN), ("1", FOUND), ("0", CLEAN)):
+            fed = run(path, *rule, "--fetch", "output", "--feed", f"is_training={feed}")
+            assert (fed.exit_code, "nothing assumed" in fed.output) == (status, False)
+        (first, _) = as_json(path, *rule, "--fetch", "output:0", "--feed", "is_training")[
+            "findings"
+        ]
+        assert not first["certain"]
+
+    def test_several_fetches_are_one_step(self, files):
+        arguments = ["--fetch", "x", "--fetch", "output", "--train-op", "Momentum"]
+        document = as_json(files / "broken.meta", *arguments)
+        assert {one["fetch"] for one in document["findings"]} == {"x, output"}
+        assert document["assumed"]["train_ops"] == []
+
+    def test_select_and_ignore(self, files):
+        path = files / "broken.meta"
+        assert codes(as_json(path)) == {"BN101", "BN102"}
+        assert codes(as_json(path, "--select", "BN102,BN3")) == {"BN102"}
+        assert codes(as_json(path, "--select", "BN102", "--select", "BN101")) == {"BN101", "BN102"}
+        assert codes(as_json(path, "--ignore", "BN102")) == {"BN101"}
+        assert run(path, "--ignore", "BN1").exit_code == CLEAN
+
+    def test_tags_choose_a_graph(self, saved_model):
+        both = as_json(saved_model)["reports"]
+        assert [one["source"].rpartition(" ")[2] for one in both] == ["[serve]", "[train]"]
+        assert codes(as_json(saved_model, "--tags", "train")) == {"BN101", "BN102"}
+        result = run(saved_model, "--tags", "serve,gpu")
+        assert result.exit_code == FAILED
+        assert "no graph with the tags 'serve,gpu'; it has 'serve', 'train'" in result.output
+
+    def test_a_signature_is_what_is_fetched(self, saved_model):
+        serve = ["--tags", "serve", "--select", "BN101"]
+        assert run(saved_model, *serve, "--signature", "predict").exit_code == CLEAN
+        findings = as_json(saved_model, *serve, "--signature", "adapt")["findings"]
+        assert {one["fetch"] for one in findings} == {"signature adapt"}
+        assert {one["fetch"] for one in as_json(saved_model, *serve)["findings"]} == {
+            "signature adapt"
+        }
+
+    def test_a_checkpoint_is_compared_with(self, tmp_path):
+        with fresh_graph(), tf.Session() as session:
+            optimizer().minimize(loss_of(layer(inputs(), True, updates_collections=None)))
+            session.run(tf.global_variables_initializer())
+            everything, trained = tf.train.Saver(), tf.train.Saver(tf.trainable_variables())
+            whole = everything.save(session, str(tmp_path / "whole"))
+            part = trained.save(session, str(tmp_path / "part"), write_meta_graph=False)
+        rule = ("--select", "BN301", "--checkpoint")
+        assert run(f"{whole}.meta", *rule, whole).exit_code == CLEAN
+        missing = as_json(f"{whole}.meta", *rule, part)["findings"]
+        assert [one["variable"] for one in missing] == ["bn/moving_mean", "bn/moving_variance"]
+        assert "not in the checkpoint, which holds 2 names" in missing[0]["message"]
+
+
+class TestFiles:
+    def test_a_directory_is_searched(self, files, saved_model, tmp_path):
+        (tmp_path / "runs" / "1").mkdir(parents=True)
+        for name in ("healthy.meta", "broken.meta"):
+            data = (files / name).read_bytes()
+            (tmp_path / "runs" / "1" / name).write_bytes(data)
+        (tmp_path / "runs" / "notes.txt").write_text("none")
+        reports = as_json(tmp_path, saved_model)["reports"]
+        assert [os.path.basename(one["source"].split(" ")[0]) for one in reports] == [
+            "broken.meta",
+            "healthy.meta",
+            "saved_model.pb",
+            "saved_model.pb",
+        ]
+
+    def test_a_directory_without_graphs_is_an_error(self, tmp_path):
+        result = run(tmp_path)
+        assert result.exit_code == FAILED
+        assert f"{tmp_path}: no graph here; expected saved_model.pb" in result.output
+
+    def test_jobs_change_nothing_that_is_said(self, files):
+        paths = [files / name for name in ("broken.meta", "garbage.meta", "healthy.meta")]
+        one, three = run(*paths), run(*paths, "--jobs", "3")
+        assert (one.exit_code, one.output) == (three.exit_code, three.output)
+
+    def test_a_file_that_no_memory_holds_does_not_lose_the_others_reports(self, files, monkeypatch):
+        examine, (large, good) = audit.examine, (files / "broken.meta", files / "healthy.meta")
+
+        def refuse(path, question):
+            if path == str(large):
+                raise MemoryError
+            return examine(path, question)
+
+        monkeypatch.setattr(audit, "examine", refuse)
+        result = run(large, good)
+        assert result.exit_code == 2
+        assert result.output.startswith(str(good))
+        error = result.output.splitlines()[-1]
+        assert error.startswith(f"Error: {large}: not enough memory to audit it")
+
+    @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
+    def test_text_and_binary_are_the_same(self, kind, files, saved_model, tmp_path):
+        from google.protobuf import text_format
+        from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+        if kind == "SavedModel":
+            message, path = (
+                saved_model_pb2.SavedModel(),
+                os.path.join(saved_model, "saved_model.pb"),
+            )
+        else:
+            message, path = meta_graph_pb2.MetaGraphDef(), str(files / "broken.meta")
+        with open(path, "rb") as file:
+            message.ParseFromString(file.read())
+        message = message.graph_def if kind == "GraphDef" else message
+        binary, text = tmp_path / "binary.pb", tmp_path / "text.pbtxt"
+        binary.write_bytes(message.SerializeToString())
+        text.write_text(text_format.MessageToString(message))
+        first, second = (run(one).output.replace(str(one), "") for one in (binary, text))
+        assert first == second
+        assert "BN101" in first
+
+    def test_a_saved_model_may_be_text(self, saved_model, tmp_path):
+        from google.protobuf import text_format
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        with open(os.path.join(saved_model, "saved_model.pb"), "rb") as file:
+            message = saved_model_pb2.SavedModel.FromString(file.read())
+        (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(message))
+        assert codes(as_json(tmp_path, "--tags", "train")) == {"BN101", "BN102"}
+
+
+class TestProcess:
+    """What only a process of its own shows: streams, colors."""
+
+    def run(self, *arguments, before=None, **environment):
+        command = [sys.executable, "-m", "bnguard", "audit", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            env={**os.environ, **environment},
+            preexec_fn=before,
+            check=False,
+        )
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="not every system keeps this limit")
+    def test_a_small_file_takes_little_memory(self, files):
+        import resource
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))  # bytes of address space
+
+        process = self.run(files / "broken.meta", before=limit)
+        assert process.returncode == FOUND
+        assert process.stdout == self.run(files / "broken.meta").stdout
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a named pipe is needed")
+    def test_a_pipe_is_read_to_its_end(self, tmp_path):
+        graph = message_of([("a", "Const"), ("b", "Identity", "a"), ("last", "NoOp")])
+        graph.node[0].attr["value"].tensor.tensor_content = bytes(5 << 19)
+        pipe, file = tmp_path / "pipe", tmp_path / "file"
+        file.write_bytes(graph.SerializeToString())
+        os.mkfifo(pipe)
+        with subprocess.Popen(["cp", str(file), str(pipe)]) as writer:
+            process = self.run(pipe, "--fetch", "last")
+        assert (process.returncode, writer.returncode) == (CLEAN, 0)
+        of_pipe = process.stdout.decode().replace(str(pipe), str(file))
+        assert of_pipe == run(file, "--fetch", "last").output
+
+    def test_reports_and_errors_have_a_stream_each_and_no_colors_in_a_pipe(self, files):
+        process = self.run(files / "broken.meta", files / "garbage.meta", "--format", "json")
+        assert process.returncode == FAILED
+        assert codes(json.loads(process.stdout.decode())) == {"BN101", "BN102"}
+        assert process.stderr.decode().startswith("Error: ")
+        assert len(process.stderr.decode().splitlines()) == 1
+        assert b"\033" not in self.run(files / "broken.meta").stdout
+
+    @pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal is needed")
+    def test_colors_on_a_terminal_unless_they_are_not_wanted(self, files):
+        assert "\033[31m" in self.on_a_terminal(files / "broken.meta")
+        assert "\033" not in self.on_a_terminal(files / "broken.meta", NO_COLOR="1")
+
+    def on_a_terminal(self, path, **environment):
+        ours, its = os.openpty()
+        command = [sys.executable, "-m", "bnguard", "audit", str(path)]
+        with subprocess.Popen(command, stdout=its, env={**os.environ, **environment}) as process:
+            os.close(its)
+            text = b""
+            try:
+                while True:
+                    chunk = os.read(ours, 4096)
+                    if not chunk:
+                        break
+                    text += chunk
+            except OSError:  # how Linux says that the other end is closed
+                pass
+        os.close(ours)
+        assert process.returncode == FOUND
+        return text.decode()
+
+
+class TestExplain:
+    def explain(self, *arguments):
+        return CliRunner().invoke(commands.cli, ["explain", *arguments])
+
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+    def test_by_code_or_name_in_any_case(self, rule):
+        for name in (rule.code, rule.code.lower(), rule.name):
+            assert self.explain(name).output == page(rule)
+
+    def test_without_a_code_the_rules_are_listed(self):
+        lines = self.explain().output.splitlines()
+        assert lines == [f"{rule.code}  {rule.name}" for rule in RULES]
+
+    def test_an_unknown_code_is_2_and_says_which_there_are(self):
+        result = self.explain("BN999")
+        assert result.exit_code == FAILED
+        assert "no rule is called 'BN999'; the rules are BN101, BN102" in result.output

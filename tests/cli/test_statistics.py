@@ -1,0 +1,137 @@
+"""`bnguard diff` and `bnguard stats`: output, JSON and exit status."""
+
+import json
+
+from bnguard.cli import commands
+from click.testing import CliRunner
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+HEALTHY = {"bn/moving_mean": [1.0, 2.0], "bn/moving_variance": [3.0, 4.0]}
+
+
+def bnguard(*args):
+    return CliRunner().invoke(commands.cli, list(args))
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(name, values, dtype=np.float32):
+        with tf.Graph().as_default(), tf.Session() as session:
+            for variable, value in values.items():
+                tf.get_variable(variable, initializer=np.array(value, dtype))
+            session.run(tf.global_variables_initializer())
+            return tf.train.Saver().save(session, str(tmp_path / name))
+
+    return save
+
+
+def test_of_a_directory_it_says_which_checkpoint_was_read(save, tmp_path):
+    """Be it not the one that its `checkpoint` file names, which leads out of it."""
+    path = save("model.ckpt", HEALTHY)
+    named = tmp_path / "checkpoint"
+    named.write_text('model_checkpoint_path: "/elsewhere/model.ckpt"\n', encoding="utf-8")
+    output = bnguard("stats", str(tmp_path)).output
+    assert output.splitlines()[0] == f"running statistics of {path}"
+    named.write_text('model_checkpoint_path: "/elsewhere/other.ckpt"\n', encoding="utf-8")
+    result = bnguard("stats", str(tmp_path))
+    assert result.exit_code == 2
+    assert "it names /elsewhere/other.ckpt, which is not in this directory" in result.output
+
+
+def test_equal_checkpoints(save):
+    result = bnguard("diff", save("a", HEALTHY), save("b", HEALTHY))
+    assert result.exit_code == 0
+    assert "2 of 2 variables that both hold are bit-identical" in result.output
+
+
+def test_a_difference_is_a_table_and_exit_status_1(save):
+    moved = {**HEALTHY, "bn/moving_mean": [1.0, 2.5]}
+    result = bnguard("diff", save("a", HEALTHY), save("b", moved))
+    assert result.exit_code == 1
+    (row,) = (line for line in result.output.splitlines() if line.startswith("| bn/"))
+    assert [cell.strip() for cell in row.split("|")[1:4]] == ["bn/moving_mean", "0.5", "0.25"]
+
+
+@pytest.mark.parametrize(("tolerance", "status"), [("0.5", 0), ("0.25", 1), ("0", 1)])
+def test_a_tolerance(save, tolerance, status):
+    moved = {**HEALTHY, "bn/moving_mean": [1.0, 2.5]}
+    result = bnguard("diff", save("a", HEALTHY), save("b", moved), "--tolerance", tolerance)
+    assert result.exit_code == status
+
+
+def test_only_a_scope(save):
+    a = save("a", {"one/moving_mean": [1.0], "two/moving_mean": [1.0]})
+    b = save("b", {"one/moving_mean": [1.0], "two/moving_mean": [2.0]})
+    assert bnguard("diff", a, b, "--scope", "one").exit_code == 0
+    assert bnguard("diff", a, b, "--scope", "two").exit_code == 1
+    assert bnguard("diff", a, b, "--scope", "three").exit_code == 2
+
+
+def test_a_difference_in_json(save):
+    lost = {"bn/moving_mean": [1.0, np.nan]}
+    result = bnguard("diff", save("a", HEALTHY), save("b", lost), "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.output)
+    assert document["removed"] == ["bn/moving_variance"]
+    assert document["newly_non_finite"] == ["bn/moving_mean"]
+    assert document["changes"][0]["absolute"] == "inf"
+
+
+def test_healthy_statistics(save):
+    result = bnguard("stats", save("a", HEALTHY))
+    assert result.exit_code == 0
+    rows = [line for line in result.output.splitlines() if line.startswith("| bn/")]
+    assert [row.split("|")[-2].strip() for row in rows] == ["ok", "ok"]
+
+
+def test_statistics_that_are_not(save):
+    sick = {"bn/moving_mean": [0.0, 0.0], "bn/moving_variance": [0.0, np.inf], "bn/gamma": [0.0]}
+    result = bnguard("stats", save("a", sick), "--json")
+    assert result.exit_code == 1
+    problems = {one["name"]: one["problems"] for one in json.loads(result.output)["variables"]}
+    assert problems == {
+        "bn/moving_mean": ["never moved from its initial value 0"],
+        "bn/moving_variance": ["not finite in 1 of 2", "zero in 1 of 2"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "fragment"),
+    [
+        (["stats", "{folder}/none"], "no checkpoint found"),
+        (["diff", "{folder}/none", "{folder}/none"], "no checkpoint found"),
+        (["diff", "{gamma}", "{gamma}"], "no running statistics found"),
+        (["stats", "{gamma}"], "no running statistics found"),
+        (["diff", "{gamma}", "{gamma}", "--tolerance", "-1"], "--tolerance"),
+        (["diff", "{gamma}", "{gamma}", "--tolerance", "nan"], "tolerance: got nan"),
+        (["diff", "{gamma}"], "AFTER"),
+        (["stats", ""], "checkpoint: got the empty path ''; expected the prefix"),
+        (["stats", "http://x/y"], "http://x/y.index: cannot be looked for"),
+        (["stats", "{folder}/weights.h5"], "weights.h5: a file of Keras"),
+        (["stats", "{folder}/model.keras"], "tf.train.Checkpoint(model=model).save"),
+        (["stats", "{folder}/exported"], "exported/variables/variables, the checkpoint in it"),
+        (["stats", "{text}"], "bn/moving_mean: holds text; expected the numbers"),
+        (["stats", "{folder}/garbled"], "garbled: no checkpoint found"),
+    ],
+)
+def test_mistakes_have_exit_status_2(save, tmp_path, args, fragment):
+    gamma = save("gamma", {"bn/gamma": [1.0]})
+    text = save("text", {"bn/moving_mean": "text"}, str)
+    for name, content in [("exported/saved_model.pb", b""), ("garbled/checkpoint", b"\xff\xfe")]:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    result = bnguard(*(arg.format(folder=tmp_path, gamma=gamma, text=text) for arg in args))
+    assert result.exit_code == 2
+    assert len(result.output.splitlines()) <= 4  # of click's usage; else it is one
+    assert fragment in result.output
+
+
+def test_a_damaged_checkpoint_has_exit_status_2(save):
+    path = save("a", HEALTHY)
+    with open(path + ".data-00000-of-00001", "r+b") as file:
+        file.truncate(5)
+    result = bnguard("stats", path)
+    assert result.exit_code == 2
+    assert "cannot be read" in result.output

@@ -1,0 +1,78 @@
+"""Steps: what was fetched and fed, in every form that Session.run takes."""
+
+from collections import namedtuple
+
+from bnguard.guard.run_key import Step, flag_of, step_of
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+Pair = namedtuple("Pair", "left right")
+
+
+@pytest.fixture
+def graph():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [2], name="x")
+        tf.identity(x, name="y")
+        tf.no_op(name="train")
+        tf.get_variable("ref", [2], use_resource=False)
+        tf.get_variable("resource", [2], use_resource=True)
+        tf.placeholder(tf.int64, [2], name="places")
+        yield graph
+
+
+@pytest.mark.parametrize(
+    ("fetches", "names"),
+    [
+        (lambda t: t("y:0"), ["y:0"]),
+        (lambda t: "y:0", ["y:0"]),
+        (lambda t: "train", ["train"]),
+        (lambda t: t("y:0").op, ["y"]),
+        (lambda t: [t("x:0"), (t("y:0"), "train")], ["x:0", "y:0", "train"]),
+        (lambda t: {"b": t("y:0"), 3: {"a": t("x:0")}}, ["y:0", "x:0"]),
+        (lambda t: Pair(t("y:0"), t("x:0")), ["y:0", "x:0"]),
+        (lambda t: [t("y:0"), t("y:0")], ["y:0"]),
+        (lambda t: tf.global_variables(), ["ref:0", "resource/Read/ReadVariableOp:0"]),
+        (lambda t: tf.IndexedSlices(t("y:0"), t("places:0")), ["y:0", "places:0"]),
+        (lambda t: [], []),
+        (lambda t: ["nosuch:0", 3, None, t("y:0")], ["y:0"]),
+    ],
+)
+def test_fetches(graph, fetches, names):
+    assert list(step_of(graph, fetches(graph.get_tensor_by_name), None).fetches) == names
+
+
+def test_feeds_are_named_and_flags_have_values(graph):
+    x = graph.get_tensor_by_name("x:0")
+    feed = {x: [1, 2], "y:0": np.bool_(True)}
+    assert step_of(graph, [], feed).feeds == (("x:0", None), ("y:0", True))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, True),
+        (np.bool_(False), False),
+        (np.array(True), True),
+        (3, 3),
+        (np.int64(3), 3),
+        ("train", b"train"),
+        (b"train", b"train"),
+        (0.5, None),
+        (np.float32(1), None),
+        ([True], None),
+        (np.array([True]), None),
+        (None, None),
+    ],
+)
+def test_a_flag_is_a_scalar_bool_integer_or_string(value, expected):
+    assert flag_of(value) == expected
+    assert type(flag_of(value)) is type(expected)
+
+
+def test_a_step_reads_as_what_was_run():
+    assert str(Step(("y:0", "train"), (("x:0", None), ("flag:0", False)))) == (
+        "y:0, train with flag:0=False"
+    )
+    assert str(Step(("y:0",), (("x:0", None),))) == "y:0"

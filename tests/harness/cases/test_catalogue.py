@@ -1,0 +1,138 @@
+"""The pairs as files: twins, docstrings with their sections, and a diff that is the fix."""
+
+import ast
+import glob
+import os
+import re
+
+from bnguard.errors import BnguardError
+from bnguard.harness.cases import catalogue
+import pytest
+from support.paths import ROOT
+
+SECTIONS = ["Title", "Symptom", "Cause", "Fix", "How to see it in your own program", "Reports"]
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_every_file_has_its_twin():
+    for side in catalogue.SIDES:
+        files = {name for name in os.listdir(os.path.join(ROOT, side)) if name.endswith(".py")}
+        assert files == {f"{name}.py" for name in catalogue.names()}
+
+
+def test_every_docstring_has_its_sections_and_both_sides_tell_the_same_story():
+    for name in catalogue.names():
+        repro, fixed = (catalogue.find(name, side).sections for side in catalogue.SIDES)
+        for sections in (repro, fixed):
+            assert [heading for heading in sections if heading != "Needs"] == SECTIONS
+            assert all(sections.values())
+        assert repro.pop("Title") != fixed.pop("Title")
+        assert repro == fixed
+
+
+def test_the_two_sides_differ_in_title_and_construction_alone():
+    """CASE, and all that is said and imported of the experiment, is the same on both sides."""
+    for name in catalogue.names():
+        repro, fixed = (shared_parts(catalogue.find(name, side).path) for side in catalogue.SIDES)
+        assert repro == fixed
+
+
+def test_every_report_is_a_repository_and_number_or_a_page():
+    for name in catalogue.names():
+        reports = catalogue.find(name, "repro").reports
+        if not reports[0].startswith("none found of exactly this; "):
+            for report in reports:
+                assert re.match(r"[\w.-]+/[\w.-]+#\d+( |$)|https://\S+( |$)", report), report
+
+
+def test_every_rule_that_a_docstring_names_exists():
+    pages = glob.glob(os.path.join(ROOT, "docs", "rules", "BN*.md"))
+    rules = {title(page) for page in pages}
+    for name in catalogue.names():
+        told = catalogue.find(name, "repro").sections["How to see it in your own program"]
+        named = re.findall(r"BN\d{3} [a-z]+(?:-[a-z]+)+", told)
+        assert named or "bnguard audit" not in told
+        assert set(named) <= rules
+
+
+def title(page):
+    with open(page, encoding="utf-8") as file:
+        return file.readline()[len("# ") :].strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "case"),
+    [
+        ("eval changes my model", "two_branch_cond"),
+        ("training looks fine and test accuracy is garbage", "update_ops_never_run"),
+        ("test accuracy is bad", "update_ops_never_run"),
+        ("validation loss changes my model", "updates_attached_to_loss"),
+        ("moving means still 0", "update_ops_never_run"),
+        ("incompatible with expected float_ref", "freeze_keeps_assign"),
+        ("you must feed a value for placeholder", "update_ops_pull_other_inputs"),
+        ("prediction for one image depends on the batch", "training_flag_true_at_inference"),
+        ("inputs from different frames", "update_ops_in_control_flow"),
+        ("froze layer, weights still change", "frozen_layer_stats_drift"),
+        ("uninitialized value moving_mean", "saver_trainable_only"),
+        ("UPDATE_OPS is empty keras", "keras_updates_not_in_collection"),
+        ("discriminator real and fake", "gan_mixed_stats"),
+    ],
+)
+def test_what_people_write_finds_its_case(text, case):
+    assert catalogue.ranked(text)[0].name == case
+
+
+def test_words_of_no_symptom_are_a_mistake():
+    with pytest.raises(BnguardError, match="no case's symptom has any of these words"):
+        catalogue.ranked("qqq zzz")
+
+
+def test_a_case_that_cannot_be_imported_says_what_it_needs(tmp_path):
+    path = tmp_path / "needy.py"
+    path.write_text("import no_such_module")
+    with pytest.raises(catalogue.UnavailableError) as caught:
+        catalogue.load(catalogue.CaseFile("needy", "repro", str(path)))
+    assert "repro/needy.py cannot run here: No module named 'no_such_module'" in str(caught.value)
+    assert "Its docstring says what to install" in str(caught.value)
+
+
+def test_sections_join_their_lines():
+    sections = catalogue.find("two_branch_cond", "repro").sections
+    assert sections["Title"] == (
+        "Batch norm built twice, for training and for inference, outside tf.cond."
+    )
+    assert sections["Symptom"].startswith("moving_mean and moving_variance keep changing with is_")
+
+
+def test_the_diff_is_a_patch_from_repro_to_fixed():
+    diff = catalogue.diff("two_branch_cond")
+    assert diff.startswith("--- repro/two_branch_cond.py\n+++ fixed/two_branch_cond.py\n")
+    assert "\n-    bn_train = batch_norm(\n" in diff
+
+
+def test_a_case_loads_with_what_both_sides_share():
+    repro, fixed = (
+        catalogue.load(catalogue.find("two_branch_cond", side)) for side in catalogue.SIDES
+    )
+    assert repro.case == fixed.case
+    assert repro.build is not fixed.build
+    assert repro.case is not fixed.case
+
+
+def shared_parts(path):
+    """A file without its construction: its imports but for layers and training, and CASE."""
+    with open(path, encoding="utf-8") as file:
+        body = ast.parse(file.read()).body
+    own = ("bnguard.layers", "bnguard.training")
+    imports = [
+        ast.dump(node)
+        for node in body
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") not in own
+    ]
+    names = [node for node in body if isinstance(node, ast.Assign)]
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    return imports, [ast.dump(node) for node in names], functions

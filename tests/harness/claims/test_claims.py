@@ -1,0 +1,309 @@
+"""Claims on hand-made records: health, each defect, and each defect with one thing more."""
+
+from dataclasses import replace
+
+from bnguard.harness.claims import (
+    EveryRunTrains,
+    NormalizesInTraining,
+    ProgramRuns,
+    RowsIndependent,
+    StatisticsFollowData,
+    StatisticsNotTrained,
+    StatisticsStillAtInference,
+    StatisticsSurviveRestore,
+    invariants,
+)
+from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.record import Failure, LayerRun, Pass, Record, Step, TrainingRun
+import numpy as np
+import pytest
+from support.closed_form import DECAY, EPSILON, output
+
+INITIAL = Statistics(np.zeros(2), np.ones(2))
+AFTER_ONE = Statistics(np.array([0.5, 1.0]), np.array([1.4, 1.9]))
+TRAINED = Statistics(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+X = np.array([[2.0, 5.0]], np.float32)
+MOVED = {
+    "bn/moving_mean": (DECAY * TRAINED.mean + (1 - DECAY) * X[0]).astype(np.float32),
+    "bn/moving_variance": (DECAY * TRAINED.variance).astype(np.float32),
+}
+
+
+def values(statistics=TRAINED, beta=0.5, scope="bn"):
+    return {
+        f"{scope}/beta": np.full(2, beta, np.float32),
+        f"{scope}/moving_mean": statistics.mean.astype(np.float32),
+        f"{scope}/moving_variance": statistics.variance.astype(np.float32),
+    }
+
+
+def step(reads="before", y=None):
+    mean, variance = TRAINED
+    return Step(
+        x=X,
+        y=output(X, mean, variance) if y is None else y,
+        check=(X - mean) / (np.sqrt(variance) + EPSILON),
+        beta=np.zeros(2),
+        gamma=np.ones(2),
+        moving_mean=mean,
+        moving_variance=variance,
+        reads=reads,
+    )
+
+
+def one_pass(session, before=None, after=None, **fields):
+    before = values() if before is None else before
+    after = dict(before) if after is None else after
+    fields = {"layer": "bn", "steps": (step(),), "expected": MOVED, **fields}
+    return Pass(session, before=before, after=after, **fields)
+
+
+def training_run(absorbed, statistics, due="batch", expected=None, **fields):
+    expected = statistics if expected is None else expected
+    layer = LayerRun(due, absorbed, statistics, expected)
+    return TrainingRun(
+        **{"moved": ("bn/beta",), "layers": {"bn": layer}, "reads": "batch", **fields}
+    )
+
+
+def healthy():
+    """A program that trained twice, was saved, and was restored."""
+    passes = one_pass("trained"), one_pass("restored", together=step())
+    training = training_run("batch", AFTER_ONE), training_run("batch", TRAINED)
+    return Record(
+        *("case", "fixed", "2.21.0", "ref", "v1", "no"),
+        passes=passes,
+        initial={"bn": INITIAL},
+        training=training,
+        trainable=("bn/beta",),
+    )
+
+
+def drifting():
+    after = {**values(), **MOVED}
+    passes = [replace(one, after=after, steps=(step("after"),)) for one in healthy().passes]
+    return replace(healthy(), passes=tuple(passes))
+
+
+def stale():
+    runs = [training_run("nothing", INITIAL, expected=due) for due in (AFTER_ONE, TRAINED)]
+    return replace(healthy(), training=tuple(runs), passes=untrained_passes())
+
+
+def inert():
+    runs = [replace(run, reads="before") for run in stale().training]
+    return replace(stale(), training=tuple(runs))
+
+
+def untrained_passes():
+    before = values(INITIAL)
+    return one_pass("trained", before), one_pass("restored", before, together=step())
+
+
+def dependent():
+    passes = [replace(one, steps=(step("batch"),)) for one in healthy().passes]
+    passes[1] = replace(passes[1], together=step("batch", y=X))
+    return replace(healthy(), passes=tuple(passes))
+
+
+def skipping():
+    idle = training_run("nothing", TRAINED, due="nothing", moved=(), reads=None)
+    return replace(healthy(), training=(*healthy().training, idle))
+
+
+def lost():
+    trained, restored = healthy().passes
+    before = values(INITIAL)
+    answered = step(y=output(X, *INITIAL))
+    restored = replace(restored, before=before, after=dict(before), steps=(answered,))
+    return replace(healthy(), passes=(trained, restored))
+
+
+def failing():
+    failure = Failure("serve", "ValueError", "incompatible with expected float_ref")
+    return replace(healthy(), passes=healthy().passes[:1], failure=failure)
+
+
+def descending():
+    runs = [training_run("other", now, "nothing", INITIAL) for now in (AFTER_ONE, TRAINED)]
+    runs = [replace(run, reads="before") for run in runs]
+    trainable = ("bn/beta", "bn/moving_mean", "bn/moving_variance")
+    return replace(healthy(), training=tuple(runs), trainable=trainable)
+
+
+DEFECTS = [
+    (StatisticsStillAtInference(), drifting),
+    (StatisticsFollowData({"bn": "nothing"}), stale),
+    (NormalizesInTraining(), inert),
+    (RowsIndependent(), dependent),
+    (EveryRunTrains(), skipping),
+    (StatisticsSurviveRestore(), lost),
+    (ProgramRuns(("float_ref", "resource"), fails_in="serve"), failing),
+    (StatisticsNotTrained(), descending),
+]
+IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
+
+
+@pytest.mark.parametrize(("claim", "defect"), DEFECTS, ids=IDS)
+class TestEveryClaim:
+    def test_a_healthy_record_has_its_healthy_word(self, claim, defect):
+        assert invariants.departures(healthy()) == []
+        assert claim.judge(healthy())[:2] == (claim.healthy, True)
+        assert claim.judge(replace(healthy(), side="repro"))[:2] == (claim.healthy, False)
+
+    def test_its_defect_has_its_defective_word(self, claim, defect):
+        verdict = claim.judge(replace(defect(), side="repro"))
+        assert verdict[:2] == (claim.defective, True), verdict.reasons
+        assert claim.judge(defect())[:2] == (claim.defective, False)
+
+    def test_the_figure_tells_the_two_apart(self, claim, defect):
+        figures = [claim.judge(record).figure for record in (healthy(), defect())]
+        assert all(figures)
+        assert figures[0] != figures[1]
+
+    def test_no_other_defect_is_taken_for_it(self, claim, defect):
+        for other, other_defect in DEFECTS:
+            if other is not claim:
+                assert claim.judge(other_defect()).word in ("unclear", claim.healthy)
+                assert not claim.judge(other_defect()).shown, other
+
+    def test_a_record_without_the_evidence_is_unclear(self, claim, defect):
+        empty = replace(healthy(), training=(), passes=(), initial={})
+        for side in ("repro", "fixed"):
+            verdict = claim.judge(replace(empty, side=side))
+            assert verdict[:2] == ("unclear", False)
+            assert verdict.reasons
+
+    @pytest.mark.parametrize(
+        "wrong", ["beta moves", "reads other", "restores other", "trains nothing"]
+    )
+    def test_its_defect_with_something_else_wrong_is_unclear(self, claim, defect, wrong):
+        record = {
+            "beta moves": beta_moves,
+            "reads other": reads_other,
+            "restores other": restores_other,
+            "trains nothing": trains_nothing,
+        }[wrong](defect())
+        if record is None:
+            return
+        for side in ("repro", "fixed"):
+            verdict = claim.judge(replace(record, side=side))
+            assert verdict[:2] == ("unclear", False), verdict.reasons
+
+
+def beta_moves(record):
+    first, *rest = record.passes
+    return replace(record, passes=(replace(first, after={**first.after, "bn/beta": X[0]}), *rest))
+
+
+def reads_other(record):
+    first, *rest = record.passes
+    return replace(record, passes=(replace(first, steps=(step("other"),)), *rest))
+
+
+def restores_other(record):
+    """A failure may have left no restored session to be wrong."""
+    if len(record.passes) < 2:
+        return None
+    first, second = record.passes
+    before, after = ({**one, "bn/beta": X[0]} for one in (second.before, second.after))
+    return replace(record, passes=(first, replace(second, before=before, after=after)))
+
+
+def trains_nothing(record):
+    """A drift at inference says nothing of training, nor that of training."""
+    first, *rest = record.training
+    return replace(record, training=(replace(first, moved=()), *rest))
+
+
+class TestReasons:
+    def test_facts_come_with_the_numbers(self):
+        reasons = StatisticsStillAtInference().judge(drifting()).reasons
+        assert reasons[0] == "bn absorbed batch in 2 training runs; batch was due."
+        assert reasons[1].startswith(
+            "1 inferences in the trained session: bn/moving_mean moved by 0.3,"
+        )
+        assert reasons[2] == (
+            "1 of 1 outputs read statistics that the same step had updated; the session had run "
+            "this fetch 0 times before."
+        )
+
+    @pytest.mark.parametrize(
+        ("record", "fragments"),
+        [
+            (stale(), ["2 of 2 training runs moved bn by other data", "run 1 absorbed nothing"]),
+            (stale(), ["bn/moving_mean is [0. 0.] after training; [1. 2.] is due"]),
+            (inert(), ["2 of 2 training runs normalized by other statistics", "before"]),
+            (skipping(), ["1 of 3 training runs changed no variable"]),
+            (drifting(), ["bn/moving_mean moved by 0.3 in the trained session's inference"]),
+            (dependent(), ["inferences in the trained session read other statistics", "batch"]),
+            (lost(), ["bn/moving_mean is [0. 0.] in the restored session, and was [1. 2.]"]),
+            (lost(), ["The trained and the restored session answer differently: 1 of 1 rows"]),
+            (failing(), ["It fails in phase serve: incompatible with expected float_ref"]),
+        ],
+    )
+    def test_every_departure_from_health_is_a_sentence(self, record, fragments):
+        assert any(
+            all(fragment in sentence for fragment in fragments)
+            for sentence in invariants.departures(record)
+        )
+
+
+class TestHealth:
+    def test_a_frozen_graph_may_round_otherwise_but_not_answer_otherwise(self):
+        trained, restored = healthy().passes
+        for difference, frozen, departs in [(1e-6, True, 0), (1e-6, False, 1), (1e-3, True, 1)]:
+            steps = (step(y=output(X, *TRAINED) + difference),)
+            other = replace(restored, steps=steps, frozen=frozen)
+            departures = invariants.departures(replace(healthy(), passes=(trained, other)))
+            assert len(departures) == departs
+
+    def test_a_layer_in_another_scope_is_compared_by_its_variables(self):
+        trained, restored = healthy().passes
+        there = {"layer": "serving/bn", "before": values(scope="serving/bn")}
+        there["after"] = there["before"]
+        moved = replace(restored, **there)
+        assert invariants.restored_values(replace(healthy(), passes=(trained, moved))) == []
+        there["before"] = there["after"] = values(INITIAL, scope="serving/bn")
+        sentences = invariants.restored_values(
+            replace(healthy(), passes=(trained, replace(restored, **there)))
+        )
+        assert [sentence.split(" ")[0] for sentence in sentences] == [
+            "serving/bn/moving_mean",
+            "serving/bn/moving_variance",
+        ]
+
+    def test_a_nan_that_stays_is_not_a_move(self):
+        nan = {name: value * np.nan for name, value in values().items()}
+        assert one_pass("trained", nan).drift["bn/moving_mean"] == 0.0
+
+
+class TestDrift:
+    """What makes a drift unclear: it is to be the recurrence over the rows, in every session."""
+
+    @pytest.mark.parametrize("reads", ["before", "after", "mixed", "batch"])
+    def test_it_is_drift_whatever_the_outputs_read(self, reads):
+        passes = [replace(one, steps=(step(reads),)) for one in drifting().passes]
+        record = replace(drifting(), passes=tuple(passes), side="repro")
+        assert StatisticsStillAtInference().judge(record)[:2] == ("drift", True)
+
+    def test_moved_otherwise(self):
+        after = {**values(), "bn/moving_mean": TRAINED.mean + 1}
+        passes = [replace(one, after=after) for one in healthy().passes]
+        assert_unclear(passes, "the recurrence over its rows gives")
+
+    def test_moved_in_one_session(self):
+        passes = [drifting().passes[0], healthy().passes[1]]
+        assert_unclear(passes, "moved in one session and stood still in the other")
+
+    def test_more_moved_than_statistics(self):
+        after = {**values(), **MOVED, "bn/beta": X[0]}
+        passes = [replace(one, after=after) for one in healthy().passes]
+        assert_unclear(passes, "bn/beta moved in the trained session; only statistics should")
+
+
+def assert_unclear(passes, reason):
+    record = replace(healthy(), passes=tuple(passes), side="repro")
+    verdict = StatisticsStillAtInference().judge(record)
+    assert verdict[:2] == ("unclear", False)
+    assert any(reason in sentence for sentence in verdict.reasons)

@@ -1,0 +1,154 @@
+"""Reports take records as they come: numbers that are not finite, a session that was restored."""
+
+from dataclasses import replace
+import json
+import os
+
+from bnguard.harness.cases.catalogue import CaseFile
+from bnguard.harness.claims import Verdict, narrative
+from bnguard.harness.report import console, figure
+from bnguard.harness.results.record import Checkpoints, Failure, Pass, Record, Step
+import numpy as np
+import pytest
+from support.paths import ROOT
+
+TWO_BRANCH = os.path.join(ROOT, "repro", "two_branch_cond.py")
+VERDICT = Verdict("unclear", False, ("A reason.",))
+
+
+def record(values):
+    step = Step(*([np.array([values], np.float32)] * 3), *([np.array(values)] * 4), "other")
+    before, after = {"bn/beta": np.array(values)}, {"bn/beta": np.zeros(2)}
+    one = Pass("restored", "bn", before, after, (step,), {}, together=step)
+    return Record("case", "fixed", "2.21.0", "ref", "v1", "no", (one,))
+
+
+def test_json_holds_numbers_that_are_not_finite_as_text():
+    document = console.as_json(record([np.nan, np.inf]), VERDICT)
+    parsed = json.loads(json.dumps(document, allow_nan=False))
+    assert parsed["passes"][0]["before"]["bn/beta"] == ["nan", "inf"]
+    assert parsed["passes"][0]["drift"]["bn/beta"] == "nan"
+    assert parsed["checkpoints"] is None
+
+
+def test_text_ends_with_the_reasons():
+    text = console.as_text(record([1.0, 2.0]), VERDICT)
+    assert text.endswith("unclear, which is not what this side claims.\nA reason.")
+
+
+def moved_record(side):
+    """Two steps that moved the mean from 1 to 3, the second read late; saved so on disk."""
+    drifted = side == "repro"
+    before = {"bn/beta": np.zeros(1), "bn/moving_mean": np.ones(1)}
+    after = {**before, "bn/moving_mean": np.full(1, 3.0 if drifted else 1.0)}
+    step = Step(*[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 4, "before")
+    steps = (step, replace(step, reads="after" if drifted else "before"))
+    one = Pass("trained", "bn", before, after, steps, {})
+    holds = {"bn/moving_mean": np.full(1, 7.5)} if drifted else {}
+    drift = {"bn/beta": 0.0, "bn/moving_mean": 6.5 if drifted else 0.0}
+    saved = Checkpoints("runs/trained.ckpt", "runs/evaluated.ckpt", drift, holds)
+    return Record("case", side, "2.21.0", "ref", "v1", "no", (one,), checkpoints=saved)
+
+
+def test_comparison_shows_what_moved_and_what_stood_still(capsys):
+    judged = [(moved_record(side), VERDICT) for side in ("repro", "fixed")]
+    console.print_comparison(judged, "+ the fix")
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    table = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    assert table["trained session: bn/moving_mean"] == ["[1.] -> [3.]", "[1.], bit-identical"]
+    assert "trained session: bn/beta" not in table  # moved on neither side
+    assert table["trained session: outputs computed from"] == [
+        "the statistics before the step: 1, updated statistics: 1",
+        "the statistics before the step: 2",
+    ]
+    assert table["checkpoint after evaluation differs from the one before in"] == [
+        "bn/moving_mean",
+        "nothing",
+    ]
+
+
+def test_the_reasons_say_what_moved_what_was_read_and_what_is_on_disk():
+    drifted, still = (narrative.sentences(moved_record(side)) for side in ("repro", "fixed"))
+    assert drifted == [
+        "2 inferences in the trained session: bn/moving_mean moved by 2.",
+        "1 of 2 outputs read statistics that the same step had updated; the session had run this "
+        "fetch 0 times before.",
+        "The checkpoint saved after evaluation: bn/moving_mean moved by 6.5.",
+        "That checkpoint now holds bn/moving_mean = [7.5].",
+    ]
+    assert still == [
+        "2 inferences in the trained session: every variable bit-identical.",
+        "0 of 2 outputs read statistics that the same step had updated; the session had run this "
+        "fetch 0 times before.",
+        "The checkpoint saved after evaluation: every variable bit-identical.",
+    ]
+
+
+def test_text_names_both_checkpoints():
+    text = console.as_text(moved_record("repro"), VERDICT)
+    assert "Saved after training:   runs/trained.ckpt\n" in text
+    assert "Saved after evaluation: runs/evaluated.ckpt\n" in text
+
+
+def test_a_failure_is_in_every_rendering(capsys):
+    failed = replace(
+        record([1.0, 2.0]), passes=(), failure=Failure("train", "ValueError", "no such feed")
+    )
+    assert console.as_json(failed, VERDICT)["failure"] == {
+        "phase": "train",
+        "error": "ValueError",
+        "message": "no such feed",
+    }
+    console.print_comparison([(failed, VERDICT), (record([1.0, 2.0]), VERDICT)], "")
+    printed = capsys.readouterr().out
+    assert "train: ValueError: no such feed" in printed
+    assert "never ran" in printed
+
+
+def test_a_failure_at_the_start_can_be_drawn(tmp_path):
+    path = tmp_path / "plot.svg"
+    figure.draw([replace(record([1.0, 2.0]), passes=()), record([1.0, 2.0])], str(path))
+    assert path.stat().st_size
+
+
+def entry(**fields):
+    return console.Entry(CaseFile("two_branch_cond", "repro", TWO_BRANCH), **fields)
+
+
+@pytest.mark.parametrize(
+    ("shown", "verdict"), [([True, True], "shown"), ([True, False], "not shown")]
+)
+def test_an_entry_is_shown_where_both_sides_are(shown, verdict):
+    sides = [(record([1.0, 2.0]), VERDICT._replace(shown=one)) for one in shown]
+    assert entry(sides=sides).verdict == verdict
+
+
+def test_the_table_of_entries_has_the_figures_or_the_reason_for_their_absence(capsys):
+    sides = [(record([1.0, 2.0]), VERDICT._replace(measures="moved by", figure="0.5"))] * 2
+    console.print_entries([entry(sides=sides), entry(skipped="needs tf_keras")])
+    printed = capsys.readouterr().out
+    for fragment in ("two_branch_cond", "moving_mean and", "moved by", "0.5", "not shown"):
+        assert fragment in printed
+    assert "needs tf_keras" in printed
+    assert "skipped" in printed
+    document = console.entry_json(entry(skipped="needs tf_keras"))
+    assert (document["verdict"], document["skipped"]) == ("skipped", "needs tf_keras")
+
+
+def test_a_restored_session_that_never_trained_can_be_drawn(tmp_path):
+    path = str(tmp_path / "plot.svg")
+    figure.draw([record([1.0, 2.0])], path)
+    with open(path, encoding="utf-8") as file:
+        assert "fixed/case.py" in file.read()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "train", "said"), [(1, True, 1), (2, True, 0), (1, False, 0)]
+)
+def test_a_batch_of_one_is_said(run_case, batch_size, train, said):
+    record = run_case(
+        "two_branch_cond", "fixed", batch_size=batch_size, train=train, train_steps=2, infer_steps=1
+    )
+    text = console.as_text(record, VERDICT._replace(reasons=tuple(narrative.sentences(record))))
+    assert text.count("one value for each channel, so its variance is 0") == said
+    assert text.count("Train on larger batches") == said

@@ -1,0 +1,124 @@
+"""The closed form, held against the source's figures and against hand-made outcomes."""
+
+from bnguard.harness.results.closed_form import (
+    Affine,
+    Statistics,
+    advance,
+    normalize,
+    which_data,
+    which_statistics,
+)
+import numpy as np
+import pytest
+from support.closed_form import SOURCE_ROWS, output, source_data
+
+PLAIN = Affine(beta=np.zeros(2), gamma=np.ones(2), epsilon=0.001)
+BEFORE = Statistics(np.array([0.0, 100.0]), np.array([1.0, 4.0]))
+AFTER = Statistics(np.array([0.5, 99.0]), np.array([0.9, 3.6]))
+X = np.array([[1.0, 101.0]])
+
+
+def test_advance_gives_the_sources_table():
+    batches, rows = source_data()
+    now = Statistics(np.zeros(2), np.ones(2))
+    for batch in batches:
+        now = advance(now, batch, decay=0.9, bessel=False)
+    for row, x in zip(SOURCE_ROWS, rows):
+        now = advance(now, x, decay=0.9, bessel=False)
+        np.testing.assert_allclose(now.mean, row["moving_mean"], atol=5e-4)
+        np.testing.assert_allclose(now.variance, row["moving_variance"], atol=5e-4)
+
+
+def test_bessels_correction_is_n_over_n_minus_1():
+    batch = np.array([[0.0], [2.0], [4.0], [6.0]])  # population variance 5
+    now = advance(Statistics(np.zeros(1), np.zeros(1)), batch, decay=0.0, bessel=True)
+    assert now.variance == pytest.approx([20 / 3])
+
+
+def test_bessels_correction_of_one_row_is_no_division_by_zero():
+    now = advance(Statistics(np.zeros(1), np.ones(1)), np.array([[3.0]]), decay=0.9, bessel=True)
+    assert now.variance == pytest.approx([0.9])
+
+
+def test_images_count_every_pixel():
+    image = np.arange(8.0).reshape(1, 2, 2, 2)
+    now = advance(Statistics(np.zeros(2), np.zeros(2)), image, decay=0.0, bessel=False)
+    assert now.mean == pytest.approx([3, 4])
+    assert now.variance == pytest.approx([5, 5])
+
+
+def test_normalize_applies_gamma_and_beta():
+    affine = Affine(beta=np.array([1.0, 2.0]), gamma=np.array([3.0, 4.0]), epsilon=0.0)
+    np.testing.assert_allclose(normalize(X, BEFORE, affine), [[4.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "reads"),
+    [
+        (BEFORE.mean, BEFORE.variance, "before"),
+        (AFTER.mean, AFTER.variance, "after"),
+        (BEFORE.mean, AFTER.variance, "mixed"),
+        (AFTER.mean, BEFORE.variance, "mixed"),
+        ([BEFORE.mean[0], AFTER.mean[1]], BEFORE.variance, "mixed"),
+        (BEFORE.mean + 0.1, BEFORE.variance, "other"),
+    ],
+)
+def test_which_statistics_names_the_outcome(mean, variance, reads):
+    y = output(X, np.array(mean), np.array(variance))
+    assert which_statistics(X, y, BEFORE, AFTER, PLAIN) == reads
+
+
+def test_an_outcome_is_recognised_within_float32_but_not_beyond():
+    y = output(X, BEFORE.mean, BEFORE.variance)
+    assert which_statistics(X, y.astype(np.float32), BEFORE, AFTER, PLAIN) == "before"
+    assert which_statistics(X, y + 2e-4, BEFORE, AFTER, PLAIN) == "other"
+
+
+def test_nan_is_no_outcome():
+    assert which_statistics(X, X * np.nan, BEFORE, AFTER, PLAIN) == "other"
+
+
+def test_the_rows_own_moments_are_an_outcome_of_their_own():
+    x = np.array([[1.0, 101.0], [3.0, 107.0]])
+    y = output(x, x.mean(axis=0), x.var(axis=0))
+    assert which_statistics(x, y, BEFORE, AFTER, PLAIN) == "batch"
+
+
+DATA = {"real": np.array([[0.0], [2.0]]), "fake": np.array([[10.0], [16.0]])}
+START = Statistics(np.array([4.0]), np.array([2.0]))
+
+
+def absorbed(mean, variance, data=DATA, bessel=False):
+    after = Statistics(np.array([mean]), np.array([variance]))
+    return which_data(START, after, data, decay=0.9, bessel=bessel)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "data"),
+    [
+        (4.0, 2.0, "nothing"),
+        (3.7, 1.9, "real"),  # 0.9 4 + 0.1 1; 0.9 2 + 0.1 1
+        (4.9, 2.7, "fake"),  # 0.9 4 + 0.1 13; 0.9 2 + 0.1 9
+        (4.6, 2.6, "fake + real"),  # both from what was before: 0.8 4 + 0.1 14; 0.8 2 + 0.1 10
+        (4.63, 2.61, "fake + real"),  # real, then fake
+        (4.51, 2.53, "fake + real"),  # fake, then real
+        (4.63, 2.53, "fake + real"),  # each statistic has its own order
+        (3.7, 2.7, "other"),
+        (4.0, 1.9, "other"),
+        (3.71, 1.9, "other"),
+        (np.nan, np.nan, "other"),
+    ],
+)
+def test_which_data_names_what_the_statistics_absorbed(mean, variance, data):
+    assert absorbed(mean, variance) == data
+
+
+def test_which_data_knows_bessels_correction():
+    assert absorbed(3.7, 2.0, bessel=True) == "real"  # 0.9 2 + 0.1 2
+    assert absorbed(3.7, 1.9, bessel=True) == "other"
+
+
+def test_standing_still_is_to_the_bit():
+    assert absorbed(np.nextafter(4.0, 5.0), 2.0) == "other"
+    same = {"same": np.array([[4 + np.sqrt(2)], [4 - np.sqrt(2)]])}  # its mean 4, its variance 2
+    assert absorbed(4.0, 2.0, data=same) == "nothing"

@@ -1,0 +1,255 @@
+"""Real signals to real processes: one line, exit status 130 or 143, and nothing half written."""
+
+from contextlib import suppress
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from bnguard import checkpoint_reader
+from bnguard.harness.run import points
+import pytest
+from support import forked
+
+CASE = "update_ops_never_run"
+STEPS = "100000"  # more than a test has time for
+WORDS = {signal.SIGINT: ("Interrupted", 130), signal.SIGTERM: ("Terminated", 143)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_training_the_line_says_where_to_go_on_from(tmp_path, number):
+    flags = ["--train-steps", STEPS, "--save-every", "2", "--checkpoint-dir", str(tmp_path)]
+    command = forked.Command(tmp_path, "fixed", CASE, *flags)
+    folder = str(tmp_path / CASE / "fixed" / "run-1")
+    command.wait_for(lambda: os.path.exists(os.path.join(folder, "step-4.json")))
+    code, stdout, stderr = command.send(number)
+    word, status = WORDS[number]
+    assert (code, stdout) == (status, "")
+    (line,) = stderr.splitlines()
+    told = line.split("`")[1].split()
+    assert line == (
+        f"{word}: the last complete checkpoint is {told[-1]}; go on with "
+        f"`bnguard fixed {CASE} --resume {told[-1]}`."
+    )
+    last = points.find(folder)
+    assert last.step - points.find(told[-1]).step in (0, 2)  # 2: in the middle of a save
+    checkpoint_reader.read(told[-1])
+
+
+def test_before_the_first_save_it_says_that_too(tmp_path):
+    flags = ["--train-steps", STEPS, "--save-every", "0", "--checkpoint-dir", str(tmp_path)]
+    command = forked.Command(tmp_path, "fixed", CASE, *flags)
+    folder = str(tmp_path / CASE / "fixed" / "run-1")
+    command.wait_for(lambda: os.path.exists(folder))
+    code, stdout, stderr = command.send(signal.SIGINT)
+    assert (code, stdout) == (130, "")
+    assert stderr == (
+        "Interrupted: nothing of this run was saved; earlier checkpoints are untouched.\n"
+    )
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "bnguard", "fixed", CASE], [os.path.join("fixed", CASE + ".py")]]
+)
+def test_while_tensorflow_is_imported(command, tmp_path):
+    """The line is not among what TensorFlow's chatter is held back with."""
+    process = subprocess.Popen(
+        [sys.executable, *command, "--checkpoint-dir", str(tmp_path)],
+        cwd=forked.ROOT,
+        env={**os.environ, "PYTHONPATH": forked.ROOT},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not imports_tensorflow(process.pid):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130
+    assert stdout == b""
+    (line,) = stderr.decode().splitlines()
+    assert line.startswith("Interrupted")
+    assert os.listdir(str(tmp_path)) == []
+
+
+def imports_tensorflow(pid):
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+        return "tensorflow" in file.read()
+
+
+def test_who_is_not_to_be_interrupted_is_not():
+    """As with `nohup`, or in the background of a script: the signal was ignored before."""
+    script = (
+        "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        "from bnguard.runtime import signals; signals.install();"
+        "os.kill(os.getpid(), signal.SIGINT); print('on')"
+    )
+    assert run(script) == (0, b"on\n", b"")
+
+
+def test_nothing_on_the_way_can_swallow_it():
+    """An import, a finalizer or a bare `except` would, were it an exception."""
+    script = (
+        "import os, signal; from bnguard.runtime import signals; signals.install()\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException: pass\n"
+        "finally: print('on')"
+    )
+    assert run(script) == (130, b"", b"Interrupted.\n")
+
+
+def test_without_a_stderr_the_status_says_it():
+    script = (
+        "import os, signal; os.close(2); from bnguard.runtime import signals;"
+        "signals.install(); os.kill(os.getpid(), signal.SIGTERM); print('on')"
+    )
+    assert run(script)[:2] == (143, b"")
+
+
+def test_on_a_terminal_the_progress_bar_goes_and_the_cursor_comes_back():
+    ours, its = os.openpty()
+    script = (
+        "import os, signal; from bnguard.runtime import signals; signals.install();"
+        "os.kill(os.getpid(), signal.SIGINT)"
+    )
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, cwd=forked.ROOT, stderr=its, check=False).returncode == 130
+    assert os.read(ours, 1000) == b"\r\x1b[K\x1b[?25hInterrupted.\r\n"
+    os.close(ours)
+    os.close(its)
+
+
+@pytest.fixture
+def audit(tmp_path):
+    """An audit in three processes that wait for files which never come, and its workers."""
+    paths = [str(tmp_path / f"{number}.pb") for number in range(3)]
+    for path in paths:
+        os.mkfifo(path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bnguard", "audit", "--jobs", "3", *paths],
+        cwd=forked.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    end = time.time() + 60
+    while len(started_by(process.pid)) < 3:
+        assert process.poll() is None
+        assert time.time() < end
+        time.sleep(0.001)
+    yield process, started_by(process.pid)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_an_audit_that_is_killed_leaves_no_process_behind_either(audit):
+    process, workers = audit
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for_the_end_of(workers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_audit_leaves_no_process_behind(audit, number):
+    process, workers = audit
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)  # no worker holds the streams open
+    word, status = WORDS[number]
+    assert (process.returncode, stdout, stderr) == (status, b"", f"{word}.\n".encode())
+    wait_for_the_end_of(workers)
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_workers_too_and_is_said_once(audit):
+    process, workers = audit
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, b"Interrupted.\n")
+    wait_for_the_end_of(workers)
+
+
+def test_a_worker_that_is_killed_ends_the_audit_with_one_line(audit):
+    process, workers = audit
+    writers = list(map(once_it_is_read, process.args[-3:]))  # a process that starts misses signals
+    os.kill(workers[0], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (2, b"")
+    (line,) = stderr.decode().splitlines()
+    assert line.startswith("Error: --jobs 3: one of the processes was killed")
+    for writer in writers:
+        os.close(writer)
+
+
+def test_what_was_forked_says_nothing_of_its_own():
+    script = (
+        "import os, signal; from bnguard.runtime import signals; signals.install()\n"
+        "child = os.fork()\n"
+        "if child: print(os.waitpid(child, 0)[1] >> 8)\n"
+        "else: os.kill(os.getpid(), signal.SIGINT)"
+    )
+    assert run(script) == (0, b"130\n", b"")
+
+
+def test_a_worker_that_was_not_forked_leaves_ctrl_c_to_the_one_that_started_it():
+    script = (
+        "import multiprocessing, os, signal; from bnguard.runtime import signals\n"
+        "reader, writer = multiprocessing.Pipe(duplex=False)\n"
+        "kept = os.dup(writer.fileno())\n"
+        "signals.in_worker(reader, writer)\n"
+        "os.kill(os.getpid(), signal.SIGINT); print('on')"
+    )
+    assert run(script) == (0, b"on\n", b"")
+
+
+def test_in_another_thread_nothing_is_installed():
+    script = (
+        "import signal, threading; from bnguard.runtime import signals\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "def body():\n"
+        "    undo = signals.install(); undo(); print('on')\n"
+        "thread = threading.Thread(target=body); thread.start(); thread.join()\n"
+        "print(signal.getsignal(signal.SIGINT) is before)"
+    )
+    assert run(script) == (0, b"on\nTrue\n", b"")
+
+
+def run(script):
+    """Run a program in a process of its own: status, stdout, stderr."""
+    process = subprocess.run(
+        [sys.executable, "-c", script], cwd=forked.ROOT, capture_output=True, check=False
+    )
+    return process.returncode, process.stdout, process.stderr
+
+
+def once_it_is_read(fifo):
+    """Open a FIFO for writing, once somebody has opened it for reading."""
+    end = time.time() + 60
+    while time.time() < end:
+        with suppress(OSError):  # there is no reader
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.001)
+    raise AssertionError("nobody reads it")
+
+
+def started_by(process):
+    """The numbers of the processes that this one has started and not yet waited for."""
+    with open(f"/proc/{process}/task/{process}/children", encoding="utf-8") as file:
+        return list(map(int, file.read().split()))
+
+
+def wait_for_the_end_of(processes):
+    """What a killed process is in the middle of may last for a moment."""
+    end = time.time() + 60
+    while any(map(is_running, processes)):
+        assert time.time() < end
+        time.sleep(0.001)
+
+
+def is_running(process):
+    """Whether it runs; one that nobody has waited for yet does not."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,79 @@
+"""The audit's model of a live graph: made once for each version, and no reason to keep it."""
+
+import gc
+import weakref
+
+import bnguard
+from bnguard.statistics import graph_discovery
+import numpy as np
+import pytest
+from support.programs import tf1_programs as programs
+import tensorflow.compat.v1 as tf
+
+
+def test_a_graph_is_understood_once_for_each_version(monkeypatch):
+    understood = []
+    load = graph_discovery.load
+    monkeypatch.setattr(
+        graph_discovery, "load", lambda graph: understood.append(graph) or load(graph)
+    )
+    with tf.Graph().as_default(), tf.Session() as session:
+        programs.layers()
+        session.run(tf.global_variables_initializer())
+        assert len(bnguard.snapshot(session)) == len(bnguard.snapshot(session)) == 4
+        assert len(understood) == 1
+        with tf.variable_scope("again"):
+            programs.layers()
+        session.run(tf.global_variables_initializer())
+        assert len(bnguard.snapshot(session)) == 8
+        assert len(understood) == 2
+
+
+def test_a_graph_is_not_kept_alive():
+    def snapshot():
+        with programs.session() as (session, _):
+            bnguard.snapshot(session)
+            return weakref.ref(session.graph)
+
+    graph = snapshot()
+    gc.collect()
+    assert graph() is None
+
+
+@pytest.mark.parametrize("kind", ["ref", "resource"])
+@pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
+def test_what_belongs_to_a_statistic_is_one(kind, arguments, companions, tmp_path):
+    names = sorted(["one/moving_mean", "one/moving_variance", *companions])
+    with programs.session(kind, **arguments) as (session, layers):
+        programs.train(session, layers)
+        taken = bnguard.snapshot(session, scope="one")
+        path = session.saver.save(session, str(tmp_path / "model.ckpt"))
+        assert not bnguard.diff(session, path)
+        assert not bnguard.diff(path, session)
+    assert list(taken) == names
+    assert bnguard.snapshot(path, scope="one") == taken
+    assert [one.problems for one in taken.health()] == [()] * len(names)
+    mean, _ = programs.after_one_step()
+    if "renorm" in arguments:
+        np.testing.assert_allclose(taken["one/renorm_mean"], mean / 10, rtol=1e-6)  # decay 0.99
+    else:
+        np.testing.assert_allclose(taken["one/one/moving_mean/biased"], mean, rtol=1e-6)
+        assert taken["one/one/moving_mean/local_step"] == 1
+        assert taken.kinds["one/one/moving_mean/local_step"] == "count"
+
+
+def test_partitioned_companions_of_a_statistic_that_only_structure_tells(tmp_path):
+    def build():
+        mu = tf.get_variable("net/mu", [4], initializer=tf.zeros_initializer(), trainable=False)
+        sigma = tf.get_variable("net/s", [4], initializer=tf.ones_initializer(), trainable=False)
+        with tf.variable_scope("net/net/mu", partitioner=tf.fixed_size_partitioner(2)):
+            tf.get_variable("biased", [4], initializer=tf.ones_initializer())
+        x = tf.placeholder(tf.float32, [None, 1, 1, 4])
+        return tf.nn.fused_batch_norm(x, [1.0] * 4, [0.0] * 4, mu, sigma, is_training=False)
+
+    with programs.session(build=build) as (session, _):
+        taken = bnguard.snapshot(session)
+        path = session.saver.save(session, str(tmp_path / "model.ckpt"))
+        assert not bnguard.diff(session, path)
+    assert taken.kinds == {"net/mu": "mean", "net/s": "variance", "net/net/mu/biased": "biased"}
+    np.testing.assert_array_equal(taken["net/net/mu/biased"], np.ones(4))

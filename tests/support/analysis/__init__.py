@@ -1,0 +1,1 @@
+"""Graphs for the analysis: by hand, at random, hostile, and of small networks."""

@@ -1,0 +1,91 @@
+"""The `bnguard` command in processes of its own that need not import TensorFlow first.
+
+A server imports it once, has no session, and forks a process for each command: what a test kills
+is a real process that runs the command's own code.
+"""
+
+from contextlib import suppress
+import ctypes
+import multiprocessing
+import os
+import resource
+import sys
+import time
+
+from support.paths import ROOT
+
+_BOUND = 120  # seconds
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    ["bnguard.harness.cases.case", "bnguard.harness.run.experiment", "bnguard.cli"]
+)
+
+
+class Command:
+    """A command that runs, with what it prints in two files of `folder`.
+
+    No file that it writes may grow larger than `largest_file` bytes. Where `unprivileged`, it
+    may not write where the permissions say so, even if root runs it.
+    """
+
+    def __init__(self, folder, *args, largest_file=None, unprivileged=False):
+        self._outputs = [os.path.join(str(folder), name) for name in ("stdout", "stderr")]
+        arguments = (args, self._outputs, largest_file, unprivileged)
+        self._process = _context.Process(target=_run, args=arguments)
+        self._process.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def ended(self):
+        return not self._process.is_alive()
+
+    def wait(self):
+        """Its exit status, stdout and stderr; minus the signal's number where one killed it."""
+        self._process.join(_BOUND)
+        assert self.ended
+        return (self._process.exitcode, *map(_text, self._outputs))
+
+    def send(self, signal):
+        """Send it a signal, if it has not ended before, and wait."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal)
+        return self.wait()
+
+    def wait_for(self, seen):
+        """Wait until `seen()` is true, or the command has ended."""
+        while not seen() and not self.ended:
+            time.sleep(0.0005)
+
+
+def run(folder, *args, **limits):
+    """Run a command; its exit status, stdout and stderr."""
+    return Command(folder, *args, **limits).wait()
+
+
+def _run(args, outputs, largest_file, unprivileged):
+    for descriptor, path in zip((1, 2), outputs):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    if largest_file is not None:
+        sys.dont_write_bytecode = True  # a file that is cut off would be read the next time
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if unprivileged:
+        _drop_capabilities()
+    os.chdir(ROOT)
+    sys.argv = ["bnguard", *args]
+    from bnguard.cli import commands
+
+    commands.main()
+
+
+def _drop_capabilities():
+    """capset(2) with no capability at all: for this thread, and for those that it starts."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
+
+
+def _text(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()

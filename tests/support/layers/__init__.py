@@ -1,0 +1,1 @@
+"""Layers run, observed, and computed again in NumPy."""

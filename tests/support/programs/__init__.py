@@ -1,0 +1,1 @@
+"""Programs as TF1 users write them."""

@@ -1,0 +1,240 @@
+"""Write docs/matrix.md from what the environments of the matrix have recorded.
+
+    python tools/version_matrix/page.py
+
+It reads environments.json and results/*.json beside it, and needs only the standard library.
+"""
+
+from collections import Counter
+import json
+import os
+import re
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+PAGE = os.path.join(ROOT, "docs", "matrix.md")
+COMBINATIONS = ("ref/v1", "ref/v2", "resource/v1", "resource/v2")
+SHOWN_FIGURES = 3
+SIDES = ("repro", "fixed")
+INTRODUCTION = """\
+# What works on which TensorFlow
+
+`make matrix` makes each of these environments in turn, records it into
+`tools/version_matrix/results/`, deletes it, and writes this page.
+`tools/version_matrix/environments.json` says what is installed in each; `lowest` has
+the lower bounds of `setup.cfg`. A combination such as `ref/v2` is a kind of variables and a kind of
+control flow. TensorFlow 2.20 takes any protobuf of 5.28 or later, but cannot write a graph as text,
+as MonitoredSession does, with one of 7: hence the `protobuf<7` there. On 1.15 the suite compares
+with `tf.contrib` over a sample of the cross product of arguments; `make parity` takes the whole.
+"""
+
+
+def main():
+    with open(PAGE, "w", encoding="utf-8") as file:
+        file.write(page(environments(), cases(), results()))
+
+
+def environments():
+    """The names of all environments, in their order."""
+    with open(os.path.join(HERE, "environments.json"), encoding="utf-8") as file:
+        return [one["name"] for one in json.load(file)]
+
+
+def cases():
+    """The names of all cases of the catalogue, sorted."""
+    files = os.listdir(os.path.join(ROOT, "repro"))
+    return sorted(name[: -len(".py")] for name in files if name.endswith(".py"))
+
+
+def results():
+    """What is recorded, by the name of the environment."""
+    found = {}
+    for name in environments():
+        path = os.path.join(HERE, "results", name + ".json")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                found[name] = json.load(file)
+    return found
+
+
+def page(names, catalogue, recorded):
+    """The page, in Markdown.
+
+    Args:
+      names: of all environments.
+      catalogue: the names of all cases.
+      recorded: name -> what `record.py` wrote of it, or a dict with the reason for `not run`.
+    """
+    complete = {name: recorded[name] for name in names if "suite" in recorded.get(name, {})}
+    sections = [
+        INTRODUCTION,
+        "## Environments\n\n" + environments_table(names, recorded),
+        "## What TensorFlow itself offers\n\n" + offers_table(complete),
+        "## Installed\n\n" + packages_table(complete),
+        "## Tests that failed\n\n" + tests_list(complete, "failed"),
+        "## Tests that were skipped\n\n" + tests_list(complete, "skipped"),
+        "## What the cases did\n\n" + cases_text(catalogue, complete, names),
+    ]
+    return "\n".join(sections)
+
+
+def environments_table(names, recorded):
+    head = ["environment", "Python", "TensorFlow", "commit", "passed", "failed", "skipped"]
+    rows = [environment_row(name, recorded.get(name, {})) for name in names]
+    return table([*head, "suite", "cases", "of these"], rows)
+
+
+def environment_row(name, result):
+    if "suite" not in result:
+        return [name, "**not run**: " + result.get("not run", "no complete record"), *[""] * 8]
+    tests, counts = result["suite"], Counter(verdicts(result))
+    return [
+        name,
+        result["python"],
+        result["packages"]["tensorflow"],
+        result["commit"],
+        str(tests["passed"]),
+        str(len(tests["failed"])),
+        str(len(tests["skipped"])),
+        seconds(tests["seconds"]),
+        seconds(result["seconds of cases"]),
+        ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), reverse=True)),
+    ]
+
+
+def verdicts(result):
+    """Of every case in every combination: `shown`, `not shown` or `refused`."""
+    for combination in COMBINATIONS:
+        for case in result["cases"][combination].values():
+            outcomes = [case[side] for side in SIDES if side in case]
+            if any("refused" in one for one in outcomes):
+                yield "refused"
+            else:
+                yield "shown" if all(one["shown"] for one in outcomes) else "not shown"
+
+
+def seconds(number):
+    return f"{number // 60} min {number % 60:02} s"
+
+
+def offers_table(complete):
+    """What became of the originals, each tried in a process of its own before ours is installed."""
+    head = [
+        "environment",
+        "`tf.contrib.layers.batch_norm`",
+        "`tf.compat.v1.layers.batch_normalization`",
+        "the same, with tf_keras and `TF_USE_LEGACY_KERAS=1`",
+        "`tf_slim.batch_norm`",
+    ]
+    rows = [
+        [
+            name,
+            result["offers"]["contrib"],
+            result["offers"]["tf.layers"],
+            result["tf.layers with tf_keras"] if "tf_keras" in result["packages"] else "",
+            result["offers"]["tf_slim"],
+        ]
+        for name, result in complete.items()
+    ]
+    return table(head, rows)
+
+
+def packages_table(complete):
+    packages = sorted({package for one in complete.values() for package in one["packages"]})
+    rows = [
+        [name, *(result["packages"].get(package, "") for package in packages)]
+        for name, result in complete.items()
+    ]
+    return table(["environment", *packages], rows)
+
+
+def tests_list(complete, outcome):
+    """Tests of one outcome, or its reasons, each with the environments."""
+    where = {}
+    for name, result in complete.items():
+        for what in result["suite"][outcome]:
+            where.setdefault(what, []).append(name)
+    if not where:
+        return "None.\n"
+    return "".join(f"* {what} ({', '.join(names)})\n" for what, names in sorted(where.items()))
+
+
+def cases_text(catalogue, complete, names):
+    """A table for each case: what both sides did, and in which environments and combinations."""
+    head = "Each side says its claim's word for what it did, and the figure that tells them apart."
+    return "\n".join([head + "\n", *(case_text(case, complete, names) for case in catalogue)])
+
+
+def case_text(case, complete, names):
+    done = {
+        (name, combination): result["cases"][combination].get(case, {})
+        for name, result in complete.items()
+        for combination in COMBINATIONS
+    }
+    measures = next((one["measures"] for one in done.values() if "measures" in one), "unknown")
+    groups = {}
+    for place, one in done.items():
+        groups.setdefault(tuple(gist(one.get(side, {})) for side in SIDES), []).append(place)
+    rows = [
+        [
+            *(did([done[place].get(side, {}) for place in places]) for side in SIDES),
+            where(places, names),
+        ]
+        for places in groups.values()
+    ]
+    return f"### {case}\n\n" + table([f"buggy: {measures}", "fixed", "where"], rows)
+
+
+def did(outcomes):
+    """What a side did in all these outcomes, which have their gist in common."""
+    first = outcomes[0]
+    if "figure" not in first:
+        return gist(first)
+    word = first["verdict"] if first["shown"] else f"**not shown** ({first['verdict']})"
+    figures = sorted({one["figure"] for one in outcomes})
+    more = len(figures) - SHOWN_FIGURES
+    shown = figures[:SHOWN_FIGURES] + ([f"and {more} more"] if more > 0 else [])
+    return f"{word}: {'; '.join(shown)}"
+
+
+def gist(outcome):
+    """What outcomes of a side have in common where they are told as one."""
+    if "refused" in outcome:
+        return "refused: " + refusal(outcome["refused"])
+    if "figure" not in outcome:
+        return "not recorded"
+    in_words = "" if re.search(r"\d", outcome["figure"]) else outcome["figure"]
+    return outcome["verdict"], outcome["shown"], in_words
+
+
+def refusal(message):
+    """What TensorFlow says, without what names the combination and the version."""
+    said = re.search(r"fused=\w+: (.*?)(?: If it runs with other |$)", message, re.DOTALL)
+    return said.group(1) if said else message
+
+
+def where(places, names):
+    """Places by environments and combinations, as briefly as they can be said."""
+    groups = {}
+    for name in names:
+        combinations = tuple(one for one in COMBINATIONS if (name, one) in places)
+        if combinations:
+            groups.setdefault(combinations, []).append(name)
+    parts = []
+    for combinations, members in groups.items():
+        which = "" if combinations == COMBINATIONS else ", ".join(combinations) + " "
+        parts.append(which + ("everywhere" if members == names else "on " + ", ".join(members)))
+    return "; ".join(parts)
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(cell, line)) + " |\n" for line in lines)
+
+
+def cell(text):
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    main()
