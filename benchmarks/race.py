@@ -99,11 +99,11 @@ def trained(side, folder):
 def restored(side, prefix, rows):
     """The inference steps on these rows of a session that restores the checkpoint."""
     import_tensorflow()
-    from bnguard.harness.run.case_session import Program
+    from bnguard.harness.run.case_session import CaseSession
     from bnguard.harness.run.experiment import Options
 
     case = catalogue.load(catalogue.find(CASE, side))
-    with Program(case, Options().build, partial(case.build, False)) as program:
+    with CaseSession(case, Options().build, partial(case.build, False)) as program:
         program.restore(prefix)
         return program.infer("restored", rows).steps
 

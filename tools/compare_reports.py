@@ -114,7 +114,7 @@ def _questions(model):
 
 def _generate_programs(folder, count):
     from hypothesis import HealthCheck, Phase, given, seed, settings
-    from support.analysis.random_programs import Program, recipes
+    from support.analysis.random_programs import CaseSession, recipes
     import tensorflow.compat.v1 as tf
 
     tf.disable_eager_execution()
@@ -131,7 +131,7 @@ def _generate_programs(folder, count):
     @given(recipes())
     def generate_one(recipe):
         nonlocal made
-        program = Program(recipe)
+        program = CaseSession(recipe)
         questions = [
             {},
             {"fetches": [program.fetch.name], "feeds": program.told},

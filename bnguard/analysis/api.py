@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from bnguard.analysis.dataflow.constant_folding import Known
+from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.examination import Question, examine
+from bnguard.analysis.examination import AuditOptions, examine
 from bnguard.analysis.findings import Report
 
 _FEW_ELEMENTS = 64
@@ -48,7 +48,7 @@ def audit(
     Raises:
       AuditError: the graph cannot be read, a name is not in it, or there are several graphs.
     """
-    question = Question(
+    audit_options = AuditOptions(
         fetches=tuple(_names(fetches)),
         feeds=_feeds(feeds),
         train_op=tuple(_names(train_op)),
@@ -58,7 +58,7 @@ def audit(
         select=tuple(select),
         ignore=tuple(ignore),
     )
-    reports = examine(graph_or_path, question)
+    reports = examine(graph_or_path, audit_options)
     if len(reports) > 1:
         raise AuditError(
             f"there are {len(reports)} graphs, {', '.join(one.source for one in reports)}; "
@@ -88,13 +88,13 @@ def _name(item: Any) -> str:
     return name
 
 
-def _feeds(feeds: Optional[Mapping[Any, Any]]) -> Optional[Mapping[str, Known]]:
+def _feeds(feeds: Optional[Mapping[Any, Any]]) -> Optional[Mapping[str, StaticValue]]:
     if feeds is None:
         return None
     return {_name(key): _value(value) for key, value in feeds.items()}
 
 
-def _value(value: Any) -> Known:
+def _value(value: Any) -> StaticValue:
     """A scalar, or what all elements of a small array are; None for anything else."""
     if isinstance(value, str):
         return value.encode()

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import gc
 from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from bnguard.analysis.dataflow.constant_folding import Known
+from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import about
 from bnguard.analysis.findings import Report
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.recognition.recognized_graph import Model, understand
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.rules import Rule, choose
-from bnguard.analysis.scenario.scenario import settle
+from bnguard.analysis.scenario.scenario import build_scenario
 
 
 @dataclass(frozen=True)
-class Question:
+class AuditOptions:
     """What to look at, and for what; what is left empty is found in the graph.
 
     Attributes:
@@ -31,7 +31,7 @@ class Question:
     """
 
     fetches: Tuple[str, ...] = ()
-    feeds: Optional[Mapping[str, Known]] = None
+    feeds: Optional[Mapping[str, StaticValue]] = None
     train_op: Tuple[str, ...] = ()
     tags: Optional[Tuple[str, ...]] = None
     signature: Optional[str] = None
@@ -40,7 +40,7 @@ class Question:
     ignore: Tuple[str, ...] = ()
 
 
-def examine(source: Any, question: Question) -> List[Report]:
+def examine(source: Any, audit_options: AuditOptions) -> List[Report]:
     """A report on each graph in `source`.
 
     Args:
@@ -51,7 +51,7 @@ def examine(source: Any, question: Question) -> List[Report]:
       AuditError: the source or the checkpoint cannot be read, or a name is not there.
     """
     with _no_garbage_collection():
-        return _examine(source, question)
+        return _examine(source, audit_options)
 
 
 @contextmanager
@@ -69,37 +69,40 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _examine(source: Any, question: Question) -> List[Report]:
-    rules = choose(question.select, question.ignore)
+def _examine(source: Any, audit_options: AuditOptions) -> List[Report]:
+    rules = choose(audit_options.select, audit_options.ignore)
     stored = None
-    if question.checkpoint is not None:
+    if audit_options.checkpoint is not None:
         from bnguard.analysis.frontend.checkpoint_index import stored_names
 
-        stored = stored_names(question.checkpoint)
-    if isinstance(source, Model):
-        return [_report(source, question, rules, stored)]
+        stored = stored_names(audit_options.checkpoint)
+    if isinstance(source, RecognizedGraph):
+        return [_report(source, audit_options, rules, stored)]
     reports = []
-    for subject in load(source, question.tags):
-        with about(subject.label):
-            reports.append(_report(understand(subject), question, rules, stored))
+    for loaded in load(source, audit_options.tags):
+        with about(loaded.label):
+            reports.append(_report(recognize(loaded), audit_options, rules, stored))
     return reports
 
 
 def _report(
-    model: Model, question: Question, rules: Sequence[Rule], stored: Optional[FrozenSet[str]]
+    recognized: RecognizedGraph,
+    audit_options: AuditOptions,
+    rules: Sequence[Rule],
+    stored: Optional[FrozenSet[str]],
 ) -> Report:
-    situation = settle(
-        model,
-        question.fetches,
-        question.feeds,
-        question.train_op,
-        question.signature,
+    scenario = build_scenario(
+        recognized,
+        audit_options.fetches,
+        audit_options.feeds,
+        audit_options.train_op,
+        audit_options.signature,
         stored,
     )
     return Report(
-        source=model.subject.label,
-        nodes=model.subject.nodes,
-        statistics=tuple(statistic.name for statistic in model.statistics),
-        assumed=situation.assumed,
-        findings=tuple(finding for rule in rules for finding in rule.check(situation)),
+        source=recognized.loaded.label,
+        nodes=recognized.loaded.nodes,
+        statistics=tuple(statistic.name for statistic in recognized.statistics),
+        assumed=scenario.assumed,
+        findings=tuple(finding for rule in rules for finding in rule.check(scenario)),
     )

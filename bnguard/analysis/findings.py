@@ -56,7 +56,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Assumed:
+class Assumptions:
     """What was not said and therefore found in the graph; empty where it was said.
 
     Attributes:
@@ -87,7 +87,7 @@ class Report:
     source: str
     nodes: int
     statistics: Tuple[str, ...]
-    assumed: Assumed
+    assumed: Assumptions
     findings: Tuple[Finding, ...]
 
     def as_json(self) -> Dict[str, Any]:

@@ -10,9 +10,9 @@ import os
 import sys
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
-from bnguard.analysis.dataflow.constant_folding import Known
+from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError, about
-from bnguard.analysis.examination import Question, examine
+from bnguard.analysis.examination import AuditOptions, examine
 from bnguard.analysis.findings import Report
 from bnguard.analysis.formatters import FORMATS, render
 from bnguard.analysis.frontend.loader import SAVED_MODEL_FILES
@@ -55,8 +55,8 @@ def audit_command(
     What no option says is found in the graph, and the first line of a report tells what was.
     TensorFlow is not needed.
     """
-    question = _question(feeds, **options)
-    outcomes = list(_examine_all(list(_files(paths)), question, jobs))
+    audit_options = _question(feeds, **options)
+    outcomes = list(_examine_all(list(_files(paths)), audit_options, jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
         click.echo(render(reports, form, takes_color(sys.stdout)))
@@ -92,8 +92,8 @@ def _question(
     checkpoint: Optional[str],
     select: Sequence[str],
     ignore: Sequence[str],
-) -> Question:
-    return Question(
+) -> AuditOptions:
+    return AuditOptions(
         fetches,
         dict(map(_feed, feeds)) or None,
         train_op,
@@ -105,12 +105,12 @@ def _question(
     )
 
 
-def _feed(text: str) -> Tuple[str, Known]:
+def _feed(text: str) -> Tuple[str, StaticValue]:
     name, has_value, value = text.partition("=")
     return name, _value(value) if has_value else None
 
 
-def _value(text: str) -> Known:
+def _value(text: str) -> StaticValue:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -145,9 +145,9 @@ def _is_saved_model(folder: str) -> bool:
     return any(os.path.exists(os.path.join(folder, name)) for name in SAVED_MODEL_FILES)
 
 
-def _examine_all(files: Sequence[str], question: Question, jobs: int) -> Iterable[Outcome]:
+def _examine_all(files: Sequence[str], audit_options: AuditOptions, jobs: int) -> Iterable[Outcome]:
     if jobs == 1 or len(files) == 1:
-        return (_examine(path, question) for path in files)
+        return (_examine(path, audit_options) for path in files)
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import Pipe
@@ -156,7 +156,7 @@ def _examine_all(files: Sequence[str], question: Question, jobs: int) -> Iterabl
     workers = min(jobs, len(files))
     try:
         with ProcessPoolExecutor(workers, None, signals.in_worker, ends) as pool:
-            return list(pool.map(_examine, files, [question] * len(files)))
+            return list(pool.map(_examine, files, [audit_options] * len(files)))
     except BrokenProcessPool as error:
         raise Mistake(
             f"--jobs {jobs}: one of the processes was killed, as by a system without memory; "
@@ -164,10 +164,10 @@ def _examine_all(files: Sequence[str], question: Question, jobs: int) -> Iterabl
         ) from error
 
 
-def _examine(path: str, question: Question) -> Outcome:
+def _examine(path: str, audit_options: AuditOptions) -> Outcome:
     try:
         with about(path):
-            return examine(path, question)
+            return examine(path, audit_options)
     except AuditError as error:
         return str(error)
     except MemoryError:

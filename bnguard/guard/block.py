@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
-from bnguard.guard.diagnosis import Auditor
-from bnguard.guard.run_recorder import Steps, recorded
+from bnguard.guard.diagnosis import Diagnosis
+from bnguard.guard.run_recorder import RecordedRuns, record_runs
 from bnguard.statistics import RunningStatistics, session_values, sessions
 import tensorflow.compat.v1 as tf
 
@@ -40,7 +40,7 @@ class Block:
 
     @contextmanager
     def judged(
-        self, judge: Callable[[Block, Steps], Optional[Exception]]
+        self, judge: Callable[[Block, RecordedRuns], Optional[Exception]]
     ) -> Iterator[RunningStatistics]:
         """Record the steps of a `with` block, and raise at its end what `judge` makes of them.
 
@@ -48,7 +48,7 @@ class Block:
         raise. Any other exception of the block goes on, and nothing is judged.
         """
         end: Optional[Exception] = None
-        with recorded(self.session) as steps:
+        with record_runs(self.session) as steps:
             try:
                 yield self.before
             except END_OF_DATA as error:
@@ -59,9 +59,9 @@ class Block:
         if end is not None:
             raise end
 
-    def auditor(self) -> Auditor:
+    def diagnosis(self) -> Diagnosis:
         """Tells what wrote these statistics, or did not."""
-        return Auditor(sessions.graph_of(self.session), self.statistics)
+        return Diagnosis(sessions.graph_of(self.session), self.statistics)
 
 
 class Reentrant:

@@ -6,20 +6,19 @@ from math import inf
 from typing import Any, Dict, List, Sequence
 
 from bnguard.analysis.dataflow.deadness import Execution
-from bnguard.analysis.findings import Assumed, Finding
+from bnguard.analysis.findings import Assumptions, Finding
 from bnguard.analysis.recognition.statistics import Write
 from bnguard.analysis.rules import statistics_written_at_inference
-from bnguard.analysis.scenario.scenario import Feeds, Situation
-from bnguard.analysis.scenario.scenario import Step as AuditedStep
+from bnguard.analysis.scenario.scenario import Feeds, Scenario, Step
 from bnguard.guard.errors import Moved, Still
-from bnguard.guard.run_key import Step
-from bnguard.guard.run_recorder import Steps
+from bnguard.guard.run_key import RunKey
+from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import StatisticsDiff
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
 import tensorflow.compat.v1 as tf
 
 
-class Auditor:
+class Diagnosis:
     """Audits steps of one graph, as to some of its running statistics.
 
     Args:
@@ -28,27 +27,27 @@ class Auditor:
     """
 
     def __init__(self, graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
-        self._model = structure_of(graph).model
+        self._recognized = structure_of(graph).recognized
         self._whole = {part.name: one.name for one in statistics for part in one.parts}
 
-    def findings(self, step: Step) -> Dict[str, Finding]:
+    def findings(self, step: RunKey) -> Dict[str, Finding]:
         """What rule BN101 says of each statistic that a step writes, or may write."""
-        situation = Situation(
-            model=self._model,
+        scenario = Scenario(
+            recognized=self._recognized,
             flags=(),  # what was not fed was not: nothing is assumed
             feeds={},
             inference=(self._audited(step),),
             training=(),
             stored=None,
-            assumed=Assumed(),
+            assumed=Assumptions(),
         )
         found: Dict[str, Finding] = {}
-        for finding in statistics_written_at_inference.check(situation):
+        for finding in statistics_written_at_inference.check(scenario):
             if finding.variable in self._whole:
                 found.setdefault(self._whole[finding.variable], finding)
         return found
 
-    def explain_changes(self, difference: StatisticsDiff, steps: Steps) -> List[Moved]:
+    def explain_changes(self, difference: StatisticsDiff, steps: RecordedRuns) -> List[Moved]:
         """Each variable that changed, with what the audit finds in these steps."""
         moved = [Moved(one.name, one.absolute) for one in difference.changed]
         for one in difference.reshaped:
@@ -60,26 +59,27 @@ class Auditor:
                 found.get(name, {}).setdefault((step.fetches, finding.op), finding)
         return [one._replace(findings=tuple(found[one.variable].values())) for one in moved]
 
-    def explain_stillness(self, names: Sequence[str], steps: Steps) -> List[Still]:
+    def explain_stillness(self, names: Sequence[str], steps: RecordedRuns) -> List[Still]:
         """Each of these variables, with the reason why these steps did not move it."""
         updates: Dict[str, List[Write]] = {name: [] for name in names}
-        for one in self._model.statistics:
+        for one in self._recognized.statistics:
             name = self._whole.get(one.name)
             if name in updates:
                 updates[name] += one.updates
         audited = [self._audited(step) for step in steps.whole()]
         return [Still(name, self._why_still(updates[name], audited)) for name in names]
 
-    def _audited(self, step: Step) -> AuditedStep:
-        model = self._model
-        feeds: Feeds = {model.tensor(name): value for name, value in step.feeds}
+    def _audited(self, step: RunKey) -> Step:
+        recognized = self._recognized
+        feeds: Feeds = {recognized.tensor(name): value for name, value in step.feeds}
         fetches = [
-            model.tensor(name) if ":" in name else model.operation(name) for name in step.fetches
+            recognized.tensor(name) if ":" in name else recognized.operation(name)
+            for name in step.fetches
         ]
-        return AuditedStep(model, str(step), Execution(model.graph, fetches, feeds))
+        return Step(recognized, str(step), Execution(recognized.graph, fetches, feeds))
 
-    def _why_still(self, updates: Sequence[Write], steps: Sequence[AuditedStep]) -> str:
-        ops = ", ".join(self._model.graph.names[one.node] for one in updates)
+    def _why_still(self, updates: Sequence[Write], steps: Sequence[Step]) -> str:
+        ops = ", ".join(self._recognized.graph.names[one.node] for one in updates)
         ran = "; ".join(step.fetch for step in steps)
         if not updates:
             return "nothing in the graph updates it. Build its layer for training, too"

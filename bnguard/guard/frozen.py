@@ -9,7 +9,7 @@ import warnings
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsChanged
-from bnguard.guard.run_recorder import Steps
+from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics, session_values
 from bnguard.statistics.difference import compare
 import tensorflow.compat.v1 as tf
@@ -73,15 +73,15 @@ def _restored(block: Block) -> Iterator[RunningStatistics]:
         block.put_back()
 
 
-def _changes(block: Block, steps: Steps) -> Optional[StatisticsChanged]:
+def _changes(block: Block, steps: RecordedRuns) -> Optional[StatisticsChanged]:
     after = block.now()
     if after == block.before:
         return None
-    moved = block.auditor().explain_changes(compare(block.before, after), steps)
+    moved = block.diagnosis().explain_changes(compare(block.before, after), steps)
     return StatisticsChanged(_WHERE, moved)
 
 
-def _warn(block: Block, steps: Steps) -> None:
+def _warn(block: Block, steps: RecordedRuns) -> None:
     error = _changes(block, steps)
     if error is not None:
         warnings.warn(str(error), RuntimeWarning, stacklevel=5)  # where the block ends

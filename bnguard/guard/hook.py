@@ -7,11 +7,11 @@ import warnings
 
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block
-from bnguard.guard.diagnosis import Auditor
+from bnguard.guard.diagnosis import Diagnosis
 from bnguard.guard.errors import Moved, StatisticsChanged
-from bnguard.guard.run_key import Step
-from bnguard.guard.run_recorder import Steps
-from bnguard.guard.step_cache import KnownSteps
+from bnguard.guard.run_key import RunKey
+from bnguard.guard.run_recorder import RecordedRuns
+from bnguard.guard.step_cache import StepCache
 from bnguard.statistics import session_values
 from bnguard.statistics.difference import compare
 import numpy as np
@@ -71,10 +71,10 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         """Index the graph, which is final by now, and note the values that have to stay."""
         self._check_graph(session)
-        auditor = Auditor(session.graph, session_values.find(session.graph, self._scope))
-        self._audits = _Audits(session.graph, auditor, is_last_word=not self._dynamic)
+        diagnosis = Diagnosis(session.graph, session_values.find(session.graph, self._scope))
+        self._audits = _Audits(session.graph, diagnosis, is_last_word=not self._dynamic)
         if self._dynamic:
-            self._values = _Values(Block(session, self._scope), auditor)
+            self._values = _Values(Block(session, self._scope), diagnosis)
 
     def before_run(self, run_context: Any) -> None:
         """Audit the step, unless one like it has been audited."""
@@ -117,18 +117,18 @@ class _Audits:
       is_last_word: whether to warn of a step that only may write; nobody else will look.
     """
 
-    def __init__(self, graph: tf.Graph, auditor: Auditor, is_last_word: bool) -> None:
+    def __init__(self, graph: tf.Graph, diagnosis: Diagnosis, is_last_word: bool) -> None:
         self._graph = graph
-        self._auditor = auditor
+        self._diagnosis = diagnosis
         self._is_last_word = is_last_word
-        self._known = KnownSteps()
+        self._known = StepCache()
 
-    def check(self, args: Any) -> Step:
+    def check(self, args: Any) -> RunKey:
         """The step that these `SessionRunArgs` make, audited."""
         return self._known.step(self._graph, args.fetches, args.feed_dict, self._audit)
 
-    def _audit(self, step: Step) -> None:
-        findings = self._auditor.findings(step).items()
+    def _audit(self, step: RunKey) -> None:
+        findings = self._diagnosis.findings(step).items()
         certain = [Moved(name, None, (one,)) for name, one in findings if one.certain]
         if certain:
             raise StatisticsChanged(_STATIC, certain)
@@ -140,18 +140,20 @@ class _Audits:
 class _Values:
     """The values that one session began with, and the steps that it ran since."""
 
-    def __init__(self, block: Block, auditor: Auditor) -> None:
-        self.steps = Steps()
+    def __init__(self, block: Block, diagnosis: Diagnosis) -> None:
+        self.steps = RecordedRuns()
         self.count = 0
         self._block = block
-        self._auditor = auditor
+        self._diagnosis = diagnosis
 
     def check(self) -> None:
         """Compare with what the statistics are now."""
         after = self._block.now()
         if after != self._block.before:
             difference = compare(self._block.before, after)
-            raise StatisticsChanged(_DYNAMIC, self._auditor.explain_changes(difference, self.steps))
+            raise StatisticsChanged(
+                _DYNAMIC, self._diagnosis.explain_changes(difference, self.steps)
+            )
 
 
 def _late() -> BnguardError:

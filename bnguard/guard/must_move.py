@@ -6,7 +6,7 @@ from typing import Any, ContextManager, Optional
 
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsDidNotMove
-from bnguard.guard.run_recorder import Steps
+from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
 from bnguard.statistics.names import COUNT
@@ -41,10 +41,10 @@ def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatisti
     return Reentrant(lambda: Block(session, scope).judged(_stillness))
 
 
-def _stillness(block: Block, steps: Steps) -> Optional[StatisticsDidNotMove]:
+def _stillness(block: Block, steps: RecordedRuns) -> Optional[StatisticsDidNotMove]:
     difference = compare(block.before, block.now())
-    kinds = block.before.kinds
-    still = [one.name for one in difference.changes if one.identical and kinds[one.name] != COUNT]
+    roles = block.before.roles
+    still = [one.name for one in difference.changes if one.identical and roles[one.name] != COUNT]
     if not still:
         return None
-    return StatisticsDidNotMove(_WHERE, block.auditor().explain_stillness(still, steps))
+    return StatisticsDidNotMove(_WHERE, block.diagnosis().explain_stillness(still, steps))

@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, U
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-Flag = Union[bool, int, bytes, None]
+FedScalar = Union[bool, int, bytes, None]
 
 
-class Step(NamedTuple):
+class RunKey(NamedTuple):
     """What decides which ops a `Session.run` executes.
 
     Attributes:
@@ -21,14 +21,14 @@ class Step(NamedTuple):
     """
 
     fetches: Tuple[str, ...]
-    feeds: Tuple[Tuple[str, Flag], ...]
+    feeds: Tuple[Tuple[str, FedScalar], ...]
 
     def __str__(self) -> str:
         flags = [f"{name}={value!r}" for name, value in self.feeds if value is not None]
         return ", ".join(self.fetches) + (f" with {', '.join(flags)}" if flags else "")
 
 
-def flag_of(value: Any) -> Flag:
+def fed_scalar(value: Any) -> FedScalar:
     """The value of a scalar bool, integer or string; None for anything else."""
     if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
         value = value.item()
@@ -37,9 +37,12 @@ def flag_of(value: Any) -> Flag:
     return value if isinstance(value, (bool, int, bytes)) else None
 
 
-def step_of(
-    graph: tf.Graph, fetches: Any, feed: Optional[Any], flag: Callable[[Any], Flag] = flag_of
-) -> Step:
+def run_key_of(
+    graph: tf.Graph,
+    fetches: Any,
+    feed: Optional[Any],
+    flag: Callable[[Any], FedScalar] = fed_scalar,
+) -> RunKey:
     """The step that `session.run(fetches, feed)` is in a session of this graph.
 
     Args:
@@ -52,7 +55,7 @@ def step_of(
     for key, value in (feed or {}).items():
         names = _names(graph, key)
         feeds += [(name, flag(value) if len(names) == 1 else None) for name in names]
-    return Step(_names(graph, fetches), tuple(sorted(feeds, key=itemgetter(0))))
+    return RunKey(_names(graph, fetches), tuple(sorted(feeds, key=itemgetter(0))))
 
 
 def leaves(fetches: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from typing import Any, Collection, Dict, Iterator, Tuple
 from bnguard import checkpoint_reader
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.errors import BnguardError
-from bnguard.statistics.names import UNKNOWN, kind_of
+from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.scopes import within
 import numpy as np
 
@@ -32,7 +32,7 @@ def read(path: str, scope: Any = None, also: Collection[str] = ()) -> Dict[str, 
         a running statistic of this scope.
     """
     keys = _keys(path)
-    wanted = {name: name for name in keys if name in also or kind_of(name, also) != UNKNOWN}
+    wanted = {name: name for name in keys if name in also or role_of(name, also) != UNKNOWN}
     chosen = within(scope, wanted, path)
     values = checkpoint_reader.read(path, {keys[name] for name in chosen})
     return {name: values[keys[name]] for name in chosen}

@@ -7,9 +7,9 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 import weakref
 
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.recognition.recognized_graph import Model, understand
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.recognition.statistics import Statistic, statistic_of
-from bnguard.statistics.names import UNKNOWN, kind_of
+from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.partitioned_variables import Part, parts
 import tensorflow.compat.v1 as tf
 
@@ -19,12 +19,12 @@ class LiveStatistic(NamedTuple):
 
     Attributes:
       name: what a Saver calls it: of a partitioned variable, the full name.
-      kind: as `kind_of` has it; empty where neither the graph nor the name tells.
+      kind: as `role_of` has it; empty where neither the graph nor the name tells.
       parts: the variables that hold it, in the order of their places in it.
     """
 
     name: str
-    kind: str
+    role: str
     parts: Tuple[Part, ...]
 
     @property
@@ -43,7 +43,7 @@ class Structure:
       statistics: of the graph itself, not of the bodies of its functions, by name.
     """
 
-    model: Model
+    recognized: RecognizedGraph
     statistics: Mapping[str, LiveStatistic]
 
 
@@ -64,38 +64,40 @@ def structure_of(graph: tf.Graph) -> Structure:
 
 
 def _look(graph: tf.Graph) -> Structure:
-    (subject,) = load(graph)
+    (loaded,) = load(graph)
     variables = parts(graph)
-    model = understand(subject)
-    model = replace(model, statistics=(*model.statistics, *_companions(model, variables)))
-    return Structure(model, _joined(model, variables))
+    recognized = recognize(loaded)
+    recognized = replace(
+        recognized, statistics=(*recognized.statistics, *_companions(recognized, variables))
+    )
+    return Structure(recognized, _joined(recognized, variables))
 
 
-def _companions(model: Model, variables: Mapping[str, Part]) -> Iterator[Statistic]:
+def _companions(recognized: RecognizedGraph, variables: Mapping[str, Part]) -> Iterator[Statistic]:
     """What batch renormalization and zero debiasing keep beside the statistics.
 
     The audit leaves it out, for inference reads none of it. It is told by name, as in a
     checkpoint, so that both hold the same.
     """
-    found = {one.name for one in model.statistics}
+    found = {one.name for one in recognized.statistics}
     statistics = {variables[name].whole for name in found if name in variables}
     for name, part in variables.items():
-        kind = kind_of(part.whole, statistics)
-        if name not in found and kind != UNKNOWN:
-            node = model.tensor(name).node
-            yield statistic_of(model.graph, node, kind, model.writes)
+        role = role_of(part.whole, statistics)
+        if name not in found and role != UNKNOWN:
+            node = recognized.tensor(name).node
+            yield statistic_of(recognized.graph, node, role, recognized.writes)
 
 
-def _joined(model: Model, variables: Mapping[str, Part]) -> Dict[str, LiveStatistic]:
+def _joined(recognized: RecognizedGraph, variables: Mapping[str, Part]) -> Dict[str, LiveStatistic]:
     held: Dict[str, List[Part]] = {}
-    kinds: Dict[str, str] = {}
-    for one in model.statistics:
+    roles: Dict[str, str] = {}
+    for one in recognized.statistics:
         part = variables.get(one.name)
         if part is not None:  # not one that only the body of a function knows
             held.setdefault(part.whole, []).append(part)
-            kinds[part.whole] = one.role
+            roles[part.whole] = one.role
     return {
-        name: LiveStatistic(name, kinds[name], tuple(sorted(found, key=_start)))
+        name: LiveStatistic(name, roles[name], tuple(sorted(found, key=_start)))
         for name, found in held.items()
     }
 

@@ -20,14 +20,14 @@ class Health:
 
     Attributes:
       name: of the variable.
-      kind: as `kind_of` has it.
+      kind: as `role_of` has it.
       shape: of the variable.
       smallest, average, largest: over the elements that are finite; NaN where none is.
       problems: what is wrong, in words; empty where nothing is.
     """
 
     name: str
-    kind: str
+    role: str
     shape: Tuple[int, ...]
     smallest: float
     average: float
@@ -39,38 +39,38 @@ class Health:
         return {key: plain(value) for key, value in vars(self).items()}
 
 
-def examine(name: str, kind: str, value: np.ndarray) -> Health:
+def examine(name: str, role: str, value: np.ndarray) -> Health:
     """Look at the value of one running statistic, a float array of any shape."""
     value = value.astype(np.float64)  # NumPy knows little of bfloat16
     finite = value[np.isfinite(value)]
     figures = finite if finite.size else np.array([np.nan])
     return Health(
         name=name,
-        kind=kind,
+        role=role,
         shape=value.shape,
         smallest=float(figures.min()),
         average=float(figures.mean()),
         largest=float(figures.max()),
-        problems=tuple(_problems(kind, value)),
+        problems=tuple(_problems(role, value)),
     )
 
 
-def _problems(kind: str, value: np.ndarray) -> Iterator[str]:
-    initial = INITIAL.get(kind)
+def _problems(role: str, value: np.ndarray) -> Iterator[str]:
+    initial = INITIAL.get(role)
     if initial is not None and value.size and np.all(value == initial):
         yield f"never moved from its initial value {initial:g}"
-    for what, where in _suspects(kind, value):
+    for what, where in _suspects(role, value):
         count = int(np.count_nonzero(where))
         if count:
             yield f"{what} in {count} of {value.size}"
 
 
-def _suspects(kind: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
+def _suspects(role: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
     finite = np.isfinite(value)
     yield "not finite", ~finite
-    if kind in ("variance", "deviation"):
+    if role in ("variance", "deviation"):
         yield "zero", value == 0
-    if kind in ("variance", "deviation", "count"):
+    if role in ("variance", "deviation", "count"):
         yield "negative", np.where(finite, value, 0) < 0
-    if kind in LARGEST:
-        yield f"above {LARGEST[kind]:g}", np.abs(np.where(finite, value, 0)) > LARGEST[kind]
+    if role in LARGEST:
+        yield f"above {LARGEST[role]:g}", np.abs(np.where(finite, value, 0)) > LARGEST[role]

@@ -17,7 +17,7 @@ _STATISTIC = re.compile(
 _BELOW_A_STATISTIC = {"biased": "biased", "local_step": COUNT}
 
 
-def kind_of(name: str, statistics: Collection[str] = ()) -> str:
+def role_of(name: str, statistics: Collection[str] = ()) -> str:
     """What a variable of this name holds, or `unknown`, where it does not belong here.
 
     * `mean`, `variance`, `deviation`: moving ones, or those of batch renormalization.

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from bnguard.errors import BnguardError
 from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
-from bnguard.statistics.names import kind_of
+from bnguard.statistics.names import role_of
 import numpy as np
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
@@ -24,18 +24,18 @@ class RunningStatistics(Mapping[str, np.ndarray]):
       source: where they come from, in words.
       values: by variable name. They are copied: a fetched ref variable may share its memory
         with the variable.
-      kinds: what each is, as `kind_of` has it; where not given, their names say.
+      kinds: what each is, as `role_of` has it; where not given, their names say.
 
     Raises:
       BnguardError: a value is text.
     """
 
     def __init__(
-        self, source: str, values: Mapping[str, Any], kinds: Optional[Mapping[str, str]] = None
+        self, source: str, values: Mapping[str, Any], roles: Optional[Mapping[str, str]] = None
     ) -> None:
         self.source = source
-        self.kinds = {name: (kinds or {}).get(name) or kind_of(name) for name in sorted(values)}
-        self._values = {name: _read_only(name, values[name]) for name in self.kinds}
+        self.roles = {name: (roles or {}).get(name) or role_of(name) for name in sorted(values)}
+        self._values = {name: _read_only(name, values[name]) for name in self.roles}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._values[name]
@@ -54,7 +54,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Tuple[type, Tuple[Any, ...]]:
-        return RunningStatistics, (self.source, self._values, self.kinds)
+        return RunningStatistics, (self.source, self._values, self.roles)
 
     def __repr__(self) -> str:
         return f"RunningStatistics({self.source}, {len(self)} variables)"
@@ -64,7 +64,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
 
     def health(self) -> List[Health]:
         """What a look at each variable tells, in the order of their names."""
-        return [examine(name, self.kinds[name], value) for name, value in self.items()]
+        return [examine(name, self.roles[name], value) for name, value in self.items()]
 
     def as_json(self) -> Dict[str, Any]:
         """As a JSON object: the source, and the health of each variable."""

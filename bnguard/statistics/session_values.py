@@ -49,7 +49,7 @@ def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics
     return RunningStatistics(
         f"the {type(session).__name__}",
         {one.name: _join(one, values) for one in statistics},
-        {one.name: one.kind for one in statistics},
+        {one.name: one.role for one in statistics},
     )
 
 

@@ -73,7 +73,7 @@ def _take_any(source: Source, scope: Any, also: Collection[str] = ()) -> Running
 def _take(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStatistics:
     if isinstance(source, RunningStatistics):
         chosen = within(scope, source, source.source)
-        return RunningStatistics(source.source, chosen, source.kinds)
+        return RunningStatistics(source.source, chosen, source.roles)
     if _is_path(source):
         return RunningStatistics(
             _name(source), checkpoint_values.read(os.fspath(source), scope, also)

@@ -8,7 +8,7 @@ import sys
 import bnguard
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.recognition.recognized_graph import understand
+from bnguard.analysis.recognition.recognized_graph import recognize
 import numpy as np
 import pytest
 from support.analysis.networks import fresh_graph, one_layer, two_branch
@@ -99,8 +99,8 @@ class TestFetchesAndFeeds:
             bnguard.audit(graph, 3)
 
     def test_a_model_is_read_once_for_many_questions(self, graph):
-        (subject,) = load(graph)
-        model = understand(subject)
+        (loaded,) = load(graph)
+        model = recognize(loaded)
         assert bnguard.audit(model) == bnguard.audit(graph)
 
     def test_another_object_is_refused(self):

@@ -99,7 +99,7 @@ def trained(case, side, folder):
         return tf.train.Saver().save(session, str(folder / "trained"), write_meta_graph=False)
 
 
-def subject(case, side, folder):
+def loaded(case, side, folder):
     if case == "restore_misses_stats":  # what is wrong is the program that restores
         prefix = trained(case, side, folder)
         return Subject(lambda: load(case, side).serve(False, prefix), folder, prefix)
@@ -119,9 +119,9 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
     with build_with(variables, control_flow):
         if (case, side, variables, control_flow) in REFUSED:
             with pytest.raises(ValueError, match="is not an element of this graph"):
-                subject(case, side, tmp_path)
+                loaded(case, side, tmp_path)
             return
-        one = subject(case, side, tmp_path)
+        one = loaded(case, side, tmp_path)
     expected = covering_rules(case) if side == "repro" else set()
     also = ALSO.get((case, side), {"found": set(), "said": set()})
     find = one.audit_output if case in FETCHES_WHAT_IT_TRAINS else one.audit
@@ -133,7 +133,7 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
 
 @pytest.mark.parametrize("case", sorted(FETCHES_WHAT_IT_TRAINS))
 def test_where_no_fetch_for_inference_is_found_the_report_says_so(case, tmp_path):
-    one = subject(case, "repro", tmp_path)
+    one = loaded(case, "repro", tmp_path)
     report = one.audit(one.meta)
     assert (report.findings, report.assumed.unknown) == ((), ("fetch",))
     assert "found no fetch (--fetch)" in render([report], "text").splitlines()[0]

@@ -214,10 +214,10 @@ class TestFiles:
     def test_a_file_that_no_memory_holds_does_not_lose_the_others_reports(self, files, monkeypatch):
         examine, (large, good) = audit.examine, (files / "broken.meta", files / "healthy.meta")
 
-        def refuse(path, question):
+        def refuse(path, audit_options):
             if path == str(large):
                 raise MemoryError
-            return examine(path, question)
+            return examine(path, audit_options)
 
         monkeypatch.setattr(audit, "examine", refuse)
         result = run(large, good)

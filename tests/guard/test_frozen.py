@@ -12,9 +12,11 @@ from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_bran
 import tensorflow.compat.v1 as tf
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_fires_on_the_two_branch_graph(kind):
-    with programs.session(kind, build=two_branches) as (session, layers), fires(session) as caught:
+@pytest.mark.parametrize("variables", KINDS)
+def test_it_fires_on_the_two_branch_graph(variables):
+    with programs.session(variables, build=two_branches) as (session, layers), fires(
+        session
+    ) as caught:
         programs.infer(session, layers)
     error = caught.value
     assert [one.variable for one in error.moved] == MOVED
@@ -23,9 +25,9 @@ def test_it_fires_on_the_two_branch_graph(kind):
     np.testing.assert_allclose([one.change for one in error.moved], changes, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_names_the_fetch_the_op_and_the_path(kind):
-    with programs.session(kind, build=two_branches) as (session, layers):
+@pytest.mark.parametrize("variables", KINDS)
+def test_it_names_the_fetch_the_op_and_the_path(variables):
+    with programs.session(variables, build=two_branches) as (session, layers):
         with fires(session) as caught:
             programs.infer(session, layers)
         (finding,) = caught.value.moved[0].findings
@@ -33,26 +35,28 @@ def test_it_names_the_fetch_the_op_and_the_path(kind):
     assert (finding.rule, finding.certain) == ("BN101", True)
     assert finding.fetch == "y:0 with is_training:0=False"
     assert (finding.path[0].name, finding.path[-1].name) == ("y", finding.op)
-    assert finding.path[-1].type == {"ref": "AssignSub", "resource": "AssignSubVariableOp"}[kind]
+    assert (
+        finding.path[-1].type == {"ref": "AssignSub", "resource": "AssignSubVariableOp"}[variables]
+    )
     path = f"path: y (Identity) <- {finding.path[1].name} ("
     for fragment in ("one/moving_mean changed by up to 3", finding.op, path, "Expected: every"):
         assert fragment in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variables", KINDS)
 @pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
-def test_it_is_silent_on_the_fixed_graph(kind, updates_collections):
-    with programs.session(kind, updates_collections=updates_collections) as (session, layers):
+def test_it_is_silent_on_the_fixed_graph(variables, updates_collections):
+    with programs.session(variables, updates_collections=updates_collections) as (session, layers):
         programs.train(session, layers)
         with bnguard.frozen(session) as before:
             programs.infer(session, layers)
         assert bnguard.snapshot(session) == before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variables", KINDS)
 @pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
-def test_what_belongs_to_a_statistic_counts_too(kind, arguments, companions):
-    with programs.session(kind, **arguments) as (session, layers):
+def test_what_belongs_to_a_statistic_counts_too(variables, arguments, companions):
+    with programs.session(variables, **arguments) as (session, layers):
         programs.train(session, layers)
         auxiliary = [
             op

@@ -8,9 +8,9 @@ from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_bran
 import tensorflow.compat.v1 as tf
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_restore_puts_the_values_back_and_nothing_else(kind):
-    with programs.session(kind, build=two_branches) as (session, layers):
+@pytest.mark.parametrize("variables", KINDS)
+def test_restore_puts_the_values_back_and_nothing_else(variables):
+    with programs.session(variables, build=two_branches) as (session, layers):
         programs.infer(session, layers)
         before, beta = bnguard.snapshot(session), tf.global_variables("one/beta")[0]
         with bnguard.frozen(session, on_change="restore"):

@@ -20,19 +20,19 @@ class Evaluation(NamedTuple):
 
 
 @contextmanager
-def evaluation(build=programs.layers, kind="ref", hooks=(), **arguments):
+def evaluation(build=programs.layers, variables="ref", hooks=(), **arguments):
     """A monitored session of a fresh graph, with the hook."""
     hook = bnguard.FrozenStatisticsHook(**arguments)
     with tf.Graph().as_default():
-        with programs.kind_of_variables(kind):
+        with programs.kind_of_variables(variables):
             built = build()
         with tf.train.MonitoredSession(hooks=[hook, *hooks]) as session:
             yield Evaluation(session, hook, built)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_static_refuses_the_step_before_it_runs(kind):
-    with evaluation(programs.two_branches, kind) as one:
+@pytest.mark.parametrize("variables", KINDS)
+def test_static_refuses_the_step_before_it_runs(variables):
+    with evaluation(programs.two_branches, variables) as one:
         before = bnguard.snapshot(one.session)
         with pytest.raises(bnguard.StatisticsChanged) as caught:
             programs.infer(one.session, one.built)
@@ -46,10 +46,10 @@ def test_static_refuses_the_step_before_it_runs(kind):
     assert "when y:0 with is_training:0=False is fetched" in text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variables", KINDS)
 @pytest.mark.parametrize("mode", ["static", "static+dynamic"])
-def test_the_fixed_graph_may_be_evaluated(kind, mode):
-    with evaluation(kind=kind, mode=mode, every_n_steps=2) as one:
+def test_the_fixed_graph_may_be_evaluated(variables, mode):
+    with evaluation(variables=variables, mode=mode, every_n_steps=2) as one:
         for _ in range(5):
             programs.infer(one.session, one.built)
 
@@ -92,10 +92,10 @@ def test_a_default_that_nobody_overrides_decides():
 def test_a_step_is_audited_once(monkeypatch):
     audited = []
     with evaluation() as one:
-        auditor = one.hook._audits._auditor
-        findings = auditor.findings
+        diagnosis = one.hook._audits._diagnosis
+        findings = diagnosis.findings
         monkeypatch.setattr(
-            auditor, "findings", lambda step: audited.append(step) or findings(step)
+            diagnosis, "findings", lambda step: audited.append(step) or findings(step)
         )
         for _ in range(10):
             programs.infer(one.session, one.built)

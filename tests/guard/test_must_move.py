@@ -26,18 +26,18 @@ def why(caught):
     return [one.variable for one in caught.value.still], reason
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variables", KINDS)
 @pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
-def test_training_that_runs_the_updates(kind, updates_collections):
-    with programs.session(kind, updates_collections=updates_collections) as (session, layers):
+def test_training_that_runs_the_updates(variables, updates_collections):
+    with programs.session(variables, updates_collections=updates_collections) as (session, layers):
         with bnguard.must_move(session) as before:
             programs.train(session, layers)
         np.testing.assert_array_equal(before["one/moving_mean"], [0, 0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_update_ops_that_nothing_reaches(kind):
-    with programs.session(kind) as (session, layers), fires(session) as caught:
+@pytest.mark.parametrize("variables", KINDS)
+def test_update_ops_that_nothing_reaches(variables):
+    with programs.session(variables) as (session, layers), fires(session) as caught:
         session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
     reasons = {one.variable: one.reason for one in caught.value.still}
     assert sorted(reasons) == NAMES
@@ -48,9 +48,9 @@ def test_update_ops_that_nothing_reaches(kind):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_layer_of_two(kind):
-    with programs.session(kind) as (session, layers):
+@pytest.mark.parametrize("variables", KINDS)
+def test_one_layer_of_two(variables):
+    with programs.session(variables) as (session, layers):
         with fires(session) as caught:
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
         assert [one.variable for one in caught.value.still] == NAMES[2:]

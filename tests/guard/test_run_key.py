@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from bnguard.guard.run_key import Step, flag_of, step_of
+from bnguard.guard.run_key import RunKey, fed_scalar, run_key_of
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -40,13 +40,13 @@ def graph():
     ],
 )
 def test_fetches(graph, fetches, names):
-    assert list(step_of(graph, fetches(graph.get_tensor_by_name), None).fetches) == names
+    assert list(run_key_of(graph, fetches(graph.get_tensor_by_name), None).fetches) == names
 
 
 def test_feeds_are_named_and_flags_have_values(graph):
     x = graph.get_tensor_by_name("x:0")
     feed = {x: [1, 2], "y:0": np.bool_(True)}
-    assert step_of(graph, [], feed).feeds == (("x:0", None), ("y:0", True))
+    assert run_key_of(graph, [], feed).feeds == (("x:0", None), ("y:0", True))
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_feeds_are_named_and_flags_have_values(graph):
     ],
 )
 def test_a_flag_is_a_scalar_bool_integer_or_string(value, expected):
-    assert flag_of(value) == expected
-    assert type(flag_of(value)) is type(expected)
+    assert fed_scalar(value) == expected
+    assert type(fed_scalar(value)) is type(expected)
 
 
 def test_a_step_reads_as_what_was_run():
-    assert str(Step(("y:0", "train"), (("x:0", None), ("flag:0", False)))) == (
+    assert str(RunKey(("y:0", "train"), (("x:0", None), ("flag:0", False)))) == (
         "y:0, train with flag:0=False"
     )
-    assert str(Step(("y:0",), (("x:0", None),))) == "y:0"
+    assert str(RunKey(("y:0",), (("x:0", None),))) == "y:0"

@@ -40,11 +40,11 @@ def test_a_graph_is_not_kept_alive():
     assert graph() is None
 
 
-@pytest.mark.parametrize("kind", ["ref", "resource"])
+@pytest.mark.parametrize("variables", ["ref", "resource"])
 @pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
-def test_what_belongs_to_a_statistic_is_one(kind, arguments, companions, tmp_path):
+def test_what_belongs_to_a_statistic_is_one(variables, arguments, companions, tmp_path):
     names = sorted(["one/moving_mean", "one/moving_variance", *companions])
-    with programs.session(kind, **arguments) as (session, layers):
+    with programs.session(variables, **arguments) as (session, layers):
         programs.train(session, layers)
         taken = bnguard.snapshot(session, scope="one")
         path = session.saver.save(session, str(tmp_path / "model.ckpt"))
@@ -59,7 +59,7 @@ def test_what_belongs_to_a_statistic_is_one(kind, arguments, companions, tmp_pat
     else:
         np.testing.assert_allclose(taken["one/one/moving_mean/biased"], mean, rtol=1e-6)
         assert taken["one/one/moving_mean/local_step"] == 1
-        assert taken.kinds["one/one/moving_mean/local_step"] == "count"
+        assert taken.roles["one/one/moving_mean/local_step"] == "count"
 
 
 def test_partitioned_companions_of_a_statistic_that_only_structure_tells(tmp_path):
@@ -75,5 +75,5 @@ def test_partitioned_companions_of_a_statistic_that_only_structure_tells(tmp_pat
         taken = bnguard.snapshot(session)
         path = session.saver.save(session, str(tmp_path / "model.ckpt"))
         assert not bnguard.diff(session, path)
-    assert taken.kinds == {"net/mu": "mean", "net/s": "variance", "net/net/mu/biased": "biased"}
+    assert taken.roles == {"net/mu": "mean", "net/s": "variance", "net/net/mu/biased": "biased"}
     np.testing.assert_array_equal(taken["net/net/mu/biased"], np.ones(4))

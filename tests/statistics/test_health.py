@@ -1,13 +1,13 @@
 """Health: what is wrong is named and counted, and what is right is left alone."""
 
 from bnguard.statistics.health import examine
-from bnguard.statistics.names import kind_of
+from bnguard.statistics.names import role_of
 import numpy as np
 import pytest
 
 
 def problems(name, *value, dtype=np.float32):
-    return list(examine(name, kind_of(name), np.array(value, dtype)).problems)
+    return list(examine(name, role_of(name), np.array(value, dtype)).problems)
 
 
 def test_a_healthy_statistic_has_no_problems():

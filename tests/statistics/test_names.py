@@ -1,11 +1,11 @@
 """Names: which variables are running statistics or belong to one, and which do not."""
 
-from bnguard.statistics.names import kind_of
+from bnguard.statistics.names import role_of
 import pytest
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "role"),
     [
         ("moving_mean", "mean"),
         ("resnet/bn_1/moving_variance", "variance"),
@@ -24,11 +24,11 @@ import pytest
         ("w/ExponentialMovingAverage/biased", "unknown"),
     ],
 )
-def test_the_name_says_what_it_is(name, kind):
-    assert kind_of(name) == kind
+def test_the_name_says_what_it_is(name, role):
+    assert role_of(name) == role
 
 
 def test_what_belongs_to_a_statistic_of_any_name():
-    assert kind_of("net/net/mu/biased", ["net/mu"]) == "biased"
-    assert kind_of("net/mu/local_step", ["net/mu"]) == "count"
-    assert kind_of("net/menu/local_step", ["nu"]) == "unknown"
+    assert role_of("net/net/mu/biased", ["net/mu"]) == "biased"
+    assert role_of("net/mu/local_step", ["net/mu"]) == "count"
+    assert role_of("net/menu/local_step", ["nu"]) == "unknown"

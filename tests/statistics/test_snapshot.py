@@ -19,9 +19,9 @@ def count_runs(session):
     return calls
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_session_is_read_in_one_run_and_nothing_is_added(kind):
-    with programs.session(kind) as (session, layers):  # its graph is finalized
+@pytest.mark.parametrize("variables", KINDS)
+def test_a_session_is_read_in_one_run_and_nothing_is_added(variables):
+    with programs.session(variables) as (session, layers):  # its graph is finalized
         programs.train(session, layers)
         ops, calls = len(session.graph.get_operations()), count_runs(session)
         taken = bnguard.snapshot(session)
@@ -33,9 +33,9 @@ def test_a_session_is_read_in_one_run_and_nothing_is_added(kind):
     np.testing.assert_allclose(taken["one/moving_variance"], variance, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_snapshot_stays_what_it_was(kind):
-    with programs.session(kind) as (session, layers):
+@pytest.mark.parametrize("variables", KINDS)
+def test_a_snapshot_stays_what_it_was(variables):
+    with programs.session(variables) as (session, layers):
         before = bnguard.snapshot(session)
         programs.train(session, layers)
         after = bnguard.snapshot(session)
@@ -43,8 +43,8 @@ def test_a_snapshot_stays_what_it_was(kind):
     assert [one.name for one in bnguard.diff(before, after).changed] == NAMES
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_statistics_are_found_by_structure_whatever_their_names(kind, tmp_path):
+@pytest.mark.parametrize("variables", KINDS)
+def test_statistics_are_found_by_structure_whatever_their_names(variables, tmp_path):
     def build():
         mu = tf.get_variable("net/mu", [2], initializer=tf.zeros_initializer(), trainable=False)
         sigma = tf.get_variable("net/s", [2], initializer=tf.ones_initializer(), trainable=False)
@@ -52,12 +52,12 @@ def test_statistics_are_found_by_structure_whatever_their_names(kind, tmp_path):
         x = tf.placeholder(tf.float32, [None, 1, 1, 2])
         return tf.nn.fused_batch_norm(x, [1.0, 1], [0.0, 0], mu, sigma, is_training=False)
 
-    with programs.session(kind, build) as (session, _):
+    with programs.session(variables, build) as (session, _):
         taken = bnguard.snapshot(session)
         path = session.saver.save(session, str(tmp_path / "model.ckpt"))
         assert not bnguard.diff(session, path)  # which by its names alone has none
         assert not bnguard.diff(path, session)
-    assert taken.kinds == {"net/mu": "mean", "net/s": "variance"}
+    assert taken.roles == {"net/mu": "mean", "net/s": "variance"}
     assert taken.health()[1].problems == ("never moved from its initial value 1",)
 
 
@@ -80,9 +80,9 @@ def test_what_only_the_body_of_a_function_knows_is_left_out():
         assert list(bnguard.snapshot(session)) == NAMES
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_graph_need_be_the_default(kind):
-    with tf.Graph().as_default(), programs.kind_of_variables(kind):
+@pytest.mark.parametrize("variables", KINDS)
+def test_no_graph_need_be_the_default(variables):
+    with tf.Graph().as_default(), programs.kind_of_variables(variables):
         programs.layers()
         session, initializer = tf.Session(), tf.global_variables_initializer()
     session.run(initializer)
@@ -121,9 +121,9 @@ def test_a_monitored_sessions_hooks_see_no_step():
     assert hook.steps == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_graph_without_its_collections(kind):
-    with programs.session(kind) as (session, _):
+@pytest.mark.parametrize("variables", KINDS)
+def test_a_graph_without_its_collections(variables):
+    with programs.session(variables) as (session, _):
         definition = session.graph.as_graph_def()
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(definition, name="")
@@ -139,8 +139,8 @@ def test_a_resource_variable_that_nothing_reads_is_named():
             bnguard.snapshot(session)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_partitioned_variable_is_joined(kind, tmp_path):
+@pytest.mark.parametrize("variables", KINDS)
+def test_a_partitioned_variable_is_joined(variables, tmp_path):
     values = np.arange(23, dtype=np.float32)
 
     def slice_of_values(shape, dtype, partition_info):
@@ -151,7 +151,7 @@ def test_a_partitioned_variable_is_joined(kind, tmp_path):
         with tf.variable_scope("bn", partitioner=tf.fixed_size_partitioner(11)):  # 10 after 9
             tf.get_variable("moving_mean", [23], initializer=slice_of_values)
 
-    with programs.session(kind, partitioned) as (session, _):
+    with programs.session(variables, partitioned) as (session, _):
         taken = bnguard.snapshot(session)
         path = session.saver.save(session, str(tmp_path / "model.ckpt"))
     assert list(taken) == ["bn/moving_mean"]
@@ -159,8 +159,8 @@ def test_a_partitioned_variable_is_joined(kind, tmp_path):
     assert not bnguard.diff(taken, path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_variable_that_is_cut_along_its_second_axis_is_joined_there(kind):
+@pytest.mark.parametrize("variables", KINDS)
+def test_a_variable_that_is_cut_along_its_second_axis_is_joined_there(variables):
     values = np.arange(18, dtype=np.float32).reshape(2, 9)
 
     def columns(shape, dtype, partition_info):
@@ -172,7 +172,7 @@ def test_a_variable_that_is_cut_along_its_second_axis_is_joined_there(kind):
             parts = tf.get_variable("moving_mean", [2, 9], initializer=columns)
         return [part.assign_add(tf.ones_like(part)) for part in parts]
 
-    with programs.session(kind, partitioned) as (session, moves):
+    with programs.session(variables, partitioned) as (session, moves):
         with bnguard.frozen(session, on_change="restore") as before:
             session.run(moves)
         taken = bnguard.snapshot(session)
@@ -224,10 +224,10 @@ def test_no_statistics_in_a_session_lists_the_scopes():
         bnguard.snapshot(session, scope="three")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_uninitialized_variables_are_named(kind):
+@pytest.mark.parametrize("variables", KINDS)
+def test_uninitialized_variables_are_named(variables):
     message = f"{', '.join(NAMES)}: no value yet; expected initialized variables"
-    with programs.session(kind, initialize=False) as (session, _), programs.says(message):
+    with programs.session(variables, initialize=False) as (session, _), programs.says(message):
         bnguard.snapshot(session)
 
 

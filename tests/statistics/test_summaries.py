@@ -16,12 +16,12 @@ def events(folder):
     ]
 
 
-@pytest.mark.parametrize("kind", ["ref", "resource"])
-def test_the_events_hold_the_statistics(kind, tmp_path):
+@pytest.mark.parametrize("variables", ["ref", "resource"])
+def test_the_events_hold_the_statistics(variables, tmp_path):
     def build():
         return programs.layers(), bnguard.statistics_summaries()
 
-    with programs.session(kind, build) as (session, (layers, summaries)):
+    with programs.session(variables, build) as (session, (layers, summaries)):
         writer = tf.summary.FileWriter(str(tmp_path))
         programs.train(session, layers)
         writer.add_summary(session.run(summaries), global_step=7)

@@ -12,13 +12,13 @@ from bnguard.analysis.ir.op_types import MADE_OF_FIRST
 from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.analysis.ir.tensor_values import Scalar
 
-Known = Optional[Scalar]
+StaticValue = Optional[Scalar]
 
 _LARGEST_EXACT = 1 << 24  # whole numbers up to this are exact in every type that counts
 _FLOATS = [DATA_TYPES[name] for name in ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")]
 
 
-def fold(kind: str, attributes: Callable[[], Any], inputs: List[Known]) -> Known:
+def fold(kind: str, attributes: Callable[[], Any], inputs: List[StaticValue]) -> StaticValue:
     """The value of an op's first output, or None if it cannot be told.
 
     Args:
@@ -39,7 +39,7 @@ def can_fold(kind: str) -> bool:
     return kind in _FOLDS or kind == "Cast"
 
 
-def _cast(value: Known, to: int) -> Known:
+def _cast(value: StaticValue, to: int) -> StaticValue:
     if value is None or isinstance(value, bytes):
         return None
     if to == DATA_TYPES["DT_BOOL"]:
@@ -47,47 +47,49 @@ def _cast(value: Known, to: int) -> Known:
     return float(value) if to in _FLOATS else int(value)
 
 
-def _first(value: Known, *_: Known) -> Known:
+def _first(value: StaticValue, *_: StaticValue) -> StaticValue:
     return value
 
 
-def _second(_: Known, value: Known) -> Known:
+def _second(_: StaticValue, value: StaticValue) -> StaticValue:
     return value
 
 
-def _and(left: Known, right: Known) -> Known:
+def _and(left: StaticValue, right: StaticValue) -> StaticValue:
     if left is False or right is False:
         return False
     return None if left is None or right is None else bool(left and right)
 
 
-def _or(left: Known, right: Known) -> Known:
+def _or(left: StaticValue, right: StaticValue) -> StaticValue:
     if left is True or right is True:
         return True
     return None if left is None or right is None else bool(left or right)
 
 
-def _not(value: Known) -> Known:
+def _not(value: StaticValue) -> StaticValue:
     return None if value is None else not value
 
 
-def _select(choice: Known, then: Known, otherwise: Known) -> Known:
+def _select(choice: StaticValue, then: StaticValue, otherwise: StaticValue) -> StaticValue:
     if choice is None:
         return then if then == otherwise else None
     return then if choice else otherwise
 
 
-def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Known, Known], Known]:
-    def folded(left: Known, right: Known) -> Known:
+def _comparison(
+    compare: Callable[[Any, Any], bool],
+) -> Callable[[StaticValue, StaticValue], StaticValue]:
+    def folded(left: StaticValue, right: StaticValue) -> StaticValue:
         return None if left is None or right is None else compare(left, right)
 
     return folded
 
 
-def _whole(compute: Callable[[Any, Any], Any]) -> Callable[[Known, Known], Known]:
+def _whole(compute: Callable[[Any, Any], Any]) -> Callable[[StaticValue, StaticValue], StaticValue]:
     """Arithmetic on whole numbers only: there, floating point does not round."""
 
-    def folded(left: Known, right: Known) -> Known:
+    def folded(left: StaticValue, right: StaticValue) -> StaticValue:
         if not _is_small_whole(left) or not _is_small_whole(right):
             return None
         result = compute(left, right)
@@ -96,17 +98,17 @@ def _whole(compute: Callable[[Any, Any], Any]) -> Callable[[Known, Known], Known
     return folded
 
 
-def _multiply(left: Known, right: Known) -> Known:
+def _multiply(left: StaticValue, right: StaticValue) -> StaticValue:
     if left == 0 or right == 0:
         return 0
     return _whole(operator.mul)(left, right)
 
 
-def _is_small_whole(value: Known) -> bool:
+def _is_small_whole(value: StaticValue) -> bool:
     return isinstance(value, (int, float)) and value == int(value) and abs(value) <= _LARGEST_EXACT
 
 
-_FOLDS: Dict[str, Callable[..., Known]] = {
+_FOLDS: Dict[str, Callable[..., StaticValue]] = {
     **dict.fromkeys(MADE_OF_FIRST - {"ReadVariableOp"}, _first),
     **dict.fromkeys(["All", "Any", "Max", "Min", "PlaceholderWithDefault", "LoopCond"], _first),
     "Add": _whole(operator.add),

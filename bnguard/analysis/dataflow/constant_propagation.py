@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from bnguard.analysis.dataflow.constant_folding import Known, can_fold, fold
+from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold, fold
 from bnguard.analysis.dataflow.edges import Edges
 from bnguard.analysis.ir.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import EXITS, FORWARDING, SWITCHES
@@ -23,22 +23,22 @@ class Values:
       edges: the step's.
     """
 
-    def __init__(self, graph: Graph, feeds: Mapping[Tensor, Known], edges: Edges) -> None:
+    def __init__(self, graph: Graph, feeds: Mapping[Tensor, StaticValue], edges: Edges) -> None:
         self.graph = graph
         self.feeds = feeds
         self.edges = edges
-        self._always: Dict[Tensor, Known] = {}
-        self._at_first: Dict[Tensor, Known] = {}
+        self._always: Dict[Tensor, StaticValue] = {}
+        self._at_first: Dict[Tensor, StaticValue] = {}
 
-    def always(self, tensor: Tensor) -> Known:
+    def always(self, tensor: Tensor) -> StaticValue:
         """What `tensor` is in every element and every iteration; None if that is not known."""
         return self._evaluate(tensor, self._always)
 
-    def at_first(self, tensor: Tensor) -> Known:
+    def at_first(self, tensor: Tensor) -> StaticValue:
         """The same, in the first iteration of each loop that it is in."""
         return self._evaluate(tensor, self._at_first)
 
-    def predicate(self, tensor: Tensor) -> Tuple[Tensor, bool]:
+    def selector_origin(self, tensor: Tensor) -> Tuple[Tensor, bool]:
         """Where a predicate comes from, and whether it is negated on the way."""
         graph, negated = self.graph, False
         while tensor not in self.feeds:
@@ -59,7 +59,7 @@ class Values:
         inputs = self.graph.data_inputs(merge)
         return [one for one in inputs if self.graph.types[one.node] not in LOOP_ENDS]
 
-    def _evaluate(self, tensor: Tensor, memo: Dict[Tensor, Known]) -> Known:
+    def _evaluate(self, tensor: Tensor, memo: Dict[Tensor, StaticValue]) -> StaticValue:
         stack = [tensor]
         while stack:
             current = stack[-1]
@@ -100,11 +100,11 @@ class Values:
         inputs = self.graph.data_inputs(merge)
         ends = [one.node for one in inputs if self.graph.types[one.node] in LOOP_ENDS]
         carried = [self.graph.data_inputs(end)[0] for end in ends]
-        return all(self.predicate(one) == ((merge, 0), False) for one in carried)
+        return all(self.selector_origin(one) == ((merge, 0), False) for one in carried)
 
     def _compute(
-        self, tensor: Tensor, operands: Optional[List[Tensor]], memo: Mapping[Tensor, Known]
-    ) -> Known:
+        self, tensor: Tensor, operands: Optional[List[Tensor]], memo: Mapping[Tensor, StaticValue]
+    ) -> StaticValue:
         if operands is None:
             constant = None if tensor in self.feeds else self.graph.constant(tensor.node)
             return self.feeds.get(tensor) if constant is None else uniform_value(constant)

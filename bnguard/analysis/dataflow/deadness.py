@@ -19,17 +19,17 @@ import heapq
 from math import inf
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from bnguard.analysis.dataflow.constant_folding import Known
+from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.constant_propagation import Values
 from bnguard.analysis.dataflow.edges import Edges
 from bnguard.analysis.dataflow.predicates import (
     ALWAYS,
     NEVER,
     UNDECIDED,
-    Choice,
-    Condition,
-    all_of,
-    any_of,
+    BranchOutcome,
+    Predicate,
+    conjunction,
+    disjunction,
 )
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, SELECTS, SWITCHES
@@ -51,7 +51,7 @@ class Execution:
         self,
         graph: Graph,
         fetches: Sequence[Tensor],
-        feeds: Mapping[Tensor, Known],
+        feeds: Mapping[Tensor, StaticValue],
         needed: Optional[bytearray] = None,
     ) -> None:
         self.graph = graph
@@ -63,13 +63,13 @@ class Execution:
         self._undecided: Optional[List[int]] = None  # a heap of the ranks of nodes to decide
         self._of_rank: Dict[int, int] = {}  # the nodes that are in this heap, or were, by rank
         self._unsure: Set[int] = set()  # the nodes that may not run, and the Switches that do
-        self._splits: Dict[Tuple[Tensor, int, Condition], List[Condition]] = {}
+        self._splits: Dict[Tuple[Tensor, int, Predicate], List[Predicate]] = {}
         self._doubtful: Optional[Set[int]] = None
         self._used: Optional[Set[int]] = None
         self._surely_used: Optional[Set[int]] = None
         self._next_on_path: Optional[Dict[int, int]] = None
 
-    def with_feeds(self, feeds: Mapping[Tensor, Known]) -> Execution:
+    def with_feeds(self, feeds: Mapping[Tensor, StaticValue]) -> Execution:
         """What fetches the same, with other feeds."""
         needed = self._needed if feeds.keys() == self.feeds.keys() else None
         return Execution(self.graph, self.fetches, feeds, needed)
@@ -78,23 +78,23 @@ class Execution:
         """Whether the fetches need `node`, dead or not."""
         return bool(self._needed[node])
 
-    def condition(self, node: int) -> Condition:
+    def predicate(self, node: int) -> Predicate:
         """When the step runs `node`."""
         if not self._needed[node]:
             return NEVER
         self._decide(node)
-        condition = self._edges.nodes.get(node, ALWAYS)
-        return UNDECIDED if condition is not NEVER and node in self._in_doubt() else condition
+        predicate = self._edges.nodes.get(node, ALWAYS)
+        return UNDECIDED if predicate is not NEVER and node in self._in_doubt() else predicate
 
     def may_run(self, node: int) -> bool:
         """Whether the step runs `node`, at least for some outcome of undecided predicates."""
-        return self.condition(node) is not NEVER
+        return self.predicate(node) is not NEVER
 
-    def inputs(self, node: int) -> List[Tuple[Tensor, Condition]]:
+    def inputs(self, node: int) -> List[Tuple[Tensor, Predicate]]:
         """The data inputs that can reach `node` in this step, and when; not those that are fed."""
         self._decide(node)
         return [
-            (tensor, self._edges.condition(*tensor))
+            (tensor, self._edges.predicate(*tensor))
             for tensor in self.graph.data_inputs(node)
             if not self._edges.is_cut(*tensor) and self._edges.reaches(*tensor)
         ]
@@ -119,7 +119,7 @@ class Execution:
             return list(sources)
         return [one for one in sources if one not in fed or self._is_left(one, node)]
 
-    def value(self, tensor: Tensor) -> Known:
+    def value(self, tensor: Tensor) -> StaticValue:
         """What `tensor` is in every element and every iteration, or None if that is not known."""
         self._decide(tensor.node)
         return self._values.always(tensor)
@@ -202,20 +202,20 @@ class Execution:
 
     def _settle(self, node: int) -> bool:
         """Set a node's condition, and those of its outputs; False if not all hold for sure."""
-        condition = self._combine(node)
-        if condition != ALWAYS:
-            self._edges.nodes[node] = condition
-        if self.graph.types[node] not in SWITCHES or condition is NEVER:
-            return condition == ALWAYS
-        self._edges.outputs[node] = self._split(node, condition)
+        predicate = self._combine(node)
+        if predicate != ALWAYS:
+            self._edges.nodes[node] = predicate
+        if self.graph.types[node] not in SWITCHES or predicate is NEVER:
+            return predicate == ALWAYS
+        self._edges.outputs[node] = self._split(node, predicate)
         return False
 
-    def _combine(self, node: int) -> Condition:
+    def _combine(self, node: int) -> Predicate:
         kind = self.graph.types[node]
         if kind in MERGES:
             entries = self._values.entries(node)
-            conditions = [self._edges.condition(*one) for one in entries]
-            return ALWAYS if ALWAYS in conditions else any_of(conditions, node)
+            predicates = [self._edges.predicate(*one) for one in entries]
+            return ALWAYS if ALWAYS in predicates else disjunction(predicates, node)
         if kind == "ControlTrigger":
             return ALWAYS
         undecided = []
@@ -224,34 +224,34 @@ class Execution:
             return ALWAYS
         for source, port in zip(sources, self.graph.ports[node]):
             if source in self._unsure:
-                condition = self._edges.condition(source, port)
-                if condition is NEVER:
+                predicate = self._edges.predicate(source, port)
+                if predicate is NEVER:
                     return NEVER
-                undecided.append(condition)
-        return all_of(undecided)
+                undecided.append(predicate)
+        return conjunction(undecided)
 
-    def _split(self, switch: int, condition: Condition) -> List[Condition]:
+    def _split(self, switch: int, predicate: Predicate) -> List[Predicate]:
         """The conditions of a Switch's outputs: the same wherever one predicate decides."""
-        key = self.graph.selector(switch), self._port_count(switch), condition
+        key = self.graph.selector(switch), self._port_count(switch), predicate
         outcomes = self._splits.get(key)
         if outcomes is None:
             outcomes = self._splits[key] = self._outcomes(*key)
         return outcomes
 
-    def _outcomes(self, selector: Tensor, ports: int, condition: Condition) -> List[Condition]:
+    def _outcomes(self, selector: Tensor, ports: int, predicate: Predicate) -> List[Predicate]:
         known = _selected(self._values.always(selector), ports)
         if known is not None:
-            return [condition if port == known else NEVER for port in range(ports)]
+            return [predicate if port == known else NEVER for port in range(ports)]
         likely = _selected(self._values.at_first(selector), ports)
-        predicate, negated = self._values.predicate(selector)
-        choices = [Choice(predicate, port, ports) for port in range(ports)]
+        selector_origin, negated = self._values.selector_origin(selector)
+        choices = [BranchOutcome(selector_origin, port, ports) for port in range(ports)]
         outcomes = [
-            condition if port == likely else all_of([condition, frozenset([choice])])
+            predicate if port == likely else conjunction([predicate, frozenset([choice])])
             for port, choice in enumerate(choices[::-1] if negated else choices)
         ]
         if self.graph.types[selector.node] == "LoopCond" and ports == 2:
             # What leaves the loop does so in the last iteration; the first decides on the body.
-            outcomes = [condition, NEVER if likely == 0 else outcomes[1]]
+            outcomes = [predicate, NEVER if likely == 0 else outcomes[1]]
         return outcomes
 
     def _port_count(self, switch: int) -> int:
@@ -280,12 +280,12 @@ class Execution:
         defaults = [Tensor(one, 0) for one in graph.of_types(["PlaceholderWithDefault"])]
         unfed = dict.fromkeys(defaults)
         constants = Values(graph, unfed, Edges(graph, unfed))
-        predicates = {
-            constants.predicate(selector)[0]
+        selector_origins = {
+            constants.selector_origin(selector)[0]
             for selector, switches in graph.decided_by.items()
             if any(map(self.needs, switches))
         }
-        return any(constants.always(one) is not None for one in predicates)
+        return any(constants.always(one) is not None for one in selector_origins)
 
     def _live_slice(self) -> Set[int]:
         live = self._decided_roots()
@@ -313,7 +313,7 @@ class Execution:
         while stack:
             for source, port in self._value_inputs(stack.pop(), surely):
                 if source not in used:
-                    reaches = self._edges.condition(source, port)
+                    reaches = self._edges.predicate(source, port)
                     if reaches == ALWAYS if surely else reaches is not NEVER:
                         used.add(source)
                         stack.append(source)
@@ -346,7 +346,7 @@ class Execution:
         return following
 
 
-def _selected(value: Known, ports: int) -> Optional[int]:
+def _selected(value: StaticValue, ports: int) -> Optional[int]:
     """The output of a Switch that a predicate, or an index, of this value selects."""
     if value is None or isinstance(value, bytes):
         return None

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Dict, Mapping, Sequence
 
-from bnguard.analysis.dataflow.constant_folding import Known
-from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, Condition
+from bnguard.analysis.dataflow.constant_folding import StaticValue
+from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, Predicate
 from bnguard.analysis.ir.graph import Graph, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS
 
@@ -22,10 +22,10 @@ class Edges:
       outputs: those of each output of a Switch that may run.
     """
 
-    def __init__(self, graph: Graph, feeds: Mapping[Tensor, Known]) -> None:
+    def __init__(self, graph: Graph, feeds: Mapping[Tensor, StaticValue]) -> None:
         self.fed_nodes = {tensor.node for tensor in feeds}
-        self.nodes: Dict[int, Condition] = {}
-        self.outputs: Dict[int, Sequence[Condition]] = {}
+        self.nodes: Dict[int, Predicate] = {}
+        self.outputs: Dict[int, Sequence[Predicate]] = {}
         self._graph = graph
         self._feeds = feeds
 
@@ -35,7 +35,7 @@ class Edges:
             return False
         return (source, port) in self._feeds or self._graph.types[source] in PLACEHOLDERS
 
-    def condition(self, source: int, port: int) -> Condition:
+    def predicate(self, source: int, port: int) -> Predicate:
         """When anything comes along the edges from this output."""
         if self.is_cut(source, port):
             return ALWAYS
@@ -44,4 +44,4 @@ class Edges:
 
     def reaches(self, source: int, port: int) -> bool:
         """Whether anything can, for some outcome of undecided predicates."""
-        return self.condition(source, port) is not NEVER
+        return self.predicate(source, port) is not NEVER

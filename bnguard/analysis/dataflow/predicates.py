@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import FrozenSet, Hashable, Iterable, NamedTuple, Optional, Set
 
 
-class Choice(NamedTuple):
+class BranchOutcome(NamedTuple):
     """One outcome of a predicate.
 
     Attributes:
@@ -20,49 +20,49 @@ class Choice(NamedTuple):
       ports: how many there are.
     """
 
-    predicate: Hashable
+    selector: Hashable
     port: int
     ports: int
 
 
-Condition = Optional[FrozenSet[Choice]]
+Predicate = Optional[FrozenSet[BranchOutcome]]
 
-ALWAYS: FrozenSet[Choice] = frozenset()
-NEVER: Condition = None
+ALWAYS: FrozenSet[BranchOutcome] = frozenset()
+NEVER: Predicate = None
 
-UNDECIDED = frozenset([Choice("undecided", 0, 0)])
+UNDECIDED = frozenset([BranchOutcome("undecided", 0, 0)])
 
 # With more choices or alternatives than this we only remember that it is undecided.
 _MANY = 24
 
 
-def all_of(conditions: Iterable[Condition]) -> Condition:
-    """What holds when all of `conditions` hold."""
+def conjunction(predicates: Iterable[Predicate]) -> Predicate:
+    """What holds when all of `predicates` hold."""
     union = ALWAYS
-    for condition in conditions:
-        if condition is None:
+    for predicate in predicates:
+        if predicate is None:
             return NEVER
-        if condition and not condition <= union:
-            union |= condition
-    if len({choice.predicate for choice in union}) < len(union):
+        if predicate and not predicate <= union:
+            union |= predicate
+    if len({choice.selector for choice in union}) < len(union):
         return NEVER  # two outcomes of one predicate
     return union if len(union) <= _MANY else UNDECIDED
 
 
-def any_of(conditions: Iterable[Condition], place: Hashable) -> Condition:
-    """What holds when any of `conditions` holds.
+def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
+    """What holds when any of `predicates` holds.
 
     Args:
       conditions: at least one.
       place: tells this disjunction from others, should it have no simpler form.
     """
-    alternatives = {condition for condition in conditions if condition is not None}
+    alternatives = {predicate for predicate in predicates if predicate is not None}
     if not alternatives:
         return NEVER
     if ALWAYS in alternatives:
         return ALWAYS
     if len(alternatives) > _MANY:
-        return frozenset([Choice(("any", place), 0, 0)])
+        return frozenset([BranchOutcome(("any", place), 0, 0)])
     while True:
         alternatives = {
             one for one in alternatives if not any(other < one for other in alternatives)
@@ -74,12 +74,12 @@ def any_of(conditions: Iterable[Condition], place: Hashable) -> Condition:
     if len(alternatives) == 1:
         return next(iter(alternatives))
     common = frozenset.intersection(*alternatives)
-    return common | {Choice(("any", place), 0, 0)}
+    return common | {BranchOutcome(("any", place), 0, 0)}
 
 
 def _merge_complements(
-    alternatives: Set[FrozenSet[Choice]],
-) -> Optional[Set[FrozenSet[Choice]]]:
+    alternatives: Set[FrozenSet[BranchOutcome]],
+) -> Optional[Set[FrozenSet[BranchOutcome]]]:
     """Replace alternatives that are all outcomes of one predicate by what they share."""
     for one in alternatives:
         for choice in one:

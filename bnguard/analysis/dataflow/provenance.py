@@ -30,7 +30,7 @@ def _first_handles(graph: Graph) -> Dict[int, int]:
     return handles
 
 
-class Tracer:
+class Provenance:
     """Traces tensors of one graph, remembering the way.
 
     Attributes:

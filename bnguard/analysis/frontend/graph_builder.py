@@ -24,11 +24,6 @@ from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, as_text
 from bnguard.analysis.ir.op_types import least_inputs
 
-try:
-    from bnguard.analysis import _nodes
-except ImportError:  # it was installed where no C compiler is
-    _nodes = None  # type: ignore[assignment]
-
 _HEAD = attrgetter("name", "op", "input")
 _LONG_NUMBER = 10  # digits
 

@@ -57,7 +57,7 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedGraph:
     """One graph to audit.
 
     Attributes:
@@ -81,7 +81,7 @@ class Subject:
     has_objects: bool = False
 
 
-def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[Subject]:
+def load(source: Any, tags: Optional[Sequence[str]] = None) -> List[LoadedGraph]:
     """The graphs in `source`.
 
     Args:
@@ -149,7 +149,7 @@ def _contents(file: BinaryIO) -> bytes:
     return b"".join(parts)
 
 
-def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
+def _decode(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[LoadedGraph]:
     text_kind = _text_kind(data)
     if text_kind:
         with _known_to_be(f"{path}: the text form of a {text_kind}"):
@@ -207,31 +207,31 @@ def _from_text(data: bytes, kind: str, path: str) -> bytes:
     return message.SerializeToString()
 
 
-def _decode_saved_model(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
-    subjects, seen = [], []
+def _decode_saved_model(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[LoadedGraph]:
+    loaded_graphs, seen = [], []
     parts = _parse("RawSavedModel", data).meta_graphs
     for part in parts:
         raw = _parse("RawMetaGraphDef", part)
         seen.append(",".join(raw.meta_info_def.tags))
         if tags is None or sorted(tags) == sorted(raw.meta_info_def.tags):
             label = path if len(parts) == 1 else f"{path} [{seen[-1]}]"
-            subjects.append(_subject(label, raw))
-    if not subjects:
+            loaded_graphs.append(_subject(label, raw))
+    if not loaded_graphs:
         raise AuditError(
             f"{path}: no graph with the tags {','.join(tags or [])!r}; "
             f"it has {', '.join(map(repr, seen)) or 'no graph at all'}"
         )
-    return subjects
+    return loaded_graphs
 
 
-def _decode_meta_graph(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
+def _decode_meta_graph(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[LoadedGraph]:
     raw = _parse("RawMetaGraphDef", data)
     _check_nodes(raw.graph_def)
     _check_no_tags(path, tags)
     return [_subject(path, raw)]
 
 
-def _decode_graph(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[Subject]:
+def _decode_graph(data: bytes, path: str, tags: Optional[Sequence[str]]) -> List[LoadedGraph]:
     raw = _parse("RawGraphDef", data)
     _check_nodes(raw)
     _check_no_tags(path, tags)
@@ -269,7 +269,7 @@ def _check_no_tags(path: str, tags: Optional[Sequence[str]]) -> None:
         )
 
 
-def _subject(label: str, raw: Any) -> Subject:
+def _subject(label: str, raw: Any) -> LoadedGraph:
     collections: Dict[str, Tuple[str, ...]] = {}
     initializers: List[str] = []
     for key, value in raw.collection_def.items():
@@ -283,7 +283,7 @@ def _subject(label: str, raw: Any) -> Subject:
         key: Signature(_tensors(one.inputs), _tensors(one.outputs))
         for key, one in sorted(raw.signature_def.items())
     }
-    return Subject(
+    return LoadedGraph(
         label,
         _read_graph(label, raw.graph_def),
         len(raw.graph_def.node),
@@ -299,8 +299,8 @@ def _tensors(described: Mapping[str, Any]) -> Tuple[str, ...]:
     return tuple(one.name for _, one in sorted(described.items()) if one.name)
 
 
-def _bare_subject(label: str, raw: Any) -> Subject:
-    return Subject(label, _read_graph(label, raw), len(raw.node), {}, frozenset(), "", {})
+def _bare_subject(label: str, raw: Any) -> LoadedGraph:
+    return LoadedGraph(label, _read_graph(label, raw), len(raw.node), {}, frozenset(), "", {})
 
 
 def _read_graph(label: str, raw: Any) -> Graph:
@@ -308,7 +308,7 @@ def _read_graph(label: str, raw: Any) -> Graph:
         return read_graph(raw)
 
 
-def _live_graph(graph: Any) -> Subject:
+def _live_graph(graph: Any) -> LoadedGraph:
     """A tf.Graph; only its own methods are used, so TensorFlow is not imported here."""
     try:
         data = graph.as_graph_def().SerializeToString()
@@ -321,7 +321,9 @@ def _live_graph(graph: Any) -> Subject:
     initializers = _names(getattr(one, "initializer", None) for one in variables)
     raw = _parse("RawGraphDef", data)
     indexed = _read_graph("tf.Graph", raw)
-    return Subject("tf.Graph", indexed, len(raw.node), collections, frozenset(initializers), "", {})
+    return LoadedGraph(
+        "tf.Graph", indexed, len(raw.node), collections, frozenset(initializers), "", {}
+    )
 
 
 def _names(objects: Iterable[Any]) -> Tuple[str, ...]:

@@ -147,8 +147,8 @@ class _Lowering:
             )
             merges.append(self._add(site.node, f"merge_{position}", "Merge", [(enter, 0)]))
         state = [(merge, 0) for merge in merges]
-        condition = self._inline(site, "cond/", callees[0], state, merges[0])
-        go_on = self._add(site.node, "go_on", "LoopCond", condition.results[:1] + condition.effects)
+        predicate = self._inline(site, "cond/", callees[0], state, merges[0])
+        go_on = self._add(site.node, "go_on", "LoopCond", predicate.results[:1] + predicate.effects)
         switches = [
             self._add(site.node, f"switch_{position}", "Switch", [edge, (go_on, 0)])
             for position, edge in enumerate(state)

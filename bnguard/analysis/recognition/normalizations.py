@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import AbstractSet, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from bnguard.analysis.dataflow.provenance import Tracer
+from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.ir.graph import Graph, Tensor
 from bnguard.analysis.ir.op_types import (
     ADDITIONS,
@@ -60,14 +60,14 @@ class _Uses(NamedTuple):
     normalized: List[int]
 
 
-def find_normalizations(tracer: Tracer, gradients: AbstractSet[int]) -> List[Normalization]:
+def find_normalizations(provenance: Provenance, gradients: AbstractSet[int]) -> List[Normalization]:
     """Every normalization in the tracer's graph, in the graph's order.
 
     Args:
       tracer: of the graph.
       gradients: the nodes that compute gradients; they take the inverse deviation, too.
     """
-    finder = _Finder(tracer, gradients)
+    finder = _Finder(provenance, gradients)
     return sorted([*finder.fused(), *finder.old(), *finder.written_out()])
 
 
@@ -78,10 +78,10 @@ def uses_batch(graph: Graph, fused: int) -> bool:
 
 
 class _Finder:
-    def __init__(self, tracer: Tracer, gradients: AbstractSet[int]) -> None:
-        self._tracer = tracer
+    def __init__(self, provenance: Provenance, gradients: AbstractSet[int]) -> None:
+        self._provenance = provenance
         self._gradients = gradients
-        self._graph = tracer.graph
+        self._graph = provenance.graph
 
     def fused(self) -> Iterator[Normalization]:
         for node in self._graph.of_types(FUSED_NORMALIZATIONS):
@@ -133,7 +133,7 @@ class _Finder:
         inputs = self._graph.data_inputs(root)
         if not inputs or (self._graph.types[root] == "Pow" and not self._is_root(inputs[1])):
             return None
-        total = self._tracer.origins(inputs[0])
+        total = self._provenance.origins(inputs[0])
         if len(total) == 1 and self._graph.types[total[0].node] in _WITH_EPSILON:
             left, right = self._graph.data_inputs(total[0].node)[:2]
             if self._is_epsilon(right):
@@ -193,26 +193,26 @@ class _Finder:
 
     def _factors(self, tensor: Tensor) -> List[Tensor]:
         """Of a gamma that batch renormalization corrects, gamma and the correction."""
-        root = self._tracer.root(tensor)
+        root = self._provenance.root(tensor)
         is_product = self._graph.types[root.node] == "Mul"
         return self._graph.data_inputs(root.node) if is_product else [tensor]
 
     def _difference(self, tensor: Tensor) -> List[Tensor]:
         """Both operands of x - mean or x + (-mean), or that of -mean; none if it is neither."""
-        origins = self._tracer.origins(tensor)
+        origins = self._provenance.origins(tensor)
         if len(origins) != 1:
             return []
         node = origins[0].node
         kind, operands = self._graph.types[node], self._graph.data_inputs(node)
         if kind in ADDITIONS:
-            negated = self._tracer.root(operands[1]).node
+            negated = self._provenance.root(operands[1]).node
             if self._graph.types[negated] == "Neg":
                 return [operands[0], *self._graph.data_inputs(negated)]
         return operands if kind in ("Sub", "Neg") else []
 
     def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> List[Tensor]:
         """The same of gamma * (x - mean)."""
-        origins = self._tracer.origins(tensor)
+        origins = self._provenance.origins(tensor)
         if len(origins) == 1 and self._graph.types[origins[0].node] == "Mul":
             left, right = self._graph.data_inputs(origins[0].node)[:2]
             for gamma, other in ((left, right), (right, left)):
@@ -239,7 +239,7 @@ class _Finder:
         moments: List[Tensor] = []
         for tensor in tensors:
             variables += self._variables(tensor)
-            moments += filter(self._is_batch_moment, self._tracer.origins(tensor))
+            moments += filter(self._is_batch_moment, self._provenance.origins(tensor))
         return tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(moments))
 
     def _is_batch_moment(self, tensor: Tensor) -> bool:
@@ -255,7 +255,7 @@ class _Finder:
                 return True
             if kind in ARITHMETIC:
                 for one in inputs:
-                    for origin in self._tracer.origins(one):
+                    for origin in self._provenance.origins(one):
                         if origin not in seen:
                             seen.add(origin)
                             stack.append(origin)
@@ -264,7 +264,7 @@ class _Finder:
     def _are_of_weights(self, means: Sequence[Tensor]) -> bool:
         """Whether it is variables that are averaged, as by weight standardization."""
         inputs = [one for mean in means for one in self._graph.data_inputs(mean.node)[:1]]
-        origins = [origin for one in inputs for origin in self._tracer.origins(one)]
+        origins = [origin for one in inputs for origin in self._provenance.origins(one)]
         return bool(origins) and all(self._graph.types[one.node] in VARIABLES for one in origins)
 
     def _axes(self, tensor: Tensor) -> List[Scalar]:
@@ -273,20 +273,20 @@ class _Finder:
 
     def _constant(self, tensor: Tensor) -> Any:
         """The TensorProto that a tensor comes from, and from nothing else, or None."""
-        origins = self._tracer.origins(tensor)
+        origins = self._provenance.origins(tensor)
         return self._graph.constant(origins[0].node) if len(origins) == 1 else None
 
     def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
-        return tuple(self._tracer.variables(tensor))
+        return tuple(self._provenance.variables(tensor))
 
     def _parameters(self, tensor: Tensor) -> List[int]:
         """The variables that it is made of, or, as in a frozen graph, the constant vectors."""
         constants = [
             origin.node
-            for origin in self._tracer.origins(tensor)
+            for origin in self._provenance.origins(tensor)
             if self._graph.types[origin.node] == "Const" and self._is_vector(origin.node)
         ]
-        return [*self._tracer.variables(tensor), *constants]
+        return [*self._provenance.variables(tensor), *constants]
 
     def _is_vector(self, constant: int) -> bool:
         value = self._graph.constant(constant)
@@ -294,5 +294,5 @@ class _Finder:
 
     def _is_constant(self, tensor: Tensor) -> bool:
         """Whether it is a constant, as a parameter in a frozen graph is."""
-        origins = self._tracer.origins(tensor)
+        origins = self._provenance.origins(tensor)
         return any(self._graph.types[origin.node] == "Const" for origin in origins)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import AbstractSet, Dict, Iterable, List, Tuple
 
-from bnguard.analysis.dataflow.provenance import Tracer
+from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.loader import Subject
+from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
 from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
@@ -25,7 +25,7 @@ _FEW = 3
 
 
 @dataclass(frozen=True)
-class Model:
+class RecognizedGraph:
     """A graph, understood.
 
     Attributes:
@@ -39,8 +39,8 @@ class Model:
       statistics: the running statistics, in the graph's order.
     """
 
-    subject: Subject
-    tracer: Tracer
+    loaded: LoadedGraph
+    provenance: Provenance
     gradients: AbstractSet[int]
     backward: AbstractSet[int]
     appliers: AbstractSet[int]
@@ -51,11 +51,11 @@ class Model:
     @property
     def graph(self) -> Graph:
         """The subject's graph."""
-        return self.subject.graph
+        return self.loaded.graph
 
     def collection(self, key: str) -> List[int]:
         """The nodes in a collection, as far as they exist."""
-        tensors = map(self.graph.tensor, self.subject.collections.get(key, ()))
+        tensors = map(self.graph.tensor, self.loaded.collections.get(key, ()))
         return list(dict.fromkeys(tensor.node for tensor in tensors if tensor is not None))
 
     def tensor(self, name: str) -> Tensor:
@@ -66,9 +66,7 @@ class Model:
         """
         tensor = self.graph.tensor(name) if name else None
         if tensor is None:
-            raise AuditError(
-                f"{self.subject.label}: no node is named {name!r}{self._similar(name)}"
-            )
+            raise AuditError(f"{self.loaded.label}: no node is named {name!r}{self._similar(name)}")
         return tensor
 
     def operation(self, name: str) -> Tensor:
@@ -84,7 +82,7 @@ class Model:
         writes = (write for one in variables for write in self.writes.get(one, ()))
         return [one for one in writes if one.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)]
 
-    def loaded(self, variable: int) -> List[Tensor]:
+    def loaded_values(self, variable: int) -> List[Tensor]:
         """What ops assign to it that is stored, fed, or another variable's value."""
         writes = (one for one in self.writes.get(variable, ()) if one.purpose is Purpose.LOAD)
         return [self.graph.data_inputs(write.node)[-1] for write in writes]
@@ -101,21 +99,21 @@ class Model:
         return f"; do you mean {' or '.join(similar[:_FEW])}?" if similar else ""
 
 
-def understand(subject: Subject) -> Model:
+def recognize(loaded: LoadedGraph) -> RecognizedGraph:
     """Find the variables of a graph, their writers, and the running statistics among them."""
-    graph, tracer = subject.graph, Tracer(subject.graph)
+    graph, provenance = loaded.graph, Provenance(loaded.graph)
     gradients = gradient_nodes(graph)
-    normalizations = find_normalizations(tracer, gradients)
-    writes = find_writes(subject, tracer)
-    statistics = find_statistics(tracer, gradients, normalizations, writes)
+    normalizations = find_normalizations(provenance, gradients)
+    writes = find_writes(loaded, provenance)
+    statistics = find_statistics(provenance, gradients, normalizations, writes)
     optimizers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
     after = after_gradients(graph, gradients)
     appliers = gradient_takers(graph, gradients, after).union(optimizers)
     backward = gradients.union(closure(after.union(optimizers), graph.consumers))
     appliers.difference_update(write.node for one in statistics for write in one.updates)
-    return Model(
-        subject,
-        tracer,
+    return RecognizedGraph(
+        loaded,
+        provenance,
         gradients,
         backward,
         appliers,

@@ -6,8 +6,8 @@ from enum import Enum
 import re
 from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from bnguard.analysis.dataflow.provenance import Tracer
-from bnguard.analysis.frontend.loader import Subject
+from bnguard.analysis.dataflow.provenance import Provenance
+from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import Graph, Tensor
 from bnguard.analysis.ir.op_types import (
     ARITHMETIC,
@@ -82,20 +82,20 @@ class Statistic(NamedTuple):
         return PARTITION.sub("", self.name).rpartition("/")[0]
 
 
-def find_writes(subject: Subject, tracer: Tracer) -> Dict[int, List[Write]]:
+def find_writes(loaded: LoadedGraph, provenance: Provenance) -> Dict[int, List[Write]]:
     """All writes of each variable that has any, in the graph's order."""
-    graph = tracer.graph
+    graph = provenance.graph
     writes: Dict[int, List[Write]] = {}
     for node in graph.of_types(filter(is_write, graph.present_types())):
         for position in range(written_inputs(graph.types[node])):
-            for variable in tracer.variables(graph.data_input(node, position)):
-                purpose = _purpose(subject, tracer, node, variable)
+            for variable in provenance.variables(graph.data_input(node, position)):
+                purpose = _purpose(loaded, provenance, node, variable)
                 writes.setdefault(variable, []).append(Write(node, variable, purpose))
     return writes
 
 
 def find_statistics(
-    tracer: Tracer,
+    provenance: Provenance,
     gradients: AbstractSet[int],
     normalizations: Sequence[Normalization],
     writes: Dict[int, List[Write]],
@@ -105,7 +105,7 @@ def find_statistics(
     They are what a normalization reads as mean or variance; else what an update computes from
     the moments of a batch, but not from gradients; else what has the name of one, and a use.
     """
-    graph = tracer.graph
+    graph = provenance.graph
     readers: Dict[int, List[Normalization]] = {}
     roles: Dict[int, str] = {}
     for one in normalizations:
@@ -114,7 +114,7 @@ def find_statistics(
                 readers.setdefault(variable, []).append(one)
                 roles.setdefault(variable, role)
     owners = {moment: one for one in normalizations for moment in one.moments}
-    averaged, helpers = _averages_of_moments(tracer, gradients, set(owners), writes)
+    averaged, helpers = _averages_of_moments(provenance, gradients, set(owners), writes)
     # A second average of the same moments corrects the layer, as in batch renormalization.
     known = {
         moment
@@ -124,7 +124,7 @@ def find_statistics(
     }
     for variable, moments in averaged.items():
         if variable not in helpers and not known.issuperset(moments):
-            roles.setdefault(variable, _role(tracer, moments[0]))
+            roles.setdefault(variable, _role(provenance, moments[0]))
     for variable in graph.of_types(VARIABLES):
         named = _NAME.match(graph.names[variable])
         if named and not roles.get(variable) and (variable in writes or _is_read(graph, variable)):
@@ -163,8 +163,8 @@ def statistic_of(
     )
 
 
-def _purpose(subject: Subject, tracer: Tracer, node: int, variable: int) -> Purpose:
-    graph = tracer.graph
+def _purpose(loaded: LoadedGraph, provenance: Provenance, node: int, variable: int) -> Purpose:
+    graph = provenance.graph
     names, kind = graph.names, graph.types[node]
     if is_optimizer(kind):
         return Purpose.OPTIMIZE
@@ -172,9 +172,11 @@ def _purpose(subject: Subject, tracer: Tracer, node: int, variable: int) -> Purp
         return Purpose.UPDATE
     if names.encoded[node] == names.encoded[variable] + b"/Assign":
         return Purpose.INITIALIZE
-    if names[node] in subject.initializers:
+    if names[node] in loaded.initializers:
         return Purpose.INITIALIZE
-    origins = {graph.types[origin.node] for origin in tracer.origins(graph.data_inputs(node)[-1])}
+    origins = {
+        graph.types[origin.node] for origin in provenance.origins(graph.data_inputs(node)[-1])
+    }
     return Purpose.LOAD if origins <= _STORED else Purpose.UPDATE
 
 
@@ -187,7 +189,7 @@ def _is_read(graph: Graph, variable: int) -> bool:
 
 
 def _averages_of_moments(
-    tracer: Tracer,
+    provenance: Provenance,
     gradients: AbstractSet[int],
     moments: Set[Tensor],
     writes: Dict[int, List[Write]],
@@ -202,12 +204,12 @@ def _averages_of_moments(
     for variable, all_writes in writes.items() if moments else ():
         for write in all_writes:
             if write.purpose is Purpose.UPDATE:
-                value = tracer.graph.data_inputs(write.node)[-1]
-                found, met = _search_moments(tracer, gradients, value, moments)
+                value = provenance.graph.data_inputs(write.node)[-1]
+                found, met = _search_moments(provenance, gradients, value, moments)
                 if found:
                     averaged.setdefault(variable, []).extend(found)
                     helpers |= met - {variable}
-                elif tracer.graph.types[write.node] in ASSIGNS and variable not in met:
+                elif provenance.graph.types[write.node] in ASSIGNS and variable not in met:
                     derived.setdefault(variable, set()).update(met)
     for variable, others in derived.items():
         biased = others & averaged.keys() - derived.keys()
@@ -218,13 +220,13 @@ def _averages_of_moments(
 
 
 def _search_moments(
-    tracer: Tracer, gradients: AbstractSet[int], value: Tensor, moments: Set[Tensor]
+    provenance: Provenance, gradients: AbstractSet[int], value: Tensor, moments: Set[Tensor]
 ) -> Tuple[List[Tensor], Set[int]]:
     """Those of `moments` that `value` is computed from, and the variables on the way.
 
     The way does not lead through gradients: what follows these is trained, or helps to train.
     """
-    graph = tracer.graph
+    graph = provenance.graph
     stack, seen = [value], {value}
     found, variables = [], set()
     while stack and len(seen) < _MOST_MET:
@@ -235,7 +237,7 @@ def _search_moments(
         elif kind in VARIABLES:
             variables.add(current.node)
         else:
-            inputs = tracer.handed_on(current)
+            inputs = provenance.handed_on(current)
             if not inputs and kind in _AVERAGING and current.node not in gradients:
                 inputs = graph.data_inputs(current.node)
             for one in inputs:
@@ -245,7 +247,7 @@ def _search_moments(
     return found, variables
 
 
-def _role(tracer: Tracer, moment: Tensor) -> str:
-    if tracer.graph.types[moment.node] in FUSED_NORMALIZATIONS:
+def _role(provenance: Provenance, moment: Tensor) -> str:
+    if provenance.graph.types[moment.node] in FUSED_NORMALIZATIONS:
         return "mean" if moment.port == 1 else "variance"
     return ""

@@ -20,7 +20,7 @@ from bnguard.analysis.rules import (
     update_ops_never_run,
     updates_pull_other_inputs,
 )
-from bnguard.analysis.scenario.scenario import Situation
+from bnguard.analysis.scenario.scenario import Scenario
 
 SECTIONS = (
     "What it does",
@@ -60,7 +60,7 @@ class Rule(NamedTuple):
     code: str
     name: str
     documentation: str
-    check: Callable[[Situation], Iterator[Finding]]
+    check: Callable[[Scenario], Iterator[Finding]]
 
 
 RULES: Tuple[Rule, ...] = tuple(

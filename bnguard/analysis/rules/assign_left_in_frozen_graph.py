@@ -37,25 +37,25 @@ from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import is_write
-from bnguard.analysis.scenario.scenario import Situation
+from bnguard.analysis.scenario.scenario import Scenario
 
 CODE = "BN302"
 REMEDY = "Build the graph again with is_training=False, restore the checkpoint, and freeze that"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each op that assigns to a constant."""
-    model = situation.model
-    graph = model.graph
-    to_variables = {write.node for writes in model.writes.values() for write in writes}
+    recognized = scenario.recognized
+    graph = recognized.graph
+    to_variables = {write.node for writes in recognized.writes.values() for write in writes}
     for node in graph.of_types(filter(is_write, list(graph.present_types()))):
         if node in to_variables:
             continue
-        origins = model.tracer.origins(graph.data_inputs(node)[0])
+        origins = recognized.provenance.origins(graph.data_inputs(node)[0])
         if any(graph.types[origin.node] != "Const" for origin in origins):
             continue
         name = graph.names[origins[0].node]
-        step = next((one for one in situation.inference if one.execution.needs(node)), None)
+        step = next((one for one in scenario.inference if one.execution.needs(node)), None)
         yield Finding(
             rule=CODE,
             severity=ERROR,

@@ -40,7 +40,7 @@ from typing import Dict, Iterator, List
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN103"
 REMEDY = (
@@ -49,28 +49,28 @@ REMEDY = (
 )
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each layer and each inference step that uses its batch's moments."""
-    statistics = _statistics_by_layer(situation)
-    for step in situation.inference:
-        for one in situation.model.normalizations:
+    statistics = _statistics_by_layer(scenario)
+    for step in scenario.inference:
+        for one in scenario.recognized.normalizations:
             known = statistics.get(one, [])
             if (known or one.is_scaled) and step.uses_moments(one):
-                yield _finding(situation, step, one, known)
+                yield _finding(scenario, step, one, known)
 
 
-def _statistics_by_layer(situation: Situation) -> Dict[Normalization, List[Statistic]]:
+def _statistics_by_layer(scenario: Scenario) -> Dict[Normalization, List[Statistic]]:
     found: Dict[Normalization, List[Statistic]] = {}
-    for statistic in situation.model.statistics:
+    for statistic in scenario.recognized.statistics:
         for one in dict.fromkeys(statistic.readers + statistic.sources):
             found.setdefault(one, []).append(statistic)
     return found
 
 
 def _finding(
-    situation: Situation, step: Step, one: Normalization, statistics: List[Statistic]
+    scenario: Scenario, step: Step, one: Normalization, statistics: List[Statistic]
 ) -> Finding:
-    graph = situation.model.graph
+    graph = scenario.recognized.graph
     moment = next(moment for moment in one.moments if step.execution.may_run(moment.node))
     certain = step.runs(moment.node) and all(
         step.execution.surely_uses(node) for node in (moment.node, one.node)

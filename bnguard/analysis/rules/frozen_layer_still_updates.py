@@ -35,18 +35,18 @@ from typing import Iterator
 
 from bnguard.analysis.findings import WARNING, Finding
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN206"
 REMEDY = "Build the frozen layer with is_training=False, also in the graph that trains"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic and each training step."""
-    graph = situation.model.graph
-    for step in filter(Step.applies_gradients, situation.training):
-        for statistic in situation.model.statistics:
-            changes = step.changes(statistic) if _is_frozen(situation, step, statistic) else ()
+    graph = scenario.recognized.graph
+    for step in filter(Step.applies_gradients, scenario.training):
+        for statistic in scenario.recognized.statistics:
+            changes = step.changes(statistic) if _is_frozen(scenario, step, statistic) else ()
             if not changes:
                 continue
             yield Finding(
@@ -63,9 +63,9 @@ def check(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _is_frozen(situation: Situation, step: Step, statistic: Statistic) -> bool:
+def _is_frozen(scenario: Scenario, step: Step, statistic: Statistic) -> bool:
     """Whether the loss depends on the layer, and the step writes neither gamma nor beta."""
-    movers = situation.model.movers(statistic.parameters)
+    movers = scenario.recognized.movers(statistic.parameters)
     if not statistic.parameters or any(step.execution.needs(one.node) for one in movers):
         return False
     layer = {one.node for one in statistic.sources + statistic.readers}

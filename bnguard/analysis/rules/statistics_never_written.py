@@ -37,25 +37,25 @@ from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES
 from bnguard.analysis.ir.tensor_values import uniform_value
 from bnguard.analysis.recognition.statistics import Purpose, Statistic
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN202"
 REMEDY = "Give the layer is_training=True, or the training flag, in the graph that trains"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic that a training step reads and nothing updates."""
-    graph = situation.model.graph
-    for statistic in situation.model.statistics:
+    graph = scenario.recognized.graph
+    for statistic in scenario.recognized.statistics:
         purposes = {write.purpose for write in statistic.writes}
         if purposes & {Purpose.UPDATE, Purpose.OPTIMIZE}:
             continue
-        step = _reading_step(situation, statistic)
-        if step is None or _has_values_of_its_own(situation, statistic):
+        step = _reading_step(scenario, statistic)
+        if step is None or _has_values_of_its_own(scenario, statistic):
             continue
-        if statistic.parameters and not situation.trains(statistic.parameters):
+        if statistic.parameters and not scenario.trains(statistic.parameters):
             continue
-        if not statistic.parameters and _is_given(situation, statistic):
+        if not statistic.parameters and _is_given(scenario, statistic):
             continue
         reader = next(one.node for one in statistic.readers if step.execution.needs(one.node))
         yield Finding(
@@ -75,19 +75,19 @@ def check(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _reading_step(situation: Situation, statistic: Statistic) -> Optional[Step]:
-    for step in situation.training:
+def _reading_step(scenario: Scenario, statistic: Statistic) -> Optional[Step]:
+    for step in scenario.training:
         if any(step.execution.needs(one.node) for one in statistic.readers):
             return step
     return None
 
 
-def _has_values_of_its_own(situation: Situation, statistic: Statistic) -> bool:
+def _has_values_of_its_own(scenario: Scenario, statistic: Statistic) -> bool:
     """Whether it starts from a checkpoint, or from constants that are neither 0 nor 1."""
-    graph, tracer = situation.model.graph, situation.model.tracer
+    graph, provenance = scenario.recognized.graph, scenario.recognized.provenance
     for write in statistic.writes:
         if write.purpose is Purpose.INITIALIZE:
-            for origin in tracer.origins(graph.data_inputs(write.node)[-1]):
+            for origin in provenance.origins(graph.data_inputs(write.node)[-1]):
                 constant = graph.constant(origin.node)
                 if graph.types[origin.node] in RESTORES or (
                     constant is not None and uniform_value(constant) not in (0, 1)
@@ -96,12 +96,12 @@ def _has_values_of_its_own(situation: Situation, statistic: Statistic) -> bool:
     return False
 
 
-def _is_given(situation: Situation, statistic: Statistic) -> bool:
+def _is_given(scenario: Scenario, statistic: Statistic) -> bool:
     """Whether a program feeds its values, as of a filter of rewards, or copies a network's."""
-    model = situation.model
-    updated = {one.variable for one in model.statistics if one.updates}
+    recognized = scenario.recognized
+    updated = {one.variable for one in recognized.statistics if one.updates}
     return any(
-        model.graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
-        for value in model.loaded(statistic.variable)
-        for origin in model.tracer.origins(value)
+        recognized.graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
+        for value in recognized.loaded_values(statistic.variable)
+        for origin in recognized.provenance.origins(value)
     )

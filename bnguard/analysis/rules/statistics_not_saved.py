@@ -34,38 +34,38 @@ from typing import Iterator
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.savers import checkpoint_name, saved_names
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Situation
+from bnguard.analysis.scenario.scenario import Scenario
 
 CODE = "BN301"
 REMEDY = "Give the Saver tf.global_variables(), or nothing, and save again"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic."""
-    model, stored = situation.model, situation.stored
-    saved = saved_names(model)
-    for statistic in model.statistics:
+    recognized, stored = scenario.recognized, scenario.stored
+    saved = saved_names(recognized)
+    for statistic in recognized.statistics:
         if stored is not None:
-            name = checkpoint_name(model, statistic.variable)
+            name = checkpoint_name(recognized, statistic.variable)
             name = (saved or {}).get(statistic.variable, name)
             if name not in stored:
                 problem = f"not in the checkpoint, which holds {len(stored)} names"
-                yield _finding(situation, statistic, problem)
-        elif model.subject.has_objects:
+                yield _finding(scenario, statistic, problem)
+        elif recognized.loaded.has_objects:
             continue  # tf.saved_model.save saves all that it uses, or refuses
         elif saved is not None and statistic.variable not in saved:
             problem = f"left out by the Saver, which saves {len(saved)} variables"
-            yield _finding(situation, statistic, problem)
+            yield _finding(scenario, statistic, problem)
 
 
-def _finding(situation: Situation, statistic: Statistic, problem: str) -> Finding:
+def _finding(scenario: Scenario, statistic: Statistic, problem: str) -> Finding:
     return Finding(
         rule=CODE,
         severity=ERROR,
         certain=True,
         variable=statistic.name,
         layer=statistic.layer,
-        op=situation.model.graph.names[statistic.variable],
+        op=scenario.recognized.graph.names[statistic.variable],
         path=(),
         fetch="",
         problem=problem,

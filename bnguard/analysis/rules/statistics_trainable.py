@@ -33,23 +33,23 @@ from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, WARNING, Finding
 from bnguard.analysis.recognition.statistics import Purpose
-from bnguard.analysis.scenario.scenario import Situation
+from bnguard.analysis.scenario.scenario import Scenario
 
 CODE = "BN205"
 REMEDY = "Create the variable with trainable=False, or leave it out of the optimizer's var_list"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic."""
-    model = situation.model
-    listed = set(model.collection("trainable_variables"))
-    for statistic in model.statistics:
+    recognized = scenario.recognized
+    listed = set(recognized.collection("trainable_variables"))
+    for statistic in recognized.statistics:
         optimizers = [one for one in statistic.writes if one.purpose is Purpose.OPTIMIZE]
         if not optimizers and statistic.variable not in listed:
             continue
         problem = "in the collection TRAINABLE_VARIABLES"
         if optimizers:
-            problem = f"written by an optimizer, {model.graph.types[optimizers[0].node]}"
+            problem = f"written by an optimizer, {recognized.graph.types[optimizers[0].node]}"
         node = optimizers[0].node if optimizers else statistic.variable
         yield Finding(
             rule=CODE,
@@ -57,7 +57,7 @@ def check(situation: Situation) -> Iterator[Finding]:
             certain=True,
             variable=statistic.name,
             layer=statistic.layer,
-            op=model.graph.names[node],
+            op=recognized.graph.names[node],
             path=(),
             fetch="",
             problem=problem,

@@ -40,7 +40,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
-from bnguard.analysis.scenario.scenario import Situation
+from bnguard.analysis.scenario.scenario import Scenario
 
 CODE = "BN101"
 REMEDY = (
@@ -49,11 +49,11 @@ REMEDY = (
 )
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic and each inference step that writes it."""
-    graph = situation.model.graph
-    for step in situation.inference:
-        for statistic in situation.model.statistics:
+    graph = scenario.recognized.graph
+    for step in scenario.inference:
+        for statistic in scenario.recognized.statistics:
             changes = step.changes(statistic)
             if not changes:
                 continue

@@ -29,25 +29,25 @@ from __future__ import annotations
 from typing import Iterator
 
 from bnguard.analysis.findings import WARNING, Finding
-from bnguard.analysis.scenario.scenario import Situation, Step
-from bnguard.analysis.scenario.training_flags import Flag
+from bnguard.analysis.scenario.scenario import Scenario, Step
+from bnguard.analysis.scenario.training_flags import TrainingFlag
 
 CODE = "BN104"
 REMEDY = "Let the flag default to inference, and feed it where you train"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each flag."""
-    model = situation.model
-    for flag in situation.flags:
-        if flag.default is flag.training and _trains_unfed(situation, flag):
+    recognized = scenario.recognized
+    for flag in scenario.flags:
+        if flag.default is flag.training and _trains_unfed(scenario, flag):
             yield Finding(
                 rule=CODE,
                 severity=WARNING,
                 certain=True,
                 variable="",
                 layer="",
-                op=model.graph.names[flag.tensor.node],
+                op=recognized.graph.names[flag.tensor.node],
                 path=(),
                 fetch="",
                 problem=f"the training flag is {flag.default} unless it is fed, which is training",
@@ -55,18 +55,18 @@ def check(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _trains_unfed(situation: Situation, flag: Flag) -> bool:
+def _trains_unfed(scenario: Scenario, flag: TrainingFlag) -> bool:
     """Whether its default trains where every other flag is at its value for inference."""
-    others = {one.tensor: not one.training for one in situation.flags if one is not flag}
+    others = {one.tensor: not one.training for one in scenario.flags if one is not flag}
     if not others:
         return True
     feeds = {**others, flag.tensor: flag.default}
-    steps = [one.with_feeds({**situation.feeds, **feeds}) for one in situation.inference]
+    steps = [one.with_feeds({**scenario.feeds, **feeds}) for one in scenario.inference]
     return not steps or any(map(_trains, steps))
 
 
 def _trains(step: Step) -> bool:
     """Whether it moves a statistic, or normalizes with the moments of its batch."""
-    return any(map(step.changes, step.model.statistics)) or any(
-        map(step.uses_moments, step.model.normalizations)
+    return any(map(step.changes, step.recognized.statistics)) or any(
+        map(step.uses_moments, step.recognized.normalizations)
     )

@@ -39,8 +39,8 @@ from typing import Iterator, List
 from bnguard.analysis.dataflow.predicates import ALWAYS
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.races import Claim, Pair, races, readers
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.races import Accesses, ReadWritePair, races, readers
+from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN102"
 REMEDY = (
@@ -49,26 +49,28 @@ REMEDY = (
 )
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic and each inference step that reads it at no set time."""
-    for step in situation.inference:
-        changing = [one for one in situation.model.statistics if step.changes(one)]
-        claims = [_claim(step, one) for one in changing]
-        for statistic, pairs in zip(changing, races(step.execution, claims)):
+    for step in scenario.inference:
+        changing = [one for one in scenario.recognized.statistics if step.changes(one)]
+        all_accesses = [_accesses(step, one) for one in changing]
+        for statistic, pairs in zip(changing, races(step.execution, all_accesses)):
             if pairs:
-                yield _finding(situation, step, statistic, pairs)
+                yield _finding(scenario, step, statistic, pairs)
 
 
-def _claim(step: Step, statistic: Statistic) -> Claim:
+def _accesses(step: Step, statistic: Statistic) -> Accesses:
     """The reads that what is fetched is computed from; the writes, those that are sure first."""
-    changes = sorted(step.changes(statistic), key=lambda change: change.condition != ALWAYS)
+    changes = sorted(step.changes(statistic), key=lambda change: change.predicate != ALWAYS)
     reads = filter(step.execution.uses, readers(step.execution, statistic.variable))
-    return Claim(list(reads), [change.node for change in changes])
+    return Accesses(list(reads), [change.node for change in changes])
 
 
-def _finding(situation: Situation, step: Step, statistic: Statistic, pairs: List[Pair]) -> Finding:
-    graph = situation.model.graph
-    sure = {change.node for change in step.changes(statistic) if change.condition == ALWAYS}
+def _finding(
+    scenario: Scenario, step: Step, statistic: Statistic, pairs: List[ReadWritePair]
+) -> Finding:
+    graph = scenario.recognized.graph
+    sure = {change.node for change in step.changes(statistic) if change.predicate == ALWAYS}
     surely = [pair for pair in pairs if step.runs(pair[0]) and pair[1] in sure]
     read, write = (surely or pairs)[0]
     return Finding(

@@ -46,65 +46,65 @@ from bnguard.analysis.ir.graph import MERGES, Graph
 from bnguard.analysis.ir.op_types import SWITCHES
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.entry_points import inside_loops
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN203"
 REMEDY = "Let the layer update in place (updates_collections=None), inside the branch or loop"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic and each training step."""
-    for step in situation.training:
+    for step in scenario.training:
         yield from _findings(
-            situation,
+            scenario,
             step,
-            _skipped(situation, step),
+            _skipped(scenario, step),
             f"never updated: {step.fetch} waits for its update op, but not for the branch it is in",
         )
         yield from _findings(
-            situation,
+            scenario,
             step,
-            _killing(situation, step),
+            _killing(scenario, step),
             f"its update op is in a branch, and {step.fetch} does nothing when that is not taken",
         )
         yield from _findings(
-            situation,
+            scenario,
             step,
-            _crossing(situation, step),
+            _crossing(scenario, step),
             f"its update op is in a loop, and {step.fetch} waits for it outside, which TensorFlow "
             "refuses to run",
         )
 
 
-def _skipped(situation: Situation, step: Step) -> List[Statistic]:
+def _skipped(scenario: Scenario, step: Step) -> List[Statistic]:
     return [
         statistic
-        for statistic in situation.model.statistics
+        for statistic in scenario.recognized.statistics
         if any(step.execution.needs(write.node) for write in statistic.updates)
         and not any(
             other.execution.may_run(write.node)
-            for other in situation.training
+            for other in scenario.training
             for write in statistic.updates
         )
     ]
 
 
-def _killing(situation: Situation, step: Step) -> List[Statistic]:
+def _killing(scenario: Scenario, step: Step) -> List[Statistic]:
     """Those whose update, where it is dead, makes the train op dead; with the flag either way."""
     roots = {tensor.node for tensor in step.execution.fetches}
-    updates = _updates_before(situation, roots)
-    for either in (step, situation.without_training(step)) if updates else ():
+    updates = _updates_before(scenario, roots)
+    for either in (step, scenario.without_training(step)) if updates else ():
         if not all(map(either.runs, roots)):
-            return _of(situation, {node for node in updates if not either.runs(node)})
+            return _of(scenario, {node for node in updates if not either.runs(node)})
     return []
 
 
-def _updates_before(situation: Situation, roots: Set[int]) -> Set[int]:
+def _updates_before(scenario: Scenario, roots: Set[int]) -> Set[int]:
     """The updates that `roots` are dead without; none if no Switch is before any of them."""
-    graph = situation.model.graph
+    graph = scenario.recognized.graph
     merges = set(graph.of_types(MERGES))
     updates = {
-        write.node for statistic in situation.model.statistics for write in statistic.updates
+        write.node for statistic in scenario.recognized.statistics for write in statistic.updates
     }
     if not _has_switch_before(graph, updates, merges):
         return set()
@@ -117,24 +117,24 @@ def _has_switch_before(graph: Graph, nodes: Set[int], merges: Set[int]) -> bool:
     return any(graph.types[node] in SWITCHES for node in before)
 
 
-def _crossing(situation: Situation, step: Step) -> List[Statistic]:
+def _crossing(scenario: Scenario, step: Step) -> List[Statistic]:
     """Those with an update in a loop that the train op is in as well, for want of an Exit."""
-    inside = inside_loops(situation.model.graph)
+    inside = inside_loops(scenario.recognized.graph)
     if not any(tensor.node in inside for tensor in step.execution.fetches):
         return []
-    return _of(situation, inside)
+    return _of(scenario, inside)
 
 
-def _of(situation: Situation, updates: Set[int]) -> List[Statistic]:
+def _of(scenario: Scenario, updates: Set[int]) -> List[Statistic]:
     return [
         statistic
-        for statistic in situation.model.statistics
+        for statistic in scenario.recognized.statistics
         if any(write.node in updates for write in statistic.updates)
     ]
 
 
 def _findings(
-    situation: Situation, step: Step, statistics: List[Statistic], problem: str
+    scenario: Scenario, step: Step, statistics: List[Statistic], problem: str
 ) -> Iterator[Finding]:
     for statistic in statistics:
         node = statistic.updates[0].node
@@ -145,7 +145,7 @@ def _findings(
             certain=True,
             variable=statistic.name,
             layer=statistic.layer,
-            op=situation.model.graph.names[needed[0] if needed else node],
+            op=scenario.recognized.graph.names[needed[0] if needed else node],
             path=step.path(needed[0]) if needed else (),
             fetch=step.fetch,
             problem=problem,

@@ -44,9 +44,9 @@ from typing import Iterator, List, Sequence, Set
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
 from bnguard.analysis.ir.graph import Graph
-from bnguard.analysis.recognition.recognized_graph import Model
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.scenario import Scenario, Step
 from bnguard.analysis.scenario.towers import Towers
 
 CODE = "BN201"
@@ -61,26 +61,26 @@ REMEDY_FOR_TOWERS = (
 _NEAR = 3  # edges back to an update from what stands for it in the collection: a group, a Merge
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic whose updates are all, or those of some towers, left out."""
-    if not situation.training:
+    if not scenario.training:
         return
-    model, graph = situation.model, situation.model.graph
-    collected = _collected(model)
-    train_ops = ", ".join(step.fetch for step in situation.training)
-    towers = Towers(model)
-    moved = {one.variable for one in model.statistics if one.updates}
-    for statistic in model.statistics:
+    recognized, graph = scenario.recognized, scenario.recognized.graph
+    collected = _collected(recognized)
+    train_ops = ", ".join(step.fetch for step in scenario.training)
+    towers = Towers(recognized)
+    moved = {one.variable for one in recognized.statistics if one.updates}
+    for statistic in recognized.statistics:
         updates = [write.node for write in statistic.updates]
-        if _reaches_any(situation, updates):
-            yield from _check_towers(situation, towers, statistic)
+        if _reaches_any(scenario, updates):
+            yield from _check_towers(scenario, towers, statistic)
             continue
-        if not moved.isdisjoint(_copied(model, statistic.variable)):
+        if not moved.isdisjoint(_copied(recognized, statistic.variable)):
             continue
-        if _follows(graph, statistic) or _is_frozen(situation, statistic):
+        if _follows(graph, statistic) or _is_frozen(scenario, statistic):
             continue
         known = len(collected.intersection(updates))
-        is_layer_run = _reaches_any(situation, [one.node for one in statistic.sources])
+        is_layer_run = _reaches_any(scenario, [one.node for one in statistic.sources])
         # A layer that is not even run in training would update itself if it were.
         if updates and (is_layer_run or (known and not statistic.sources)):
             yield Finding(
@@ -100,10 +100,10 @@ def check(situation: Situation) -> Iterator[Finding]:
             )
 
 
-def _collected(model: Model) -> Set[int]:
+def _collected(recognized: RecognizedGraph) -> Set[int]:
     """What is in UPDATE_OPS: the ops themselves, or behind, or inside of, what is there."""
-    graph = model.graph
-    found = set(model.collection("update_ops"))
+    graph = recognized.graph
+    found = set(recognized.collection("update_ops"))
     for _ in range(_NEAR):
         found.update([source for node in found for source in graph.sources[node]])
     inside = tuple(f"{graph.names[node]}/".encode() for node in found if node in graph.lowered)
@@ -121,27 +121,33 @@ def _follows(graph: Graph, statistic: Statistic) -> bool:
     )
 
 
-def _is_frozen(situation: Situation, statistic: Statistic) -> bool:
+def _is_frozen(scenario: Scenario, statistic: Statistic) -> bool:
     """Whether gradients are applied, but not to gamma or beta of its layer, nor are they copied."""
-    model, parameters = situation.model, statistic.parameters
-    if not parameters or not any(map(Step.applies_gradients, situation.training)):
+    recognized, parameters = scenario.recognized, statistic.parameters
+    if not parameters or not any(map(Step.applies_gradients, scenario.training)):
         return False
-    return not model.movers(parameters) and not any(_copied(model, one) for one in parameters)
+    return not recognized.movers(parameters) and not any(
+        _copied(recognized, one) for one in parameters
+    )
 
 
-def _copied(model: Model, variable: int) -> List[int]:
+def _copied(recognized: RecognizedGraph, variable: int) -> List[int]:
     """The variables of which an op gives this one the value."""
-    return [one for value in model.loaded(variable) for one in model.tracer.variables(value)]
+    return [
+        one
+        for value in recognized.loaded_values(variable)
+        for one in recognized.provenance.variables(value)
+    ]
 
 
-def _reaches_any(situation: Situation, nodes: Sequence[int]) -> bool:
-    return any(step.execution.needs(node) for step in situation.training for node in nodes)
+def _reaches_any(scenario: Scenario, nodes: Sequence[int]) -> bool:
+    return any(step.execution.needs(node) for step in scenario.training for node in nodes)
 
 
-def _check_towers(situation: Situation, towers: Towers, statistic: Statistic) -> Iterator[Finding]:
+def _check_towers(scenario: Scenario, towers: Towers, statistic: Statistic) -> Iterator[Finding]:
     """A finding for each step that runs the updates of some towers, and not of others."""
     updates = [write.node for write in statistic.updates]
-    for step in situation.training:
+    for step in scenario.training:
         run = list(filter(step.execution.needs, updates))
         left_out = towers.left_out(statistic, run, step) if run else 0
         if left_out:
@@ -152,7 +158,7 @@ def _check_towers(situation: Situation, towers: Towers, statistic: Statistic) ->
                 certain=True,
                 variable=statistic.name,
                 layer=statistic.layer,
-                op=situation.model.graph.names[first],
+                op=scenario.recognized.graph.names[first],
                 path=(),
                 fetch=step.fetch,
                 problem=(

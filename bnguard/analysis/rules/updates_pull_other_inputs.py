@@ -41,34 +41,34 @@ from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Situation, Step
+from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN204"
 _FEW = 8
 REMEDY = "Let the train op depend on the updates of the network that it trains, and only on these"
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic, each training step and each such placeholder."""
-    for step in situation.training:
-        for placeholder in sorted(_foreign_placeholders(situation, step))[:_FEW]:
-            for statistic, update in _fed_by(situation, step, placeholder):
-                yield _finding(situation, step, placeholder, statistic, update)
+    for step in scenario.training:
+        for placeholder in sorted(_foreign_placeholders(scenario, step))[:_FEW]:
+            for statistic, update in _fed_by(scenario, step, placeholder):
+                yield _finding(scenario, step, placeholder, statistic, update)
 
 
-def _foreign_placeholders(situation: Situation, step: Step) -> Set[int]:
+def _foreign_placeholders(scenario: Scenario, step: Step) -> Set[int]:
     """What the step needs, but no gradient that it applies is computed from."""
-    flags = {flag.tensor.node for flag in situation.flags}
-    return step.foreign(set(situation.model.graph.of_types(PLACEHOLDERS)) - flags)
+    flags = {flag.tensor.node for flag in scenario.flags}
+    return step.foreign(set(scenario.recognized.graph.of_types(PLACEHOLDERS)) - flags)
 
 
-def _fed_by(situation: Situation, step: Step, placeholder: int) -> Iterator[Tuple[Statistic, int]]:
+def _fed_by(scenario: Scenario, step: Step, placeholder: int) -> Iterator[Tuple[Statistic, int]]:
     """The statistics that average what comes from a placeholder, each with an update that runs.
 
     Not those of which the placeholder only sets the decay.
     """
-    after = closure([placeholder], situation.model.graph.consumers)
-    for statistic in situation.model.statistics:
+    after = closure([placeholder], scenario.recognized.graph.consumers)
+    for statistic in scenario.recognized.statistics:
         updates = [write.node for write in statistic.updates if write.node in after]
         run = list(filter(step.execution.needs, updates))
         if run and any(source.node in after for source in statistic.sources):
@@ -76,9 +76,9 @@ def _fed_by(situation: Situation, step: Step, placeholder: int) -> Iterator[Tupl
 
 
 def _finding(
-    situation: Situation, step: Step, placeholder: int, statistic: Statistic, update: int
+    scenario: Scenario, step: Step, placeholder: int, statistic: Statistic, update: int
 ) -> Finding:
-    names = situation.model.graph.names
+    names = scenario.recognized.graph.names
     return Finding(
         rule=CODE,
         severity=ERROR,

@@ -10,7 +10,7 @@ from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, Graph
 from bnguard.analysis.ir.op_types import ENTERS, EXITS, is_write
 from bnguard.analysis.ir.protos import DATA_TYPES
-from bnguard.analysis.recognition.recognized_graph import Model
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 
 _SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
 _SOURCE_TYPE = re.compile(
@@ -21,17 +21,19 @@ VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "Z
 _MANY_STEPS = 8
 
 
-def find_train_ops(model: Model) -> List[int]:
+def find_train_ops(recognized: RecognizedGraph) -> List[int]:
     """The ops that take a training step, each applying gradients that no other applies."""
-    graph, appliers = model.graph, model.appliers
+    graph, appliers = recognized.graph, recognized.appliers
     if not appliers:
-        return model.collection("train_op")[-1:]
+        return recognized.collection("train_op")[-1:]
     after = closure(appliers, graph.consumers)
     sinks = [node for node in after if not graph.consumers[node]]
     return _cover(graph, sinks, appliers)
 
 
-def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -> List[int]:
+def find_outputs(
+    recognized: RecognizedGraph, train_ops: Sequence[int], flags: Sequence[int]
+) -> List[int]:
     """What inference fetches: where the networks end, before labels come in.
 
     Args:
@@ -40,18 +42,18 @@ def find_outputs(model: Model, train_ops: Sequence[int], flags: Sequence[int]) -
       flags: its training flags. With one, the networks that depend on it are meant; without,
         only a network beside the one that is trained can be meant for inference.
     """
-    graph = model.graph
-    layers = {one.node for one in model.normalizations}
-    flow = _Flow(graph, model.backward)
+    graph = recognized.graph
+    layers = {one.node for one in recognized.normalizations}
+    flow = _Flow(graph, recognized.backward)
     trained: Set[int] = set()
     if train_ops and not flags:
-        trained = _trained_layers(model, train_ops)
+        trained = _trained_layers(recognized, train_ops)
     network = flow.after(layers - trained)
     network -= flow.after(trained) | trained
-    network -= flow.after(_label_consumers(model))
+    network -= flow.after(_label_consumers(recognized))
     # What is in a function is not there for a Session to fetch.
-    ends = {node for node in flow.ends(network) if node < model.subject.nodes}
-    updates = {write.node for one in model.statistics for write in one.updates}
+    ends = {node for node in flow.ends(network) if node < recognized.loaded.nodes}
+    updates = {write.node for one in recognized.statistics for write in one.updates}
     return _cover(graph, ends & flow.after(flags, until=ends) or ends, (layers - trained) | updates)
 
 
@@ -92,20 +94,20 @@ def _hands_nothing_on(kind: str) -> bool:
     return bool(kind in VALUELESS or is_write(kind) or _SUMMARY_TYPE.fullmatch(kind))
 
 
-def _trained_layers(model: Model, train_ops: Sequence[int]) -> Set[int]:
+def _trained_layers(recognized: RecognizedGraph, train_ops: Sequence[int]) -> Set[int]:
     """The normalizations that the training steps run, be it only for the batch's moments."""
-    before = closure(train_ops, model.graph.sources)
+    before = closure(train_ops, recognized.graph.sources)
     return {
         one.node
-        for one in model.normalizations
+        for one in recognized.normalizations
         if one.node in before or any(moment.node in before for moment in one.moments)
     }
 
 
-def _label_consumers(model: Model) -> List[int]:
+def _label_consumers(recognized: RecognizedGraph) -> List[int]:
     """The nodes that take in what does not come from where the layers' inputs come from."""
-    graph, found = model.graph, []
-    layers = (node for one in model.normalizations for node in (one.node, *one.normalized))
+    graph, found = recognized.graph, []
+    layers = (node for one in recognized.normalizations for node in (one.node, *one.normalized))
     before = closure(layers, graph.sources)
     for source in data_sources(graph):
         edges = [

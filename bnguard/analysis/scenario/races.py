@@ -25,7 +25,7 @@ from typing import (
 )
 
 from bnguard.analysis.dataflow.deadness import Execution
-from bnguard.analysis.dataflow.predicates import NEVER, all_of
+from bnguard.analysis.dataflow.predicates import NEVER, conjunction
 from bnguard.analysis.ir.graph import CONTROL, MERGES
 from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, is_write
 from bnguard.analysis.scenario.entry_points import inside_loops
@@ -45,10 +45,10 @@ _READS_NO_VALUE = frozenset(
 )
 _AT_ONCE = 512  # writes that are followed in one walk over the graph
 
-Pair = Tuple[int, int]  # a read and a write
+ReadWritePair = Tuple[int, int]  # a read and a write
 
 
-class Claim(NamedTuple):
+class Accesses(NamedTuple):
     """The reads of a variable, and the writes of it that they should be ordered with."""
 
     reads: Sequence[int]
@@ -78,7 +78,7 @@ def readers(step: Execution, variable: int) -> List[int]:
     return sorted(found)
 
 
-def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
+def races(step: Execution, all_accesses: Sequence[Accesses]) -> List[List[ReadWritePair]]:
     """For each claim the reads that nothing orders with some write, with the first such write.
 
     What is on the two sides of one branch needs no order: only one of them runs.
@@ -88,45 +88,45 @@ def races(step: Execution, claims: Sequence[Claim]) -> List[List[Pair]]:
       claims: of each variable its reads and its writes, all nodes that `step` needs.
     """
     rank = step.graph.ranks.__getitem__
-    nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if claims else []
+    nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if all_accesses else []
     ranks = list(map(rank, nodes))
-    found: List[List[Pair]] = [[] for _ in claims]
-    in_loops = inside_loops(step.graph) if claims else set()
+    found: List[List[ReadWritePair]] = [[] for _ in all_accesses]
+    in_loops = inside_loops(step.graph) if all_accesses else set()
     may_both_run = partial(_may_both_run, step, in_loops)
-    for batch in _batches(claims, rank):
+    for batch in _batches(all_accesses, rank):
         bits: Dict[int, int] = {}
         ends: List[int] = []
-        for _, claim in batch:
-            ends += map(rank, [*claim.reads, *claim.writes])
-            for write in claim.writes:
+        for _, accesses in batch:
+            ends += map(rank, [*accesses.reads, *accesses.writes])
+            for write in accesses.writes:
                 bits.setdefault(write, 1 << len(bits))
         # A path goes up in rank, so that it is between its two ends.
         between = slice(bisect_left(ranks, min(ends)), bisect_right(ranks, max(ends)))
         before, after = _spread(step, nodes[between], bits)
-        for number, claim in batch:
-            for read in claim.reads:
+        for number, accesses in batch:
+            for read in accesses.reads:
                 ordered = before.get(read, 0) | after.get(read, 0)
-                pairs = ((read, write) for write in claim.writes if not bits[write] & ordered)
+                pairs = ((read, write) for write in accesses.writes if not bits[write] & ordered)
                 found[number] += islice(filter(may_both_run, pairs), 1)
     return found
 
 
-def _may_both_run(step: Execution, in_loops: AbstractSet[int], pair: Pair) -> bool:
+def _may_both_run(step: Execution, in_loops: AbstractSet[int], pair: ReadWritePair) -> bool:
     """In one step; what is in a loop, be it in two of its iterations."""
-    return all_of(map(step.condition, pair)) is not NEVER or not in_loops.isdisjoint(pair)
+    return conjunction(map(step.predicate, pair)) is not NEVER or not in_loops.isdisjoint(pair)
 
 
 def _batches(
-    claims: Sequence[Claim], rank: Callable[[int], int]
-) -> Iterator[List[Tuple[int, Claim]]]:
+    all_accesses: Sequence[Accesses], rank: Callable[[int], int]
+) -> Iterator[List[Tuple[int, Accesses]]]:
     """The claims with their numbers, those together whose writes are near to each other."""
     parts = [
-        (number, Claim(claim.reads, claim.writes[start : start + _AT_ONCE]))
-        for number, claim in enumerate(claims)
-        for start in range(0, len(claim.writes), _AT_ONCE)
+        (number, Accesses(accesses.reads, accesses.writes[start : start + _AT_ONCE]))
+        for number, accesses in enumerate(all_accesses)
+        for start in range(0, len(accesses.writes), _AT_ONCE)
     ]
     parts.sort(key=lambda part: rank(part[1].writes[0]))
-    batch: List[Tuple[int, Claim]] = []
+    batch: List[Tuple[int, Accesses]] = []
     size = 0
     for part in parts:
         size += len(part[1].writes)

@@ -17,34 +17,34 @@ from typing import (
     Tuple,
 )
 
-from bnguard.analysis.dataflow.constant_folding import Known
+from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.deadness import Execution
-from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, Condition, any_of
+from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, Predicate, disjunction
 from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.findings import Assumed, Op
+from bnguard.analysis.findings import Assumptions, Op
 from bnguard.analysis.frontend.loader import Signature
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
 from bnguard.analysis.recognition.normalizations import Normalization
-from bnguard.analysis.recognition.recognized_graph import Model
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.entry_points import find_outputs, find_train_ops
-from bnguard.analysis.scenario.training_flags import Flag, find_flags
-from bnguard.analysis.scenario.write_effects import Effects
+from bnguard.analysis.scenario.training_flags import TrainingFlag, find_training_flags
+from bnguard.analysis.scenario.write_effects import WriteEffects
 
-Feeds = Dict[Tensor, Known]
+Feeds = Dict[Tensor, StaticValue]
 
 _PATH_BUDGET = 1000000  # ops in all the paths of a step
 _SHORT_PATH = 8
 _MANY_SIGNATURES = 32
 
 
-class Change(NamedTuple):
+class WriteEffect(NamedTuple):
     """A write, and when it runs and changes something."""
 
     node: int
-    condition: Condition
+    predicate: Predicate
 
 
 class Step:
@@ -56,27 +56,27 @@ class Step:
       execution: what it runs.
     """
 
-    def __init__(self, model: Model, fetch: str, execution: Execution) -> None:
-        self.model = model
+    def __init__(self, recognized: RecognizedGraph, fetch: str, execution: Execution) -> None:
+        self.recognized = recognized
         self.fetch = fetch
         self.execution = execution
-        self._effects = Effects(self.execution)
-        self._graph = model.graph
+        self._effects = WriteEffects(self.execution)
+        self._graph = recognized.graph
         self._path_budget = _PATH_BUDGET
         self._ops: Dict[int, Op] = {}
         self._behind_gradients: Optional[Set[int]] = None
-        self._changes: Dict[int, Tuple[Change, ...]] = {}
+        self._changes: Dict[int, Tuple[WriteEffect, ...]] = {}
 
     def with_feeds(self, feeds: Feeds) -> Step:
         """What fetches the same, with other feeds."""
-        return Step(self.model, self.fetch, self.execution.with_feeds(feeds))
+        return Step(self.recognized, self.fetch, self.execution.with_feeds(feeds))
 
-    def changes(self, statistic: Statistic) -> Tuple[Change, ...]:
+    def changes(self, statistic: Statistic) -> Tuple[WriteEffect, ...]:
         """The writes that may give the statistic another value in this step."""
         if statistic.variable not in self._changes:
-            changes = [Change(one.node, self._effects.change(one)) for one in statistic.writes]
+            changes = [WriteEffect(one.node, self._effects.change(one)) for one in statistic.writes]
             self._changes[statistic.variable] = tuple(
-                change for change in changes if change.condition is not NEVER
+                change for change in changes if change.predicate is not NEVER
             )
         return self._changes[statistic.variable]
 
@@ -99,8 +99,8 @@ class Step:
 
     def surely_changes(self, statistic: Statistic) -> bool:
         """Whether the statistic changes however undecided predicates turn out."""
-        conditions = [change.condition for change in self.changes(statistic)]
-        return any_of(conditions, statistic.variable) == ALWAYS
+        predicates = [change.predicate for change in self.changes(statistic)]
+        return disjunction(predicates, statistic.variable) == ALWAYS
 
     def uses_moments(self, one: Normalization) -> bool:
         """Whether a layer may normalize what is fetched with the moments of its own batch.
@@ -113,7 +113,7 @@ class Step:
 
     def runs(self, node: int) -> bool:
         """Whether the step surely runs `node`."""
-        return self.execution.condition(node) == ALWAYS
+        return self.execution.predicate(node) == ALWAYS
 
     def path(self, node: int) -> Tuple[Op, ...]:
         """The shortest way from what is fetched back to `node`.
@@ -128,11 +128,11 @@ class Step:
         return tuple(map(self._ops.__getitem__, nodes))
 
     def _appliers(self) -> List[int]:
-        return list(filter(self.execution.needs, self.model.appliers))
+        return list(filter(self.execution.needs, self.recognized.appliers))
 
 
 @dataclass(frozen=True)
-class Situation:
+class Scenario:
     """A graph and its steps.
 
     Attributes:
@@ -145,13 +145,13 @@ class Situation:
       assumed: what of this nobody said.
     """
 
-    model: Model
-    flags: Tuple[Flag, ...]
+    recognized: RecognizedGraph
+    flags: Tuple[TrainingFlag, ...]
     feeds: Feeds
     inference: Tuple[Step, ...]
     training: Tuple[Step, ...]
     stored: Optional[FrozenSet[str]]
-    assumed: Assumed
+    assumed: Assumptions
 
     def without_training(self, step: Step) -> Step:
         """A training step, but with the flags at their values for inference."""
@@ -160,18 +160,18 @@ class Situation:
 
     def trains(self, parameters: Iterable[int]) -> bool:
         """Whether any training step writes any of these variables."""
-        movers = self.model.movers(parameters)
+        movers = self.recognized.movers(parameters)
         return any(step.execution.needs(one.node) for step in self.training for one in movers)
 
 
-def settle(
-    model: Model,
+def build_scenario(
+    recognized: RecognizedGraph,
     fetches: Sequence[str] = (),
-    feeds: Optional[Mapping[str, Known]] = None,
+    feeds: Optional[Mapping[str, StaticValue]] = None,
     train_op: Sequence[str] = (),
     signature: Optional[str] = None,
     stored: Optional[FrozenSet[str]] = None,
-) -> Situation:
+) -> Scenario:
     """Find out which steps there are.
 
     Args:
@@ -187,26 +187,26 @@ def settle(
     Raises:
       AuditError: a name is not in the graph, or there is no such signature.
     """
-    given = {model.tensor(name): value for name, value in (feeds or {}).items()}
-    flags = tuple(find_flags(model))
+    given = {recognized.tensor(name): value for name, value in (feeds or {}).items()}
+    flags = tuple(find_training_flags(recognized))
     # Who says what is fed says all of it: a flag that is left out keeps its default, if any.
     open_flags = [
         flag
         for flag in flags
         if flag.tensor not in given and (feeds is None or flag.default is None)
     ]
-    training = _training(model, train_op)
-    inference = _inference(model, fetches, signature, training, flags)
+    training = _training(recognized, train_op)
+    inference = _inference(recognized, fetches, signature, training, flags)
     at_training = {**dict.fromkeys(given), **{flag.tensor: flag.training for flag in flags}}
-    return Situation(
-        model,
+    return Scenario(
+        recognized,
         flags,
         given,
-        tuple(one.step(model, {**one.feeds(open_flags), **given}) for one in inference),
-        tuple(one.step(model, at_training) for one in training),
+        tuple(one.step(recognized, {**one.feeds(open_flags), **given}) for one in inference),
+        tuple(one.step(recognized, at_training) for one in training),
         stored,
-        Assumed(
-            tuple(f"{model.name(one.tensor)}={not one.training}" for one in open_flags),
+        Assumptions(
+            tuple(f"{recognized.name(one.tensor)}={not one.training}" for one in open_flags),
             () if fetches else tuple(one.label for one in inference),
             () if train_op else tuple(one.label for one in training),
             tuple(
@@ -223,7 +223,7 @@ class _Plan(NamedTuple):
     fetches: Sequence[Tensor]
     inputs: Optional[Sequence[Tensor]] = None  # what a caller feeds, if a signature says so
 
-    def feeds(self, flags: Iterable[Flag]) -> Feeds:
+    def feeds(self, flags: Iterable[TrainingFlag]) -> Feeds:
         """Flags at inference; one with a default that a caller cannot feed stays at that."""
         feeds: Feeds = dict.fromkeys(self.inputs or ())
         for flag in flags:
@@ -231,42 +231,44 @@ class _Plan(NamedTuple):
                 feeds[flag.tensor] = not flag.training
         return feeds
 
-    def step(self, model: Model, feeds: Feeds) -> Step:
-        return Step(model, self.label, Execution(model.graph, self.fetches, feeds))
+    def step(self, recognized: RecognizedGraph, feeds: Feeds) -> Step:
+        return Step(recognized, self.label, Execution(recognized.graph, self.fetches, feeds))
 
 
-def _training(model: Model, train_op: Sequence[str]) -> List[_Plan]:
+def _training(recognized: RecognizedGraph, train_op: Sequence[str]) -> List[_Plan]:
     if train_op:
-        return [_Plan(", ".join(train_op), [model.operation(name) for name in train_op])]
-    found = [Tensor(node, CONTROL) for node in find_train_ops(model)]
-    return [_Plan(model.name(one), [one]) for one in found]
+        return [_Plan(", ".join(train_op), [recognized.operation(name) for name in train_op])]
+    found = [Tensor(node, CONTROL) for node in find_train_ops(recognized)]
+    return [_Plan(recognized.name(one), [one]) for one in found]
 
 
 def _inference(
-    model: Model,
+    recognized: RecognizedGraph,
     fetches: Sequence[str],
     signature: Optional[str],
     training: Sequence[_Plan],
-    flags: Sequence[Flag],
+    flags: Sequence[TrainingFlag],
 ) -> List[_Plan]:
-    signatures = model.subject.signatures
+    signatures = recognized.loaded.signatures
     if signature is not None and signature not in signatures:
         raise AuditError(
-            f"{model.subject.label}: no signature is called {signature!r}; "
+            f"{recognized.loaded.label}: no signature is called {signature!r}; "
             f"it has {', '.join(map(repr, signatures)) or 'none'}"
         )
     if fetches:
-        return [_Plan(", ".join(fetches), [model.tensor(name) for name in fetches])]
+        return [_Plan(", ".join(fetches), [recognized.tensor(name) for name in fetches])]
     keys = [signature] if signature is not None else filter(_is_for_inference, signatures)
-    plans = [_signature_plan(model, key, signatures[key]) for key in islice(keys, _MANY_SIGNATURES)]
+    plans = [
+        _signature_plan(recognized, key, signatures[key]) for key in islice(keys, _MANY_SIGNATURES)
+    ]
     if signature is None:
-        plans = [one for one in plans if not _applies_gradients(model, one)]
+        plans = [one for one in plans if not _applies_gradients(recognized, one)]
     if plans:
         return plans
     train_ops = [plan.fetches[0].node for plan in training]
     flag_nodes = [flag.tensor.node for flag in flags]
-    outputs = [Tensor(node, 0) for node in find_outputs(model, train_ops, flag_nodes)]
-    return [_Plan(model.name(one), [one]) for one in outputs]
+    outputs = [Tensor(node, 0) for node in find_outputs(recognized, train_ops, flag_nodes)]
+    return [_Plan(recognized.name(one), [one]) for one in outputs]
 
 
 def _is_for_inference(key: str) -> bool:
@@ -274,12 +276,14 @@ def _is_for_inference(key: str) -> bool:
     return not key.startswith("__") and key != "train"
 
 
-def _applies_gradients(model: Model, plan: _Plan) -> bool:
+def _applies_gradients(recognized: RecognizedGraph, plan: _Plan) -> bool:
     """Whether it trains, whatever it is called."""
-    nodes = {tensor.node for tensor in plan.fetches} if model.appliers else set()
-    return not model.appliers.isdisjoint(closure(nodes, model.graph.sources))
+    nodes = {tensor.node for tensor in plan.fetches} if recognized.appliers else set()
+    return not recognized.appliers.isdisjoint(closure(nodes, recognized.graph.sources))
 
 
-def _signature_plan(model: Model, key: str, signature: Signature) -> _Plan:
-    outputs = [model.tensor(name) for name in signature.outputs]
-    return _Plan(f"signature {key}", outputs, [model.tensor(name) for name in signature.inputs])
+def _signature_plan(recognized: RecognizedGraph, key: str, signature: Signature) -> _Plan:
+    outputs = [recognized.tensor(name) for name in signature.outputs]
+    return _Plan(
+        f"signature {key}", outputs, [recognized.tensor(name) for name in signature.inputs]
+    )

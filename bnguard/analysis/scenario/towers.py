@@ -6,7 +6,7 @@ from typing import List, Optional, Sequence
 
 from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.ir.graph import CONTROL
-from bnguard.analysis.recognition.recognized_graph import Model
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.entry_points import VALUELESS, data_sources
 from bnguard.analysis.scenario.scenario import Step
@@ -17,8 +17,8 @@ _MANY_SOURCES = 64
 class Towers:
     """The towers of a graph."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, recognized: RecognizedGraph) -> None:
+        self._recognized = recognized
         self._inputs: Optional[List[int]] = None
 
     def left_out(self, statistic: Statistic, run: Sequence[int], step: Step) -> int:
@@ -34,7 +34,7 @@ class Towers:
         """
         if len(statistic.sources) < 2 or len(run) == len(statistic.updates):
             return 0
-        graph, root = self._model.graph, self._model.tracer.root
+        graph, root = self._recognized.graph, self._recognized.provenance.root
         seen = data_closure(graph, run)
         averaged, left_out = set(), []
         for one in statistic.sources:
@@ -52,7 +52,7 @@ class Towers:
     def _find_inputs(self) -> List[int]:
         """For each node the data sources whose values get there, as a set of bits."""
         if self._inputs is None:
-            graph = self._model.graph
+            graph = self._recognized.graph
             self._inputs = [0] * len(graph)
             for number, source in enumerate(data_sources(graph)[:_MANY_SOURCES]):
                 # An outlet stands for its pipeline: each tower may have one of its own.

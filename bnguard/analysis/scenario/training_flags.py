@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
 
-from bnguard.analysis.dataflow.constant_folding import Known, can_fold
+from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold
 from bnguard.analysis.dataflow.deadness import Execution
 from bnguard.analysis.ir.graph import MERGES, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, SWITCHES
 from bnguard.analysis.ir.protos import DATA_TYPES
-from bnguard.analysis.recognition.recognized_graph import Model
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 
 _WITH_DEFAULT = "PlaceholderWithDefault"
 _BOOL = DATA_TYPES["DT_BOOL"]
@@ -20,7 +20,7 @@ _FEW_MERGES = 8
 _MANY = 64  # nodes that compute a predicate
 
 
-class Flag(NamedTuple):
+class TrainingFlag(NamedTuple):
     """A training flag.
 
     Attributes:
@@ -34,7 +34,7 @@ class Flag(NamedTuple):
     default: Optional[bool]
 
 
-def find_flags(model: Model) -> List[Flag]:
+def find_training_flags(recognized: RecognizedGraph) -> List[TrainingFlag]:
     """The placeholders that decide a branch on the way to a normalization or an update.
 
     Which of its values is the one for training is told by what is in the branches: updates,
@@ -43,34 +43,36 @@ def find_flags(model: Model) -> List[Flag]:
     """
     found = []
     # Those that decide most come first; of those that decide as many, who does so first.
-    candidates = sorted(_candidates(model).items(), key=lambda one: (-len(one[1]), min(one[1])))
+    candidates = sorted(
+        _candidates(recognized).items(), key=lambda one: (-len(one[1]), min(one[1]))
+    )
     for tensor, switches in candidates[:_MANY_FLAGS]:
-        training = _training_value(model, tensor, switches)
+        training = _training_value(recognized, tensor, switches)
         if training is not None:
-            found.append(Flag(tensor, training, _default(model, tensor)))
+            found.append(TrainingFlag(tensor, training, _default(recognized, tensor)))
     return found
 
 
-def _candidates(model: Model) -> Dict[Tensor, List[int]]:
+def _candidates(recognized: RecognizedGraph) -> Dict[Tensor, List[int]]:
     """Each scalar bool placeholder, with the Switches whose predicate depends on it."""
-    graph = model.graph
+    graph = recognized.graph
     candidates: Dict[Tensor, List[int]] = {}
     for selector, all_switches in graph.decided_by.items():
         # In the backward pass a moment is taken for its shape, and on the other side.
-        switches = [one for one in all_switches if one not in model.gradients]
-        for leaf in _placeholders_behind(model, selector) if switches else ():
+        switches = [one for one in all_switches if one not in recognized.gradients]
+        for leaf in _placeholders_behind(recognized, selector) if switches else ():
             candidates.setdefault(leaf, []).extend(switches)
     return candidates
 
 
-def _placeholders_behind(model: Model, selector: Tensor) -> Iterator[Tensor]:
-    graph = model.graph
+def _placeholders_behind(recognized: RecognizedGraph, selector: Tensor) -> Iterator[Tensor]:
+    graph = recognized.graph
     stack, seen = [selector], {selector}
     while stack and len(seen) < _MANY:
         tensor = stack.pop()
         kind = graph.types[tensor.node]
         if kind in PLACEHOLDERS or kind == _WITH_DEFAULT:
-            if _is_scalar_bool(model, tensor.node):
+            if _is_scalar_bool(recognized, tensor.node):
                 yield tensor
             continue
         inputs = graph.data_inputs(tensor.node)
@@ -85,36 +87,38 @@ def _placeholders_behind(model: Model, selector: Tensor) -> Iterator[Tensor]:
         stack += new
 
 
-def _is_scalar_bool(model: Model, node: int) -> bool:
-    attributes = model.graph.attributes(node)
+def _is_scalar_bool(recognized: RecognizedGraph, node: int) -> bool:
+    attributes = recognized.graph.attributes(node)
     shape = attributes["shape"].shape
     return attributes["dtype"].type == _BOOL and all(one.size == 1 for one in shape.dim)
 
 
-def _default(model: Model, tensor: Tensor) -> Optional[bool]:
-    if model.graph.types[tensor.node] != _WITH_DEFAULT:
+def _default(recognized: RecognizedGraph, tensor: Tensor) -> Optional[bool]:
+    if recognized.graph.types[tensor.node] != _WITH_DEFAULT:
         return None
-    value = Execution(model.graph, [], {}).value(tensor)
+    value = Execution(recognized.graph, [], {}).value(tensor)
     return value if isinstance(value, bool) else None
 
 
-def _training_value(model: Model, flag: Tensor, switches: List[int]) -> Optional[bool]:
+def _training_value(
+    recognized: RecognizedGraph, flag: Tensor, switches: List[int]
+) -> Optional[bool]:
     # A few layers speak for all of a large network; only if they are silent are all asked.
-    few = _sides(model, flag, switches[:_FEW_SWITCHES])
-    votes = _votes_of_branches(model, few)
+    few = _sides(recognized, flag, switches[:_FEW_SWITCHES])
+    votes = _votes_of_branches(recognized, few)
     if not votes:
-        sides = _sides(model, flag, switches)
-        votes = _votes_of_branches(model, sides) or _votes_of_outputs(model, flag, sides)
+        sides = _sides(recognized, flag, switches)
+        votes = _votes_of_branches(recognized, sides) or _votes_of_outputs(recognized, flag, sides)
     return None if not votes else votes > 0
 
 
-def _sides(model: Model, flag: Tensor, switches: List[int]) -> Dict[int, int]:
+def _sides(recognized: RecognizedGraph, flag: Tensor, switches: List[int]) -> Dict[int, int]:
     """For each Switch that the flag alone decides, the port that it selects at True."""
-    steps = {value: Execution(model.graph, [], {flag: value}) for value in (True, False)}
+    steps = {value: Execution(recognized.graph, [], {flag: value}) for value in (True, False)}
     selected: Dict[Tensor, Optional[int]] = {}
     sides = {}
     for switch in switches:
-        selector = model.graph.selector(switch)
+        selector = recognized.graph.selector(switch)
         if selector not in selected:
             selected[selector] = _port_at_true(*(steps[v].value(selector) for v in (True, False)))
         port = selected[selector]
@@ -123,7 +127,7 @@ def _sides(model: Model, flag: Tensor, switches: List[int]) -> Dict[int, int]:
     return sides
 
 
-def _port_at_true(at_true: Known, at_false: Known) -> Optional[int]:
+def _port_at_true(at_true: StaticValue, at_false: StaticValue) -> Optional[int]:
     """Of `flag and other` only the outcome at False is known, and the like."""
     if isinstance(at_true, bool) and at_true != at_false:
         return int(at_true)
@@ -132,26 +136,26 @@ def _port_at_true(at_true: Known, at_false: Known) -> Optional[int]:
     return None
 
 
-def _votes_of_branches(model: Model, sides: Dict[int, int]) -> int:
+def _votes_of_branches(recognized: RecognizedGraph, sides: Dict[int, int]) -> int:
     """Positive if training is on the side of True, negative if on that of False."""
-    evidence = _evidence(model)
-    moments = {moment for one in model.normalizations for moment in one.moments}
+    evidence = _evidence(recognized)
+    moments = {moment for one in recognized.normalizations for moment in one.moments}
     votes = 0
     for at_true in (True, False):
         outputs = [Tensor(node, port if at_true else 1 - port) for node, port in sides.items()]
-        total = sum(evidence.get(node, 0) for node in _branch(model, outputs))
-        total += sum(_lets_moments_through(model, one, moments) for one in outputs)
+        total = sum(evidence.get(node, 0) for node in _branch(recognized, outputs))
+        total += sum(_lets_moments_through(recognized, one, moments) for one in outputs)
         votes += total if at_true else -total
     return votes
 
 
-def _votes_of_outputs(model: Model, flag: Tensor, sides: Dict[int, int]) -> int:
+def _votes_of_outputs(recognized: RecognizedGraph, flag: Tensor, sides: Dict[int, int]) -> int:
     """The same, from what the first Merges after the branches use at either value.
 
     This tells where the layers are not in the branches: built before, and chosen from.
     """
-    graph, evidence = model.graph, _evidence(model)
-    branches = _branch(model, (Tensor(switch, port) for switch in sides for port in (0, 1)))
+    graph, evidence = recognized.graph, _evidence(recognized)
+    branches = _branch(recognized, (Tensor(switch, port) for switch in sides for port in (0, 1)))
     merges = {
         consumer
         for node in branches.union(sides)
@@ -169,19 +173,19 @@ def _votes_of_outputs(model: Model, flag: Tensor, sides: Dict[int, int]) -> int:
     return 0
 
 
-def _evidence(model: Model) -> Dict[int, int]:
-    evidence = dict.fromkeys(model.graph.of_types(_RANDOM), 1)
-    for statistic in model.statistics:
+def _evidence(recognized: RecognizedGraph) -> Dict[int, int]:
+    evidence = dict.fromkeys(recognized.graph.of_types(_RANDOM), 1)
+    for statistic in recognized.statistics:
         evidence.update((write.node, 1) for write in statistic.updates)
-    for one in model.normalizations:
+    for one in recognized.normalizations:
         # What may use both kinds of statistics has the choice before it, in its inputs.
         evidence[one.node] = bool(one.moments) - bool(one.running_variance)
     return evidence
 
 
-def _branch(model: Model, outputs: Iterable[Tensor]) -> Set[int]:
+def _branch(recognized: RecognizedGraph, outputs: Iterable[Tensor]) -> Set[int]:
     """What depends on these outputs of Switches, up to the next Merge."""
-    graph = model.graph
+    graph = recognized.graph
     stack = [consumer for output in outputs for consumer in graph.data_consumers(output)]
     branch: Set[int] = set()
     while stack:
@@ -192,9 +196,11 @@ def _branch(model: Model, outputs: Iterable[Tensor]) -> Set[int]:
     return branch
 
 
-def _lets_moments_through(model: Model, output: Tensor, moments: Set[Tensor]) -> bool:
+def _lets_moments_through(
+    recognized: RecognizedGraph, output: Tensor, moments: Set[Tensor]
+) -> bool:
     """Whether a Switch lets the batch's moments through on this port, and only on this."""
     ports = [Tensor(output.node, port) for port in (output.port, 1 - output.port)]
-    used, other = (any(True for _ in model.graph.data_consumers(port)) for port in ports)
-    data = model.graph.data_input(output.node, 0)
-    return used and not other and not moments.isdisjoint(model.tracer.origins(data))
+    used, other = (any(True for _ in recognized.graph.data_consumers(port)) for port in ports)
+    data = recognized.graph.data_input(output.node, 0)
+    return used and not other and not moments.isdisjoint(recognized.provenance.origins(data))

@@ -9,8 +9,15 @@ from __future__ import annotations
 from typing import Callable, Dict, Optional
 
 from bnguard.analysis.dataflow.deadness import Execution
-from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, UNDECIDED, Condition, all_of, any_of
-from bnguard.analysis.dataflow.provenance import Tracer
+from bnguard.analysis.dataflow.predicates import (
+    ALWAYS,
+    NEVER,
+    UNDECIDED,
+    Predicate,
+    conjunction,
+    disjunction,
+)
+from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.ir.graph import MERGES, Tensor
 from bnguard.analysis.ir.op_types import ADDITIONS, ASSIGNS, DIVISIONS, FUSED_NORMALIZATIONS
 from bnguard.analysis.recognition.normalizations import uses_batch
@@ -21,7 +28,7 @@ _INCREMENTS = frozenset(["AssignAdd", "AssignAddVariableOp", "AssignSub", "Assig
 _DEEPEST = 24  # branches and multiplications between a zero and the amount that it makes zero
 
 
-class Effects:
+class WriteEffects:
     """What the writes of one step do to their variables.
 
     Attributes:
@@ -30,31 +37,31 @@ class Effects:
 
     def __init__(self, step: Execution) -> None:
         self.step = step
-        self._tracer = Tracer(step.graph, step)
-        self._nonzero: Dict[Tensor, Condition] = {}
+        self._provenance = Provenance(step.graph, step)
+        self._nonzero: Dict[Tensor, Predicate] = {}
         self._depth = 0
 
-    def change(self, write: Write) -> Condition:
+    def change(self, write: Write) -> Predicate:
         """When the step runs `write` and that gives the variable another value."""
-        runs = self.step.condition(write.node)
+        runs = self.step.predicate(write.node)
         kind = self.step.graph.types[write.node]
         if runs is NEVER:
             return NEVER
         value = self.step.graph.data_inputs(write.node)[-1]
         if kind in _INCREMENTS:
-            return all_of([runs, self._is_nonzero(value)])
+            return conjunction([runs, self._is_nonzero(value)])
         if kind in ASSIGNS:
-            return all_of([runs, self._differs(write.variable, value)])
+            return conjunction([runs, self._differs(write.variable, value)])
         return runs
 
-    def _is_nonzero(self, tensor: Tensor) -> Condition:
-        tensor = self._tracer.root(tensor)
+    def _is_nonzero(self, tensor: Tensor) -> Predicate:
+        tensor = self._provenance.root(tensor)
         if tensor not in self._nonzero:
             self._nonzero[tensor] = UNDECIDED  # while it is looked at, in a loop
             self._nonzero[tensor] = self._guarded(self._decide_nonzero, tensor)
         return self._nonzero[tensor]
 
-    def _decide_nonzero(self, tensor: Tensor) -> Condition:
+    def _decide_nonzero(self, tensor: Tensor) -> Predicate:
         graph = self.step.graph
         kind, inputs = graph.types[tensor.node], graph.data_inputs(tensor.node)
         if self.step.value(tensor) == 0:
@@ -62,18 +69,18 @@ class Effects:
         if kind in MERGES:
             return self._through_merge(tensor, self._is_nonzero)
         if kind == "Mul":
-            return all_of(map(self._is_nonzero, inputs))
+            return conjunction(map(self._is_nonzero, inputs))
         if kind in DIVISIONS or kind == "Neg":
             return self._is_nonzero(inputs[0])
         if kind == "Sub":
-            variables = self._tracer.variables(inputs[0])
+            variables = self._provenance.variables(inputs[0])
             if len(variables) == 1 and self._differs(variables[0], inputs[0]) is NEVER:
                 return self._differs(variables[0], inputs[1])
         return ALWAYS
 
-    def _differs(self, variable: int, tensor: Tensor) -> Condition:
+    def _differs(self, variable: int, tensor: Tensor) -> Predicate:
         """When `tensor` is anything but the variable's value."""
-        tensor = self._tracer.root(tensor)
+        tensor = self._provenance.root(tensor)
         kind = self.step.graph.types[tensor.node]
         if kind in MERGES:
             return self._guarded(
@@ -88,7 +95,7 @@ class Effects:
         if given is not None:
             differs = self._guarded(lambda one: self._differs(variable, one), given)
             return UNDECIDED if differs is NEVER else ALWAYS
-        return NEVER if self._tracer.variables(tensor) == [variable] else ALWAYS
+        return NEVER if self._provenance.variables(tensor) == [variable] else ALWAYS
 
     def _given_statistic(self, tensor: Tensor) -> Optional[Tensor]:
         """What a fused op at inference may give out as the mean or the variance of a batch.
@@ -103,11 +110,13 @@ class Effects:
         inputs = graph.data_inputs(tensor.node)
         return inputs[tensor.port + 2] if not uses_batch(graph, tensor.node) else None
 
-    def _through_merge(self, merge: Tensor, condition: Callable[[Tensor], Condition]) -> Condition:
+    def _through_merge(self, merge: Tensor, predicate: Callable[[Tensor], Predicate]) -> Predicate:
         inputs = self.step.inputs(merge.node)
-        return any_of([all_of([reaches, condition(one)]) for one, reaches in inputs], merge)
+        return disjunction(
+            [conjunction([reaches, predicate(one)]) for one, reaches in inputs], merge
+        )
 
-    def _guarded(self, decide: Callable[[Tensor], Condition], tensor: Tensor) -> Condition:
+    def _guarded(self, decide: Callable[[Tensor], Predicate], tensor: Tensor) -> Predicate:
         if self._depth >= _DEEPEST:
             return UNDECIDED
         self._depth += 1

@@ -45,7 +45,7 @@ class Claim:
     healthy: str
     defective: str
     measures: str
-    concerns: Tuple[invariants.Aspect, ...]
+    concerns: Tuple[invariants.Invariant, ...]
     fails_in: Optional[str] = None
 
     def judge(self, record: Record) -> Verdict:

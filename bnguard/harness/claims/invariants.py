@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.harness.results.closed_form import NOTHING, ROUNDING
-from bnguard.harness.results.record import Pass, Record, Step, Values
+from bnguard.harness.results.record import InferencePass, InferenceStep, Record, Values
 import numpy as np
 
-Aspect = Callable[[Record], List[str]]
+Invariant = Callable[[Record], List[str]]
 
 
 def failure(record: Record) -> List[str]:
@@ -107,7 +107,7 @@ def restored_answers(record: Record) -> List[str]:
     ]
 
 
-ASPECTS: Tuple[Aspect, ...] = (
+INVARIANTS: Tuple[Invariant, ...] = (
     failure,
     training_statistics,
     training_outputs,
@@ -119,23 +119,23 @@ ASPECTS: Tuple[Aspect, ...] = (
 )
 
 
-def departures(record: Record, but: Sequence[Aspect] = ()) -> List[str]:
+def departures(record: Record, but: Sequence[Invariant] = ()) -> List[str]:
     """Every way in which the record departs from health; none for a correct program.
 
     Args:
       record: what a run showed.
       but: the aspects not to look at.
     """
-    return [sentence for aspect in ASPECTS if aspect not in but for sentence in aspect(record)]
+    return [sentence for aspect in INVARIANTS if aspect not in but for sentence in aspect(record)]
 
 
-def layer_variables(one: Pass, values: Values) -> Dict[str, np.ndarray]:
+def layer_variables(one: InferencePass, values: Values) -> Dict[str, np.ndarray]:
     """The variables of the layer that a pass looked at, by their names inside its scope."""
     scope = f"{one.layer}/"
     return {name[len(scope) :]: value for name, value in values.items() if name.startswith(scope)}
 
 
-def _pairs(trained: Pass, restored: Pass) -> Iterator[tuple]:
+def _pairs(trained: InferencePass, restored: InferencePass) -> Iterator[tuple]:
     for name, here in trained.before.items():
         if name in restored.before:
             yield name, here, restored.before[name]
@@ -153,8 +153,8 @@ def _equal_but_for_rounding(here: np.ndarray, there: np.ndarray) -> bool:
     return np.allclose(here, there, rtol=1e-5, atol=1e-5)
 
 
-def _reads(one: Pass) -> Dict[str, int]:
-    steps: List[Step] = [*one.steps, *([one.together] if one.together else [])]
+def _reads(one: InferencePass) -> Dict[str, int]:
+    steps: List[InferenceStep] = [*one.steps, *([one.together] if one.together else [])]
     counts: Dict[str, int] = {}
     for step in steps:
         counts[step.reads] = counts.get(step.reads, 0) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Dict, List
 
-from bnguard.harness.results.record import Pass, Record
+from bnguard.harness.results.record import InferencePass, Record
 import numpy as np
 
 
@@ -42,7 +42,7 @@ def _training(record: Record) -> List[str]:
     return told
 
 
-def _inference(one: Pass) -> List[str]:
+def _inference(one: InferencePass) -> List[str]:
     steps = len(one.steps)
     reads = Counter(step.reads for step in one.steps)
     late = reads["after"] + reads["mixed"]

@@ -7,7 +7,7 @@ from typing import List
 
 from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
-from bnguard.harness.results.record import Pass, Record
+from bnguard.harness.results.record import InferencePass, Record
 import numpy as np
 
 
@@ -48,7 +48,7 @@ class StatisticsStillAtInference(Claim):
         return f"{last.drift[f'{last.layer}/moving_mean']:.3g}"
 
 
-def _not_the_recurrence(one: Pass) -> List[str]:
+def _not_the_recurrence(one: InferencePass) -> List[str]:
     doubts = []
     for name, change in one.drift.items():
         if change and name not in one.expected:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from bnguard.harness.cases.catalogue import CaseFile
 from bnguard.harness.claims import Verdict
 from bnguard.harness.claims.narrative import short
-from bnguard.harness.results.record import Pass, Record, Step
+from bnguard.harness.results.record import InferencePass, InferenceStep, Record
 from bnguard.runtime.streams import printable
 import numpy as np
 from rich.console import Console
@@ -143,12 +143,12 @@ def _console() -> Console:
     return console
 
 
-def _pass_text(one: Pass) -> str:
+def _pass_text(one: InferencePass) -> str:
     head = f"{len(one.steps)} inferences in the {one.session} session"
     return "\n\n".join([head, *(_step_text(step) for step in one.steps)])
 
 
-def _step_text(step: Step) -> str:
+def _step_text(step: InferenceStep) -> str:
     # NumPy's legacy spacing is what the source's print-out has.
     with np.printoptions(suppress=True, linewidth=200, precision=3, threshold=20, legacy="1.13"):
         return (
@@ -199,7 +199,7 @@ def _now(record: Record, scope: str, name: str) -> str:
     return f"{short(getattr(last.statistics, name))}, due {short(getattr(last.expected, name))}"
 
 
-def _reads(one: Optional[Pass]) -> str:
+def _reads(one: Optional[InferencePass]) -> str:
     counts = Counter(step.reads for step in one.steps) if one else Counter()
     words = {
         "before": "the statistics before the step",
@@ -211,7 +211,7 @@ def _reads(one: Optional[Pass]) -> str:
     return ", ".join(f"{words[reads]}: {count}" for reads, count in counts.items()) or "never ran"
 
 
-def _change(one: Optional[Pass], name: str) -> str:
+def _change(one: Optional[InferencePass], name: str) -> str:
     if one is None or name not in one.drift:
         return ""
     before, after = one.before[name], one.after[name]

@@ -8,7 +8,7 @@ import tempfile
 from typing import Any, List, Sequence
 
 from bnguard.errors import BnguardError, first_line
-from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
 import numpy as np
 
@@ -100,7 +100,7 @@ def _draw_record(column: Any, record: Record) -> None:
     column[1].set_xlabel("steps; inference starts at 0")
 
 
-def _trained(record: Record) -> List[Statistics]:
+def _trained(record: Record) -> List[LayerStatistics]:
     """The layer's statistics before training, and after each of its runs."""
     if not record.initial:
         return []
@@ -108,9 +108,9 @@ def _trained(record: Record) -> List[Statistics]:
     return [record.initial[record.layer], *runs]
 
 
-def _inferred(record: Record) -> List[Statistics]:
+def _inferred(record: Record) -> List[LayerStatistics]:
     return [
-        Statistics(step.moving_mean, step.moving_variance)
+        LayerStatistics(step.moving_mean, step.moving_variance)
         for one in record.passes[:1]
         for step in one.steps
     ]

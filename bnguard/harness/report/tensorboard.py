@@ -8,7 +8,7 @@ import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.errors import BnguardError, first_line
-from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
 from bnguard.statistics import session_values, statistics_summaries
 import numpy as np
@@ -63,13 +63,13 @@ def _runs(record: Record) -> Iterator[Tuple[str, int, History]]:
     yield "training", 0, [_named(layers) for layers in steps]
     for one in record.passes:
         inferred = [
-            _named({one.layer: Statistics(step.moving_mean, step.moving_variance)})
+            _named({one.layer: LayerStatistics(step.moving_mean, step.moving_variance)})
             for step in one.steps
         ]
         yield f"{one.session} session", len(record.training) + 1, inferred
 
 
-def _named(layers: Dict[str, Statistics]) -> Dict[str, np.ndarray]:
+def _named(layers: Dict[str, LayerStatistics]) -> Dict[str, np.ndarray]:
     named = {}
     for scope, statistics in layers.items():
         named[f"{scope}/moving_mean"] = np.asarray(statistics.mean, np.float64)

@@ -17,7 +17,7 @@ NOTHING = "nothing"
 """What statistics absorbed that stand still to the bit."""
 
 
-class Statistics(NamedTuple):
+class LayerStatistics(NamedTuple):
     """Running statistics of one layer: mean and variance, each float64 [channels]."""
 
     mean: np.ndarray
@@ -32,7 +32,9 @@ class Affine(NamedTuple):
     epsilon: float
 
 
-def advance(statistics: Statistics, batch: np.ndarray, decay: float, bessel: bool) -> Statistics:
+def advance(
+    statistics: LayerStatistics, batch: np.ndarray, decay: float, bessel: bool
+) -> LayerStatistics:
     """The statistics after one training step on `batch`.
 
     m <- decay m + (1 - decay) mean(batch), and the same for the variance: the population
@@ -45,21 +47,21 @@ def advance(statistics: Statistics, batch: np.ndarray, decay: float, bessel: boo
       bessel: whether the layer is fused.
     """
     batch_moments = moments(batch, bessel)
-    return Statistics(
+    return LayerStatistics(
         *(decay * old + (1 - decay) * new for old, new in zip(statistics, batch_moments))
     )
 
 
-def moments(batch: np.ndarray, bessel: bool) -> Statistics:
+def moments(batch: np.ndarray, bessel: bool) -> LayerStatistics:
     """Mean and variance of each channel of a batch, float [batch, ..., channels]."""
     rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
     correction = len(rows) / max(len(rows) - 1, 1) if bessel else 1.0
-    return Statistics(rows.mean(axis=0), correction * rows.var(axis=0))
+    return LayerStatistics(rows.mean(axis=0), correction * rows.var(axis=0))
 
 
 def which_data(
-    before: Statistics,
-    after: Statistics,
+    before: LayerStatistics,
+    after: LayerStatistics,
     data: Dict[str, np.ndarray],
     decay: float,
     bessel: bool,
@@ -111,14 +113,14 @@ def _explains(
     return bool(np.any(near, axis=0).all())
 
 
-def normalize(x: np.ndarray, statistics: Statistics, affine: Affine) -> np.ndarray:
+def normalize(x: np.ndarray, statistics: LayerStatistics, affine: Affine) -> np.ndarray:
     """What the layer outputs for x, float [..., channels], from these statistics."""
     deviation = np.asarray(x, np.float64) - statistics.mean
     return affine.gamma * deviation / _std(statistics, affine) + affine.beta
 
 
 def which_statistics(
-    x: np.ndarray, y: np.ndarray, before: Statistics, after: Statistics, affine: Affine
+    x: np.ndarray, y: np.ndarray, before: LayerStatistics, after: LayerStatistics, affine: Affine
 ) -> str:
     """Say which statistics the output y of an inference step on x was computed from.
 
@@ -139,7 +141,7 @@ def which_statistics(
       output: `before`.
     """
     near = [
-        _fits(x, y, Statistics(mean_from.mean, variance_from.variance), affine)
+        _fits(x, y, LayerStatistics(mean_from.mean, variance_from.variance), affine)
         for mean_from, variance_from in product((before, after), repeat=2)
     ]
     if near[0].all():
@@ -151,10 +153,10 @@ def which_statistics(
     return "batch" if _fits(x, y, moments(x, bessel=False), affine).all() else "other"
 
 
-def _fits(x: np.ndarray, y: np.ndarray, read: Statistics, affine: Affine) -> np.ndarray:
+def _fits(x: np.ndarray, y: np.ndarray, read: LayerStatistics, affine: Affine) -> np.ndarray:
     error = np.abs(y - normalize(x, read, affine)) * _std(read, affine)
     return error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
 
 
-def _std(statistics: Statistics, affine: Affine) -> np.ndarray:
+def _std(statistics: LayerStatistics, affine: Affine) -> np.ndarray:
     return np.sqrt(statistics.variance + affine.epsilon)

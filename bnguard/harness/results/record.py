@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
-from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.closed_form import LayerStatistics
 import numpy as np
 
 Values = Dict[str, np.ndarray]
@@ -25,8 +25,8 @@ class LayerRun:
 
     due: str
     absorbed: str
-    statistics: Statistics
-    expected: Statistics
+    statistics: LayerStatistics
+    expected: LayerStatistics
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class Step:
+class InferenceStep:
     """One inference step.
 
     Attributes:
@@ -70,7 +70,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Pass:
+class InferencePass:
     """One pass of inference over the rows, in one session.
 
     Attributes:
@@ -92,10 +92,10 @@ class Pass:
     layer: str
     before: Values
     after: Values
-    steps: Tuple[Step, ...]
+    steps: Tuple[InferenceStep, ...]
     expected: Values
     earlier_runs: int = 0
-    together: Optional[Step] = None
+    together: Optional[InferenceStep] = None
     frozen: bool = False
 
     @property
@@ -162,9 +162,9 @@ class Record:
     variables: str
     control_flow: str
     fused: str
-    passes: Tuple[Pass, ...] = ()
+    passes: Tuple[InferencePass, ...] = ()
     checkpoints: Optional[Checkpoints] = None
-    initial: Dict[str, Statistics] = field(default_factory=dict)
+    initial: Dict[str, LayerStatistics] = field(default_factory=dict)
     training: Tuple[TrainingRun, ...] = ()
     trainable: Tuple[str, ...] = ()
     failure: Optional[Failure] = None

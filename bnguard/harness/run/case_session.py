@@ -23,10 +23,16 @@ from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness.cases.case import Model, Training
 from bnguard.harness.cases.catalogue import BrokenCaseError, LoadedCase, UnavailableError, broken
-from bnguard.harness.results.closed_form import Statistics
-from bnguard.harness.results.record import Failure, Pass, Step, TrainingRun, Values
+from bnguard.harness.results.closed_form import LayerStatistics
+from bnguard.harness.results.record import (
+    Failure,
+    InferencePass,
+    InferenceStep,
+    TrainingRun,
+    Values,
+)
 from bnguard.harness.run import checkpoint_writer
-from bnguard.harness.run.layer_observer import Layer
+from bnguard.harness.run.layer_observer import LayerObserver
 from bnguard.runtime import tensorflow_import
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -58,7 +64,7 @@ class RefusedError(UnavailableError):
         self.failure = failure
 
 
-class Program:
+class CaseSession:
     """A case's model in a fresh graph and session of its own; use it in a `with` block.
 
     Raises:
@@ -83,7 +89,7 @@ class Program:
             self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
         self._state = self._model.variables or {one.op.name: one for one in self._variables}
         self._layers = [
-            Layer(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
+            LayerObserver(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
             for scope in self._model.data
         ]
         self._session = _session(self._model.target, self._graph)
@@ -92,7 +98,7 @@ class Program:
             self._inferring = _session(self._model.inference.target, self._graph)
         self._runs: Counter = Counter()
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> CaseSession:
         self._session.__enter__()  # its graph becomes the default: a Saver wants that
         return self
 
@@ -138,12 +144,12 @@ class Program:
         """
         return checkpoint_writer.save(self._session, self._saver_of_all, prefix, latest=False)
 
-    def statistics(self) -> Dict[str, Statistics]:
+    def statistics(self) -> Dict[str, LayerStatistics]:
         """The running statistics of every layer now, by its scope."""
         values = self._values()
         return {layer.scope: layer.statistics(values) for layer in self._layers}
 
-    def train(self, batch: np.ndarray, expected: Dict[str, Statistics]) -> List[TrainingRun]:
+    def train(self, batch: np.ndarray, expected: Dict[str, LayerStatistics]) -> List[TrainingRun]:
         """Run one training step.
 
         Args:
@@ -170,7 +176,7 @@ class Program:
             was = now
         return runs
 
-    def infer(self, session: str, rows: Sequence[np.ndarray]) -> Pass:
+    def infer(self, session: str, rows: Sequence[np.ndarray]) -> InferencePass:
         """Infer rows one at a time, and record every step.
 
         Args:
@@ -181,14 +187,14 @@ class Program:
         before = now = self._values()
         earlier_runs = self._runs[self._executor(*self._inference(rows[0]))]
         expected = layer.statistics(before)
-        steps: List[Step] = []
+        steps: List[InferenceStep] = []
         for x in rows:
             was, x = now, np.asarray(x, np.float32)
             y, inputs = self._infer(x)
             now = self._values()
             steps.append(layer.inferred(was, now, x, inputs, y))
             expected = layer.advance(expected, inputs)
-        return Pass(
+        return InferencePass(
             session=session,
             layer=layer.scope,
             before=before,
@@ -202,7 +208,7 @@ class Program:
             frozen=not self._variables,
         )
 
-    def infer_together(self, rows: Sequence[np.ndarray]) -> Step:
+    def infer_together(self, rows: Sequence[np.ndarray]) -> InferenceStep:
         """Infer all rows in one step."""
         was = self._values()
         x = np.concatenate(rows).astype(np.float32)

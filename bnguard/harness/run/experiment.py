@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 from bnguard import checkpoint_reader
 from bnguard.harness.cases.case import Case
 from bnguard.harness.cases.catalogue import LoadedCase
-from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Checkpoints, Record, TrainingRun, largest_changes
 from bnguard.harness.run import checkpoint_writer
-from bnguard.harness.run.case_session import FUSED, Build, Program, RefusedError
+from bnguard.harness.run.case_session import FUSED, Build, CaseSession, RefusedError
 from bnguard.harness.run.point import RUN, Point
 from bnguard.harness.run.points import Points
 import numpy as np
@@ -127,7 +127,7 @@ class _Experiment:
         if options.resume:
             options.resume.check_is_of(self._identity)
         make = partial(self._case.build, self._fused)
-        with Program(self._case, options.build, make) as program:
+        with CaseSession(self._case, options.build, make) as program:
             self._start(program)
             folder = checkpoint_writer.claim_folder(
                 os.path.join(options.checkpoint_dir, self.record.case, self.record.side)
@@ -147,7 +147,7 @@ class _Experiment:
         self._add(checkpoints=Checkpoints(before, after, drift, holds))
         self._serve(before, rows)
 
-    def _start(self, program: Program) -> None:
+    def _start(self, program: CaseSession) -> None:
         options = self._options
         self._add(trainable=program.trainable)
         if options.resume:
@@ -159,14 +159,14 @@ class _Experiment:
             program.initialize()
         self._add(initial=program.statistics())
 
-    def _go_on(self, program: Program, point: Point) -> None:
+    def _go_on(self, program: CaseSession, point: Point) -> None:
         program.restore_all(point.prefix)
         point.check_fits(program.statistics())
         self._stream.state = point.random
         self._add(initial=point.initial, training=tuple(point.training))
         self._saved(point.prefix, True)
 
-    def _train(self, program: Program, points: Points, progress: Progress) -> None:
+    def _train(self, program: CaseSession, points: Points, progress: Progress) -> None:
         options = self._options
         taken = options.resume.step if options.resume else 0
         runs = list(self.record.training)
@@ -196,7 +196,7 @@ class _Experiment:
         prefix = checkpoint_reader.resolve(path)
         checkpoint_reader.verify(prefix, ())  # before a program of the case's own reads it
         make = partial(self._case.serve, self._fused, prefix)
-        with Program(self._case, self._options.build, make, phase="serve") as program:
+        with CaseSession(self._case, self._options.build, make, phase="serve") as program:
             program.restore(prefix)
             alone = program.infer("restored", rows)
             together = program.infer_together(rows)
@@ -210,7 +210,7 @@ class _Experiment:
         self.record = replace(self.record, **fields)
 
 
-def _expected(runs: List[TrainingRun]) -> Dict[str, Statistics]:
+def _expected(runs: List[TrainingRun]) -> Dict[str, LayerStatistics]:
     """The closed form of every layer's statistics after these runs."""
     return {scope: layer.expected for run in runs[-1:] for scope, layer in run.layers.items()}
 

@@ -7,16 +7,16 @@ from typing import Dict, NamedTuple
 from bnguard.harness.results.closed_form import (
     NOTHING,
     Affine,
-    Statistics,
+    LayerStatistics,
     advance,
     which_data,
     which_statistics,
 )
-from bnguard.harness.results.record import LayerRun, Step, Values
+from bnguard.harness.results.record import InferenceStep, LayerRun, Values
 import numpy as np
 
 
-class Layer(NamedTuple):
+class LayerObserver(NamedTuple):
     """A layer as the closed form knows it.
 
     Attributes:
@@ -31,9 +31,9 @@ class Layer(NamedTuple):
     epsilon: float
     bessel: bool
 
-    def statistics(self, values: Values) -> Statistics:
+    def statistics(self, values: Values) -> LayerStatistics:
         """The layer's running statistics among the values of all variables."""
-        return Statistics(
+        return LayerStatistics(
             values[self.name("moving_mean")].astype(np.float64),
             values[self.name("moving_variance")].astype(np.float64),
         )
@@ -42,12 +42,17 @@ class Layer(NamedTuple):
         """The full name of one of its variables."""
         return f"{self.scope}/{variable}"
 
-    def advance(self, statistics: Statistics, batch: np.ndarray) -> Statistics:
+    def advance(self, statistics: LayerStatistics, batch: np.ndarray) -> LayerStatistics:
         """The statistics after a training step on `batch`."""
         return advance(statistics, batch, self.decay, self.bessel)
 
     def trained(
-        self, was: Values, now: Values, data: Dict[str, np.ndarray], due: str, expected: Statistics
+        self,
+        was: Values,
+        now: Values,
+        data: Dict[str, np.ndarray],
+        due: str,
+        expected: LayerStatistics,
     ) -> LayerRun:
         """What a training run did to the statistics.
 
@@ -68,10 +73,10 @@ class Layer(NamedTuple):
 
     def inferred(
         self, was: Values, now: Values, x: np.ndarray, inputs: np.ndarray, y: np.ndarray
-    ) -> Step:
+    ) -> InferenceStep:
         """What an inference step on x did, where the layer normalized `inputs` to y."""
         before, parameters = self.statistics(was), self._affine(now)
-        return Step(
+        return InferenceStep(
             x=x,
             y=y,
             check=(inputs - before.mean) / (np.sqrt(before.variance) + 0.001),

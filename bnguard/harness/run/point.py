@@ -6,7 +6,7 @@ import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from bnguard.errors import BnguardError
-from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import LayerRun, TrainingRun
 from bnguard.harness.run.options import check
 import numpy as np
@@ -35,7 +35,7 @@ class Point(NamedTuple):
     run: Dict[str, str]
     flags: Dict[str, Any]
     random: Tuple[Any, ...]
-    initial: Dict[str, Statistics]
+    initial: Dict[str, LayerStatistics]
     training: Sequence[TrainingRun]
     prefix: str = ""
 
@@ -83,7 +83,7 @@ class Point(NamedTuple):
                 "another run from its variables with --restore."
             )
 
-    def check_fits(self, initial: Mapping[str, Statistics]) -> None:
+    def check_fits(self, initial: Mapping[str, LayerStatistics]) -> None:
         """Check that this is a point of a graph with these layers.
 
         Raises:
@@ -156,7 +156,7 @@ def from_line(line: str) -> TrainingRun:
     )
 
 
-def _sizes(layers: Mapping[str, Statistics]) -> Dict[str, int]:
+def _sizes(layers: Mapping[str, LayerStatistics]) -> Dict[str, int]:
     return {scope: len(statistics.mean) for scope, statistics in layers.items()}
 
 
@@ -182,12 +182,12 @@ def _exactly(kind: type, value: Any) -> Any:
     return value
 
 
-def _lists(statistics: Statistics) -> List[List[float]]:
+def _lists(statistics: LayerStatistics) -> List[List[float]]:
     return [values.tolist() for values in statistics]
 
 
-def _statistics(lists: Sequence[Sequence[float]]) -> Statistics:
+def _statistics(lists: Sequence[Sequence[float]]) -> LayerStatistics:
     mean, variance = (np.array(values, np.float64) for values in lists)
     if mean.ndim != 1 or mean.shape != variance.shape:
         raise ValueError(f"statistics have the shapes {mean.shape} and {variance.shape}")
-    return Statistics(mean, variance)
+    return LayerStatistics(mean, variance)

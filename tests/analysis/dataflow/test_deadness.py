@@ -29,23 +29,23 @@ def step(graph, fetch, feeds):
 @pytest.mark.parametrize("value", [False, True])
 def test_the_side_that_is_not_selected_is_dead(graph, value):
     execution = step(graph, "merge", {"flag": value})
-    sides = [execution.condition(graph.find(name)) for name in ("off", "on")]
+    sides = [execution.predicate(graph.find(name)) for name in ("off", "on")]
     assert sides == ([NEVER, ALWAYS] if value else [ALWAYS, NEVER])
-    assert execution.condition(graph.find("merge")) == ALWAYS
-    assert execution.condition(graph.find("switch")) == ALWAYS
+    assert execution.predicate(graph.find("merge")) == ALWAYS
+    assert execution.predicate(graph.find("switch")) == ALWAYS
 
 
 def test_what_takes_the_place_of_a_dead_output_is_alive(graph):
     execution = step(graph, "merge", {"flag": False, "switch:1": None})
-    assert execution.condition(graph.find("on")) == ALWAYS
+    assert execution.predicate(graph.find("on")) == ALWAYS
     assert execution.needs(graph.find("switch"))
 
 
 def test_who_asks_for_the_last_first_gets_the_same(graph):
     first, last = (step(graph, "merge", {"flag": True}) for _ in range(2))
     nodes = range(len(graph))
-    forward = [first.condition(node) for node in nodes]
-    assert forward == [last.condition(node) for node in reversed(nodes)][::-1]
+    forward = [first.predicate(node) for node in nodes]
+    assert forward == [last.predicate(node) for node in reversed(nodes)][::-1]
 
 
 def test_other_feeds_cut_other_edges(graph):
@@ -66,8 +66,8 @@ def test_a_fed_placeholder_is_not_needed_unless_it_is_run_itself(graph):
 def test_the_same_tensors_fed_otherwise_turn_the_branch(graph):
     execution = step(graph, "merge", {"flag": True})
     other = execution.with_feeds({graph.tensor("flag"): False})
-    assert execution.condition(graph.find("on")) == other.condition(graph.find("off")) == ALWAYS
-    assert other.condition(graph.find("on")) is NEVER
+    assert execution.predicate(graph.find("on")) == other.predicate(graph.find("off")) == ALWAYS
+    assert other.predicate(graph.find("on")) is NEVER
 
 
 LOOP = {

@@ -8,7 +8,7 @@ import sys
 from urllib.parse import unquote, urlsplit
 
 from bnguard import __version__
-from bnguard.analysis.findings import Assumed, Finding, Op, Report
+from bnguard.analysis.findings import Assumptions, Finding, Op, Report
 from bnguard.analysis.formatters import FORMATS, render
 from bnguard.analysis.rules import RULES
 import pytest
@@ -34,7 +34,7 @@ def finding(**fields):
 
 
 def report(*findings, source="runs/model 1%.meta"):
-    return Report(source, 3, ("bn/moving_mean",), Assumed(), findings)
+    return Report(source, 3, ("bn/moving_mean",), Assumptions(), findings)
 
 
 REPORTS = [

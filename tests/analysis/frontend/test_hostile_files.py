@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 from support.analysis.graph_defs import message_of
-from support.analysis.hostile_files import damaged_file, random_file, survives, without_compiled
+from support.analysis.hostile_files import damaged_file, random_file, survives
 
 FILES = int(os.environ.get("BNGUARD_FILES", "0"))
 
@@ -39,17 +39,13 @@ class TestAnyFile:
     @given(random=st.randoms(use_true_random=False))
     def test_random_graphs(self, path, random):
         self.write(path, random_file(random.randrange))
-        audited = survives(path)
-        with without_compiled():
-            assert survives(path) == audited
+        survives(path)
 
     @settings(max_examples=FILES // 20 or 30, derandomize=not FILES, deadline=None, database=None)
     @given(random=st.randoms(use_true_random=True))
     def test_damaged_networks(self, path, random):
         self.write(path, damaged_file(random.randrange))
-        audited = survives(path)
-        with without_compiled():
-            assert survives(path) == audited
+        survives(path)
 
     def test_most_kinds_of_graph_are_really_audited(self, path):
         """A fuzz test that only ever sees refusals would test nothing."""

@@ -13,15 +13,22 @@ from bnguard.harness.claims import (
     StatisticsSurviveRestore,
     invariants,
 )
-from bnguard.harness.results.closed_form import Statistics
-from bnguard.harness.results.record import Failure, LayerRun, Pass, Record, Step, TrainingRun
+from bnguard.harness.results.closed_form import LayerStatistics
+from bnguard.harness.results.record import (
+    Failure,
+    InferencePass,
+    InferenceStep,
+    LayerRun,
+    Record,
+    TrainingRun,
+)
 import numpy as np
 import pytest
 from support.closed_form import DECAY, EPSILON, output
 
-INITIAL = Statistics(np.zeros(2), np.ones(2))
-AFTER_ONE = Statistics(np.array([0.5, 1.0]), np.array([1.4, 1.9]))
-TRAINED = Statistics(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+INITIAL = LayerStatistics(np.zeros(2), np.ones(2))
+AFTER_ONE = LayerStatistics(np.array([0.5, 1.0]), np.array([1.4, 1.9]))
+TRAINED = LayerStatistics(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
 X = np.array([[2.0, 5.0]], np.float32)
 MOVED = {
     "bn/moving_mean": (DECAY * TRAINED.mean + (1 - DECAY) * X[0]).astype(np.float32),
@@ -39,7 +46,7 @@ def values(statistics=TRAINED, beta=0.5, scope="bn"):
 
 def step(reads="before", y=None):
     mean, variance = TRAINED
-    return Step(
+    return InferenceStep(
         x=X,
         y=output(X, mean, variance) if y is None else y,
         check=(X - mean) / (np.sqrt(variance) + EPSILON),
@@ -55,7 +62,7 @@ def one_pass(session, before=None, after=None, **fields):
     before = values() if before is None else before
     after = dict(before) if after is None else after
     fields = {"layer": "bn", "steps": (step(),), "expected": MOVED, **fields}
-    return Pass(session, before=before, after=after, **fields)
+    return InferencePass(session, before=before, after=after, **fields)
 
 
 def training_run(absorbed, statistics, due="batch", expected=None, **fields):

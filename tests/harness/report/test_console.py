@@ -7,7 +7,13 @@ import os
 from bnguard.harness.cases.catalogue import CaseFile
 from bnguard.harness.claims import Verdict, narrative
 from bnguard.harness.report import console, figure
-from bnguard.harness.results.record import Checkpoints, Failure, Pass, Record, Step
+from bnguard.harness.results.record import (
+    Checkpoints,
+    Failure,
+    InferencePass,
+    InferenceStep,
+    Record,
+)
 import numpy as np
 import pytest
 from support.paths import ROOT
@@ -17,9 +23,11 @@ VERDICT = Verdict("unclear", False, ("A reason.",))
 
 
 def record(values):
-    step = Step(*([np.array([values], np.float32)] * 3), *([np.array(values)] * 4), "other")
+    step = InferenceStep(
+        *([np.array([values], np.float32)] * 3), *([np.array(values)] * 4), "other"
+    )
     before, after = {"bn/beta": np.array(values)}, {"bn/beta": np.zeros(2)}
-    one = Pass("restored", "bn", before, after, (step,), {}, together=step)
+    one = InferencePass("restored", "bn", before, after, (step,), {}, together=step)
     return Record("case", "fixed", "2.21.0", "ref", "v1", "no", (one,))
 
 
@@ -41,9 +49,9 @@ def moved_record(side):
     drifted = side == "repro"
     before = {"bn/beta": np.zeros(1), "bn/moving_mean": np.ones(1)}
     after = {**before, "bn/moving_mean": np.full(1, 3.0 if drifted else 1.0)}
-    step = Step(*[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 4, "before")
+    step = InferenceStep(*[np.zeros((1, 1))] * 3, *[np.zeros(1)] * 4, "before")
     steps = (step, replace(step, reads="after" if drifted else "before"))
-    one = Pass("trained", "bn", before, after, steps, {})
+    one = InferencePass("trained", "bn", before, after, steps, {})
     holds = {"bn/moving_mean": np.full(1, 7.5)} if drifted else {}
     drift = {"bn/beta": 0.0, "bn/moving_mean": 6.5 if drifted else 0.0}
     saved = Checkpoints("runs/trained.ckpt", "runs/evaluated.ckpt", drift, holds)

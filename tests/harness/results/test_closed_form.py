@@ -2,7 +2,7 @@
 
 from bnguard.harness.results.closed_form import (
     Affine,
-    Statistics,
+    LayerStatistics,
     advance,
     normalize,
     which_data,
@@ -13,14 +13,14 @@ import pytest
 from support.closed_form import SOURCE_ROWS, output, source_data
 
 PLAIN = Affine(beta=np.zeros(2), gamma=np.ones(2), epsilon=0.001)
-BEFORE = Statistics(np.array([0.0, 100.0]), np.array([1.0, 4.0]))
-AFTER = Statistics(np.array([0.5, 99.0]), np.array([0.9, 3.6]))
+BEFORE = LayerStatistics(np.array([0.0, 100.0]), np.array([1.0, 4.0]))
+AFTER = LayerStatistics(np.array([0.5, 99.0]), np.array([0.9, 3.6]))
 X = np.array([[1.0, 101.0]])
 
 
 def test_advance_gives_the_sources_table():
     batches, rows = source_data()
-    now = Statistics(np.zeros(2), np.ones(2))
+    now = LayerStatistics(np.zeros(2), np.ones(2))
     for batch in batches:
         now = advance(now, batch, decay=0.9, bessel=False)
     for row, x in zip(SOURCE_ROWS, rows):
@@ -31,18 +31,20 @@ def test_advance_gives_the_sources_table():
 
 def test_bessels_correction_is_n_over_n_minus_1():
     batch = np.array([[0.0], [2.0], [4.0], [6.0]])  # population variance 5
-    now = advance(Statistics(np.zeros(1), np.zeros(1)), batch, decay=0.0, bessel=True)
+    now = advance(LayerStatistics(np.zeros(1), np.zeros(1)), batch, decay=0.0, bessel=True)
     assert now.variance == pytest.approx([20 / 3])
 
 
 def test_bessels_correction_of_one_row_is_no_division_by_zero():
-    now = advance(Statistics(np.zeros(1), np.ones(1)), np.array([[3.0]]), decay=0.9, bessel=True)
+    now = advance(
+        LayerStatistics(np.zeros(1), np.ones(1)), np.array([[3.0]]), decay=0.9, bessel=True
+    )
     assert now.variance == pytest.approx([0.9])
 
 
 def test_images_count_every_pixel():
     image = np.arange(8.0).reshape(1, 2, 2, 2)
-    now = advance(Statistics(np.zeros(2), np.zeros(2)), image, decay=0.0, bessel=False)
+    now = advance(LayerStatistics(np.zeros(2), np.zeros(2)), image, decay=0.0, bessel=False)
     assert now.mean == pytest.approx([3, 4])
     assert now.variance == pytest.approx([5, 5])
 
@@ -85,11 +87,11 @@ def test_the_rows_own_moments_are_an_outcome_of_their_own():
 
 
 DATA = {"real": np.array([[0.0], [2.0]]), "fake": np.array([[10.0], [16.0]])}
-START = Statistics(np.array([4.0]), np.array([2.0]))
+START = LayerStatistics(np.array([4.0]), np.array([2.0]))
 
 
 def absorbed(mean, variance, data=DATA, bessel=False):
-    after = Statistics(np.array([mean]), np.array([variance]))
+    after = LayerStatistics(np.array([mean]), np.array([variance]))
     return which_data(START, after, data, decay=0.9, bessel=bessel)
 
 

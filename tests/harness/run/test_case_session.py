@@ -4,7 +4,7 @@ from bnguard.errors import BnguardError
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.catalogue import CaseFile, LoadedCase
 from bnguard.harness.claims import StatisticsStillAtInference
-from bnguard.harness.run.case_session import Build, Program
+from bnguard.harness.run.case_session import Build, CaseSession
 import pytest
 from support.graphs import build_with
 from support.programs.tf1_programs import says
@@ -26,7 +26,7 @@ def assign_in_a_branch(fused):
 def program(build, how, path="repro/branch.py"):
     file = CaseFile("branch", "repro", path)
     case = LoadedCase(file, "", Case(StatisticsStillAtInference()), build, build)
-    return Program(case, how, lambda: build(None))
+    return CaseSession(case, how, lambda: build(None))
 
 
 def test_a_combination_that_tensorflow_refuses_is_named():

@@ -8,7 +8,7 @@ import shutil
 
 from bnguard import checkpoint_reader
 from bnguard.harness.cases import catalogue
-from bnguard.harness.results.closed_form import Statistics
+from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import LayerRun, TrainingRun
 from bnguard.harness.run import checkpoint_writer, experiment, points
 from bnguard.harness.run.options import check
@@ -56,7 +56,7 @@ def test_a_run_may_go_on_for_longer_than_it_was_to(tmp_path):
 
 def test_a_line_of_training_reads_to_the_bit():
     awkward = np.array([0.1, -0.0, 5e-324, np.inf, np.nan])
-    before, after = Statistics(awkward, awkward / 3), Statistics(awkward * 7, awkward + 1)
+    before, after = LayerStatistics(awkward, awkward / 3), LayerStatistics(awkward * 7, awkward + 1)
     run = TrainingRun(("a", "b"), {"bn": LayerRun("batch", "nothing", before, after)}, None)
     again = from_line(as_line(run))
     assert (again.moved, again.reads) == (run.moved, None)

@@ -5,15 +5,13 @@ They are made of plain random choices, so that hypothesis and atheris can both d
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 import glob
 import lzma
 import os
 
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.examination import Question, examine
+from bnguard.analysis.examination import AuditOptions, examine
 from bnguard.analysis.formatters import FORMATS, render
-from bnguard.analysis.frontend import graph_builder
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import (
     FORWARDING,
@@ -95,7 +93,7 @@ def damaged_file(choices):
 def survives(path):
     """Whether the file is audited at all; anything but a report and AuditError is let out."""
     try:
-        reports = examine(path, Question())
+        reports = examine(path, AuditOptions())
     except AuditError as refusal:
         assert "\n" not in str(refusal)
         assert path in str(refusal)
@@ -103,16 +101,6 @@ def survives(path):
     for form in FORMATS:
         render(reports, form)
     return True
-
-
-@contextmanager
-def without_compiled():
-    """Nodes are read as where no C compiler was when bnguard was installed."""
-    compiled, graph_builder._nodes = graph_builder._nodes, None
-    try:
-        yield
-    finally:
-        graph_builder._nodes = compiled
 
 
 def _fill(node, name, choices, earlier):
