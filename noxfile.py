@@ -1,7 +1,8 @@
 """The whole suite on every TensorFlow of the matrix, one environment at a time: `make matrix`.
 
 `nox --list` names the sessions, `nox --session "matrix(3.11-tf2.21.0)"` runs one. A session makes
-its environment, writes tools/version_matrix/results/NAME.json and docs/matrix.md, and deletes the environment.
+its environment, writes tools/version_matrix/results/NAME.json and docs/matrix.md, and deletes the
+environment.
 The interpreters must be on PATH; a missing one fails the run, and is recorded as not run.
 """
 

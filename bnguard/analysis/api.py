@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.examination import AuditOptions, examine
 from bnguard.analysis.findings import Report
-
-_FEW_ELEMENTS = 64
 
 
 def audit(
@@ -98,9 +97,12 @@ def _value(value: Any) -> StaticValue:
     """A scalar, or what all elements of a small array are; None for anything else."""
     if isinstance(value, str):
         return value.encode()
-    if hasattr(value, "tolist") and getattr(value, "size", _FEW_ELEMENTS) < _FEW_ELEMENTS:
+    if (
+        hasattr(value, "tolist")
+        and getattr(value, "size", limits.FED_ELEMENTS) < limits.FED_ELEMENTS
+    ):
         value = value.tolist()
-    while isinstance(value, (list, tuple)) and len(value) < _FEW_ELEMENTS:
+    while isinstance(value, (list, tuple)) and len(value) < limits.FED_ELEMENTS:
         if not value or any(one != value[0] for one in value):
             return None
         value = value[0]

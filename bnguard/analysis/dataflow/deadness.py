@@ -19,6 +19,7 @@ import heapq
 from math import inf
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.constant_propagation import Values
 from bnguard.analysis.dataflow.edges import Edges
@@ -33,8 +34,6 @@ from bnguard.analysis.dataflow.predicates import (
 )
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, SELECTS, SWITCHES
-
-_MOST_OUTPUTS = 1024  # of a _SwitchN: a Case has no more branches
 
 
 class Execution:
@@ -257,7 +256,7 @@ class Execution:
     def _port_count(self, switch: int) -> int:
         if self.graph.types[switch] != "_SwitchN":
             return 2
-        return min(max(1, self.graph.attributes(switch)["num_outs"].i), _MOST_OUTPUTS)
+        return min(max(1, self.graph.attributes(switch)["num_outs"].i), limits.SWITCH_OUTPUTS)
 
     # What the optimizer may cut off
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import FrozenSet, Hashable, Iterable, NamedTuple, Optional, Set
 
+from bnguard.analysis import limits
+
 
 class BranchOutcome(NamedTuple):
     """One outcome of a predicate.
@@ -33,7 +35,6 @@ NEVER: Predicate = None
 UNDECIDED = frozenset([BranchOutcome("undecided", 0, 0)])
 
 # With more choices or alternatives than this we only remember that it is undecided.
-_MANY = 24
 
 
 def conjunction(predicates: Iterable[Predicate]) -> Predicate:
@@ -46,7 +47,7 @@ def conjunction(predicates: Iterable[Predicate]) -> Predicate:
             union |= predicate
     if len({choice.selector for choice in union}) < len(union):
         return NEVER  # two outcomes of one predicate
-    return union if len(union) <= _MANY else UNDECIDED
+    return union if len(union) <= limits.PREDICATE_TERMS else UNDECIDED
 
 
 def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
@@ -61,7 +62,7 @@ def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
         return NEVER
     if ALWAYS in alternatives:
         return ALWAYS
-    if len(alternatives) > _MANY:
+    if len(alternatives) > limits.PREDICATE_TERMS:
         return frozenset([BranchOutcome(("any", place), 0, 0)])
     while True:
         alternatives = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Set, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.deadness import Execution
 from bnguard.analysis.ir.graph import MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import (
@@ -17,7 +18,6 @@ from bnguard.analysis.ir.op_types import (
 )
 
 # No chain of conds and casts between a variable and its use is as long as this.
-_LONGEST_SEARCH = 4096
 
 
 def _first_handles(graph: Graph) -> Dict[int, int]:
@@ -53,7 +53,7 @@ class Provenance:
         if self.graph.types[tensor.node] in self._computing:
             return tensor
         passed: List[Tensor] = []
-        while tensor not in self._roots and len(passed) < _LONGEST_SEARCH:
+        while tensor not in self._roots and len(passed) < limits.PROVENANCE_TENSORS:
             inputs = self.handed_on(tensor)
             if len(inputs) != 1:
                 break
@@ -71,7 +71,7 @@ class Provenance:
             return [root]
         found, stack = [], [root]
         seen: Set[Tensor] = {root}
-        while stack and len(seen) < _LONGEST_SEARCH:
+        while stack and len(seen) < limits.PROVENANCE_TENSORS:
             current = stack.pop()
             inputs = self.handed_on(current)
             if not inputs:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any, FrozenSet, Iterator, Set, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir import protos
 
-_MOST_TIMES = 64  # TensorFlow writes each 16th key in full, the others from where they differ
 _FOOTER = 48  # bytes: two block handles, padding, and the magic number
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_LARGEST_OBJECT_GRAPH = 1 << 28  # bytes
 _SLICE = b"\0"  # the first byte of the key of a slice, beside the key of the whole tensor
 
 
@@ -79,7 +78,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
         raise ValueError("a block is compressed; expected it as TensorFlow writes it")
     restarts = int.from_bytes(block[-4:], "little")
     end = size - 4 - 4 * restarts
-    room = _MOST_TIMES * size
+    room = limits.CHECKPOINT_KEY_RATIO * size
     key, at = b"", 0
     while at < end:
         shared, at = _varint(block, at)
@@ -91,7 +90,9 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
             raise ValueError("an entry is cut off")
         room -= len(key)
         if room < 0:
-            raise ValueError(f"the keys of a block are more than {_MOST_TIMES} times its size")
+            raise ValueError(
+                f"the keys of a block are more than {limits.CHECKPOINT_KEY_RATIO} times its size"
+            )
         yield key, block[at - length : at]
 
 
@@ -112,7 +113,7 @@ def _full_names(prefix: str, header: bytes, entry: Any) -> Set[str]:
     """The variables' own names in an object-based checkpoint, whose keys are paths to objects."""
     shards = protos.message("BundleHeaderProto").FromString(header).num_shards
     path = f"{prefix}.data-{entry.shard_id:05d}-of-{shards:05d}"
-    if not 0 < entry.size < _LARGEST_OBJECT_GRAPH:
+    if not 0 < entry.size < limits.OBJECT_GRAPH_BYTES:
         raise ValueError(f"the object graph has {entry.size} bytes")
     with open(path, "rb") as file:
         file.seek(entry.offset)

@@ -21,14 +21,13 @@ from typing import (
     Tuple,
 )
 
+from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError, about
 from bnguard.analysis.frontend.graph_builder import read_graph
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import Graph
 
-_LARGEST = 2**31 - 1  # bytes that one protobuf message can have
 _PIECE = 1 << 20  # bytes read at once of what does not say its size
-_LARGEST_TEXT = 1 << 27  # bytes; protobuf takes a second for each of these megabytes
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _OP_TYPE = re.compile(rb"[A-Za-z0-9_.>/-]+\Z")
 _TEXT = re.compile(r"(?:\s|#[^\n]*\n)*([a-z_]+)\s*[:{<]")
@@ -133,7 +132,7 @@ def _read(path: str) -> bytes:
         ) from error
     if not data:
         raise AuditError(f"{path}: the file is empty; was writing it interrupted?")
-    if len(data) > _LARGEST:
+    if len(data) > limits.FILE_BYTES:
         raise AuditError(f"{path}: more than 2 GiB; no protobuf message can be as large")
     return data
 
@@ -141,9 +140,9 @@ def _read(path: str) -> bytes:
 def _contents(file: BinaryIO) -> bytes:
     """All of it, or more than one message can have; takes no more memory than there is to read."""
     size = os.fstat(file.fileno()).st_size  # 0 of a pipe
-    parts = [file.read(min(size, _LARGEST) + 1)]
+    parts = [file.read(min(size, limits.FILE_BYTES) + 1)]
     count = len(parts[0])
-    while parts[-1] and size < count <= _LARGEST:
+    while parts[-1] and size < count <= limits.FILE_BYTES:
         parts.append(file.read(_PIECE))
         count += len(parts[-1])
     return b"".join(parts)
@@ -194,9 +193,9 @@ def _text_kind(data: bytes) -> Optional[str]:
 def _from_text(data: bytes, kind: str, path: str) -> bytes:
     from google.protobuf import text_format
 
-    if len(data) > _LARGEST_TEXT:
+    if len(data) > limits.TEXT_BYTES:
         raise AuditError(
-            f"{path}: text of more than {_LARGEST_TEXT >> 20} MiB; give the binary form"
+            f"{path}: text of more than {limits.TEXT_BYTES >> 20} MiB; give the binary form"
         )
     message = protos.message(kind)()
     try:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.draft import Draft, Edge
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import CONTROL
 from bnguard.analysis.ir.op_types import is_write, output_port
-
-_DEEPEST = 100
-_MOST_NODES = 250000  # that functions may add
 
 _CALL = "PartitionedCall"
 _IFS = frozenset(["If", "StatelessIf"])
@@ -68,7 +66,7 @@ class _Lowering:
     def __init__(self, draft: Draft, functions: Dict[str, Any]) -> None:
         self._draft = draft
         self._functions = functions
-        self._limit = len(draft.names) + _MOST_NODES
+        self._limit = len(draft.names) + limits.LOWERED_NODES
 
     def expand(self, node: int, stack: Tuple[str, ...]) -> None:
         """Lower `node`, and what is inside, if it is a call; `stack` names the callers."""
@@ -104,8 +102,10 @@ class _Lowering:
         for callee in callees:
             if callee in stack:
                 raise AuditError(f"function {callee} calls itself, at {name}")
-        if len(stack) >= _DEEPEST:
-            raise AuditError(f"functions are nested more than {_DEEPEST} deep, at {name}")
+        if len(stack) >= limits.FUNCTION_DEPTH:
+            raise AuditError(
+                f"functions are nested more than {limits.FUNCTION_DEPTH} deep, at {name}"
+            )
 
     def _branch(self, site: _Site, callees: Sequence[str]) -> _Inlined:
         if not site.data:
@@ -200,7 +200,7 @@ class _Lowering:
         self, site: int, name: str, kind: str, edges: Sequence[Edge], definition: Any = None
     ) -> int:
         if len(self._draft.names) >= self._limit:
-            raise AuditError(f"its functions expand to more than {_MOST_NODES} nodes")
+            raise AuditError(f"its functions expand to more than {limits.LOWERED_NODES} nodes")
         name = f"{self._draft.names[site]}/{name}"
         return self._draft.add(name, kind, edges, definition)
 

@@ -20,6 +20,7 @@ from typing import (
     Tuple,
 )
 
+from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import SWITCHES
@@ -28,7 +29,6 @@ CONTROL = -1  # the port of a control edge
 MERGES = frozenset(["Merge", "RefMerge"])
 LOOP_ENDS = frozenset(["NextIteration", "RefNextIteration"])
 
-_LARGE = 1 << 20  # bytes
 
 _PORTED = re.compile(r"(.+):(\d{1,9})\Z", re.DOTALL)
 
@@ -247,7 +247,7 @@ class Graph:
         """The TensorProto of a Const; None if it is large, or `node` is something else."""
         if self.types[node] != "Const":
             return None
-        attributes = self._definitions.attributes(node, _LARGE)
+        attributes = self._definitions.attributes(node, limits.CONSTANT_BYTES)
         return None if attributes is None else attributes["value"].tensor
 
     def attributes(self, node: int) -> Any:

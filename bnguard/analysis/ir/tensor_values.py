@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Any, List, Optional, Union
 
+from bnguard.analysis import limits
 from bnguard.analysis.ir.protos import DATA_TYPES
 
 Scalar = Union[bool, int, float, bytes]
 
-_LONGEST_LIST = 16  # the axes of a tensor, with some to spare
 _VALUE_FIELDS = ("float_val", "double_val", "int_val", "int64_val", "bool_val", "string_val")
 _CONTENT_FORMATS = {
     DATA_TYPES["DT_BOOL"]: "?",
@@ -42,7 +42,7 @@ def short_list(tensor: Any) -> Optional[List[Scalar]]:
     dimensions = tensor.tensor_shape.dim
     size = dimensions[0].size if dimensions else 1
     values = _stored_values(tensor)
-    if values is None or len(dimensions) > 1 or not 0 <= size <= _LONGEST_LIST:
+    if values is None or len(dimensions) > 1 or not 0 <= size <= limits.CONSTANT_ELEMENTS:
         return None
     return (values + values[-1:] * size)[:size]  # repetitions of the last one are not stored
 
@@ -70,6 +70,6 @@ def _content_values(content: bytes, code: Optional[str]) -> Optional[List[Scalar
         return None
     if content == content[:width] * (len(content) // width):
         content = content[:width]
-    elif len(content) > _LONGEST_LIST * width:
+    elif len(content) > limits.CONSTANT_ELEMENTS * width:
         return None
     return list(struct.unpack(f"<{len(content) // width}{code}", content))

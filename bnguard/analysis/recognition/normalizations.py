@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import AbstractSet, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.ir.graph import Graph, Tensor
 from bnguard.analysis.ir.op_types import (
@@ -27,7 +28,6 @@ _ROOTS = frozenset(["Pow", "Rsqrt", "Sqrt"])
 _EXPONENTS = (0.5, -0.5)
 _WITH_EPSILON = ADDITIONS | frozenset(["Maximum"])
 _RECIPROCALS = frozenset(["Inv", "Reciprocal"])
-_MANY = 48  # nodes; a moment, or a normalization, is written with fewer
 _LARGEST_EPSILON = 0.5
 
 
@@ -158,7 +158,7 @@ class _Finder:
             for consumer in self._graph.data_consumers(tensor):
                 if consumer not in self._gradients:
                     self._visit(tensor, consumer, queue, uses)
-            if len(queue) > _MANY:
+            if len(queue) > limits.MOMENT_NODES:
                 break
         return uses
 
@@ -245,7 +245,7 @@ class _Finder:
     def _is_batch_moment(self, tensor: Tensor) -> bool:
         """Whether it is computed from a mean over the first axis, which is the batch's."""
         stack, seen = [tensor], {tensor}
-        while stack and len(seen) < _MANY:
+        while stack and len(seen) < limits.MOMENT_NODES:
             current = stack.pop()
             kind = self._graph.types[current.node]
             if kind in FUSED_NORMALIZATIONS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Set
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.ir.op_types import ARITHMETIC, SAVES
@@ -12,7 +13,6 @@ from bnguard.analysis.recognition.statistics import PARTITION
 
 _FIRST_TENSOR = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
 _NAMES_INPUT = 1
-_MANY_REPLICAS = 1024  # and the operations that add them up
 
 
 def saved_names(recognized: RecognizedGraph) -> Optional[Dict[int, str]]:
@@ -52,7 +52,7 @@ def checkpoint_name(recognized: RecognizedGraph, variable: int) -> str:
 def _variables_behind(recognized: RecognizedGraph, tensor: Tensor) -> Set[int]:
     """The variables that a tensor is made of, or is the sum or mean of, as one of replicas is."""
     seen, stack, found = {tensor}, [tensor], set()
-    while stack and len(seen) < _MANY_REPLICAS:
+    while stack and len(seen) < limits.REPLICA_TENSORS:
         for origin in recognized.provenance.origins(stack.pop()):
             found.update(recognized.provenance.variables(origin))
             if recognized.graph.types[origin.node] in ARITHMETIC:

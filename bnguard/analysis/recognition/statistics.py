@@ -6,6 +6,7 @@ from enum import Enum
 import re
 from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import Graph, Tensor
@@ -29,7 +30,6 @@ _NAME = re.compile(
 PARTITION = re.compile(r"/part_\d+\Z")
 _STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
 _AVERAGING = ARITHMETIC | frozenset(["Relu", "Sqrt"])  # batch renormalization averages deviations
-_MOST_MET = 512  # tensors, on the way from the value that is assigned to moments of the batch
 
 
 class Purpose(Enum):
@@ -229,7 +229,7 @@ def _search_moments(
     graph = provenance.graph
     stack, seen = [value], {value}
     found, variables = [], set()
-    while stack and len(seen) < _MOST_MET:
+    while stack and len(seen) < limits.AVERAGE_TENSORS:
         current = stack.pop()
         kind = graph.types[current.node]
         if current in moments:

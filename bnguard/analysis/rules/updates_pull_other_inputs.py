@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from typing import Iterator, Set, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS
@@ -44,14 +45,15 @@ from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN204"
-_FEW = 8
 REMEDY = "Let the train op depend on the updates of the network that it trains, and only on these"
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each statistic, each training step and each such placeholder."""
     for step in scenario.training:
-        for placeholder in sorted(_foreign_placeholders(scenario, step))[:_FEW]:
+        for placeholder in sorted(_foreign_placeholders(scenario, step))[
+            : limits.FOREIGN_PLACEHOLDERS
+        ]:
             for statistic, update in _fed_by(scenario, step, placeholder):
                 yield _finding(scenario, step, placeholder, statistic, update)
 

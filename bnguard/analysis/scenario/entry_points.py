@@ -6,6 +6,7 @@ from itertools import chain
 import re
 from typing import AbstractSet, Iterable, List, Sequence, Set
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, Graph
 from bnguard.analysis.ir.op_types import ENTERS, EXITS, is_write
@@ -18,7 +19,6 @@ _SOURCE_TYPE = re.compile(
 )
 # These take the shape of a tensor or wait for it, and do not hand on its value.
 VALUELESS = frozenset(["NoOp", "OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
-_MANY_STEPS = 8
 
 
 def find_train_ops(recognized: RecognizedGraph) -> List[int]:
@@ -158,4 +158,4 @@ def _cover(graph: Graph, candidates: Iterable[int], wanted: AbstractSet[int]) ->
                     stack.append(source)
         if new:
             chosen.append(candidate)
-    return chosen[:_MANY_STEPS]
+    return chosen[: limits.STEPS]

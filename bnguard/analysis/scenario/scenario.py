@@ -17,6 +17,7 @@ from typing import (
     Tuple,
 )
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.deadness import Execution
 from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, Predicate, disjunction
@@ -35,9 +36,7 @@ from bnguard.analysis.scenario.write_effects import WriteEffects
 
 Feeds = Dict[Tensor, StaticValue]
 
-_PATH_BUDGET = 1000000  # ops in all the paths of a step
 _SHORT_PATH = 8
-_MANY_SIGNATURES = 32
 
 
 class WriteEffect(NamedTuple):
@@ -62,7 +61,7 @@ class Step:
         self.execution = execution
         self._effects = WriteEffects(self.execution)
         self._graph = recognized.graph
-        self._path_budget = _PATH_BUDGET
+        self._path_budget = int(limits.PATH_OPS)
         self._ops: Dict[int, Op] = {}
         self._behind_gradients: Optional[Set[int]] = None
         self._changes: Dict[int, Tuple[WriteEffect, ...]] = {}
@@ -259,7 +258,7 @@ def _inference(
         return [_Plan(", ".join(fetches), [recognized.tensor(name) for name in fetches])]
     keys = [signature] if signature is not None else filter(_is_for_inference, signatures)
     plans = [
-        _signature_plan(recognized, key, signatures[key]) for key in islice(keys, _MANY_SIGNATURES)
+        _signature_plan(recognized, key, signatures[key]) for key in islice(keys, limits.SIGNATURES)
     ]
     if signature is None:
         plans = [one for one in plans if not _applies_gradients(recognized, one)]

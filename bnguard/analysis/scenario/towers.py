@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.ir.graph import CONTROL
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.entry_points import VALUELESS, data_sources
 from bnguard.analysis.scenario.scenario import Step
-
-_MANY_SOURCES = 64
 
 
 class Towers:
@@ -54,7 +53,7 @@ class Towers:
         if self._inputs is None:
             graph = self._recognized.graph
             self._inputs = [0] * len(graph)
-            for number, source in enumerate(data_sources(graph)[:_MANY_SOURCES]):
+            for number, source in enumerate(data_sources(graph)[: limits.TOWER_SOURCES]):
                 # An outlet stands for its pipeline: each tower may have one of its own.
                 pipeline = graph.sources[source][0] if graph.sources[source] else source
                 self._inputs[source] = self._inputs[pipeline] = 1 << number

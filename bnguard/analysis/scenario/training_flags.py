@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold
 from bnguard.analysis.dataflow.deadness import Execution
 from bnguard.analysis.ir.graph import MERGES, Tensor
@@ -14,10 +15,6 @@ from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 _WITH_DEFAULT = "PlaceholderWithDefault"
 _BOOL = DATA_TYPES["DT_BOOL"]
 _RANDOM = ("RandomUniform", "RandomStandardNormal", "StatelessRandomUniform")
-_FEW_SWITCHES = 64
-_MANY_FLAGS = 16
-_FEW_MERGES = 8
-_MANY = 64  # nodes that compute a predicate
 
 
 class TrainingFlag(NamedTuple):
@@ -46,7 +43,7 @@ def find_training_flags(recognized: RecognizedGraph) -> List[TrainingFlag]:
     candidates = sorted(
         _candidates(recognized).items(), key=lambda one: (-len(one[1]), min(one[1]))
     )
-    for tensor, switches in candidates[:_MANY_FLAGS]:
+    for tensor, switches in candidates[: limits.FLAG_CANDIDATES]:
         training = _training_value(recognized, tensor, switches)
         if training is not None:
             found.append(TrainingFlag(tensor, training, _default(recognized, tensor)))
@@ -68,7 +65,7 @@ def _candidates(recognized: RecognizedGraph) -> Dict[Tensor, List[int]]:
 def _placeholders_behind(recognized: RecognizedGraph, selector: Tensor) -> Iterator[Tensor]:
     graph = recognized.graph
     stack, seen = [selector], {selector}
-    while stack and len(seen) < _MANY:
+    while stack and len(seen) < limits.FLAG_NODES:
         tensor = stack.pop()
         kind = graph.types[tensor.node]
         if kind in PLACEHOLDERS or kind == _WITH_DEFAULT:
@@ -104,7 +101,7 @@ def _training_value(
     recognized: RecognizedGraph, flag: Tensor, switches: List[int]
 ) -> Optional[bool]:
     # A few layers speak for all of a large network; only if they are silent are all asked.
-    few = _sides(recognized, flag, switches[:_FEW_SWITCHES])
+    few = _sides(recognized, flag, switches[: limits.FLAG_SWITCHES])
     votes = _votes_of_branches(recognized, few)
     if not votes:
         sides = _sides(recognized, flag, switches)
@@ -162,7 +159,7 @@ def _votes_of_outputs(recognized: RecognizedGraph, flag: Tensor, sides: Dict[int
         for consumer in graph.consumers[node]
         if graph.types[consumer] in MERGES
     }
-    for merge in sorted(merges, key=graph.ranks.__getitem__)[:_FEW_MERGES]:
+    for merge in sorted(merges, key=graph.ranks.__getitem__)[: limits.FLAG_MERGES]:
         votes = 0
         for at_true in (True, False):
             step = Execution(graph, [Tensor(merge, 0)], {flag: at_true})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, Optional
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.deadness import Execution
 from bnguard.analysis.dataflow.predicates import (
     ALWAYS,
@@ -25,7 +26,6 @@ from bnguard.analysis.recognition.statistics import Write
 
 _NEUTRAL = {"Mul": 1, **dict.fromkeys(DIVISIONS, 1), **dict.fromkeys(ADDITIONS, 0), "Sub": 0}
 _INCREMENTS = frozenset(["AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"])
-_DEEPEST = 24  # branches and multiplications between a zero and the amount that it makes zero
 
 
 class WriteEffects:
@@ -117,7 +117,7 @@ class WriteEffects:
         )
 
     def _guarded(self, decide: Callable[[Tensor], Predicate], tensor: Tensor) -> Predicate:
-        if self._depth >= _DEEPEST:
+        if self._depth >= limits.EFFECT_DEPTH:
             return UNDECIDED
         self._depth += 1
         try:

@@ -1,4 +1,4 @@
-"""The pages made from the cases' docstrings; `python -m bnguard.harness.report.docs_pages` writes them."""
+"""Write the pages made from the cases' docstrings: `python -m bnguard.harness.report.docs_pages`."""
 
 from __future__ import annotations
 

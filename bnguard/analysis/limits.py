@@ -1,0 +1,193 @@
+"""Every limit of the analysis: its unit, its reason, and what follows when it is reached.
+
+A limit is an integer. Code that stops at one calls `reach`; `collect` gathers the limits that
+were reached, for the report.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Dict, Iterator, Optional
+
+
+class Limit(int):
+    """A limit of the analysis.
+
+    Attributes:
+      unit: what is counted.
+      reason: why there is a limit at all.
+      consequence: what the analysis does when it is reached.
+    """
+
+    unit: str
+    reason: str
+    consequence: str
+
+    def __new__(cls, value: int, unit: str, reason: str, consequence: str) -> Limit:
+        """Make the limit from its value and its three texts."""
+        limit = super().__new__(cls, value)
+        limit.unit, limit.reason, limit.consequence = unit, reason, consequence
+        return limit
+
+    def __getnewargs__(self) -> Any:
+        return int(self), self.unit, self.reason, self.consequence
+
+    @property
+    def text(self) -> str:
+        """The limit and what follows when it is reached, in a line."""
+        return f"{int(self)} {self.unit}: {self.consequence}"
+
+    def reach(self) -> None:
+        """Record that the limit was reached."""
+        reached = _reached.get()
+        if reached is not None:
+            reached[self.text] = self
+
+
+_reached: ContextVar[Optional[Dict[str, Limit]]] = ContextVar("reached", default=None)
+
+
+@contextmanager
+def collect() -> Iterator[Dict[str, Limit]]:
+    """Gather the limits that are reached in the block, by their texts, in order."""
+    reached: Dict[str, Limit] = {}
+    token = _reached.set(reached)
+    try:
+        yield reached
+    finally:
+        _reached.reset(token)
+
+
+_REFUSED = "the file is refused"
+
+# Files
+
+FILE_BYTES = Limit(2**31 - 1, "bytes of a file", "protobuf allows no larger message", _REFUSED)
+TEXT_BYTES = Limit(
+    1 << 27, "bytes of a text graph", "parsing one takes about a second for each MiB", _REFUSED
+)
+FUNCTION_DEPTH = Limit(100, "nested function calls", "lowering is recursive", _REFUSED)
+LOWERED_NODES = Limit(
+    250000, "nodes that functions add", "a few nested calls can expand to millions", _REFUSED
+)
+CHECKPOINT_KEY_RATIO = Limit(
+    64,
+    "times the size of a block of a checkpoint index, for all keys in it",
+    "shared prefixes let a small block expand without bound",
+    "the checkpoint is refused",
+)
+OBJECT_GRAPH_BYTES = Limit(
+    1 << 28, "bytes of a checkpoint's object graph", "it is read whole", "the checkpoint is refused"
+)
+
+# Values and predicates
+
+CONSTANT_BYTES = Limit(
+    1 << 20,
+    "bytes of a constant's node",
+    "large constants decide no branch",
+    "its value is unknown",
+)
+CONSTANT_ELEMENTS = Limit(
+    16, "different elements of a constant", "they are the axes of a tensor", "its value is unknown"
+)
+FED_ELEMENTS = Limit(
+    64, "elements of a fed array", "large arrays decide no branch", "its value is unknown"
+)
+PREDICATE_TERMS = Limit(
+    24,
+    "branch outcomes or alternatives in a predicate",
+    "predicates can grow exponentially",
+    "the predicate is undecided",
+)
+SWITCH_OUTPUTS = Limit(
+    1024, "outputs of a _SwitchN", "the count is read from the file", "further outputs are ignored"
+)
+
+# Walks
+
+PROVENANCE_TENSORS = Limit(
+    4096,
+    "tensors between a value and its origins",
+    "no chain of branches and casts between a variable and its use is as long",
+    "the origins are incomplete, so nothing is concluded from all of them",
+)
+MOMENT_NODES = Limit(
+    48,
+    "nodes of a moment or a normalization",
+    "each is written with fewer",
+    "the search for the rest of the layer ends",
+)
+AVERAGE_TENSORS = Limit(
+    512,
+    "tensors between an assigned value and the batch moments in it",
+    "a moving average is written with fewer",
+    "the search for further moments ends",
+)
+REPLICA_TENSORS = Limit(
+    1024,
+    "tensors between a saved value and the variables that it sums",
+    "there are no more replicas",
+    "further variables count as not saved",
+)
+TOWER_SOURCES = Limit(
+    64,
+    "data sources that towers are told apart by",
+    "each is a bit for every node",
+    "towers fed by further sources are not compared",
+)
+PATH_OPS = Limit(
+    1000000,
+    "ops in the paths of one step",
+    "each finding has a path of its own",
+    "further paths are cut to their last ops",
+)
+
+# Steps
+
+STEPS = Limit(
+    8,
+    "inference steps or training steps inferred from the graph",
+    "each is analysed",
+    "further steps are ignored",
+)
+SIGNATURES = Limit(
+    32, "signatures of a SavedModel", "each is analysed", "further signatures are ignored"
+)
+FLAG_CANDIDATES = Limit(
+    16,
+    "placeholders considered as training flags",
+    "each takes an analysis of the graph",
+    "further placeholders are not considered",
+)
+FLAG_SWITCHES = Limit(
+    64,
+    "Switches whose branches vote on a training flag",
+    "a few layers speak for all",
+    "the others vote only if these are undecided",
+)
+FLAG_MERGES = Limit(
+    8,
+    "Merges whose inputs vote on a training flag",
+    "each takes an analysis of the graph",
+    "further Merges do not vote",
+)
+FLAG_NODES = Limit(
+    64,
+    "nodes between a Switch and the placeholder that decides it",
+    "a predicate is computed with fewer",
+    "the placeholder is not considered",
+)
+EFFECT_DEPTH = Limit(
+    24,
+    "nested branches and products in the amount of an update",
+    "the walk is recursive",
+    "whether the update changes its variable is undecided",
+)
+FOREIGN_PLACEHOLDERS = Limit(
+    8,
+    "placeholders of other networks in one training step",
+    "they have one cause",
+    "further placeholders are not reported",
+)
