@@ -139,9 +139,9 @@ TOWER_SOURCES = Limit(
 )
 PATH_OPS = Limit(
     1000000,
-    "ops in the paths of one step",
+    "ops in the paths of a step to all its statistics",
     "each finding has a path of its own",
-    "further paths are cut to their last ops",
+    "longer paths are cut to their last ops",
 )
 
 # Steps
@@ -161,12 +161,6 @@ FLAG_CANDIDATES = Limit(
     "each takes an analysis of the graph",
     "further placeholders are not considered",
 )
-FLAG_SWITCHES = Limit(
-    64,
-    "Switches whose branches vote on a training flag",
-    "a few layers speak for all",
-    "the others vote only if these are undecided",
-)
 FLAG_MERGES = Limit(
     8,
     "Merges whose inputs vote on a training flag",
@@ -179,10 +173,10 @@ FLAG_NODES = Limit(
     "a predicate is computed with fewer",
     "the placeholder is not considered",
 )
-EFFECT_DEPTH = Limit(
-    24,
-    "nested branches and products in the amount of an update",
-    "the walk is recursive",
+EFFECT_TENSORS = Limit(
+    4096,
+    "tensors that the amount of an update is made of",
+    "layers make it of a few",
     "whether the update changes its variable is undecided",
 )
 FOREIGN_PLACEHOLDERS = Limit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Dict, List, Sequence
 
-from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Assumptions, Finding
 from bnguard.analysis.recognition.statistics import Write
 from bnguard.analysis.rules import statistics_written_at_inference
@@ -34,7 +34,7 @@ class Diagnosis:
         """What rule BN101 says of each statistic that a step writes, or may write."""
         scenario = Scenario(
             recognized=self._recognized,
-            flags=(),  # what was not fed was not: nothing is assumed
+            training_flags=(),  # what was not fed was not: nothing is assumed
             feeds={},
             inference=(self._audited(step),),
             training=(),

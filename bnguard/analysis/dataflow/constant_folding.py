@@ -1,6 +1,6 @@
-"""What an op computes when some of its inputs are known.
+"""Constant folding: the value that an op computes when some of its inputs are known.
 
-A tensor's value is that of every element, and unknown, None, where its elements differ.
+A tensor has a static value only if all its elements are equal; otherwise the value is None.
 """
 
 from __future__ import annotations
@@ -15,28 +15,36 @@ from bnguard.analysis.ir.tensor_values import Scalar
 StaticValue = Optional[Scalar]
 
 _LARGEST_EXACT = 1 << 24  # whole numbers up to this are exact in every type that counts
+_INTEGERS = {
+    DATA_TYPES[f"DT_{sign}INT{bits}"]: (
+        0 if sign else -(1 << (bits - 1)),
+        (1 << (bits if sign else bits - 1)) - 1,
+    )
+    for sign in ("", "U")
+    for bits in (8, 16, 32, 64)
+}
 _FLOATS = [DATA_TYPES[name] for name in ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")]
 
 
-def fold(kind: str, attributes: Callable[[], Any], inputs: List[StaticValue]) -> StaticValue:
-    """The value of an op's first output, or None if it cannot be told.
+def fold(op_type: str, attributes: Callable[[], Any], inputs: List[StaticValue]) -> StaticValue:
+    """Return the value of an op's first output, or None if it is not known.
 
     Args:
-      kind: the op's type; `can_fold(kind)`.
-      attributes: gives the op's attributes.
+      op_type: the type of the op; `can_fold(op_type)`.
+      attributes: returns the attributes of the op.
       inputs: the values of its data inputs.
     """
-    if kind == "Cast":
-        return _cast(inputs[0], attributes()["DstT"].type) if inputs else None
     try:
-        return _FOLDS[kind](*inputs)
+        if op_type == "Cast":
+            return _cast(inputs[0], attributes()["DstT"].type) if inputs else None
+        return _FOLDS[op_type](*inputs)
     except (TypeError, ValueError, ArithmeticError):
-        return None  # operands that TensorFlow would refuse, or a division by zero
+        return None  # operands that TensorFlow refuses, a division by zero, an infinite float
 
 
-def can_fold(kind: str) -> bool:
-    """Whether ops of this type are understood; no other's inputs need be looked at."""
-    return kind in _FOLDS or kind == "Cast"
+def can_fold(op_type: str) -> bool:
+    """Return whether ops of this type are understood."""
+    return op_type in _FOLDS or op_type == "Cast"
 
 
 def _cast(value: StaticValue, to: int) -> StaticValue:
@@ -44,7 +52,11 @@ def _cast(value: StaticValue, to: int) -> StaticValue:
         return None
     if to == DATA_TYPES["DT_BOOL"]:
         return bool(value)
-    return float(value) if to in _FLOATS else int(value)
+    if to in _FLOATS:
+        return float(value)
+    smallest, largest = _INTEGERS.get(to, (0, 0))
+    integer = int(value)  # raises for a float that is not finite
+    return integer if smallest <= integer <= largest else None  # else platforms differ
 
 
 def _first(value: StaticValue, *_: StaticValue) -> StaticValue:
@@ -87,7 +99,7 @@ def _comparison(
 
 
 def _whole(compute: Callable[[Any, Any], Any]) -> Callable[[StaticValue, StaticValue], StaticValue]:
-    """Arithmetic on whole numbers only: there, floating point does not round."""
+    """Restrict arithmetic to whole numbers, for which floating point does not round."""
 
     def folded(left: StaticValue, right: StaticValue) -> StaticValue:
         if not _is_small_whole(left) or not _is_small_whole(right):

@@ -1,11 +1,14 @@
-"""Which value a tensor has in a step, as far as constants and feeds tell."""
+"""Constant propagation: the value of a tensor, as far as constants and feeds determine it.
+
+In a loop a value may differ between iterations. Each tensor therefore has two static values: the
+one that it has in every iteration, and the one that it has in the first.
+"""
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold, fold
-from bnguard.analysis.dataflow.edges import Edges
 from bnguard.analysis.ir.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import EXITS, FORWARDING, SWITCHES
 from bnguard.analysis.ir.tensor_values import uniform_value
@@ -14,102 +17,119 @@ from bnguard.analysis.ir.tensor_values import uniform_value
 _TRANSPARENT = FORWARDING - EXITS - LOOP_ENDS
 
 
-class Values:
-    """The values in one step.
+def _is_never_dead(source: int, port: int) -> bool:
+    return False
 
-    Attributes:
-      graph: what the step is of.
-      feeds: the value of each tensor that is fed; None where it may be any.
-      edges: the step's.
+
+class ConstantPropagation:
+    """The static values of a graph's tensors.
+
+    Args:
+      graph: the graph.
+      feeds: the value of each tensor that is fed; None for a value that is not known.
+      is_dead: whether nothing ever comes from this output of a node, so that a Merge ignores it.
+        What it answers about a node must not change once the value of that node, or of a node
+        after it, has been asked for. By default nothing is dead.
     """
 
-    def __init__(self, graph: Graph, feeds: Mapping[Tensor, StaticValue], edges: Edges) -> None:
-        self.graph = graph
-        self.feeds = feeds
-        self.edges = edges
-        self._always: Dict[Tensor, StaticValue] = {}
-        self._at_first: Dict[Tensor, StaticValue] = {}
+    def __init__(
+        self,
+        graph: Graph,
+        feeds: Mapping[Tensor, StaticValue],
+        is_dead: Callable[[int, int], bool] = _is_never_dead,
+    ) -> None:
+        self._graph = graph
+        self._feeds = feeds
+        self._is_dead = is_dead
+        self._values: Dict[Tensor, StaticValue] = {}
+        self._first_values: Dict[Tensor, StaticValue] = {}
 
-    def always(self, tensor: Tensor) -> StaticValue:
-        """What `tensor` is in every element and every iteration; None if that is not known."""
-        return self._evaluate(tensor, self._always)
+    def value(self, tensor: Tensor) -> StaticValue:
+        """Return the value of every element in every iteration, or None if it is not known."""
+        return self._evaluate(tensor, self._values)
 
-    def at_first(self, tensor: Tensor) -> StaticValue:
-        """The same, in the first iteration of each loop that it is in."""
-        return self._evaluate(tensor, self._at_first)
+    def first_value(self, tensor: Tensor) -> StaticValue:
+        """Return the value of every element in the first iteration of each loop around it."""
+        return self._evaluate(tensor, self._first_values)
 
     def selector_origin(self, tensor: Tensor) -> Tuple[Tensor, bool]:
-        """Where a predicate comes from, and whether it is negated on the way."""
-        graph, negated = self.graph, False
-        while tensor not in self.feeds:
-            kind = graph.types[tensor.node]
+        """Return the tensor that a selector comes from, and whether it is negated on the way."""
+        graph, negated = self._graph, False
+        while tensor not in self._feeds:
+            op_type = graph.types[tensor.node]
             inputs = graph.data_inputs(tensor.node)
             if tensor.node in graph.lowered and tensor.port < len(inputs):
                 tensor = inputs[tensor.port]
-            elif inputs and kind in _TRANSPARENT:
+            elif inputs and op_type in _TRANSPARENT:
                 tensor = inputs[0]
-            elif inputs and kind == "LogicalNot":
+            elif inputs and op_type == "LogicalNot":
                 tensor, negated = inputs[0], not negated
             else:
                 break
         return tensor, negated
 
-    def entries(self, merge: int) -> List[Tensor]:
-        """A Merge's data inputs but for a loop's back edge."""
-        inputs = self.graph.data_inputs(merge)
-        return [one for one in inputs if self.graph.types[one.node] not in LOOP_ENDS]
-
-    def _evaluate(self, tensor: Tensor, memo: Dict[Tensor, StaticValue]) -> StaticValue:
+    def _evaluate(self, tensor: Tensor, values: Dict[Tensor, StaticValue]) -> StaticValue:
         stack = [tensor]
         while stack:
             current = stack[-1]
-            if current in memo:
+            if current in values:
                 stack.pop()
                 continue
-            operands = self._operands(current, memo is self._at_first)
-            missing = [one for one in operands or () if one not in memo]
+            operands = self._operands(current, values is self._first_values)
+            missing = [operand for operand in operands or () if operand not in values]
             if missing:
                 stack.extend(missing)
             else:
-                memo[current] = self._compute(current, operands, memo)
+                values[current] = self._compute(current, operands, values)
                 stack.pop()
-        return memo[tensor]
+        return values[tensor]
 
-    def _operands(self, tensor: Tensor, at_first: bool) -> Optional[List[Tensor]]:
-        """What the value is computed from; None if it is given, or beyond us."""
+    def _operands(self, tensor: Tensor, in_first: bool) -> Optional[List[Tensor]]:
+        """Return what the value is computed from; None if it is given, or cannot be known."""
         node, port = tensor
-        kind = self.graph.types[node]
-        if tensor in self.feeds or kind == "Const":
+        op_type = self._graph.types[node]
+        if tensor in self._feeds or op_type == "Const":
             return None
-        if kind in MERGES:
-            entries = self.entries(node)
-            is_loop = len(entries) < len(self.graph.data_inputs(node))
-            if port or (is_loop and not at_first and not self._is_invariant(node)):
+        if op_type in MERGES:
+            entries = merge_entries(self._graph, node)
+            is_loop = len(entries) < len(self._graph.data_inputs(node))
+            if port or (is_loop and not in_first and not self._is_invariant(node)):
                 return None
-            return [one for one in entries if self.edges.reaches(*one)]
-        if kind in EXITS and at_first:
+            return [entry for entry in entries if not self._is_dead(*entry)]
+        if op_type in EXITS and in_first:
             return None  # a loop ends in its last iteration
-        if node in self.graph.lowered or kind == "IdentityN":
-            return self.graph.data_inputs(node)[port : port + 1] or None
-        if kind in SWITCHES:
-            return self.graph.data_inputs(node)[:1]
-        return self.graph.data_inputs(node) if can_fold(kind) and port == 0 else None
+        if node in self._graph.lowered or op_type == "IdentityN":
+            return self._graph.data_inputs(node)[port : port + 1] or None
+        if op_type in SWITCHES:
+            return self._graph.data_inputs(node)[:1]
+        return self._graph.data_inputs(node) if can_fold(op_type) and port == 0 else None
 
     def _is_invariant(self, merge: int) -> bool:
-        """Whether each iteration hands a loop's variable on unchanged."""
-        inputs = self.graph.data_inputs(merge)
-        ends = [one.node for one in inputs if self.graph.types[one.node] in LOOP_ENDS]
-        carried = [self.graph.data_inputs(end)[0] for end in ends]
-        return all(self.selector_origin(one) == ((merge, 0), False) for one in carried)
+        """Return whether each iteration passes the variable of a loop on unchanged."""
+        inputs = self._graph.data_inputs(merge)
+        ends = [tensor.node for tensor in inputs if self._graph.types[tensor.node] in LOOP_ENDS]
+        carried = [self._graph.data_inputs(end)[0] for end in ends]
+        return all(self.selector_origin(tensor) == ((merge, 0), False) for tensor in carried)
 
     def _compute(
-        self, tensor: Tensor, operands: Optional[List[Tensor]], memo: Mapping[Tensor, StaticValue]
+        self,
+        tensor: Tensor,
+        operands: Optional[List[Tensor]],
+        values: Mapping[Tensor, StaticValue],
     ) -> StaticValue:
         if operands is None:
-            constant = None if tensor in self.feeds else self.graph.constant(tensor.node)
-            return self.feeds.get(tensor) if constant is None else uniform_value(constant)
-        values = [memo[one] for one in operands]
-        kind = self.graph.types[tensor.node]
-        if can_fold(kind) and kind not in SWITCHES:
-            return fold(kind, lambda: self.graph.attributes(tensor.node), values)
-        return values[0] if values and all(value == values[0] for value in values) else None
+            constant = None if tensor in self._feeds else self._graph.constant(tensor.node)
+            return self._feeds.get(tensor) if constant is None else uniform_value(constant)
+        operand_values = [values[operand] for operand in operands]
+        op_type = self._graph.types[tensor.node]
+        if can_fold(op_type) and op_type not in SWITCHES:
+            return fold(op_type, lambda: self._graph.attributes(tensor.node), operand_values)
+        if operand_values and all(value == operand_values[0] for value in operand_values):
+            return operand_values[0]
+        return None
+
+
+def merge_entries(graph: Graph, merge: int) -> List[Tensor]:
+    """Return the data inputs of a Merge without the back edge of a loop."""
+    inputs = graph.data_inputs(merge)
+    return [tensor for tensor in inputs if graph.types[tensor.node] not in LOOP_ENDS]

@@ -1,9 +1,9 @@
-"""When a node runs, as a conjunction of undecided branches.
+"""Predicates: when a node runs, as a conjunction of the outcomes of undecided branches.
 
-A condition is a frozenset of choices, each "this predicate selects this port of its Switch".
-The empty one holds always; None, dead, never. The algebra errs on one side: a condition may
-be weaker or less definite than the truth, but it is empty only for what surely runs and None
-only for what surely does not.
+A predicate is a frozenset of outcomes, each "this selector takes this output of its Switch". The
+empty conjunction is ALWAYS. None is NEVER: the node is dead. The algebra errs on one side. A
+predicate may be weaker or less definite than the truth, but it is ALWAYS only for what certainly
+runs, and NEVER only for what certainly does not.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from bnguard.analysis import limits
 
 
 class BranchOutcome(NamedTuple):
-    """One outcome of a predicate.
+    """One outcome of a branch.
 
     Attributes:
-      predicate: the tensor that it comes from.
+      selector: the tensor that decides the branch.
       port: the output of the Switch that it selects.
-      ports: how many there are.
+      ports: the number of outputs.
     """
 
     selector: Hashable
@@ -34,28 +34,29 @@ NEVER: Predicate = None
 
 UNDECIDED = frozenset([BranchOutcome("undecided", 0, 0)])
 
-# With more choices or alternatives than this we only remember that it is undecided.
-
 
 def conjunction(predicates: Iterable[Predicate]) -> Predicate:
-    """What holds when all of `predicates` hold."""
+    """Return the predicate that holds when all of `predicates` hold."""
     union = ALWAYS
     for predicate in predicates:
         if predicate is None:
             return NEVER
         if predicate and not predicate <= union:
             union |= predicate
-    if len({choice.selector for choice in union}) < len(union):
-        return NEVER  # two outcomes of one predicate
-    return union if len(union) <= limits.PREDICATE_TERMS else UNDECIDED
+    if len({outcome.selector for outcome in union}) < len(union):
+        return NEVER  # two outcomes of one selector
+    if len(union) > limits.PREDICATE_TERMS:
+        limits.PREDICATE_TERMS.reach()
+        return UNDECIDED
+    return union
 
 
 def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
-    """What holds when any of `predicates` holds.
+    """Return the predicate that holds when any of `predicates` holds.
 
     Args:
-      conditions: at least one.
-      place: tells this disjunction from others, should it have no simpler form.
+      predicates: the alternatives; without any, the result is NEVER.
+      place: tells this disjunction from others if it has no simpler form.
     """
     alternatives = {predicate for predicate in predicates if predicate is not None}
     if not alternatives:
@@ -63,10 +64,13 @@ def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
     if ALWAYS in alternatives:
         return ALWAYS
     if len(alternatives) > limits.PREDICATE_TERMS:
+        limits.PREDICATE_TERMS.reach()
         return frozenset([BranchOutcome(("any", place), 0, 0)])
     while True:
         alternatives = {
-            one for one in alternatives if not any(other < one for other in alternatives)
+            predicate
+            for predicate in alternatives
+            if not any(other < predicate for other in alternatives)
         }
         merged = _merge_complements(alternatives)
         if merged is None:
@@ -81,11 +85,11 @@ def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
 def _merge_complements(
     alternatives: Set[FrozenSet[BranchOutcome]],
 ) -> Optional[Set[FrozenSet[BranchOutcome]]]:
-    """Replace alternatives that are all outcomes of one predicate by what they share."""
-    for one in alternatives:
-        for choice in one:
-            rest = one - {choice}
-            family = [rest | {choice._replace(port=port)} for port in range(choice.ports)]
+    """Replace the alternatives that are all outcomes of one selector by what they share."""
+    for predicate in alternatives:
+        for outcome in predicate:
+            rest = predicate - {outcome}
+            family = [rest | {outcome._replace(port=port)} for port in range(outcome.ports)]
             if len(family) > 1 and all(member in alternatives for member in family):
                 return (alternatives - set(family)) | {rest}
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Set, Tuple
 
 from bnguard.analysis import limits
-from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.ir.graph import MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import (
     MADE_OF_ALL_BUT,

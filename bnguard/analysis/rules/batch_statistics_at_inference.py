@@ -73,7 +73,7 @@ def _finding(
     graph = scenario.recognized.graph
     moment = next(moment for moment in one.moments if step.execution.may_run(moment.node))
     certain = step.runs(moment.node) and all(
-        step.execution.surely_uses(node) for node in (moment.node, one.node)
+        step.execution.certainly_uses(node) for node in (moment.node, one.node)
     )
     name = graph.names[one.node]
     return Finding(

@@ -39,7 +39,7 @@ REMEDY = "Let the flag default to inference, and feed it where you train"
 def check(scenario: Scenario) -> Iterator[Finding]:
     """One finding for each flag."""
     recognized = scenario.recognized
-    for flag in scenario.flags:
+    for flag in scenario.training_flags:
         if flag.default is flag.training and _trains_unfed(scenario, flag):
             yield Finding(
                 rule=CODE,
@@ -57,7 +57,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 
 def _trains_unfed(scenario: Scenario, flag: TrainingFlag) -> bool:
     """Whether its default trains where every other flag is at its value for inference."""
-    others = {one.tensor: not one.training for one in scenario.flags if one is not flag}
+    others = {one.tensor: not one.training for one in scenario.training_flags if one is not flag}
     if not others:
         return True
     feeds = {**others, flag.tensor: flag.default}

@@ -60,7 +60,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 
 def _foreign_placeholders(scenario: Scenario, step: Step) -> Set[int]:
     """What the step needs, but no gradient that it applies is computed from."""
-    flags = {flag.tensor.node for flag in scenario.flags}
+    flags = {flag.tensor.node for flag in scenario.training_flags}
     return step.foreign(set(scenario.recognized.graph.of_types(PLACEHOLDERS)) - flags)
 
 

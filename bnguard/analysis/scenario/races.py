@@ -24,7 +24,7 @@ from typing import (
     Tuple,
 )
 
-from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
 from bnguard.analysis.ir.graph import CONTROL, MERGES
 from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, is_write

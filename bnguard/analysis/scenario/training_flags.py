@@ -1,12 +1,31 @@
-"""The training flag: the placeholder that decides whether a layer trains."""
+"""Training flags: the placeholders that decide whether layers train.
+
+A candidate is a scalar bool placeholder, with or without a default, that some Switch of the forward
+pass depends on. It is a training flag if its two values differ in what belongs to training. Every
+Switch that the candidate alone decides votes with the nodes of its branches, up to the next Merge:
+
+| in the branch for a value                                      | votes for that value as        |
+| -------------------------------------------------------------- | ------------------------------ |
+| an update of a running statistic                               | training                       |
+| a normalization with the moments of its batch                  | training                       |
+| a random number op, as of dropout                              | training                       |
+| the moments of a batch, which leave the Switch only there      | training                       |
+| a normalization with running statistics                        | inference                      |
+| a normalization that may use either                            | nothing                        |
+
+If these votes tie, the layers may be outside the branches, which only choose between their outputs.
+Then the first Merge after a branch whose two inputs use different nodes of the table decides. If
+all tie, the candidate is no training flag.
+"""
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
+from typing import AbstractSet, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold
-from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
+from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.ir.graph import MERGES, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, SWITCHES
 from bnguard.analysis.ir.protos import DATA_TYPES
@@ -15,6 +34,7 @@ from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 _WITH_DEFAULT = "PlaceholderWithDefault"
 _BOOL = DATA_TYPES["DT_BOOL"]
 _RANDOM = ("RandomUniform", "RandomStandardNormal", "StatelessRandomUniform")
+_TRAINING, _INFERENCE = 1, -1
 
 
 class TrainingFlag(NamedTuple):
@@ -23,7 +43,7 @@ class TrainingFlag(NamedTuple):
     Attributes:
       tensor: the placeholder.
       training: its value in training, usually True.
-      default: its value where it is not fed; None if it has to be fed.
+      default: its value where it is not fed; None if it must be fed.
     """
 
     tensor: Tensor
@@ -32,100 +52,97 @@ class TrainingFlag(NamedTuple):
 
 
 def find_training_flags(recognized: RecognizedGraph) -> List[TrainingFlag]:
-    """The placeholders that decide a branch on the way to a normalization or an update.
-
-    Which of its values is the one for training is told by what is in the branches: updates,
-    normalizations with the batch's own statistics, and random numbers, as of dropout, belong to
-    training, normalizations with the running statistics to inference.
-    """
-    found = []
-    # Those that decide most come first; of those that decide as many, who does so first.
-    candidates = sorted(
-        _candidates(recognized).items(), key=lambda one: (-len(one[1]), min(one[1]))
-    )
-    for tensor, switches in candidates[: limits.FLAG_CANDIDATES]:
-        training = _training_value(recognized, tensor, switches)
+    """Return the training flags of a graph, those that decide most Switches first."""
+    candidates = _candidates(recognized)
+    by_importance = sorted(candidates, key=lambda flag: (-len(candidates[flag]), candidates[flag]))
+    if len(by_importance) > limits.FLAG_CANDIDATES:
+        limits.FLAG_CANDIDATES.reach()
+    votes = _votes_of_nodes(recognized)
+    flags = []
+    for tensor in by_importance[: limits.FLAG_CANDIDATES]:
+        training = _training_value(recognized, tensor, candidates[tensor], votes)
         if training is not None:
-            found.append(TrainingFlag(tensor, training, _default(recognized, tensor)))
-    return found
+            flags.append(TrainingFlag(tensor, training, _default(recognized, tensor)))
+    return flags
 
 
 def _candidates(recognized: RecognizedGraph) -> Dict[Tensor, List[int]]:
-    """Each scalar bool placeholder, with the Switches whose predicate depends on it."""
-    graph = recognized.graph
-    candidates: Dict[Tensor, List[int]] = {}
-    for selector, all_switches in graph.decided_by.items():
+    """Return each scalar bool placeholder, with the Switches that depend on it, in order."""
+    candidates: Dict[Tensor, Set[int]] = {}
+    for selector, switches in recognized.graph.decided_by.items():
         # In the backward pass a moment is taken for its shape, and on the other side.
-        switches = [one for one in all_switches if one not in recognized.gradients]
-        for leaf in _placeholders_behind(recognized, selector) if switches else ():
-            candidates.setdefault(leaf, []).extend(switches)
-    return candidates
+        forward = [switch for switch in switches if switch not in recognized.gradients]
+        for placeholder in _placeholders_behind(recognized, selector) if forward else ():
+            candidates.setdefault(placeholder, set()).update(forward)
+    return {placeholder: sorted(switches) for placeholder, switches in candidates.items()}
 
 
 def _placeholders_behind(recognized: RecognizedGraph, selector: Tensor) -> Iterator[Tensor]:
     graph = recognized.graph
     stack, seen = [selector], {selector}
-    while stack and len(seen) < limits.FLAG_NODES:
+    while stack:
+        if len(seen) >= limits.FLAG_NODES:
+            limits.FLAG_NODES.reach()
+            return
         tensor = stack.pop()
-        kind = graph.types[tensor.node]
-        if kind in PLACEHOLDERS or kind == _WITH_DEFAULT:
+        op_type = graph.types[tensor.node]
+        if op_type in PLACEHOLDERS or op_type == _WITH_DEFAULT:
             if _is_scalar_bool(recognized, tensor.node):
                 yield tensor
             continue
         inputs = graph.data_inputs(tensor.node)
         if tensor.node in graph.lowered:
             inputs = inputs[tensor.port : tensor.port + 1]
-        elif kind in SWITCHES:
+        elif op_type in SWITCHES:
             inputs = inputs[:1]
-        elif not can_fold(kind) and kind not in MERGES:
+        elif not can_fold(op_type) and op_type not in MERGES:
             continue
-        new = [one for one in inputs if one not in seen]
-        seen.update(new)
-        stack += new
+        unseen = [tensor for tensor in inputs if tensor not in seen]
+        seen.update(unseen)
+        stack += unseen
 
 
 def _is_scalar_bool(recognized: RecognizedGraph, node: int) -> bool:
     attributes = recognized.graph.attributes(node)
-    shape = attributes["shape"].shape
-    return attributes["dtype"].type == _BOOL and all(one.size == 1 for one in shape.dim)
+    dimensions = attributes["shape"].shape.dim
+    return attributes["dtype"].type == _BOOL and all(axis.size == 1 for axis in dimensions)
 
 
 def _default(recognized: RecognizedGraph, tensor: Tensor) -> Optional[bool]:
     if recognized.graph.types[tensor.node] != _WITH_DEFAULT:
         return None
-    value = Execution(recognized.graph, [], {}).value(tensor)
+    value = ConstantPropagation(recognized.graph, {}).value(tensor)
     return value if isinstance(value, bool) else None
 
 
 def _training_value(
-    recognized: RecognizedGraph, flag: Tensor, switches: List[int]
+    recognized: RecognizedGraph, flag: Tensor, switches: List[int], votes: Mapping[int, int]
 ) -> Optional[bool]:
-    # A few layers speak for all of a large network; only if they are silent are all asked.
-    few = _sides(recognized, flag, switches[: limits.FLAG_SWITCHES])
-    votes = _votes_of_branches(recognized, few)
-    if not votes:
-        sides = _sides(recognized, flag, switches)
-        votes = _votes_of_branches(recognized, sides) or _votes_of_outputs(recognized, flag, sides)
-    return None if not votes else votes > 0
+    """Return the flag's value in training; None if all votes tie."""
+    ports = _ports_at_true(recognized, flag, switches)
+    balance = _balance_of_branches(recognized, ports, votes)
+    balance = balance or _balance_of_outputs(recognized, flag, ports, votes)
+    return balance > 0 if balance else None
 
 
-def _sides(recognized: RecognizedGraph, flag: Tensor, switches: List[int]) -> Dict[int, int]:
-    """For each Switch that the flag alone decides, the port that it selects at True."""
-    steps = {value: Execution(recognized.graph, [], {flag: value}) for value in (True, False)}
-    selected: Dict[Tensor, Optional[int]] = {}
-    sides = {}
+def _ports_at_true(
+    recognized: RecognizedGraph, flag: Tensor, switches: List[int]
+) -> Dict[int, int]:
+    """Return the port that each Switch selects at True, of those that the flag alone decides."""
+    at_true, at_false = (
+        ConstantPropagation(recognized.graph, {flag: value}) for value in (True, False)
+    )
+    ports = {}
     for switch in switches:
         selector = recognized.graph.selector(switch)
-        if selector not in selected:
-            selected[selector] = _port_at_true(*(steps[v].value(selector) for v in (True, False)))
-        port = selected[selector]
+        port = _port_at_true(at_true.value(selector), at_false.value(selector))
         if port is not None:
-            sides[switch] = port
-    return sides
+            ports[switch] = port
+    return ports
 
 
 def _port_at_true(at_true: StaticValue, at_false: StaticValue) -> Optional[int]:
-    """Of `flag and other` only the outcome at False is known, and the like."""
+    """Return the port of a selector; of `flag and other` only the value at False is known."""
     if isinstance(at_true, bool) and at_true != at_false:
         return int(at_true)
     if isinstance(at_false, bool) and at_true != at_false:
@@ -133,55 +150,62 @@ def _port_at_true(at_true: StaticValue, at_false: StaticValue) -> Optional[int]:
     return None
 
 
-def _votes_of_branches(recognized: RecognizedGraph, sides: Dict[int, int]) -> int:
-    """Positive if training is on the side of True, negative if on that of False."""
-    evidence = _evidence(recognized)
-    moments = {moment for one in recognized.normalizations for moment in one.moments}
-    votes = 0
-    for at_true in (True, False):
-        outputs = [Tensor(node, port if at_true else 1 - port) for node, port in sides.items()]
-        total = sum(evidence.get(node, 0) for node in _branch(recognized, outputs))
-        total += sum(_lets_moments_through(recognized, one, moments) for one in outputs)
-        votes += total if at_true else -total
+def _votes_of_nodes(recognized: RecognizedGraph) -> Dict[int, int]:
+    """Return the vote of each node that has one, wherever it is."""
+    votes = dict.fromkeys(recognized.graph.of_types(_RANDOM), _TRAINING)
+    for statistic in recognized.statistics:
+        votes.update((write.node, _TRAINING) for write in statistic.updates)
+    for layer in recognized.normalizations:
+        # A layer that may use either has the choice before it, in its inputs.
+        uses_batch, uses_running = bool(layer.moments), bool(layer.running_variance)
+        votes[layer.node] = _TRAINING * uses_batch + _INFERENCE * uses_running
     return votes
 
 
-def _votes_of_outputs(recognized: RecognizedGraph, flag: Tensor, sides: Dict[int, int]) -> int:
-    """The same, from what the first Merges after the branches use at either value.
+def _balance_of_branches(
+    recognized: RecognizedGraph, ports: Mapping[int, int], votes: Mapping[int, int]
+) -> int:
+    """Return the votes of the branches: positive if True is training, negative if False is."""
+    moments = {moment for layer in recognized.normalizations for moment in layer.moments}
+    balance = 0
+    for flag_value in (True, False):
+        outputs = [
+            Tensor(switch, port if flag_value else 1 - port) for switch, port in ports.items()
+        ]
+        total = sum(votes.get(node, 0) for node in _branch(recognized, outputs))
+        total += sum(_passes_moments(recognized, output, moments) for output in outputs)
+        balance += total if flag_value else -total
+    return balance
 
-    This tells where the layers are not in the branches: built before, and chosen from.
-    """
-    graph, evidence = recognized.graph, _evidence(recognized)
-    branches = _branch(recognized, (Tensor(switch, port) for switch in sides for port in (0, 1)))
+
+def _balance_of_outputs(
+    recognized: RecognizedGraph, flag: Tensor, ports: Mapping[int, int], votes: Mapping[int, int]
+) -> int:
+    """Return the votes of what the first decided Merge after the branches uses."""
+    graph = recognized.graph
+    outputs = (Tensor(switch, port) for switch in ports for port in (0, 1))
     merges = {
         consumer
-        for node in branches.union(sides)
+        for node in _branch(recognized, outputs).union(ports)
         for consumer in graph.consumers[node]
         if graph.types[consumer] in MERGES
     }
-    for merge in sorted(merges, key=graph.ranks.__getitem__)[: limits.FLAG_MERGES]:
-        votes = 0
-        for at_true in (True, False):
-            step = Execution(graph, [Tensor(merge, 0)], {flag: at_true})
-            total = sum(weight for node, weight in evidence.items() if step.uses(node))
-            votes += total if at_true else -total
-        if votes:
-            return votes
+    in_order = sorted(merges, key=graph.ranks.__getitem__)
+    for merge in in_order[: limits.FLAG_MERGES]:
+        balance = 0
+        for flag_value in (True, False):
+            step = Execution(graph, [Tensor(merge, 0)], {flag: flag_value})
+            total = sum(vote for node, vote in votes.items() if step.uses(node))
+            balance += total if flag_value else -total
+        if balance:
+            return balance
+    if len(in_order) > limits.FLAG_MERGES:
+        limits.FLAG_MERGES.reach()
     return 0
 
 
-def _evidence(recognized: RecognizedGraph) -> Dict[int, int]:
-    evidence = dict.fromkeys(recognized.graph.of_types(_RANDOM), 1)
-    for statistic in recognized.statistics:
-        evidence.update((write.node, 1) for write in statistic.updates)
-    for one in recognized.normalizations:
-        # What may use both kinds of statistics has the choice before it, in its inputs.
-        evidence[one.node] = bool(one.moments) - bool(one.running_variance)
-    return evidence
-
-
 def _branch(recognized: RecognizedGraph, outputs: Iterable[Tensor]) -> Set[int]:
-    """What depends on these outputs of Switches, up to the next Merge."""
+    """Return what depends on these outputs of Switches, up to the next Merge."""
     graph = recognized.graph
     stack = [consumer for output in outputs for consumer in graph.data_consumers(output)]
     branch: Set[int] = set()
@@ -193,11 +217,11 @@ def _branch(recognized: RecognizedGraph, outputs: Iterable[Tensor]) -> Set[int]:
     return branch
 
 
-def _lets_moments_through(
-    recognized: RecognizedGraph, output: Tensor, moments: Set[Tensor]
+def _passes_moments(
+    recognized: RecognizedGraph, output: Tensor, moments: AbstractSet[Tensor]
 ) -> bool:
-    """Whether a Switch lets the batch's moments through on this port, and only on this."""
-    ports = [Tensor(output.node, port) for port in (output.port, 1 - output.port)]
-    used, other = (any(True for _ in recognized.graph.data_consumers(port)) for port in ports)
+    """Return whether a Switch passes moments of a batch on by this output, and only by this."""
+    both = [Tensor(output.node, port) for port in (output.port, 1 - output.port)]
+    used, other = (any(True for _ in recognized.graph.data_consumers(port)) for port in both)
     data = recognized.graph.data_input(output.node, 0)
     return used and not other and not moments.isdisjoint(recognized.provenance.origins(data))

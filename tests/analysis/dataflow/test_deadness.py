@@ -1,6 +1,6 @@
 """Which nodes a step runs, of graphs made by hand."""
 
-from bnguard.analysis.dataflow.deadness import Execution
+from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 import pytest

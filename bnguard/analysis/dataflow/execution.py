@@ -1,0 +1,192 @@
+"""One step: what a Session evaluates for some fetches and feeds.
+
+Where constants alone decide a branch, TensorFlow's optimizer may cut the dead branch off before the
+step runs, and with it what only this branch needs. Whether such a node runs is undecided.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+
+from bnguard.analysis.dataflow.constant_folding import StaticValue
+from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
+from bnguard.analysis.dataflow.deadness import Deadness, propagate
+from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, UNDECIDED, Predicate
+from bnguard.analysis.dataflow.pruning import Pruning, next_towards_fetches
+from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
+from bnguard.analysis.ir.op_types import SELECTS, SWITCHES
+
+
+class Execution:
+    """One step.
+
+    Args:
+      graph: the graph.
+      fetches: the tensors that are fetched, or the ops (port CONTROL) that are run.
+      feeds: the value of each tensor that is fed; None for a value that is not known.
+      pruning: the pruning for these fetches and feeds, if there is one already.
+
+    Attributes:
+      graph, fetches, feeds: the arguments.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        fetches: Sequence[Tensor],
+        feeds: Mapping[Tensor, StaticValue],
+        pruning: Optional[Pruning] = None,
+    ) -> None:
+        self.graph = graph
+        self.fetches = tuple(fetches)
+        self.feeds = dict(feeds)
+        self._pruning = Pruning(graph, self.fetches, self.feeds) if pruning is None else pruning
+        self._deadness, self._constants = propagate(self._pruning, self.feeds)
+        self._removable = _removable(self._pruning, self.fetches, self.feeds)
+        # Computed when first asked for:
+        self._used: Optional[Set[int]] = None
+        self._certainly_used: Optional[Set[int]] = None
+        self._next_on_path: Optional[Dict[int, int]] = None
+
+    def with_feeds(self, feeds: Mapping[Tensor, StaticValue]) -> Execution:
+        """Return the step with the same fetches and other feeds."""
+        pruning = self._pruning if feeds.keys() == self.feeds.keys() else None
+        return Execution(self.graph, self.fetches, feeds, pruning)
+
+    def needs(self, node: int) -> bool:
+        """Return whether the fetches need `node`, whether it is dead or not."""
+        return self._pruning.needs(node)
+
+    def predicate(self, node: int) -> Predicate:
+        """Return the predicate under which the step runs `node`."""
+        if not self._pruning.needs(node):
+            return NEVER
+        predicate = self._deadness.of_node(node)
+        return UNDECIDED if predicate is not NEVER and node in self._removable else predicate
+
+    def may_run(self, node: int) -> bool:
+        """Return whether the step runs `node` for some outcome of the undecided branches."""
+        return self.predicate(node) is not NEVER
+
+    def inputs(self, node: int) -> List[Tuple[Tensor, Predicate]]:
+        """Return the data inputs that can reach `node`, and when, without those that are fed."""
+        return [
+            (tensor, self._deadness.of_output(*tensor))
+            for tensor in self._pruning.data_inputs(node)
+            if not self._deadness.is_dead(*tensor)
+        ]
+
+    def predecessors(self, node: int) -> List[int]:
+        """Return the inputs that `node` waits for, data and control, without those that are fed.
+
+        A Merge does not wait for a dead input, nor for the back edge of a loop, which reaches it in
+        the next iteration.
+        """
+        sources = self.graph.sources[node]
+        if self.graph.types[node] in MERGES:
+            sources = tuple(
+                source
+                for source, port in zip(sources, self.graph.ports[node])
+                if self.graph.types[source] not in LOOP_ENDS
+                and (port == CONTROL or not self._deadness.is_dead(source, port))
+            )
+        fed_nodes, keeps_edge = self._pruning.fed_nodes, self._pruning.keeps_edge
+        if fed_nodes.isdisjoint(sources):
+            return list(sources)
+        return [source for source in sources if source not in fed_nodes or keeps_edge(source, node)]
+
+    def value(self, tensor: Tensor) -> StaticValue:
+        """Return the value of every element in every iteration, or None if it is not known."""
+        return self._constants.value(tensor)
+
+    def selector_origin(self, tensor: Tensor) -> Tuple[Tensor, bool]:
+        """Return the tensor that a selector comes from, and whether it is negated on the way."""
+        return self._constants.selector_origin(tensor)
+
+    def uses(self, node: int) -> bool:
+        """Return whether a value from `node` can reach the fetches by data edges alone."""
+        if self._used is None:
+            self._used = self._data_slice(certainly=False)
+        return node in self._used
+
+    def certainly_uses(self, node: int) -> bool:
+        """Return whether it reaches the fetches for every outcome of the undecided branches."""
+        if self._certainly_used is None:
+            self._certainly_used = self._data_slice(certainly=True)
+        return node in self._certainly_used
+
+    def path(self, node: int, longest: int) -> List[int]:
+        """Return the nodes of a shortest path from a fetch back to `node`, which it needs.
+
+        A path with more than `longest` nodes is cut to those that are nearest to `node`.
+        """
+        if self._next_on_path is None:
+            self._next_on_path = next_towards_fetches(self._pruning)
+        path = [node]
+        while path[-1] in self._next_on_path and len(path) < longest:
+            path.append(self._next_on_path[path[-1]])
+        return path[::-1]
+
+    def _data_slice(self, certainly: bool) -> Set[int]:
+        used = set(self._pruning.roots)
+        stack = list(used)
+        while stack:
+            for source, port in self._value_inputs(stack.pop(), certainly):
+                if source not in used:
+                    reaches = self._deadness.of_output(source, port)
+                    if reaches == ALWAYS if certainly else reaches is not NEVER:
+                        used.add(source)
+                        stack.append(source)
+        return used
+
+    def _value_inputs(self, node: int, certainly: bool) -> List[Tensor]:
+        """Return the inputs that the value of a node is made of, without selectors."""
+        op_type, inputs = self.graph.types[node], self.graph.data_inputs(node)
+        if op_type in SWITCHES:
+            inputs = inputs[:1]
+        elif op_type in SELECTS:
+            choice = self.value(inputs[0])
+            if choice is not None:
+                inputs = [inputs[1 if choice else 2]]
+            elif certainly:
+                inputs = inputs[:1]
+        return [tensor for tensor in inputs if not self._pruning.is_cut(*tensor)]
+
+
+def _removable(
+    pruning: Pruning, fetches: Sequence[Tensor], feeds: Mapping[Tensor, StaticValue]
+) -> FrozenSet[int]:
+    """Return the needed nodes that the optimizer may remove before the step runs."""
+    graph = pruning.graph
+    defaults = [Tensor(node, 0) for node in graph.of_types(["PlaceholderWithDefault"])]
+    if not _has_constant_selector(pruning, defaults):
+        return frozenset()
+    unknown = dict.fromkeys([*feeds, *defaults])  # the optimizer does not know what is fed
+    optimized = Pruning(graph, fetches, unknown)
+    kept = _live_slice(optimized, propagate(optimized, unknown)[0])
+    return frozenset(node for node in pruning.needed() if node not in kept)
+
+
+def _has_constant_selector(pruning: Pruning, defaults: Sequence[Tensor]) -> bool:
+    constants = ConstantPropagation(pruning.graph, dict.fromkeys(defaults))
+    origins = {
+        constants.selector_origin(selector)[0]
+        for selector, switches in pruning.graph.decided_by.items()
+        if any(map(pruning.needs, switches))
+    }
+    return any(constants.value(origin) is not None for origin in origins)
+
+
+def _live_slice(pruning: Pruning, deadness: Deadness) -> Set[int]:
+    """Return the nodes that the roots need by edges along which something can come."""
+    graph = pruning.graph
+    live = set(pruning.roots)
+    stack = list(live)
+    while stack:
+        node = stack.pop()
+        for source, port in zip(graph.sources[node], graph.ports[node]):
+            if source in live or deadness.is_dead(source, port) or pruning.is_cut(source, port):
+                continue
+            live.add(source)
+            stack.append(source)
+    return live

@@ -1,0 +1,105 @@
+"""One step of a program: what it evaluates, and what it does to the running statistics."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterable, Mapping, Optional, Set, Tuple
+
+from bnguard.analysis import limits
+from bnguard.analysis.dataflow.constant_folding import StaticValue
+from bnguard.analysis.dataflow.execution import Execution
+from bnguard.analysis.dataflow.predicates import ALWAYS, disjunction
+from bnguard.analysis.dataflow.reachability import data_closure
+from bnguard.analysis.findings import Op
+from bnguard.analysis.ir.graph import Tensor
+from bnguard.analysis.ir.op_types import is_optimizer
+from bnguard.analysis.recognition.normalizations import Normalization
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.scenario.write_effects import WriteEffect, WriteEffects
+
+Feeds = Mapping[Tensor, StaticValue]
+"""The value of each tensor that is fed; None for a value that is not known."""
+
+_SHORTEST_PATH = 8  # ops of a path that are kept however many statistics there are
+
+
+class Step:
+    """One step.
+
+    Attributes:
+      recognized: the graph.
+      fetch: the names of what is fetched or run.
+      execution: what the step evaluates.
+    """
+
+    def __init__(self, recognized: RecognizedGraph, fetch: str, execution: Execution) -> None:
+        self.recognized = recognized
+        self.fetch = fetch
+        self.execution = execution
+        self._graph = recognized.graph
+        self._appliers = list(filter(execution.needs, recognized.appliers))
+        self._effects = WriteEffects(execution)
+        self._longest_path = max(
+            _SHORTEST_PATH, limits.PATH_OPS // max(1, len(recognized.statistics))
+        )
+        self._ops: Dict[int, Op] = {}  # shared by the paths, which have most ops in common
+        # Computed when first asked for:
+        self._changes: Dict[int, Tuple[WriteEffect, ...]] = {}
+        self._behind_gradients: Optional[Set[int]] = None
+
+    def with_feeds(self, feeds: Feeds) -> Step:
+        """Return the step with the same fetches and other feeds."""
+        return Step(self.recognized, self.fetch, self.execution.with_feeds(feeds))
+
+    def runs(self, node: int) -> bool:
+        """Return whether the step certainly runs `node`."""
+        return self.execution.predicate(node) == ALWAYS
+
+    def changes(self, statistic: Statistic) -> Tuple[WriteEffect, ...]:
+        """Return the writes that may give the statistic another value in this step."""
+        if statistic.variable not in self._changes:
+            self._changes[statistic.variable] = self._effects.of(statistic.writes)
+        return self._changes[statistic.variable]
+
+    def surely_changes(self, statistic: Statistic) -> bool:
+        """Return whether the statistic changes for every outcome of the undecided branches."""
+        predicates = [effect.predicate for effect in self.changes(statistic)]
+        return disjunction(predicates, statistic.variable) == ALWAYS
+
+    def uses_moments(self, layer: Normalization) -> bool:
+        """Return whether a layer may normalize the fetched value with the moments of its batch.
+
+        It does not if the moments only reach the layer's updates.
+        """
+        execution = self.execution
+        moments = [moment.node for moment in layer.moments if execution.may_run(moment.node)]
+        return any(map(execution.uses, moments)) and execution.uses(layer.node)
+
+    def applies_gradients(self) -> bool:
+        """Return whether an optimizer runs in the step, which then does not only add gradients."""
+        optimizers = self._graph.of_types(filter(is_optimizer, self._graph.present_types()))
+        return any(map(self.execution.needs, optimizers))
+
+    def behind_gradients(self) -> Set[int]:
+        """Return what the gradients that the step applies are computed from."""
+        if self._behind_gradients is None:
+            self._behind_gradients = data_closure(self._graph, self._appliers)
+        return self._behind_gradients
+
+    def foreign(self, nodes: Iterable[int]) -> Set[int]:
+        """Return those of `nodes` that the step needs, but computes no applied gradient from."""
+        needed = set(filter(self.execution.needs, nodes if self._appliers else ()))
+        return needed and needed - data_closure(self._graph, self._appliers, until=needed)
+
+    def path(self, node: int) -> Tuple[Op, ...]:
+        """Return the ops of a shortest path from the fetch back to `node`.
+
+        In a graph with very many statistics a long path is cut to its last ops.
+        """
+        nodes = self.execution.path(node, self._longest_path)
+        if len(nodes) == self._longest_path:
+            limits.PATH_OPS.reach()
+        for op in nodes:
+            if op not in self._ops:
+                self._ops[op] = Op(self._graph.names[op], self._graph.types[op])
+        return tuple(map(self._ops.__getitem__, nodes))
