@@ -166,4 +166,4 @@ def _port_count(graph: Graph, switch: int) -> int:
     count = graph.attributes(switch)["num_outs"].i
     if count > limits.SWITCH_OUTPUTS:
         limits.SWITCH_OUTPUTS.reach()
-    return min(max(1, count), int(limits.SWITCH_OUTPUTS))
+    return int(min(max(1, count), limits.SWITCH_OUTPUTS))

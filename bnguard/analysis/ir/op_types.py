@@ -103,6 +103,8 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "ConcatV2": -1,
     **dict.fromkeys(SELECTS, 0),
 }
+# Ops that take the shape of a tensor or wait for it, and do not pass its value on.
+VALUELESS = _types("NoOp OnesLike Rank Shape ShapeN Size ZerosLike")
 
 
 def least_inputs(kind: str) -> int:

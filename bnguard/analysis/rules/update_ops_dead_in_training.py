@@ -40,12 +40,12 @@ from __future__ import annotations
 
 from typing import Iterator, List, Set
 
+from bnguard.analysis.dataflow.loops import nodes_in_loops
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.graph import MERGES, Graph
 from bnguard.analysis.ir.op_types import SWITCHES
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.entry_points import inside_loops
 from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN203"
@@ -119,7 +119,7 @@ def _has_switch_before(graph: Graph, nodes: Set[int], merges: Set[int]) -> bool:
 
 def _crossing(scenario: Scenario, step: Step) -> List[Statistic]:
     """Those with an update in a loop that the train op is in as well, for want of an Exit."""
-    inside = inside_loops(scenario.recognized.graph)
+    inside = nodes_in_loops(scenario.recognized.graph)
     if not any(tensor.node in inside for tensor in step.execution.fetches):
         return []
     return _of(scenario, inside)

@@ -1,8 +1,8 @@
-"""Which reads and writes of a variable are ordered in a step.
+"""Races: which reads and writes of a variable no path orders in a step.
 
-A path of data or control edges from the one to the other orders them; nothing else does. A
-resource variable is read by ReadVariableOp, which yields a value. What a ref variable is read
-by yields the buffer itself, so that every op which takes it from there is a reader.
+A path of data or control edges from one to the other orders them; nothing else does. A resource
+variable is read by ReadVariableOp, which yields a value. The output of a ref variable is its buffer
+itself, so every op that takes the buffer is a reader.
 """
 
 from __future__ import annotations
@@ -25,27 +25,18 @@ from typing import (
 )
 
 from bnguard.analysis.dataflow.execution import Execution
+from bnguard.analysis.dataflow.loops import nodes_in_loops
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
 from bnguard.analysis.ir.graph import CONTROL, MERGES
-from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, is_write
-from bnguard.analysis.scenario.entry_points import inside_loops
+from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, VALUELESS, is_write
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
-_READS_NO_VALUE = frozenset(
-    [
-        "IsVariableInitialized",
-        "NoOp",
-        "Rank",
-        "Shape",
-        "ShapeN",
-        "Size",
-        "VarIsInitializedOp",
-        "VariableShape",
-    ]
+_READS_NO_VALUE = (VALUELESS - {"OnesLike", "ZerosLike"}) | frozenset(
+    ["IsVariableInitialized", "VarIsInitializedOp", "VariableShape"]
 )
-_AT_ONCE = 512  # writes that are followed in one walk over the graph
+_BATCH = 512  # writes that one walk over the graph follows; each is a bit
 
-ReadWritePair = Tuple[int, int]  # a read and a write
+ReadWritePair = Tuple[int, int]
 
 
 class Accesses(NamedTuple):
@@ -56,7 +47,7 @@ class Accesses(NamedTuple):
 
 
 def readers(step: Execution, variable: int) -> List[int]:
-    """The ops that may run in `step` and take the variable's value, in the graph's order."""
+    """Return the ops that may run in `step` and take the variable's value, in order."""
     graph = step.graph
     is_ref = graph.types[variable] in REF_VARIABLES
     found: Set[int] = set()
@@ -67,40 +58,41 @@ def readers(step: Execution, variable: int) -> List[int]:
             if consumer in seen or not step.may_run(consumer):
                 continue
             position = _data_position(graph.sources[consumer], graph.ports[consumer], node)
-            kind = graph.types[consumer]
-            if position is None or kind in _READS_NO_VALUE or (is_write(kind) and position == 0):
+            op_type = graph.types[consumer]
+            is_written = is_write(op_type) and position == 0
+            if position is None or is_written or op_type in _READS_NO_VALUE:
                 continue
             seen.add(consumer)
-            if kind in FORWARDING or kind in MERGES or consumer in graph.lowered:
+            if op_type in FORWARDING or op_type in MERGES or consumer in graph.lowered:
                 stack.append(consumer)
-            elif is_ref or kind in _READS_RESOURCE:
+            elif is_ref or op_type in _READS_RESOURCE:
                 found.add(consumer)
     return sorted(found)
 
 
-def races(step: Execution, all_accesses: Sequence[Accesses]) -> List[List[ReadWritePair]]:
-    """For each claim the reads that nothing orders with some write, with the first such write.
+def races(step: Execution, variables: Sequence[Accesses]) -> List[List[ReadWritePair]]:
+    """Return, for each variable, the reads that some write races with, each with the first such.
 
-    What is on the two sides of one branch needs no order: only one of them runs.
+    Accesses on the two sides of one branch do not race: only one of them runs.
 
     Args:
       step: the step.
-      claims: of each variable its reads and its writes, all nodes that `step` needs.
+      variables: the accesses of each variable, all nodes that `step` needs.
     """
     rank = step.graph.ranks.__getitem__
-    nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if all_accesses else []
+    nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if variables else []
     ranks = list(map(rank, nodes))
-    found: List[List[ReadWritePair]] = [[] for _ in all_accesses]
-    in_loops = inside_loops(step.graph) if all_accesses else set()
+    found: List[List[ReadWritePair]] = [[] for _ in variables]
+    in_loops = nodes_in_loops(step.graph) if variables else set()
     may_both_run = partial(_may_both_run, step, in_loops)
-    for batch in _batches(all_accesses, rank):
+    for batch in _batches(variables, rank):
         bits: Dict[int, int] = {}
         ends: List[int] = []
         for _, accesses in batch:
             ends += map(rank, [*accesses.reads, *accesses.writes])
             for write in accesses.writes:
                 bits.setdefault(write, 1 << len(bits))
-        # A path goes up in rank, so that it is between its two ends.
+        # A path goes up in rank, so it lies between its two ends.
         between = slice(bisect_left(ranks, min(ends)), bisect_right(ranks, max(ends)))
         before, after = _spread(step, nodes[between], bits)
         for number, accesses in batch:
@@ -112,25 +104,26 @@ def races(step: Execution, all_accesses: Sequence[Accesses]) -> List[List[ReadWr
 
 
 def _may_both_run(step: Execution, in_loops: AbstractSet[int], pair: ReadWritePair) -> bool:
-    """In one step; what is in a loop, be it in two of its iterations."""
-    return conjunction(map(step.predicate, pair)) is not NEVER or not in_loops.isdisjoint(pair)
+    """Return whether one step may run both; in a loop, possibly in different iterations."""
+    both = conjunction(map(step.predicate, pair))
+    return both is not NEVER or not in_loops.isdisjoint(pair)
 
 
 def _batches(
-    all_accesses: Sequence[Accesses], rank: Callable[[int], int]
+    variables: Sequence[Accesses], rank: Callable[[int], int]
 ) -> Iterator[List[Tuple[int, Accesses]]]:
-    """The claims with their numbers, those together whose writes are near to each other."""
+    """Yield the accesses with the number of their variable, those with near writes together."""
     parts = [
-        (number, Accesses(accesses.reads, accesses.writes[start : start + _AT_ONCE]))
-        for number, accesses in enumerate(all_accesses)
-        for start in range(0, len(accesses.writes), _AT_ONCE)
+        (number, Accesses(accesses.reads, accesses.writes[start : start + _BATCH]))
+        for number, accesses in enumerate(variables)
+        for start in range(0, len(accesses.writes), _BATCH)
     ]
     parts.sort(key=lambda part: rank(part[1].writes[0]))
     batch: List[Tuple[int, Accesses]] = []
     size = 0
     for part in parts:
         size += len(part[1].writes)
-        if batch and size > _AT_ONCE:
+        if batch and size > _BATCH:
             yield batch
             batch, size = [], len(part[1].writes)
         batch.append(part)
@@ -141,7 +134,7 @@ def _batches(
 def _spread(
     step: Execution, nodes: Sequence[int], bits: Mapping[int, int]
 ) -> Tuple[Dict[int, int], Dict[int, int]]:
-    """For each of `nodes`, in order, the bits of what a path leads from to it, and from it to."""
+    """Return, for each node, the bits of the nodes that a path leads from, and leads to."""
     before, after = dict(bits), dict(bits)
     for node in nodes:
         for source in step.predecessors(node):
@@ -155,7 +148,8 @@ def _spread(
 
 
 def _data_position(sources: Sequence[int], ports: Sequence[int], node: int) -> Optional[int]:
-    for position, edge in enumerate(zip(sources, ports)):
-        if edge[0] == node and edge[1] != CONTROL:
+    """Return the position of the first data input that comes from `node`."""
+    for position, (source, port) in enumerate(zip(sources, ports)):
+        if source == node and port != CONTROL:
             return position
     return None
