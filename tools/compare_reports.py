@@ -152,6 +152,7 @@ def _write(path, data, questions):
 def record(folder, out):
     """Write one line for each question: the graph's name, the question, and the report."""
     import bnguard
+    from bnguard.errors import BnguardError
 
     print(f"bnguard of {os.path.dirname(bnguard.__file__)}")
     with open(out, "w", encoding="utf-8") as file:
@@ -161,7 +162,7 @@ def record(folder, out):
                 line = {"graph": graph.name, "question": question}
                 try:
                     line["report"] = _document(bnguard.audit(str(graph), **question))
-                except Exception as error:
+                except BnguardError as error:
                     line["error"] = type(error).__name__
                 file.write(json.dumps(line, sort_keys=True) + "\n")
 
@@ -169,6 +170,7 @@ def record(folder, out):
 def _document(report):
     document = report.as_json() if hasattr(report, "as_json") else report.to_dict()
     del document["source"]
+    document.pop("limits", None)
     for finding in document["findings"]:
         for field in PROSE:
             del finding[field]
