@@ -5,6 +5,7 @@ A tensor has a static value only if all its elements are equal; otherwise the va
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, Callable, Dict, List, Optional
 
@@ -111,9 +112,14 @@ def _whole(compute: Callable[[Any, Any], Any]) -> Callable[[StaticValue, StaticV
 
 
 def _multiply(left: StaticValue, right: StaticValue) -> StaticValue:
+    """Multiply; a factor that is not known is taken to be finite."""
     if left == 0 or right == 0:
-        return 0
+        return 0 if _is_finite_or_unknown(left) and _is_finite_or_unknown(right) else None
     return _whole(operator.mul)(left, right)
+
+
+def _is_finite_or_unknown(value: StaticValue) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _is_small_whole(value: StaticValue) -> bool:

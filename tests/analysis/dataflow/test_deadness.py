@@ -1,10 +1,13 @@
-"""Which nodes a step runs, of graphs made by hand."""
+"""Pruning and deadness, on graphs made by hand."""
 
+import bnguard
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 import pytest
 from support.analysis.graph_defs import graph_of
+from support.analysis.networks import fresh_graph
+import tensorflow.compat.v1 as tf
 
 SWITCHED = [
     ("x", "Placeholder"),
@@ -27,7 +30,7 @@ def step(graph, fetch, feeds):
 
 
 @pytest.mark.parametrize("value", [False, True])
-def test_the_side_that_is_not_selected_is_dead(graph, value):
+def test_the_output_that_a_switch_does_not_select_is_dead(graph, value):
     execution = step(graph, "merge", {"flag": value})
     sides = [execution.predicate(graph.find(name)) for name in ("off", "on")]
     assert sides == ([NEVER, ALWAYS] if value else [ALWAYS, NEVER])
@@ -35,13 +38,13 @@ def test_the_side_that_is_not_selected_is_dead(graph, value):
     assert execution.predicate(graph.find("switch")) == ALWAYS
 
 
-def test_what_takes_the_place_of_a_dead_output_is_alive(graph):
+def test_a_fed_output_of_a_switch_is_alive(graph):
     execution = step(graph, "merge", {"flag": False, "switch:1": None})
     assert execution.predicate(graph.find("on")) == ALWAYS
     assert execution.needs(graph.find("switch"))
 
 
-def test_who_asks_for_the_last_first_gets_the_same(graph):
+def test_the_order_of_questions_does_not_change_the_answers(graph):
     first, last = (step(graph, "merge", {"flag": True}) for _ in range(2))
     nodes = range(len(graph))
     forward = [first.predicate(node) for node in nodes]
@@ -63,7 +66,7 @@ def test_a_fed_placeholder_is_not_needed_unless_it_is_run_itself(graph):
     assert run.needs(x)
 
 
-def test_the_same_tensors_fed_otherwise_turn_the_branch(graph):
+def test_another_fed_value_selects_the_other_branch(graph):
     execution = step(graph, "merge", {"flag": True})
     other = execution.with_feeds({graph.tensor("flag"): False})
     assert execution.predicate(graph.find("on")) == other.predicate(graph.find("off")) == ALWAYS
@@ -87,8 +90,8 @@ LOOP = {
 
 @pytest.mark.parametrize("last", ["next", "exit", "merge"])
 @pytest.mark.parametrize("value", [False, True])
-def test_a_loop_is_decided_to_its_end_wherever_that_stands(last, value):
-    """Its body is before its exit, by the back edge, and after it in most files."""
+def test_a_loop_is_decided_wherever_its_last_node_stands_in_the_file(last, value):
+    """The back edge puts the body before the exit; in most files it stands after it."""
     order = sorted(LOOP, key=lambda name: name == last)
     inputs = [(name, "Placeholder") for name in ("x", "flag", "limit")]
     graph = graph_of([*inputs, *((name, *LOOP[name]) for name in order)])
@@ -100,7 +103,7 @@ def test_a_loop_is_decided_to_its_end_wherever_that_stands(last, value):
     assert execution.inputs(merge) == into_the_merge
 
 
-def test_a_switch_with_one_output_may_stand_in_a_loop():
+def test_a_switch_with_one_output_may_be_in_a_loop():
     graph = graph_of(
         [
             ("x", "Placeholder"),
@@ -111,3 +114,17 @@ def test_a_switch_with_one_output_may_stand_in_a_loop():
         ]
     )
     assert step(graph, "out", {}).may_run(graph.find("out"))
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), 1e300])
+@pytest.mark.parametrize("is_fed", [False, True])
+def test_a_predicate_cast_from_a_float_without_an_integer_is_undecided(number, is_fed):
+    with fresh_graph() as graph:
+        statistic = tf.get_variable("bn/moving_mean", initializer=[1.0])
+        default = tf.constant(number, tf.float64)
+        source = tf.placeholder_with_default(default, [], name="number") if is_fed else default
+        predicate = tf.cast(tf.cast(source, tf.int32), tf.bool)
+        tf.cond(predicate, lambda: statistic.assign_add([1.0]), lambda: tf.identity(statistic))
+    merge = graph.get_operations()[-1].name
+    report = bnguard.audit(graph, merge, {"number": number} if is_fed else None, select=["BN101"])
+    assert [finding.certain for finding in report.findings] == [False]

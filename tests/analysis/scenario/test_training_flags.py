@@ -15,9 +15,7 @@ POLARITIES = pytest.mark.parametrize("training", [True, False])
 def flags_of(graph):
     (loaded,) = load(graph)
     recognized = recognize(loaded)
-    return {
-        recognized.name(flag.tensor): flag.training for flag in find_training_flags(recognized)
-    }
+    return {recognized.name(flag.tensor): flag.training for flag in find_training_flags(recognized)}
 
 
 class Network:

@@ -32,9 +32,9 @@ WRITES = {
         tf.while_loop(lambda i, total: i < 3, lambda i, total: (i + 1, total), (0, other))[1]
     ),
     "adds the zero that a loop carries": lambda s, flag, other: s.assign_add(
-        tf.while_loop(
-            lambda i, total: i < 3, lambda i, total: (i + 1, total), (0, tf.zeros([2]))
-        )[1]
+        tf.while_loop(lambda i, total: i < 3, lambda i, total: (i + 1, total), (0, tf.zeros([2])))[
+            1
+        ]
     ),
     "adds what a loop sums": lambda s, flag, other: s.assign_add(
         tf.while_loop(

@@ -1,0 +1,89 @@
+"""Constant folding, compared with what TensorFlow computes."""
+
+import itertools
+import math
+
+from bnguard.analysis.dataflow.constant_folding import can_fold, fold
+from bnguard.analysis.ir.protos import DATA_TYPES, message
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+NUMBERS = [0, 1, -1, 2, 7, -3, 2**24 + 1, 2**31 - 1]
+REALS = [float(np.float32(value)) for value in (0, 1, -1.5, 0.1, 3, 1e30, np.inf, -np.inf, np.nan)]
+BOOLS = [False, True]
+BINARY = {
+    **dict.fromkeys(["AddV2", "Sub", "Mul", "Maximum", "Minimum"], (NUMBERS, REALS)),
+    **dict.fromkeys(["FloorDiv", "FloorMod"], (NUMBERS,)),
+    **dict.fromkeys(["Greater", "GreaterEqual", "Less", "LessEqual"], (NUMBERS, REALS)),
+    **dict.fromkeys(["Equal", "NotEqual"], (NUMBERS, REALS, BOOLS)),
+    **dict.fromkeys(["LogicalAnd", "LogicalOr"], (BOOLS,)),
+}
+CASTS = {
+    "DT_BOOL": tf.bool,
+    "DT_INT8": tf.int8,
+    "DT_INT32": tf.int32,
+    "DT_INT64": tf.int64,
+    "DT_UINT8": tf.uint8,
+    "DT_FLOAT": tf.float32,
+    "DT_DOUBLE": tf.float64,
+}
+
+
+def computed(op_type, inputs, **attributes):
+    """What TensorFlow computes; None where it refuses."""
+    dtypes = {bool: tf.bool, int: tf.int64, float: tf.float32}
+    with tf.Graph().as_default(), tf.Session() as session:
+        constants = [tf.constant(value, dtypes[type(value)]) for value in inputs]
+        names = {"Cast": ["x"]}.get(op_type, ["x", "y"])
+        result = getattr(tf.raw_ops, op_type)(**dict(zip(names, constants)), **attributes)
+        try:
+            return session.run(result)
+        except tf.errors.InvalidArgumentError:
+            return None
+
+
+@pytest.mark.parametrize("op_type", sorted(BINARY))
+def test_a_folded_value_is_the_one_that_tensorflow_computes(op_type):
+    folded_any = False
+    for values in BINARY[op_type]:
+        for pair in itertools.product(values, repeat=2):
+            folded = fold(op_type, dict, list(pair))
+            if folded is not None:
+                assert computed(op_type, pair) == np.float32(folded) or (
+                    computed(op_type, pair) == folded
+                ), (op_type, pair)
+                folded_any = True
+    assert folded_any
+
+
+@pytest.mark.parametrize("target", sorted(CASTS))
+def test_a_folded_cast_is_the_one_that_tensorflow_computes(target):
+    attributes = message("NodeDef")().attr
+    attributes["DstT"].type = DATA_TYPES[target]
+    for value in [*BOOLS, *NUMBERS, *REALS]:
+        folded = fold("Cast", lambda: attributes, [value])
+        if folded is not None:
+            expected = computed("Cast", [value], DstT=CASTS[target])
+            both_nan = folded != folded and math.isnan(expected)
+            assert both_nan or expected == CASTS[target].as_numpy_dtype(folded), value
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e30, -1.0, 10**400])
+def test_a_cast_out_of_the_range_of_an_integer_type_has_no_value(value):
+    attributes = message("NodeDef")().attr
+    attributes["DstT"].type = DATA_TYPES["DT_UINT8"]
+    assert fold("Cast", lambda: attributes, [value]) is None
+
+
+def test_half_of_the_operands_may_decide():
+    assert fold("LogicalAnd", dict, [None, False]) is False
+    assert fold("LogicalOr", dict, [True, None]) is True
+    assert fold("LogicalAnd", dict, [None, True]) is None
+    assert fold("Mul", dict, [None, 0]) == 0
+    assert fold("SelectV2", dict, [None, 3, 3]) == 3
+    assert fold("SelectV2", dict, [None, 3, 4]) is None
+
+
+def test_an_op_that_is_not_understood_is_not_folded():
+    assert not can_fold("Conv2D")
