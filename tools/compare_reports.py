@@ -20,6 +20,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NETWORKS = ROOT / "tests" / "data" / "networks"
+SHOWN = 20  # reports that differ
 PROSE = ("problem", "remedy", "message")
 BUILDS = [
     (fused, variables, control_flow)
@@ -178,16 +179,36 @@ def _document(report):
 
 
 def compare(before, after):
-    """Print the first reports that differ; 1 if there are any."""
-    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
+    """Print what differs in the first reports that do; 1 if there are any."""
+    old, new = (
+        list(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
+        for path in (before, after)
+    )
     different = [pair for pair in zip(old, new) if pair[0] != pair[1]]
-    for pair in different[:5]:
-        print("\n".join(pair), end="\n\n")
-    findings = sum(len(json.loads(line).get("report", {}).get("findings", ())) for line in old)
+    for was, now in different[:SHOWN]:
+        print(was["graph"], json.dumps(was["question"]))
+        print("\n".join(_differences(was.get("report", was), now.get("report", now))), end="\n\n")
+    findings = sum(len(line.get("report", {}).get("findings", ())) for line in old)
     print(
         f"{len(old)} and {len(new)} reports, {findings} findings; {len(different)} reports differ"
     )
     return int(bool(different) or len(old) != len(new))
+
+
+def _differences(was, now):
+    for key in sorted({*was, *now} - {"findings"}):
+        if was.get(key) != now.get(key):
+            yield f"  {key}: {was.get(key)} -> {now.get(key)}"
+    old, new = (
+        [json.dumps(finding, sort_keys=True) for finding in report.get("findings", ())]
+        for report in (was, now)
+    )
+    for sign, lines, others in (("-", old, new), ("+", new, old)):
+        for line in lines:
+            if line not in others:
+                finding = json.loads(line)
+                path = " <- ".join(op["name"] for op in finding.pop("path"))
+                yield f"  {sign} {finding} {path[:200]}"
 
 
 if __name__ == "__main__":

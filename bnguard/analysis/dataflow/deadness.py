@@ -36,6 +36,7 @@ class Deadness:
 
     def __init__(self, pruning: Pruning) -> None:
         self._pruning = pruning
+        self._fed_nodes = pruning.fed_nodes
         # Of the nodes with another predicate than ALWAYS, and of the outputs of live Switches.
         self.nodes: Dict[int, Predicate] = {}
         self.outputs: Dict[int, Sequence[Predicate]] = {}
@@ -46,10 +47,12 @@ class Deadness:
 
     def of_output(self, source: int, port: int) -> Predicate:
         """Return the predicate under which a value, or control, leaves this output of a node."""
-        if self._pruning.is_cut(source, port):
+        if source in self._fed_nodes and self._pruning.is_cut(source, port):
             return ALWAYS
-        outputs = self.outputs.get(source, ())
-        return outputs[port] if 0 <= port < len(outputs) else self.of_node(source)
+        outputs = self.outputs.get(source)
+        if outputs is not None and 0 <= port < len(outputs):
+            return outputs[port]
+        return self.nodes.get(source, ALWAYS)
 
     def is_dead(self, source: int, port: int) -> bool:
         """Return whether nothing ever leaves this output of a node."""
@@ -112,19 +115,16 @@ class _Propagation:
 
     def _join(self, node: int) -> Predicate:
         """Return the predicate of a node, from those of its inputs."""
-        op_type = self._graph.types[node]
+        op_type, of_output = self._graph.types[node], self._deadness.of_output
         if op_type in MERGES:
-            entries = merge_entries(self._graph, node)
-            predicates = [self._deadness.of_output(*entry) for entry in entries]
+            predicates = [of_output(*entry) for entry in merge_entries(self._graph, node)]
             return ALWAYS if ALWAYS in predicates else disjunction(predicates, node)
-        sources = self._graph.sources[node]
-        if op_type == "ControlTrigger" or self._maybe_dead.isdisjoint(sources):
+        maybe_dead, sources = self._maybe_dead, self._graph.sources[node]
+        if op_type == "ControlTrigger" or maybe_dead.isdisjoint(sources):
             return ALWAYS
-        return conjunction(
-            self._deadness.of_output(source, port)
-            for source, port in zip(sources, self._graph.ports[node])
-            if source in self._maybe_dead
-        )
+        edges = zip(sources, self._graph.ports[node])
+        predicates = [of_output(*edge) for edge in edges if edge[0] in maybe_dead]
+        return predicates[0] if len(predicates) == 1 else conjunction(predicates)
 
     def _split(self, switch: int, predicate: Predicate) -> List[Predicate]:
         """Return the predicates of a Switch's outputs: equal for all with one selector."""

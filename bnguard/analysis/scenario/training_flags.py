@@ -26,7 +26,7 @@ from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold
 from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
 from bnguard.analysis.dataflow.execution import Execution
-from bnguard.analysis.ir.graph import MERGES, Tensor
+from bnguard.analysis.ir.graph import CONTROL, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, SWITCHES
 from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
@@ -54,7 +54,9 @@ class TrainingFlag(NamedTuple):
 def find_training_flags(recognized: RecognizedGraph) -> List[TrainingFlag]:
     """Return the training flags of a graph, those that decide most Switches first."""
     candidates = _candidates(recognized)
-    by_importance = sorted(candidates, key=lambda flag: (-len(candidates[flag]), candidates[flag]))
+    by_importance = sorted(
+        candidates, key=lambda flag: (-len(candidates[flag]), candidates[flag][0])
+    )
     if len(by_importance) > limits.FLAG_CANDIDATES:
         limits.FLAG_CANDIDATES.reach()
     votes = _votes_of_nodes(recognized)
@@ -167,14 +169,16 @@ def _balance_of_branches(
 ) -> int:
     """Return the votes of the branches: positive if True is training, negative if False is."""
     moments = {moment for layer in recognized.normalizations for moment in layer.moments}
+    starts: Dict[bool, List[int]] = {True: [], False: []}  # of the branches at either value
     balance = 0
-    for flag_value in (True, False):
-        outputs = [
-            Tensor(switch, port if flag_value else 1 - port) for switch, port in ports.items()
-        ]
-        total = sum(votes.get(node, 0) for node in _branch(recognized, outputs))
-        total += sum(_passes_moments(recognized, output, moments) for output in outputs)
-        balance += total if flag_value else -total
+    for switch, port_at_true in ports.items():
+        consumers = _consumers_by_port(recognized.graph, switch)
+        for port, nodes in consumers.items():
+            starts[port == port_at_true] += nodes
+        if len(consumers) == 1 and _holds_moments(recognized, switch, moments):
+            balance += _TRAINING if port_at_true in consumers else -_TRAINING
+    balance += sum(votes.get(node, 0) for node in _branch(recognized.graph, starts[True]))
+    balance -= sum(votes.get(node, 0) for node in _branch(recognized.graph, starts[False]))
     return balance
 
 
@@ -183,10 +187,10 @@ def _balance_of_outputs(
 ) -> int:
     """Return the votes of what the first decided Merge after the branches uses."""
     graph = recognized.graph
-    outputs = (Tensor(switch, port) for switch in ports for port in (0, 1))
+    starts = (node for switch in ports for node in graph.consumers[switch])
     merges = {
         consumer
-        for node in _branch(recognized, outputs).union(ports)
+        for node in _branch(graph, starts).union(ports)
         for consumer in graph.consumers[node]
         if graph.types[consumer] in MERGES
     }
@@ -204,10 +208,19 @@ def _balance_of_outputs(
     return 0
 
 
-def _branch(recognized: RecognizedGraph, outputs: Iterable[Tensor]) -> Set[int]:
-    """Return what depends on these outputs of Switches, up to the next Merge."""
-    graph = recognized.graph
-    stack = [consumer for output in outputs for consumer in graph.data_consumers(output)]
+def _consumers_by_port(graph: Graph, switch: int) -> Dict[int, List[int]]:
+    """Return the nodes that take each output of a Switch which any node takes."""
+    consumers: Dict[int, List[int]] = {}
+    for consumer in graph.consumers[switch]:
+        for source, port in zip(graph.sources[consumer], graph.ports[consumer]):
+            if source == switch and port != CONTROL:
+                consumers.setdefault(port, []).append(consumer)
+    return consumers
+
+
+def _branch(graph: Graph, starts: Iterable[int]) -> Set[int]:
+    """Return `starts` and what depends on them, up to the next Merge."""
+    stack = list(starts)
     branch: Set[int] = set()
     while stack:
         node = stack.pop()
@@ -217,11 +230,7 @@ def _branch(recognized: RecognizedGraph, outputs: Iterable[Tensor]) -> Set[int]:
     return branch
 
 
-def _passes_moments(
-    recognized: RecognizedGraph, output: Tensor, moments: AbstractSet[Tensor]
-) -> bool:
-    """Return whether a Switch passes moments of a batch on by this output, and only by this."""
-    both = [Tensor(output.node, port) for port in (output.port, 1 - output.port)]
-    used, other = (any(True for _ in recognized.graph.data_consumers(port)) for port in both)
-    data = recognized.graph.data_input(output.node, 0)
-    return used and not other and not moments.isdisjoint(recognized.provenance.origins(data))
+def _holds_moments(recognized: RecognizedGraph, switch: int, moments: AbstractSet[Tensor]) -> bool:
+    """Return whether the value that a Switch passes on is made of moments of a batch."""
+    data = recognized.graph.data_input(switch, 0)
+    return not moments.isdisjoint(recognized.provenance.origins(data))
