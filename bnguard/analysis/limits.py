@@ -102,7 +102,10 @@ PREDICATE_TERMS = Limit(
     "the predicate is undecided",
 )
 SWITCH_OUTPUTS = Limit(
-    1024, "outputs of a _SwitchN", "the count is read from the file", "further outputs are ignored"
+    1024,
+    "outputs of a _SwitchN",
+    "the count is read from the file",
+    "whether further outputs are dead is undecided",
 )
 
 # Walks

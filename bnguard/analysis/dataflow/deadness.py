@@ -21,13 +21,14 @@ from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation, 
 from bnguard.analysis.dataflow.predicates import (
     ALWAYS,
     NEVER,
+    UNDECIDED,
     BranchOutcome,
     Predicate,
     conjunction,
     disjunction,
 )
 from bnguard.analysis.dataflow.pruning import Pruning
-from bnguard.analysis.ir.graph import MERGES, Graph, Tensor
+from bnguard.analysis.ir.graph import CONTROL, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import SWITCHES
 
 
@@ -50,9 +51,9 @@ class Deadness:
         if source in self._fed_nodes and self._pruning.is_cut(source, port):
             return ALWAYS
         outputs = self.outputs.get(source)
-        if outputs is not None and 0 <= port < len(outputs):
-            return outputs[port]
-        return self.nodes.get(source, ALWAYS)
+        if outputs is None or port == CONTROL:
+            return self.nodes.get(source, ALWAYS)
+        return outputs[port] if port < len(outputs) else UNDECIDED
 
     def is_dead(self, source: int, port: int) -> bool:
         """Return whether nothing ever leaves this output of a node."""

@@ -97,8 +97,8 @@ class Step:
         In a graph with very many statistics a long path is cut to its last ops.
         """
         nodes = self.execution.path(node, self._longest_path)
-        if len(nodes) == self._longest_path:
-            limits.PATH_OPS.reach()
+        if nodes[0] not in {tensor.node for tensor in self.execution.fetches}:
+            limits.PATH_OPS.reach()  # the path was cut
         for op in nodes:
             if op not in self._ops:
                 self._ops[op] = Op(self._graph.names[op], self._graph.types[op])
