@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Sequence
 
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Assumptions, Finding
-from bnguard.analysis.recognition.statistics import Write
+from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_written_at_inference
 from bnguard.analysis.scenario.scenario import Feeds, Scenario, Step
 from bnguard.guard.errors import Moved, Still

@@ -8,7 +8,7 @@ import weakref
 
 from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
-from bnguard.analysis.recognition.statistics import Statistic, statistic_of
+from bnguard.analysis.recognition.statistics import Statistic, make_statistic
 from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.partitioned_variables import Part, parts
 import tensorflow.compat.v1 as tf
@@ -85,7 +85,7 @@ def _companions(recognized: RecognizedGraph, variables: Mapping[str, Part]) -> I
         role = role_of(part.whole, statistics)
         if name not in found and role != UNKNOWN:
             node = recognized.tensor(name).node
-            yield statistic_of(recognized.graph, node, role, recognized.writes)
+            yield make_statistic(recognized.graph, node, role, recognized.writes)
 
 
 def _joined(recognized: RecognizedGraph, variables: Mapping[str, Part]) -> Dict[str, LiveStatistic]:

@@ -1,4 +1,4 @@
-"""Which nodes compute gradients, and which take them in."""
+"""Gradients: which nodes compute them, and which take them."""
 
 from __future__ import annotations
 
@@ -12,54 +12,57 @@ from bnguard.analysis.ir.op_types import is_accumulator, is_write
 
 # tf.gradients starts from constants of this name, in the scope of all that it creates.
 _SEED = re.compile(rb"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
-_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
+_GRADIENT_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
 _TAPE = b"gradient_tape/"  # the scope of what tf.GradientTape creates
 
 
 def gradient_nodes(graph: Graph) -> Set[int]:
-    """The nodes that compute gradients, told by their types and by the scopes that these are in."""
-    found = set(graph.of_types([kind for kind in graph.present_types() if _TYPE.fullmatch(kind)]))
+    """Return the nodes that compute gradients, by their types and the scopes of these nodes."""
+    op_types = [op_type for op_type in graph.present_types() if _GRADIENT_TYPE.fullmatch(op_type)]
+    found = set(graph.of_types(op_types))
     names, scopes = graph.names.encoded, _scopes(graph)
     has_tape = any(_TAPE in names[node] for node in found)
     if scopes:
         found.update(compress(count(), map(bytes.startswith, names, repeat(scopes))))
     if has_tape:
         found.update([node for node, name in enumerate(names) if _TAPE in name])
-    found.difference_update(_accumulators(graph))
+    found.difference_update(_list_accumulators(graph))
     return found
 
 
-def _accumulators(graph: Graph) -> Set[int]:
-    """The empty lists, and their settings, that gradients have the forward loops fill for them."""
+def _list_accumulators(graph: Graph) -> Set[int]:
+    """Return the empty lists, and their settings, that forward loops fill for the gradients."""
     lists = graph.of_types(["EmptyTensorList"])
     return {*lists, *(source for node in lists for source in graph.sources[node])}
 
 
 def after_gradients(graph: Graph, gradients: AbstractSet[int]) -> Set[int]:
-    """The consumers of `gradients` that are not among these: few, where gradients are many."""
+    """Return the consumers of `gradients` that are not gradients."""
     consumers = map(graph.consumers.__getitem__, gradients)
     return set(chain.from_iterable(consumers)).difference(gradients)
 
 
 def gradient_takers(graph: Graph, gradients: AbstractSet[int], after: AbstractSet[int]) -> Set[int]:
-    """The first ops after `gradients`, by data edges, that write variables or accumulators.
+    """Return the first ops after `gradients`, by data edges, that write variables or accumulators.
 
     Args:
       graph: the graph.
       gradients: the nodes that compute gradients.
       after: `after_gradients(graph, gradients)`.
     """
-    kinds = [kind for kind in graph.present_types() if is_write(kind) or is_accumulator(kind)]
-    takers = set(graph.of_types(kinds))
+    op_types = [
+        op_type for op_type in graph.present_types() if is_write(op_type) or is_accumulator(op_type)
+    ]
+    takers = set(graph.of_types(op_types))
     computed = gradients - takers
     starts = [node for node in after if _takes_any(graph, node, computed)]
     flow = data_flow(graph, starts, ends=takers, closed=gradients)
     return takers.intersection(flow) | takers.intersection(gradients)
 
 
-def _takes_any(graph: Graph, node: int, of: AbstractSet[int]) -> bool:
+def _takes_any(graph: Graph, node: int, sources: AbstractSet[int]) -> bool:
     edges = zip(graph.sources[node], graph.ports[node])
-    return any(port != CONTROL and source in of for source, port in edges)
+    return any(port != CONTROL and source in sources for source, port in edges)
 
 
 def _scopes(graph: Graph) -> Tuple[bytes, ...]:

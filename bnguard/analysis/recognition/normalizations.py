@@ -1,7 +1,7 @@
-"""Where a graph normalizes a batch, with which mean and variance, recognised by structure.
+"""Normalizations: where a graph normalizes a batch, and with which mean and variance.
 
-Either one fused op does it, or it is written out as by tf.nn.batch_normalization: the inverse
-of the square root of (variance + epsilon), multiplied with what is normalized and with the mean.
+They are recognised by structure: a fused op, or the ops of tf.nn.batch_normalization, the inverse
+of the square root of (variance + epsilon), multiplied by the normalized tensor and by the mean.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _LARGEST_EPSILON = 0.5
 
 
 class Normalization(NamedTuple):
-    """One place that normalizes.
+    """One layer that normalizes.
 
     Attributes:
       node: the fused op, or the op that takes the root.
       running_mean, running_variance: the variables that it may use as mean and variance.
-      moments: the mean and the variance of its own batch, where it may use these.
-      normalized: the nodes of what it normalizes.
-      parameters: gamma and beta, as far as they are variables.
-      is_scaled: whether it has a gamma or a beta, be they variables or constants.
+      moments: the mean and the variance of its batch, if it may use these.
+      normalized: the nodes of the tensors that it normalizes.
+      parameters: gamma and beta, without those that are not variables.
+      is_scaled: whether it has a gamma or a beta, variable or constant.
     """
 
     node: int
@@ -53,7 +53,7 @@ class Normalization(NamedTuple):
 
 
 class _Uses(NamedTuple):
-    """What an inverse standard deviation meets: candidate means, gamma and beta, and x."""
+    """What is combined with an inverse standard deviation: means, gamma and beta, and x."""
 
     means: List[Tensor]
     parameters: List[int]
@@ -61,10 +61,10 @@ class _Uses(NamedTuple):
 
 
 def find_normalizations(provenance: Provenance, gradients: AbstractSet[int]) -> List[Normalization]:
-    """Every normalization in the tracer's graph, in the graph's order.
+    """Return every normalization of a graph, in the graph's order.
 
     Args:
-      tracer: of the graph.
+      provenance: the provenance of the graph's tensors.
       gradients: the nodes that compute gradients; they take the inverse deviation, too.
     """
     finder = _Finder(provenance, gradients)
@@ -72,7 +72,7 @@ def find_normalizations(provenance: Provenance, gradients: AbstractSet[int]) -> 
 
 
 def uses_batch(graph: Graph, fused: int) -> bool:
-    """Whether a fused op normalizes with its batch's moments, and gives them out at 1 and 2."""
+    """Return whether a fused op normalizes with the moments of its batch, its outputs 1 and 2."""
     attributes = graph.attributes(fused)
     return "is_training" not in attributes or attributes["is_training"].b
 
@@ -124,18 +124,18 @@ class _Finder:
                     running_variance,
                     mean_moments + moments,
                     tuple(dict.fromkeys(uses.normalized)),
-                    tuple(one for one in parameters if self._graph.types[one] in VARIABLES),
+                    tuple(node for node in parameters if self._graph.types[node] in VARIABLES),
                     bool(parameters),
                 )
 
     def _variance_under(self, root: int) -> Optional[Tensor]:
-        """What a root is taken of, less the epsilon that keeps it from being zero."""
+        """Return what a root is taken of, without the epsilon that keeps it from being zero."""
         inputs = self._graph.data_inputs(root)
         if not inputs or (self._graph.types[root] == "Pow" and not self._is_root(inputs[1])):
             return None
-        total = self._provenance.origins(inputs[0])
-        if len(total) == 1 and self._graph.types[total[0].node] in _WITH_EPSILON:
-            left, right = self._graph.data_inputs(total[0].node)[:2]
+        total = self._provenance.origins(inputs[0]).only
+        if total is not None and self._graph.types[total.node] in _WITH_EPSILON:
+            left, right = self._graph.data_inputs(total.node)[:2]
             if self._is_epsilon(right):
                 return left
             return right if self._is_epsilon(left) else None
@@ -151,7 +151,7 @@ class _Finder:
         return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
 
     def _uses_of(self, inverse: Tensor) -> _Uses:
-        """What an inverse standard deviation meets on its way."""
+        """Return what is combined with an inverse standard deviation."""
         uses = _Uses([], [], [])
         queue = [inverse]
         for tensor in queue:
@@ -159,62 +159,65 @@ class _Finder:
                 if consumer not in self._gradients:
                     self._visit(tensor, consumer, queue, uses)
             if len(queue) > limits.MOMENT_NODES:
+                limits.MOMENT_NODES.reach()
                 break
         return uses
 
     def _visit(self, tensor: Tensor, consumer: int, queue: List[Tensor], uses: _Uses) -> None:
-        kind, inputs = self._graph.types[consumer], self._graph.data_inputs(consumer)
+        op_type, inputs = self._graph.types[consumer], self._graph.data_inputs(consumer)
         outputs = [Tensor(consumer, 0)]
-        others = [one for one in inputs if one != tensor]
-        if kind in MADE_OF_FIRST and inputs[0] == tensor:
-            queue += [Tensor(consumer, 0), Tensor(consumer, 1)] if kind == "Switch" else outputs
-        elif kind in MADE_OF_ALL_BUT or kind in _RECIPROCALS:
+        others = [operand for operand in inputs if operand != tensor]
+        if op_type in MADE_OF_FIRST and inputs[0] == tensor:
+            queue += [Tensor(consumer, 0), Tensor(consumer, 1)] if op_type == "Switch" else outputs
+        elif op_type in MADE_OF_ALL_BUT or op_type in _RECIPROCALS:
             queue += outputs
-        elif kind in ADDITIONS and len(others) == 1:
+        elif op_type in ADDITIONS and len(others) == 1:
             uses.parameters.extend(self._parameters(others[0]))
             if self._is_epsilon(others[0]):
                 queue += outputs
-        elif (kind == "Mul" or (kind in DIVISIONS and inputs[-1] == tensor)) and len(others) == 1:
+        elif (op_type == "Mul" or (op_type in DIVISIONS and inputs[-1] == tensor)) and len(
+            others
+        ) == 1:
             (other,) = others
             difference = self._difference(other) or self._scaled_difference(other, uses)
             if difference:  # (x - mean) * inverse, or gamma * (x - mean) * inverse
                 uses.means.append(difference[-1])
-                uses.normalized.extend([one.node for one in difference[:-1]])
+                uses.normalized.extend([operand.node for operand in difference[:-1]])
                 queue += outputs
             elif self._is_subtracted(consumer, uses):  # beta - mean * inverse
                 uses.means.append(other)
             else:  # gamma * inverse, or what batch renormalization makes of gamma; or x * inverse
                 parameters = [
-                    one for part in self._factors(other) for one in self._parameters(part)
+                    node for part in self._factors(other) for node in self._parameters(part)
                 ]
                 uses.parameters.extend(parameters)
                 uses.normalized.extend([] if parameters else [other.node])
                 queue += outputs
 
     def _factors(self, tensor: Tensor) -> List[Tensor]:
-        """Of a gamma that batch renormalization corrects, gamma and the correction."""
+        """Return gamma and its correction if batch renormalization corrects it, else gamma."""
         root = self._provenance.root(tensor)
         is_product = self._graph.types[root.node] == "Mul"
         return self._graph.data_inputs(root.node) if is_product else [tensor]
 
     def _difference(self, tensor: Tensor) -> List[Tensor]:
-        """Both operands of x - mean or x + (-mean), or that of -mean; none if it is neither."""
-        origins = self._provenance.origins(tensor)
-        if len(origins) != 1:
+        """Return both operands of x - mean or x + (-mean), or that of -mean; else none."""
+        origin = self._provenance.origins(tensor).only
+        if origin is None:
             return []
-        node = origins[0].node
-        kind, operands = self._graph.types[node], self._graph.data_inputs(node)
-        if kind in ADDITIONS:
+        node = origin.node
+        op_type, operands = self._graph.types[node], self._graph.data_inputs(node)
+        if op_type in ADDITIONS:
             negated = self._provenance.root(operands[1]).node
             if self._graph.types[negated] == "Neg":
                 return [operands[0], *self._graph.data_inputs(negated)]
-        return operands if kind in ("Sub", "Neg") else []
+        return operands if op_type in ("Sub", "Neg") else []
 
     def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> List[Tensor]:
-        """The same of gamma * (x - mean)."""
-        origins = self._provenance.origins(tensor)
-        if len(origins) == 1 and self._graph.types[origins[0].node] == "Mul":
-            left, right = self._graph.data_inputs(origins[0].node)[:2]
+        """Return the operands of x - mean in gamma * (x - mean); else none."""
+        origin = self._provenance.origins(tensor).only
+        if origin is not None and self._graph.types[origin.node] == "Mul":
+            left, right = self._graph.data_inputs(origin.node)[:2]
             for gamma, other in ((left, right), (right, left)):
                 parameters, difference = self._parameters(gamma), self._difference(other)
                 if parameters and difference:
@@ -223,7 +226,7 @@ class _Finder:
         return []
 
     def _is_subtracted(self, product: int, uses: _Uses) -> bool:
-        """Whether a product is taken from something, which is beta if it is a parameter."""
+        """Return whether a product is subtracted, from beta if that is a parameter."""
         for consumer in self._graph.data_consumers(Tensor(product, 0)):
             inputs = self._graph.data_inputs(consumer)
             if self._graph.types[consumer] == "Neg":
@@ -234,56 +237,61 @@ class _Finder:
         return False
 
     def _statistics(self, tensors: Sequence[Tensor]) -> Tuple[Tuple[int, ...], Tuple[Tensor, ...]]:
-        """Which variables, and which moments of the batch, `tensors` are made of."""
+        """Return the variables, and the moments of the batch, that `tensors` are made of."""
         variables: List[int] = []
         moments: List[Tensor] = []
         for tensor in tensors:
             variables += self._variables(tensor)
-            moments += filter(self._is_batch_moment, self._provenance.origins(tensor))
+            moments += filter(self._is_batch_moment, self._provenance.origins(tensor).tensors)
         return tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(moments))
 
     def _is_batch_moment(self, tensor: Tensor) -> bool:
-        """Whether it is computed from a mean over the first axis, which is the batch's."""
+        """Return whether it is computed from a mean over the first axis, that of the batch."""
         stack, seen = [tensor], {tensor}
-        while stack and len(seen) < limits.MOMENT_NODES:
+        while stack:
+            if len(seen) >= limits.MOMENT_NODES:
+                limits.MOMENT_NODES.reach()
+                break
             current = stack.pop()
-            kind = self._graph.types[current.node]
-            if kind in FUSED_NORMALIZATIONS:
+            op_type = self._graph.types[current.node]
+            if op_type in FUSED_NORMALIZATIONS:
                 return current.port in (1, 2)
             inputs = self._graph.data_inputs(current.node)
-            if kind in _REDUCTIONS and len(inputs) == 2 and 0 in self._axes(inputs[1]):
+            if op_type in _REDUCTIONS and len(inputs) == 2 and 0 in self._axes(inputs[1]):
                 return True
-            if kind in ARITHMETIC:
-                for one in inputs:
-                    for origin in self._provenance.origins(one):
+            if op_type in ARITHMETIC:
+                for operand in inputs:
+                    for origin in self._provenance.origins(operand).tensors:
                         if origin not in seen:
                             seen.add(origin)
                             stack.append(origin)
         return False
 
     def _are_of_weights(self, means: Sequence[Tensor]) -> bool:
-        """Whether it is variables that are averaged, as by weight standardization."""
-        inputs = [one for mean in means for one in self._graph.data_inputs(mean.node)[:1]]
-        origins = [origin for one in inputs for origin in self._provenance.origins(one)]
-        return bool(origins) and all(self._graph.types[one.node] in VARIABLES for one in origins)
+        """Return whether the averaged values are variables, as in weight standardization."""
+        inputs = [averaged for mean in means for averaged in self._graph.data_inputs(mean.node)[:1]]
+        is_variable = self._provenance.is_variable
+        return bool(inputs) and all(
+            self._provenance.origins(averaged).all_are(is_variable) for averaged in inputs
+        )
 
     def _axes(self, tensor: Tensor) -> List[Scalar]:
         constant = self._constant(tensor)
         return [] if constant is None else short_list(constant) or []
 
     def _constant(self, tensor: Tensor) -> Any:
-        """The TensorProto that a tensor comes from, and from nothing else, or None."""
-        origins = self._provenance.origins(tensor)
-        return self._graph.constant(origins[0].node) if len(origins) == 1 else None
+        """Return the TensorProto that a tensor comes from, and from nothing else, or None."""
+        origin = self._provenance.origins(tensor).only
+        return None if origin is None else self._graph.constant(origin.node)
 
     def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
         return tuple(self._provenance.variables(tensor))
 
     def _parameters(self, tensor: Tensor) -> List[int]:
-        """The variables that it is made of, or, as in a frozen graph, the constant vectors."""
+        """Return the variables that it is made of, or in a frozen graph the constant vectors."""
         constants = [
             origin.node
-            for origin in self._provenance.origins(tensor)
+            for origin in self._provenance.origins(tensor).tensors
             if self._graph.types[origin.node] == "Const" and self._is_vector(origin.node)
         ]
         return [*self._provenance.variables(tensor), *constants]
@@ -293,6 +301,6 @@ class _Finder:
         return value is None or len(value.tensor_shape.dim) > 0
 
     def _is_constant(self, tensor: Tensor) -> bool:
-        """Whether it is a constant, as a parameter in a frozen graph is."""
-        origins = self._provenance.origins(tensor)
+        """Return whether it is a constant, as a parameter in a frozen graph is."""
+        origins = self._provenance.origins(tensor).tensors
         return any(self._graph.types[origin.node] == "Const" for origin in origins)

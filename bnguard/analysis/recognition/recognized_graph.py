@@ -1,4 +1,4 @@
-"""What is known of a graph before any step of it is looked at."""
+"""Recognition: all that is known of a graph before any step is analysed."""
 
 from __future__ import annotations
 
@@ -13,28 +13,23 @@ from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
 from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
 from bnguard.analysis.recognition.normalizations import Normalization, find_normalizations
-from bnguard.analysis.recognition.statistics import (
-    Purpose,
-    Statistic,
-    Write,
-    find_statistics,
-    find_writes,
-)
+from bnguard.analysis.recognition.statistics import Statistic, find_statistics
+from bnguard.analysis.recognition.writes import Purpose, Write, find_writes
 
-_FEW = 3
+_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
 class RecognizedGraph:
-    """A graph, understood.
+    """A graph with what in it is batch normalization.
 
     Attributes:
-      subject: the graph and what was stored with it.
-      tracer: of the graph.
+      loaded: the graph and what was stored with it.
+      provenance: the provenance of its tensors.
       gradients: the nodes that compute gradients.
       backward: the gradients, the optimizers' ops, and all that depends on any of them.
-      appliers: the ops that apply them, by an optimizer's op or by hand, or add them up for that.
-      normalizations: in the graph's order.
+      appliers: the ops that apply gradients, by an optimizer or by hand, or accumulate them.
+      normalizations: the layers, in the graph's order.
       writes: all writes of each variable, by its node.
       statistics: the running statistics, in the graph's order.
     """
@@ -50,19 +45,19 @@ class RecognizedGraph:
 
     @property
     def graph(self) -> Graph:
-        """The subject's graph."""
+        """The graph itself."""
         return self.loaded.graph
 
     def collection(self, key: str) -> List[int]:
-        """The nodes in a collection, as far as they exist."""
+        """Return the nodes in a collection that exist."""
         tensors = map(self.graph.tensor, self.loaded.collections.get(key, ()))
         return list(dict.fromkeys(tensor.node for tensor in tensors if tensor is not None))
 
     def tensor(self, name: str) -> Tensor:
-        """The tensor called `name`: `node` or `node:port`.
+        """Return the tensor called `name`: `node` or `node:port`.
 
         Raises:
-          AuditError: there is none.
+          AuditError: there is no such node.
         """
         tensor = self.graph.tensor(name) if name else None
         if tensor is None:
@@ -70,37 +65,38 @@ class RecognizedGraph:
         return tensor
 
     def operation(self, name: str) -> Tensor:
-        """What to fetch in order to run the op called `name`.
+        """Return what a step fetches to run the op called `name`.
 
         Raises:
-          AuditError: there is none.
+          AuditError: there is no such node.
         """
         return Tensor(self.tensor(name).node, CONTROL)
 
     def movers(self, variables: Iterable[int]) -> List[Write]:
-        """The writes that train any of `variables`, or move it as an average is moved."""
-        writes = (write for one in variables for write in self.writes.get(one, ()))
-        return [one for one in writes if one.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)]
+        """Return the writes that train any of `variables`, or move it as an average is moved."""
+        writes = (write for variable in variables for write in self.writes.get(variable, ()))
+        return [write for write in writes if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)]
 
     def loaded_values(self, variable: int) -> List[Tensor]:
-        """What ops assign to it that is stored, fed, or another variable's value."""
-        writes = (one for one in self.writes.get(variable, ()) if one.purpose is Purpose.LOAD)
-        return [self.graph.data_inputs(write.node)[-1] for write in writes]
+        """Return the stored or fed values, or those of other variables, that ops assign to it."""
+        writes = self.writes.get(variable, ())
+        loads = [write.node for write in writes if write.purpose is Purpose.LOAD]
+        return [self.graph.data_inputs(node)[-1] for node in loads]
 
     def name(self, tensor: Tensor) -> str:
-        """`node:port`, or `node` for an op that is run."""
+        """Return `node:port`, or `node` for an op that is run."""
         name = self.graph.names[tensor.node]
         return name if tensor.port == CONTROL else f"{name}:{tensor.port}"
 
     def _similar(self, name: str) -> str:
         last = name.rpartition("/")[2].partition(":")[0].lower()
-        similar = [one for one in self.graph.names if last and last in one.lower()]
-        similar.sort(key=lambda one: (len(one), one))
-        return f"; do you mean {' or '.join(similar[:_FEW])}?" if similar else ""
+        similar = [node for node in self.graph.names if last and last in node.lower()]
+        similar.sort(key=lambda node: (len(node), node))
+        return f"; do you mean {' or '.join(similar[:_SUGGESTIONS])}?" if similar else ""
 
 
 def recognize(loaded: LoadedGraph) -> RecognizedGraph:
-    """Find the variables of a graph, their writers, and the running statistics among them."""
+    """Find the variables of a graph, their writes, and the running statistics among them."""
     graph, provenance = loaded.graph, Provenance(loaded.graph)
     gradients = gradient_nodes(graph)
     normalizations = find_normalizations(provenance, gradients)
@@ -110,7 +106,8 @@ def recognize(loaded: LoadedGraph) -> RecognizedGraph:
     after = after_gradients(graph, gradients)
     appliers = gradient_takers(graph, gradients, after).union(optimizers)
     backward = gradients.union(closure(after.union(optimizers), graph.consumers))
-    appliers.difference_update(write.node for one in statistics for write in one.updates)
+    updates = (write.node for statistic in statistics for write in statistic.updates)
+    appliers.difference_update(updates)
     return RecognizedGraph(
         loaded,
         provenance,

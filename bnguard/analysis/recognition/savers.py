@@ -1,4 +1,4 @@
-"""Which variables the Saver of a graph saves, and under which names."""
+"""Savers: which variables the Saver of a graph saves, and under which names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ _NAMES_INPUT = 1
 
 
 def saved_names(recognized: RecognizedGraph) -> Optional[Dict[int, str]]:
-    """The name in the checkpoint of each variable that is saved, by the variable's node.
+    """Return the name in the checkpoint of each variable that is saved, by the variable's node.
 
-    This is about the Saver that was stored with the graph or, without one, about all in it.
-    None if the graph has no Saver.
+    This is about the Saver that was stored with the graph or, without one, about all Savers in it.
+
+    Returns:
+      None if the graph has no Saver.
     """
     graph = recognized.graph
     saves = graph.of_types(SAVES)
@@ -37,34 +39,37 @@ def saved_names(recognized: RecognizedGraph) -> Optional[Dict[int, str]]:
         names = _strings(recognized, inputs[_NAMES_INPUT]) if tensors else []
         for position, tensor in enumerate(tensors):
             for variable in _variables_behind(recognized, tensor):
-                known = position < len(names)
-                saved[variable] = (
-                    names[position] if known else checkpoint_name(recognized, variable)
-                )
+                is_known = position < len(names)
+                default = checkpoint_name(recognized, variable)
+                saved[variable] = names[position] if is_known else default
     return saved
 
 
 def checkpoint_name(recognized: RecognizedGraph, variable: int) -> str:
-    """The name under which a Saver saves a variable if nobody says otherwise."""
+    """Return the name under which a Saver saves a variable by default."""
     return PARTITION.sub("", recognized.graph.names[variable])
 
 
 def _variables_behind(recognized: RecognizedGraph, tensor: Tensor) -> Set[int]:
-    """The variables that a tensor is made of, or is the sum or mean of, as one of replicas is."""
+    """Return the variables that a tensor is made of, or is the sum or mean of, as of replicas."""
+    graph, provenance = recognized.graph, recognized.provenance
     seen, stack, found = {tensor}, [tensor], set()
-    while stack and len(seen) < limits.REPLICA_TENSORS:
-        for origin in recognized.provenance.origins(stack.pop()):
-            found.update(recognized.provenance.variables(origin))
-            if recognized.graph.types[origin.node] in ARITHMETIC:
-                new = [one for one in recognized.graph.data_inputs(origin.node) if one not in seen]
-                seen.update(new)
-                stack += new
+    while stack:
+        if len(seen) >= limits.REPLICA_TENSORS:
+            limits.REPLICA_TENSORS.reach()
+            break
+        for origin in provenance.origins(stack.pop()).tensors:
+            found.update(provenance.variables(origin))
+            if graph.types[origin.node] in ARITHMETIC:
+                unseen = [source for source in graph.data_inputs(origin.node) if source not in seen]
+                seen.update(unseen)
+                stack += unseen
     return found
 
 
 def _strings(recognized: RecognizedGraph, tensor: Tensor) -> List[str]:
-    origins = recognized.provenance.origins(tensor)
-    if len(origins) != 1 or recognized.graph.types[origins[0].node] != "Const":
+    origin = recognized.provenance.origins(tensor).only
+    if origin is None or recognized.graph.types[origin.node] != "Const":
         return []
-    values = recognized.graph.attributes(origins[0].node)["value"].tensor.string_val
+    values = recognized.graph.attributes(origin.node)["value"].tensor.string_val
     return [value.decode("utf-8", "replace") for value in values]

@@ -52,9 +52,9 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         if node in to_variables:
             continue
         origins = recognized.provenance.origins(graph.data_inputs(node)[0])
-        if any(graph.types[origin.node] != "Const" for origin in origins):
+        if not origins.all_are(lambda origin: graph.types[origin.node] == "Const"):
             continue
-        name = graph.names[origins[0].node]
+        name = graph.names[origins.tensors[0].node]
         step = next((one for one in scenario.inference if one.execution.needs(node)), None)
         yield Finding(
             rule=CODE,

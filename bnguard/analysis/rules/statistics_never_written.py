@@ -36,7 +36,8 @@ from typing import Iterator, Optional
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES
 from bnguard.analysis.ir.tensor_values import uniform_value
-from bnguard.analysis.recognition.statistics import Purpose, Statistic
+from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.scenario.scenario import Scenario, Step
 
 CODE = "BN202"
@@ -87,7 +88,7 @@ def _has_values_of_its_own(scenario: Scenario, statistic: Statistic) -> bool:
     graph, provenance = scenario.recognized.graph, scenario.recognized.provenance
     for write in statistic.writes:
         if write.purpose is Purpose.INITIALIZE:
-            for origin in provenance.origins(graph.data_inputs(write.node)[-1]):
+            for origin in provenance.origins(graph.data_inputs(write.node)[-1]).tensors:
                 constant = graph.constant(origin.node)
                 if graph.types[origin.node] in RESTORES or (
                     constant is not None and uniform_value(constant) not in (0, 1)
@@ -103,5 +104,5 @@ def _is_given(scenario: Scenario, statistic: Statistic) -> bool:
     return any(
         recognized.graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
         for value in recognized.loaded_values(statistic.variable)
-        for origin in recognized.provenance.origins(value)
+        for origin in recognized.provenance.origins(value).tensors
     )

@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, WARNING, Finding
-from bnguard.analysis.recognition.statistics import Purpose
+from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.scenario.scenario import Scenario
 
 CODE = "BN205"

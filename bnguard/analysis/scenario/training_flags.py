@@ -233,4 +233,4 @@ def _branch(graph: Graph, starts: Iterable[int]) -> Set[int]:
 def _holds_moments(recognized: RecognizedGraph, switch: int, moments: AbstractSet[Tensor]) -> bool:
     """Return whether the value that a Switch passes on is made of moments of a batch."""
     data = recognized.graph.data_input(switch, 0)
-    return not moments.isdisjoint(recognized.provenance.origins(data))
+    return not moments.isdisjoint(recognized.provenance.origins(data).tensors)

@@ -35,7 +35,7 @@ from bnguard.analysis.ir.op_types import (
     SELECTS,
 )
 from bnguard.analysis.recognition.normalizations import uses_batch
-from bnguard.analysis.recognition.statistics import Write
+from bnguard.analysis.recognition.writes import Write
 
 _NEUTRAL = {"Mul": 1, **dict.fromkeys(DIVISIONS, 1), **dict.fromkeys(ADDITIONS, 0), "Sub": 0}
 _FED = PLACEHOLDERS | {"PlaceholderWithDefault"}
@@ -232,9 +232,9 @@ class WriteEffects:
 
     def _is_value_of(self, variable: Optional[int], tensor: Tensor) -> bool:
         """Return whether a tensor is made of elements of one variable, and of nothing else."""
-        origins = self._provenance.origins(tensor)
-        return bool(origins) and all(
-            self._provenance.variables(origin) == [variable] for origin in origins
+        variables = self._provenance.variables
+        return self._provenance.origins(tensor).all_are(
+            lambda origin: variables(origin) == [variable]
         )
 
     def _given_statistic(self, tensor: Tensor) -> Optional[Tensor]:
