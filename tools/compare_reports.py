@@ -5,8 +5,8 @@
     python tools/compare_reports.py compare BEFORE AFTER   # exit status 1 if any report differs
 
 The graphs are all committed networks, both sides of every case in every build, and random
-programs. Messages and remedies are left out: they are prose. Everything else must be equal, in
-order. To record another version, put its checkout first on PYTHONPATH.
+programs. Messages and remedies are left out, as they are prose, and so is the order of training
+flags. Everything else must be equal, in order. To record another version, put its checkout first on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _document(report):
 def compare(before, after):
     """Print what differs in the first reports that do; 1 if there are any."""
     old, new = (
-        list(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
+        [_normalized(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for path in (before, after)
     )
     different = [pair for pair in zip(old, new) if pair[0] != pair[1]]
@@ -193,6 +193,14 @@ def compare(before, after):
         f"{len(old)} and {len(new)} reports, {findings} findings; {len(different)} reports differ"
     )
     return int(bool(different) or len(old) != len(new))
+
+
+def _normalized(line):
+    """The record of a line, with the training flags in the order of their names."""
+    record = json.loads(line)
+    if "report" in record:
+        record["report"]["assumed"]["flags"].sort()
+    return record
 
 
 def _differences(was, now):
