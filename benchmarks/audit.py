@@ -26,7 +26,7 @@ MIB = 1 << 20
 SMALLEST = 1000  # nodes
 NODES_IN_LAYER = 16
 
-AUDIT = "from bnguard.analysis.examination import Question, examine"
+AUDIT = "from bnguard.analysis.api import AuditOptions, audit_all"
 PARSE = "from bnguard.analysis.ir import protos; kind = protos.message('MetaGraphDef')"
 TIMED = """
 import sys, time
@@ -37,7 +37,7 @@ for _ in range(4):
     print(time.process_time() - start)
 """
 ACTIONS = {
-    "audit": TIMED.format(setup=AUDIT, action="examine(sys.argv[1], Question())"),
+    "audit": TIMED.format(setup=AUDIT, action="audit_all(sys.argv[1], AuditOptions())"),
     "parse": TIMED.format(setup=PARSE, action="kind.FromString(open(sys.argv[1], 'rb').read())"),
     "parse, names, inputs": TIMED.format(
         setup=PARSE,

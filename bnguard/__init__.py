@@ -1,18 +1,41 @@
 """Who moves your batch-norm running statistics, and when.
 
-The names below are the public interface. TensorFlow is imported when a name that needs
-it is first used, so ``import bnguard`` is instant and works without TensorFlow.
+The names below are the public interface. TensorFlow is imported when a name that needs it is first
+used, so `import bnguard` is instant and works without TensorFlow.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any, List
 
 from bnguard._version import __version__
 
-_HOME = {
+if TYPE_CHECKING:
+    from bnguard.analysis.api import audit
+    from bnguard.analysis.errors import AuditError
+    from bnguard.analysis.findings import Finding
+    from bnguard.analysis.report import Report
+    from bnguard.errors import BnguardError
+    from bnguard.guard.errors import StatisticsChanged, StatisticsDidNotMove
+    from bnguard.guard.frozen import frozen
+    from bnguard.guard.hook import FrozenStatisticsHook
+    from bnguard.guard.must_move import must_move
+    from bnguard.layers import batch_norm, batch_normalization, create_train_op
+    from bnguard.statistics import (
+        RunningStatistics,
+        StatisticsDiff,
+        diff,
+        snapshot,
+        statistics_summaries,
+    )
+
+_MODULES = {
+    "AuditError": "bnguard.analysis.errors",
+    "BnguardError": "bnguard.errors",
+    "Finding": "bnguard.analysis.findings",
     "FrozenStatisticsHook": "bnguard.guard.hook",
+    "Report": "bnguard.analysis.report",
     "RunningStatistics": "bnguard.statistics",
     "StatisticsChanged": "bnguard.guard.errors",
     "StatisticsDidNotMove": "bnguard.guard.errors",
@@ -28,21 +51,42 @@ _HOME = {
     "statistics_summaries": "bnguard.statistics",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = [
+    "AuditError",
+    "BnguardError",
+    "Finding",
+    "FrozenStatisticsHook",
+    "Report",
+    "RunningStatistics",
+    "StatisticsChanged",
+    "StatisticsDidNotMove",
+    "StatisticsDiff",
+    "__version__",
+    "audit",
+    "batch_norm",
+    "batch_normalization",
+    "create_train_op",
+    "diff",
+    "frozen",
+    "must_move",
+    "snapshot",
+    "statistics_summaries",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that defines `name` on first use (PEP 562)."""
-    if name not in _HOME:
+    """Import the module that defines `name` when the name is first used (PEP 562)."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'bnguard' has no attribute {name!r}")
     try:
-        module = importlib.import_module(_HOME[name])
+        module = importlib.import_module(_MODULES[name])
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "tensorflow":
+        missing = (error.name or "").split(".")[0]
+        if missing not in ("numpy", "tensorflow"):
             raise
         raise ModuleNotFoundError(
-            f"bnguard.{name} needs TensorFlow 1.15 to 2.21, which is not installed here. "
-            "Install it with: pip install tensorflow",
+            f"bnguard.{name} needs TensorFlow 1.15 to 2.21, and {missing} is not installed here. "
+            "Install both with: pip install 'bnguard[tf]'",
             name=error.name,
         ) from error
     value = getattr(module, name)
@@ -50,6 +94,6 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def __dir__() -> list:
-    """Every public name, imported yet or not."""
+def __dir__() -> List[str]:
+    """Return every public name, imported yet or not."""
     return sorted(__all__)

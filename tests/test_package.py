@@ -1,6 +1,7 @@
 """The package: its public names, what imports TensorFlow and when, and its syntax."""
 
 import ast
+import importlib.util
 import os
 import subprocess
 import sys
@@ -82,4 +83,41 @@ def test_without_tensorflow_the_message_says_what_to_install():
         [sys.executable, "-c", blocked], stderr=subprocess.PIPE, check=False, cwd=ROOT
     )
     assert b"bnguard.batch_norm needs TensorFlow 1.15 to 2.21" in process.stderr
-    assert b"pip install tensorflow" in process.stderr
+    assert b"pip install 'bnguard[tf]'" in process.stderr
+
+
+USER = """
+import bnguard
+
+report: bnguard.Report = bnguard.audit("model.meta", fetches="y")
+for finding in report.findings:
+    line: str = finding.message
+    number: int = finding.message  # an error, so that the check can fail
+text: str = report.to_json()
+try:
+    bnguard.snapshot("model.ckpt").health()
+except bnguard.BnguardError:
+    pass
+with bnguard.frozen(None, on_change="warn") as before:
+    names: list[str] = list(before)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_a_user_of_the_package_has_types(tmp_path):
+    path = tmp_path / "user.py"
+    path.write_text(USER)
+    process = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(path)],
+        stdout=subprocess.PIPE,
+        cwd=str(tmp_path),
+        env={**os.environ, "MYPYPATH": ROOT},
+        check=False,
+    )
+    errors = [
+        line
+        for line in process.stdout.decode().splitlines()
+        if "user.py" in line and "error" in line
+    ]
+    (error,) = errors
+    assert 'expression has type "str", variable has type "int"' in error

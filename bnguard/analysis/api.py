@@ -1,14 +1,48 @@
-"""`bnguard.audit(...)`: what Python programs call."""
+"""`bnguard.audit`, and the audit of every graph in a source."""
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+import gc
+import os
+from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
-from bnguard.analysis.errors import AuditError
-from bnguard.analysis.examination import AuditOptions, examine
-from bnguard.analysis.findings import Report
+from bnguard.analysis.errors import AuditError, about
+from bnguard.analysis.frontend.checkpoint_index import stored_names
+from bnguard.analysis.frontend.graph_files import graph_files
+from bnguard.analysis.frontend.loader import load
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
+from bnguard.analysis.report import Report
+from bnguard.analysis.rules import choose
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.scenario import build_scenario
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What to audit, and for what; what is left empty is inferred from the graph.
+
+    Attributes:
+      fetches: the names that one inference step fetches.
+      feeds: the value of each tensor that is fed, by name; None for a value that is not known.
+      train_op: the names that one training step runs.
+      tags: of a SavedModel, the graph with exactly these.
+      signature: of a SavedModel, the only signature to analyse.
+      checkpoint: the prefix of a checkpoint to compare with.
+      select, ignore: codes of rules, or how these begin.
+    """
+
+    fetches: Tuple[str, ...] = ()
+    feeds: Optional[Mapping[str, StaticValue]] = None
+    train_op: Tuple[str, ...] = ()
+    tags: Optional[Tuple[str, ...]] = None
+    signature: Optional[str] = None
+    checkpoint: Optional[str] = None
+    select: Tuple[str, ...] = ()
+    ignore: Tuple[str, ...] = ()
 
 
 def audit(
@@ -23,31 +57,34 @@ def audit(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> Report:
-    """Say what is wrong with the running statistics of a graph, without running anything.
+    """Find what is wrong with the running statistics of a graph, without running anything.
 
     TensorFlow is not imported.
 
     Args:
-      graph_or_path: the path of a `.meta` file, a GraphDef or a SavedModel, binary or text; or
-        a live `tf.Graph`; or a GraphDef, MetaGraphDef or SavedModel message; or a `Model`, which
-        saves reading the same graph again.
+      graph_or_path: the path of a `.meta` file, a GraphDef or a SavedModel, binary or text, or of a
+        directory with one of these; or a live `tf.Graph`; or a GraphDef, MetaGraphDef or SavedModel
+        message; or a `RecognizedGraph`, which saves reading the same graph again.
       fetches: what one inference step fetches: a name, tensor or op, or a list of these. By
-        default the outputs of each signature or, without one, where the networks end.
+        default the outputs of each signature or, without one, the ends of the networks.
       feeds: what that step is fed, by name or tensor. Scalars, and arrays of one value, decide
         branches; of others it only matters that they are fed. A training flag that is not among
-        them is taken to be at its value for inference or, where feeds are given and it has a
-        default, at that.
+        them has its value for inference; but if any feeds are given, a flag with a default has
+        that.
       train_op: what one training step runs, as `fetches`. By default what applies gradients.
       tags: of a SavedModel, the graph with exactly these tags.
-      signature: of a SavedModel, the only signature to look at.
+      signature: of a SavedModel, the only signature to analyse.
       checkpoint: the prefix of a checkpoint to compare with.
-      select: codes of the only rules to apply, or how these begin.
-      ignore: codes of rules not to apply, or how these begin.
+      select: the codes of the only rules to apply, or how these begin.
+      ignore: the codes of rules not to apply, or how these begin.
+
+    Returns:
+      The report; `report.ok` is whether nothing was found, and `print(report)` shows it.
 
     Raises:
       AuditError: the graph cannot be read, a name is not in it, or there are several graphs.
     """
-    audit_options = AuditOptions(
+    options = AuditOptions(
         fetches=tuple(_names(fetches)),
         feeds=_feeds(feeds),
         train_op=tuple(_names(train_op)),
@@ -57,13 +94,79 @@ def audit(
         select=tuple(select),
         ignore=tuple(ignore),
     )
-    reports = examine(graph_or_path, audit_options)
+    sources = [graph_or_path]
+    if isinstance(graph_or_path, (str, os.PathLike)):
+        sources = graph_files(os.fspath(graph_or_path))
+    reports = [report for source in sources for report in audit_all(source, options)]
     if len(reports) > 1:
         raise AuditError(
-            f"there are {len(reports)} graphs, {', '.join(one.source for one in reports)}; "
-            "choose one by its tags"
+            f"there are {len(reports)} graphs, {', '.join(report.source for report in reports)}; "
+            "expected one. Give the path of one of them, or choose a SavedModel's by its tags"
         )
     return reports[0]
+
+
+def audit_all(source: Any, options: AuditOptions) -> List[Report]:
+    """Return a report on each graph in a source.
+
+    Args:
+      source: a file or an object as for `audit`; not a directory, unless it is a SavedModel.
+      options: what to look for.
+
+    Raises:
+      AuditError: the source or the checkpoint cannot be read, or a name is not there.
+    """
+    with _no_garbage_collection():
+        rules = choose(options.select, options.ignore)
+        stored = None if options.checkpoint is None else stored_names(options.checkpoint)
+        if isinstance(source, RecognizedGraph):
+            return [_report(source, options, rules, stored)]
+        reports = []
+        for loaded in load(source, options.tags):
+            with about(loaded.label):
+                reports.append(_report(recognize(loaded), options, rules, stored))
+        return reports
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector: a graph makes very many objects and no garbage.
+
+    In a program that has imported TensorFlow, each collection visits the objects of that, too.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _report(
+    recognized: RecognizedGraph,
+    options: AuditOptions,
+    rules: Sequence[Rule],
+    stored: Optional[FrozenSet[str]],
+) -> Report:
+    with limits.collect() as reached:
+        scenario = build_scenario(
+            recognized,
+            options.fetches,
+            options.feeds,
+            options.train_op,
+            options.signature,
+            stored,
+        )
+        findings = tuple(finding for rule in rules for finding in rule.check(scenario))
+    return Report(
+        source=recognized.loaded.label,
+        nodes=recognized.loaded.nodes,
+        statistics=tuple(statistic.name for statistic in recognized.statistics),
+        assumed=scenario.assumed,
+        findings=findings,
+        limits=tuple(dict.fromkeys([*recognized.limits, *reached])),
+    )
 
 
 def _names(fetches: Any) -> Iterator[str]:
@@ -72,8 +175,8 @@ def _names(fetches: Any) -> Iterator[str]:
     if isinstance(fetches, Mapping):
         fetches = list(fetches.values())
     if isinstance(fetches, (list, tuple)):
-        for one in fetches:
-            yield from _names(one)
+        for fetch in fetches:
+            yield from _names(fetch)
     else:
         yield _name(fetches)
 
@@ -90,11 +193,11 @@ def _name(item: Any) -> str:
 def _feeds(feeds: Optional[Mapping[Any, Any]]) -> Optional[Mapping[str, StaticValue]]:
     if feeds is None:
         return None
-    return {_name(key): _value(value) for key, value in feeds.items()}
+    return {_name(key): _static_value(value) for key, value in feeds.items()}
 
 
-def _value(value: Any) -> StaticValue:
-    """A scalar, or what all elements of a small array are; None for anything else."""
+def _static_value(value: Any) -> StaticValue:
+    """Return a scalar, or the value of all elements of a small array; None for anything else."""
     if isinstance(value, str):
         return value.encode()
     if (
@@ -103,7 +206,7 @@ def _value(value: Any) -> StaticValue:
     ):
         value = value.tolist()
     while isinstance(value, (list, tuple)) and len(value) < limits.FED_ELEMENTS:
-        if not value or any(one != value[0] for one in value):
+        if not value or any(element != value[0] for element in value):
             return None
         value = value[0]
     return value if isinstance(value, (bool, int, float, bytes)) else None

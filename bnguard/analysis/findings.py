@@ -1,4 +1,4 @@
-"""What the audit says, as data: rules make findings, renderers take them and nothing else."""
+"""Findings: what an audit finds, as data."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Finding:
     """One defect of one variable.
 
     Attributes:
-      rule: the rule's code.
+      rule: the code of the rule.
       severity: ERROR or WARNING.
-      certain: False if it depends on a predicate that the audit could not decide.
+      certain: False if it depends on a branch that the analysis cannot decide.
       variable: the running statistic; empty if the finding is not about one.
       layer: the scope of the layer that it concerns; may be empty.
       op: the op at fault; may be empty.
-      path: from the fetched op back to the one at fault; may be empty.
-      fetch: what the step in question fetches or runs; may be empty.
-      problem: what is wrong, in words that do not name the variable, so that findings with
-        one cause can be put together.
+      path: the ops from the fetch back to the op at fault; may be empty.
+      fetch: what the step fetches or runs; may be empty.
+      problem: what is wrong, without the name of the variable, so that findings with one cause can
+        be grouped. It continues a sentence that starts with that name, or is a sentence itself.
       remedy: what to do.
     """
 
@@ -46,24 +46,27 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """The whole of it, in a line."""
-        return f"{self.variable or self.op}: {self.problem}. {self.remedy}"
+        """The problem and the remedy, in a line."""
+        return f"{statement(self.variable or self.op, self.problem)}. {self.remedy}"
 
-    def as_json(self) -> Dict[str, Any]:
-        """The JSON form; `path` is a list of objects with `name` and `type`."""
+    def __str__(self) -> str:
+        return f"{self.rule} {self.message}"
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the JSON form; `path` is a list of objects with `name` and `type`."""
         fields = {**asdict(self), "path": [op._asdict() for op in self.path]}
         return {**fields, "message": self.message}
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What was not said and therefore found in the graph; empty where it was said.
+    """What was inferred from the graph because it was not given; empty where it was given.
 
     Attributes:
-      flags: `NAME = value at inference`, of each training flag.
-      fetches: what an inference step fetches, one step for each.
-      train_ops: what a training step runs, one step for each.
-      unknown: which of "fetch" and "train op" nobody said, and the graph does not tell either.
+      flags: `NAME=VALUE` of each training flag, with its value at inference.
+      fetches: what an inference step fetches, one step each.
+      train_ops: what a training step runs, one step each.
+      unknown: which of "fetch" and "train op" is neither given nor found in the graph.
     """
 
     flags: Tuple[str, ...] = ()
@@ -72,38 +75,16 @@ class Assumptions:
     unknown: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Report:
-    """The audit of one graph.
-
-    Attributes:
-      source: the path, with the tags where a file holds several graphs.
-      nodes: how many nodes the graph has, functions not expanded.
-      statistics: the names of its running statistics.
-      assumed: see there.
-      findings: by rule, in the graph's order.
-    """
-
-    source: str
-    nodes: int
-    statistics: Tuple[str, ...]
-    assumed: Assumptions
-    findings: Tuple[Finding, ...]
-
-    def as_json(self) -> Dict[str, Any]:
-        """The JSON form."""
-        return {
-            "source": self.source,
-            "nodes": self.nodes,
-            "statistics": list(self.statistics),
-            "assumed": asdict(self.assumed),
-            "findings": [finding.as_json() for finding in self.findings],
-        }
+def statement(subject: str, problem: str, is_plural: bool = False) -> str:
+    """Return a sentence that states the problem of a subject."""
+    if problem.startswith("is "):
+        return f"{subject} {'are' if is_plural else 'is'} {problem[len('is ') :]}"
+    return f"{subject} {problem}" if problem.startswith("may be ") else f"{subject}: {problem}"
 
 
 def group(findings: Tuple[Finding, ...]) -> List[Tuple[Finding, ...]]:
-    """Put together the findings that have one cause, in the order of the first of each."""
-    groups: Dict[Tuple, List[Finding]] = {}
+    """Group the findings that have one cause, in the order of the first of each group."""
+    groups: Dict[Tuple[str, bool, str, str], List[Finding]] = {}
     for finding in findings:
         cause = (finding.rule, finding.certain, finding.fetch, finding.problem)
         groups.setdefault(cause, []).append(finding)

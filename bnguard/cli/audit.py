@@ -1,29 +1,30 @@
-"""The commands `bnguard audit` and `bnguard explain`: parse, call, render, exit code.
+"""`bnguard audit` and `bnguard explain`: parse, call, render, exit status.
 
-Exit status: 0 when nothing is found, 1 when something is, 2 when something cannot be read, or
-for bad usage.
+Exit status: 0 if nothing is found, 1 if something is, 2 if something cannot be read, or for bad
+usage.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+import traceback
+from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
+from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError, about
-from bnguard.analysis.examination import AuditOptions, examine
-from bnguard.analysis.findings import Report
-from bnguard.analysis.formatters import FORMATS, render
-from bnguard.analysis.frontend.loader import SAVED_MODEL_FILES
+from bnguard.analysis.formatters import FORMATS, format_reports
+from bnguard.analysis.frontend.graph_files import graph_files
+from bnguard.analysis.report import Report
 from bnguard.analysis.rules import RULES, page
+from bnguard.errors import first_line
 from bnguard.runtime import signals
 from bnguard.runtime.streams import Mistake, printable, takes_color
 import click
 
-Outcome = Union[List[Report], str]  # or why there is none
-
-_ENDINGS = (".meta", ".pb", ".pbtxt")
+Outcome = Union[List[Report], str]
+"""The reports on a file, or the line that says why there are none."""
 
 
 @click.command("audit")
@@ -36,41 +37,42 @@ _ENDINGS = (".meta", ".pb", ".pbtxt")
     "feeds",
     metavar="NAME[=VALUE]",
     multiple=True,
-    help="What is fed: a bool, number or text; any value if none is given. Say all or nothing.",
+    help="What an inference step is fed: a bool, number or text; without a value, any value. If "
+    "any feed is given, the list is taken as complete.",
 )
 @click.option("--train-op", metavar="NAME", multiple=True, help="What a training step runs.")
 @click.option("--tags", metavar="TAG,...", help="Of a SavedModel, the graph with these tags.")
 @click.option("--signature", metavar="KEY", help="Of a SavedModel, only this signature.")
 @click.option("--checkpoint", metavar="PREFIX", help="A checkpoint to compare with.")
-@click.option("--select", metavar="CODE,...", multiple=True, help="Only these rules.")
-@click.option("--ignore", metavar="CODE,...", multiple=True, help="Not these rules.")
+@click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
+@click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many files at once.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Audit so many files at once.")
 def audit_command(
     paths: Sequence[str], feeds: Sequence[str], form: str, jobs: int, **options: Any
 ) -> None:
-    """Say which ops move the running statistics at inference, and what else is wrong with them.
+    """Find the ops that move running statistics at inference, and other defects of these.
 
-    PATH is a .meta file, a GraphDef, a SavedModel, or a directory that is searched for these.
-    What no option says is found in the graph, and the first line of a report tells what was.
-    TensorFlow is not needed.
+    PATH is a .meta file, a GraphDef, a SavedModel, or a directory to search for these. Anything
+    that you do not specify is inferred from the graph; the first line of the report lists what was
+    inferred. TensorFlow is not needed.
     """
-    audit_options = _question(feeds, **options)
-    outcomes = list(_examine_all(list(_files(paths)), audit_options, jobs))
+    files = [file for path in paths for file in graph_files(path)]
+    outcomes = list(_audit_files(files, _options(feeds, **options), jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
-        click.echo(render(reports, form, takes_color(sys.stdout)))
+        click.echo(format_reports(reports, form, takes_color(sys.stdout)))
     problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
     for problem in problems:
         click.echo(f"Error: {printable(problem)}", err=True)
-    found = any(report.findings for report in reports)
+    found = not all(report.ok for report in reports)
     sys.exit(2 if problems else int(found))
 
 
 @click.command("explain")
 @click.argument("code", required=False)
 def explain_command(code: Optional[str]) -> None:
-    """Print what a rule says, by its code or name; without one, list the rules."""
+    """Print the documentation of a rule, by its code or name; without one, list the rules."""
     if code is None:
         for rule in RULES:
             click.echo(f"{rule.code}  {rule.name}")
@@ -83,7 +85,7 @@ def explain_command(code: Optional[str]) -> None:
     raise Mistake(f"no rule is called {code!r}; the rules are {known}")
 
 
-def _question(
+def _options(
     feeds: Sequence[str],
     fetches: Tuple[str, ...],
     train_op: Tuple[str, ...],
@@ -107,47 +109,23 @@ def _question(
 
 def _feed(text: str) -> Tuple[str, StaticValue]:
     name, has_value, value = text.partition("=")
-    return name, _value(value) if has_value else None
+    return name, _static_value(value) if has_value else None
 
 
-def _value(text: str) -> StaticValue:
+def _static_value(text: str) -> StaticValue:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    for kind in (int, float):
+    for number in (int, float):
         try:
-            return kind(text)
+            return number(text)
         except ValueError:
             pass
     return text.encode()
 
 
-def _files(paths: Sequence[str]) -> Iterator[str]:
-    """The graph files to look at; what is no directory is taken as it is."""
-    for path in paths:
-        if not os.path.isdir(path) or _is_saved_model(path):
-            yield path
-            continue
-        found = sorted(_search(path))
-        # A directory without any is left to the reader, which says so.
-        yield from found or [path]
-
-
-def _search(folder: str) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        if _is_saved_model(parent):
-            folders.clear()
-            yield parent
-        else:
-            yield from (os.path.join(parent, name) for name in names if name.endswith(_ENDINGS))
-
-
-def _is_saved_model(folder: str) -> bool:
-    return any(os.path.exists(os.path.join(folder, name)) for name in SAVED_MODEL_FILES)
-
-
-def _examine_all(files: Sequence[str], audit_options: AuditOptions, jobs: int) -> Iterable[Outcome]:
+def _audit_files(files: Sequence[str], options: AuditOptions, jobs: int) -> Iterable[Outcome]:
     if jobs == 1 or len(files) == 1:
-        return (_examine(path, audit_options) for path in files)
+        return (_audit_file(path, options) for path in files)
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import Pipe
@@ -156,19 +134,27 @@ def _examine_all(files: Sequence[str], audit_options: AuditOptions, jobs: int) -
     workers = min(jobs, len(files))
     try:
         with ProcessPoolExecutor(workers, None, signals.in_worker, ends) as pool:
-            return list(pool.map(_examine, files, [audit_options] * len(files)))
+            return list(pool.map(_audit_file, files, [options] * len(files)))
     except BrokenProcessPool as error:
         raise Mistake(
-            f"--jobs {jobs}: one of the processes was killed, as by a system without memory; "
+            f"--jobs {jobs}: a worker process was killed, perhaps for lack of memory; "
             "give a smaller number, or fewer files."
         ) from error
 
 
-def _examine(path: str, audit_options: AuditOptions) -> Outcome:
+def _audit_file(path: str, options: AuditOptions) -> Outcome:
+    """Audit a file. Whatever happens, the reports on the other files are not lost."""
     try:
         with about(path):
-            return examine(path, audit_options)
+            return audit_all(path, options)
     except AuditError as error:
         return str(error)
     except MemoryError:
         return f"{path}: not enough memory to audit it; give no --jobs, or use a larger machine"
+    except Exception as error:
+        if os.environ.get("BNGUARD_TRACEBACK"):
+            traceback.print_exc()
+        return (
+            f"{path}: unexpected {type(error).__name__} ({first_line(error)}); this is a bug. "
+            "BNGUARD_TRACEBACK=1 shows where; please report it with that"
+        )

@@ -6,10 +6,10 @@ from math import inf
 from typing import Any, Dict, List, Sequence
 
 from bnguard.analysis.dataflow.execution import Execution
-from bnguard.analysis.findings import Assumptions, Finding
+from bnguard.analysis.findings import Finding
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_written_at_inference
-from bnguard.analysis.scenario.scenario import Feeds, Scenario, Step
+from bnguard.analysis.scenario.step import Step
 from bnguard.guard.errors import Moved, Still
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.run_recorder import RecordedRuns
@@ -32,17 +32,8 @@ class Diagnosis:
 
     def findings(self, step: RunKey) -> Dict[str, Finding]:
         """What rule BN101 says of each statistic that a step writes, or may write."""
-        scenario = Scenario(
-            recognized=self._recognized,
-            training_flags=(),  # what was not fed was not: nothing is assumed
-            feeds={},
-            inference=(self._audited(step),),
-            training=(),
-            stored=None,
-            assumed=Assumptions(),
-        )
         found: Dict[str, Finding] = {}
-        for finding in statistics_written_at_inference.check(scenario):
+        for finding in statistics_written_at_inference.check_step(self._audited(step)):
             if finding.variable in self._whole:
                 found.setdefault(self._whole[finding.variable], finding)
         return found
@@ -71,7 +62,7 @@ class Diagnosis:
 
     def _audited(self, step: RunKey) -> Step:
         recognized = self._recognized
-        feeds: Feeds = {recognized.tensor(name): value for name, value in step.feeds}
+        feeds = {recognized.tensor(name): value for name, value in step.feeds}
         fetches = [
             recognized.tensor(name) if ":" in name else recognized.operation(name)
             for name in step.fetches

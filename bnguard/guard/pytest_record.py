@@ -65,7 +65,7 @@ def _name(scope: Any) -> Optional[str]:
 
 
 def _moved(one: Moved) -> Dict[str, Any]:
-    findings = [finding.as_json() for finding in one.findings]
+    findings = [finding.to_dict() for finding in one.findings]
     return {
         "variable": one.variable,
         "change": plain(one.change),

@@ -1,7 +1,9 @@
 """`bnguard.audit`: what it accepts, and what it does not import."""
 
+import inspect
 import json
 import os
+import pydoc
 import subprocess
 import sys
 
@@ -9,6 +11,8 @@ import bnguard
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import recognize
+from bnguard.cli.audit import audit_command
+from click.testing import CliRunner
 import numpy as np
 import pytest
 from support.analysis.networks import fresh_graph, one_layer, two_branch
@@ -108,10 +112,55 @@ class TestFetchesAndFeeds:
             bnguard.audit({})
 
 
+class TestPublicFace:
+    def test_it_is_a_function_with_its_own_documentation(self):
+        assert inspect.isfunction(bnguard.audit)
+        assert list(inspect.signature(bnguard.audit).parameters)[:4] == [
+            *("graph_or_path", "fetches", "feeds", "train_op")
+        ]
+        page = pydoc.render_doc(bnguard.audit, renderer=pydoc.plaintext)
+        assert "Find what is wrong with the running statistics of a graph" in page
+        assert len(page.splitlines()) < 60
+
+    def test_printing_a_report_shows_what_the_command_shows(self, graph, tmp_path):
+        path = write(graph, tmp_path)
+        shown = CliRunner().invoke(audit_command, [path]).output
+        assert f"{bnguard.audit(path)}\n" == shown
+
+    def test_the_repr_of_a_report_is_one_line(self, graph):
+        report = bnguard.audit(graph)
+        assert repr(report) == "Report('tf.Graph', 2 statistics, 2 defects)"
+
+    def test_a_report_is_ok_if_nothing_was_found(self, graph):
+        assert not bnguard.audit(graph).ok
+        assert bnguard.audit(graph, select=["BN3"]).ok
+
+    def test_the_forms_of_a_report_are_those_of_the_command(self, graph, tmp_path):
+        path = write(graph, tmp_path)
+        report = bnguard.audit(path)
+        for form, text in (("json", report.to_json()), ("sarif", report.to_sarif())):
+            shown = CliRunner().invoke(audit_command, [path, "--format", form]).output
+            assert f"{text}\n" == shown
+
+    def test_a_directory_with_one_graph_is_searched(self, graph, tmp_path):
+        folder = tmp_path / "training" / "run"
+        folder.mkdir(parents=True)
+        path = write(graph, folder)
+        (folder / "notes.txt").write_text("no graph")
+        assert bnguard.audit(tmp_path) == bnguard.audit(path)
+
+    def test_a_directory_with_several_graphs_is_refused_with_their_paths(self, graph, tmp_path):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            write(graph, tmp_path / name)
+        with pytest.raises(AuditError, match=r"there are 2 graphs, .*a.graph.pb, .*b.graph.pb; "):
+            bnguard.audit(str(tmp_path))
+
+
 class TestReport:
     def test_the_json_form_has_what_the_readme_says(self, graph):
         report = bnguard.audit(graph)
-        document = json.loads(json.dumps(report.as_json()))
+        document = json.loads(json.dumps(report.to_dict()))
         assert document["statistics"] == ["bn/moving_mean", "bn/moving_variance"]
         assert document["nodes"] == len(graph.get_operations())
         assert document["assumed"] == {

@@ -9,7 +9,7 @@ import os
 import re
 
 import bnguard
-from bnguard.analysis.formatters import render
+from bnguard.analysis.formatters import format_reports
 from bnguard.harness.cases import catalogue
 from conftest import COMBINATIONS
 import pytest
@@ -136,7 +136,7 @@ def test_where_no_fetch_for_inference_is_found_the_report_says_so(case, tmp_path
     one = loaded(case, "repro", tmp_path)
     report = one.audit(one.meta)
     assert (report.findings, report.assumed.unknown) == ((), ("fetch",))
-    assert "found no fetch (--fetch)" in render([report], "text").splitlines()[0]
+    assert "found no fetch (--fetch)" in format_reports([report], "text").splitlines()[0]
     assert one.audit_output(one.meta).assumed.unknown == ()
 
 

@@ -2,7 +2,6 @@
 
 import bnguard
 from bnguard.analysis import limits
-from bnguard.analysis.api import audit
 import pytest
 from support.analysis import networks
 from support.analysis.networks import fresh_graph
@@ -17,10 +16,8 @@ def lowered(monkeypatch, name, value):
     return small
 
 
-def reached(graph, *arguments, **options):
-    with limits.collect() as found:
-        audit(graph, *arguments, **options)
-    return list(found.values())
+def reached(source):
+    return bnguard.audit(source).limits
 
 
 def nested_branches():
@@ -68,9 +65,16 @@ def two_towers():
 def test_a_limit_that_is_reached_is_recorded(monkeypatch, name, value, build):
     with fresh_graph() as graph:
         build()
-    assert getattr(limits, name).text not in [limit.text for limit in reached(graph)]
+    assert reached(graph) == ()
     small = lowered(monkeypatch, name, value)
-    assert small.text in [limit.text for limit in reached(graph)]
+    assert small.text in reached(graph)
+
+
+def test_the_text_of_a_report_names_the_limits(monkeypatch):
+    with fresh_graph() as graph:
+        two_networks()
+    small = lowered(monkeypatch, "STEPS", 1)
+    assert f"limit reached: {small.text}" in str(bnguard.audit(graph)).splitlines()
 
 
 def test_outputs_of_a_switch_beyond_the_limit_are_undecided(monkeypatch):
@@ -84,9 +88,8 @@ def test_outputs_of_a_switch_beyond_the_limit_are_undecided(monkeypatch):
                 return tf.identity(x)
 
         y = tf.switch_case(index, [lambda: tf.identity(x), lambda: tf.identity(x), write])
-    with limits.collect() as found:
-        report = bnguard.audit(graph, y, {"x": None, "index": None}, select=["BN101"])
-    assert small.text in found
+    report = bnguard.audit(graph, y, {"x": None, "index": None}, select=["BN101"])
+    assert small.text in report.limits
     assert [finding.certain for finding in report.findings] == [False]
 
 
@@ -103,7 +106,7 @@ def test_signatures_beyond_the_limit_are_ignored(monkeypatch, tmp_path):
         )
         builder.save()
     assert graph
-    assert small.text in [limit.text for limit in reached(str(tmp_path / "model"))]
+    assert small.text in reached(str(tmp_path / "model"))
 
 
 def test_no_limit_is_recorded_outside_of_a_block():

@@ -19,7 +19,7 @@ from support.analysis.networks import (
     optimizer,
     two_branch,
 )
-from support.commands import write_graph
+from support.commands import ROOT, write_graph
 import tensorflow.compat.v1 as tf
 
 CLEAN, FOUND, FAILED = 0, 1, 2
@@ -212,19 +212,75 @@ class TestFiles:
         assert (one.exit_code, one.output) == (three.exit_code, three.output)
 
     def test_a_file_that_no_memory_holds_does_not_lose_the_others_reports(self, files, monkeypatch):
-        examine, (large, good) = audit.examine, (files / "broken.meta", files / "healthy.meta")
+        audit_all, (large, good) = audit.audit_all, (files / "broken.meta", files / "healthy.meta")
 
         def refuse(path, audit_options):
             if path == str(large):
                 raise MemoryError
-            return examine(path, audit_options)
+            return audit_all(path, audit_options)
 
-        monkeypatch.setattr(audit, "examine", refuse)
+        monkeypatch.setattr(audit, "audit_all", refuse)
         result = run(large, good)
         assert result.exit_code == 2
         assert result.output.startswith(str(good))
         error = result.output.splitlines()[-1]
         assert error.startswith(f"Error: {large}: not enough memory to audit it")
+
+    @pytest.mark.parametrize("jobs", ["1", "2"])
+    @pytest.mark.parametrize("wants_traceback", [False, True])
+    def test_an_unexpected_error_is_one_line_and_exit_2(self, files, jobs, wants_traceback):
+        """In a process of its own, so that the workers fail, too."""
+        script = (
+            "import sys; from bnguard.analysis.frontend import loader;\n"
+            "decode = loader._decode\n"
+            "def fail(data, path, tags):\n"
+            "    if 'broken' in path: raise RuntimeError('a\\nb')\n"
+            "    return decode(data, path, tags)\n"
+            "loader._decode = fail\n"
+            "from bnguard.cli import main; main()"
+        )
+        paths = [str(files / name) for name in ("broken.meta", "healthy.meta")]
+        process = subprocess.run(
+            [sys.executable, "-c", script, "audit", "--jobs", jobs, *paths],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "BNGUARD_TRACEBACK": "1" if wants_traceback else ""},
+            cwd=ROOT,
+            check=False,
+        )
+        assert process.returncode == 2
+        assert process.stdout.decode().startswith(paths[1])
+        *before, error = process.stderr.decode().splitlines()
+        assert error.startswith(f"Error: {paths[0]}: unexpected RuntimeError (a); this is a bug.")
+        assert ("Traceback (most recent call last):" in before) == wants_traceback
+        assert bool(before) == wants_traceback
+
+    def test_a_loop_without_an_entry_is_no_finding(self, tmp_path):
+        path = write_graph(
+            tmp_path / "loop.pb",
+            ("merge", "Merge", "next"),
+            ("next", "NextIteration", "merge"),
+            ("amount", "Const"),
+            ("update", "AssignSub", "merge", "amount"),
+        )
+        result = run(path)
+        assert (result.exit_code, "nothing found" in result.output) == (0, True)
+
+    @pytest.mark.parametrize("op_type", ["Pack", "ConcatV2", "Merge"])
+    @pytest.mark.parametrize("count", [4000, 4096, 5000])
+    def test_an_assignment_of_very_many_tensors_is_an_update(self, tmp_path, op_type, count):
+        parts = [(f"part_{number}", "Relu", "x") for number in range(count)]
+        path = write_graph(
+            tmp_path / "many.pb",
+            ("bn/moving_mean", "VariableV2"),
+            ("x", "Placeholder"),
+            *parts,
+            ("all", op_type, *(name for name, *_ in parts), *["x"] * (op_type == "ConcatV2")),
+            ("update", "Assign", "bn/moving_mean", "all"),
+            ("y", "Identity", "x", "^update"),
+        )
+        result = run(path, "--fetch", "y", "--feed", "x")
+        assert (result.exit_code, "BN101" in result.output) == (1, True)
 
     @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
     def test_text_and_binary_are_the_same(self, kind, files, saved_model, tmp_path):

@@ -85,7 +85,8 @@ class Provenance:
         root = self.root(tensor)
         if self.graph.types[root.node] in self._computing_types or not self.passed_on(root):
             return Origins((root,), is_complete=True)
-        found, stack = [], [root]
+        found: List[Tensor] = []
+        stack = [root]
         seen: Set[Tensor] = {root}
         while stack:
             if len(seen) > limits.PROVENANCE_TENSORS:

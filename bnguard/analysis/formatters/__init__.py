@@ -1,16 +1,23 @@
-"""Reports as text, JSON, SARIF and Mermaid. A renderer sees reports and rules, nothing else."""
+"""Formatters: reports as text, JSON, SARIF and Mermaid. They take reports and nothing else."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Sequence
 
-from bnguard.analysis.findings import Report
+from bnguard.analysis.formatters import json, mermaid, sarif, text
 
-FORMATS = ("text", "json", "sarif", "mermaid")
+if TYPE_CHECKING:
+    from bnguard.analysis.report import Report
+
+_FORMATTERS: Dict[str, Callable[[Sequence[Report], bool], str]] = {
+    "text": text.format_text,
+    "json": json.format_json,
+    "sarif": sarif.format_sarif,
+    "mermaid": mermaid.format_mermaid,
+}
+FORMATS = tuple(_FORMATTERS)
 
 
-def render(reports: Sequence[Report], form: str, color: bool = False) -> str:
-    """`reports` in one of FORMATS; `color` only matters to text."""
-    module = importlib.import_module(f"bnguard.analysis.formatters.{form}")
-    return module.render(reports, color) if form == "text" else module.render(reports)
+def format_reports(reports: Sequence[Report], form: str, color: bool = False) -> str:
+    """Return `reports` in one of FORMATS; only text is colored."""
+    return _FORMATTERS[form](reports, color)

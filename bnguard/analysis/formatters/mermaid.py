@@ -1,17 +1,20 @@
-"""For a page: the path of each defect as a Mermaid flowchart.
+"""Mermaid, for pages: the path of each defect as a flowchart.
 
 https://mermaid.js.org/syntax/flowchart.html
 """
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence
+from typing import TYPE_CHECKING, Iterator, Sequence
 
-from bnguard.analysis.findings import Finding, Report, group
+from bnguard.analysis.findings import Finding, group
+
+if TYPE_CHECKING:
+    from bnguard.analysis.report import Report
 
 
-def render(reports: Sequence[Report]) -> str:
-    """One flowchart with a subgraph for each defect, from what is fetched to the op at fault."""
+def format_mermaid(reports: Sequence[Report], color: bool = False) -> str:
+    """Return one flowchart, with a subgraph for each defect from the fetch to the op at fault."""
     lines = ["flowchart LR"]
     groups = [members for report in reports for members in group(report.findings)]
     for number, members in enumerate(groups):
@@ -22,7 +25,7 @@ def render(reports: Sequence[Report]) -> str:
 
 
 def _subgraph(key: str, members: Sequence[Finding]) -> Iterator[str]:
-    shortest = min(members, key=lambda one: len(one.path))
+    shortest = min(members, key=lambda finding: len(finding.path))
     first = members[0]
     more = f" and {len(members) - 1} more" if len(members) > 1 else ""
     yield f"  subgraph {key}[{_text(f'{first.rule} {first.variable or first.op}{more}')}]"
@@ -36,9 +39,12 @@ def _subgraph(key: str, members: Sequence[Finding]) -> Iterator[str]:
 
 
 def _text(*lines: str) -> str:
-    """A quoted label; Mermaid reads markup in it, so that this is escaped."""
+    """Return a quoted label; Mermaid reads markup in it, so it is escaped."""
     escaped = [
-        "".join(c if c.isalnum() or c in " /_-.:,()" else f"#{ord(c)};" for c in line)
+        "".join(
+            letter if letter.isalnum() or letter in " /_-.:,()" else f"#{ord(letter)};"
+            for letter in line
+        )
         for line in lines
     ]
     return '"' + "<br/>".join(escaped) + '"'

@@ -1,4 +1,4 @@
-"""For code scanning services: SARIF 2.1.0.
+"""SARIF 2.1.0, for code scanning services.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
@@ -6,34 +6,49 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Sequence
 from urllib.parse import quote
 
 from bnguard._version import __version__
-from bnguard.analysis.findings import Finding, Report
+from bnguard.analysis.findings import Finding
 from bnguard.analysis.rules import RULES
+from bnguard.analysis.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from bnguard.analysis.report import Report
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _INDEX = {rule.code: index for index, rule in enumerate(RULES)}
 
 
-def render(reports: Sequence[Report]) -> str:
-    """One run with a result for each finding."""
+def format_sarif(reports: Sequence[Report], color: bool = False) -> str:
+    """Return one run with a result for each finding."""
     results = [_result(report, finding) for report in reports for finding in report.findings]
     driver = {
         "name": "bnguard",
         "version": __version__,
-        "rules": [_rule(*rule[:3]) for rule in RULES],
+        "rules": list(map(_rule, RULES)),
     }
-    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    notifications = [
+        {"level": "warning", "message": {"text": f"{report.source}: limit reached: {limit}"}}
+        for report in reports
+        for limit in report.limits
+    ]
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notifications}],
+        "results": results,
+    }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _rule(code: str, name: str, documentation: str) -> Dict[str, Any]:
+def _rule(rule: Rule) -> Dict[str, Any]:
+    documentation = (rule.documentation or "").strip()
     return {
-        "id": code,
-        "name": name,
-        "shortDescription": {"text": name.replace("-", " ")},
+        "id": rule.code,
+        "name": rule.name,
+        "shortDescription": {"text": rule.name.replace("-", " ")},
         "help": {"text": documentation, "markdown": documentation},
     }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import AbstractSet, Dict, Iterable, List, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.errors import AuditError
@@ -32,6 +33,7 @@ class RecognizedGraph:
       normalizations: the layers, in the graph's order.
       writes: all writes of each variable, by its node.
       statistics: the running statistics, in the graph's order.
+      limits: the limits that recognition reached, and what followed.
     """
 
     loaded: LoadedGraph
@@ -42,6 +44,7 @@ class RecognizedGraph:
     normalizations: Tuple[Normalization, ...]
     writes: Dict[int, List[Write]]
     statistics: Tuple[Statistic, ...]
+    limits: Tuple[str, ...] = ()
 
     @property
     def graph(self) -> Graph:
@@ -97,6 +100,12 @@ class RecognizedGraph:
 
 def recognize(loaded: LoadedGraph) -> RecognizedGraph:
     """Find the variables of a graph, their writes, and the running statistics among them."""
+    with limits.collect() as reached:
+        recognized = _recognize(loaded)
+    return replace(recognized, limits=tuple(reached))
+
+
+def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
     graph, provenance = loaded.graph, Provenance(loaded.graph)
     gradients = gradient_nodes(graph)
     normalizations = find_normalizations(provenance, gradients)

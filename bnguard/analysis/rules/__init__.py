@@ -1,11 +1,10 @@
-"""The rules: one file each, with its documentation and its check, nothing else."""
+"""The rules: one file each, with its documentation and its check."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.findings import Finding
 from bnguard.analysis.rules import (
     assign_left_in_frozen_graph,
     batch_statistics_at_inference,
@@ -20,7 +19,7 @@ from bnguard.analysis.rules import (
     update_ops_never_run,
     updates_pull_other_inputs,
 )
-from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.rules.rule import Rule
 
 SECTIONS = (
     "What it does",
@@ -31,54 +30,28 @@ SECTIONS = (
     "References",
 )
 
-_MODULES: Any = (
-    assign_left_in_frozen_graph,
-    batch_statistics_at_inference,
-    frozen_layer_still_updates,
-    statistics_never_written,
-    statistics_not_saved,
-    statistics_trainable,
-    statistics_written_at_inference,
-    training_flag_defaults_to_true,
-    unordered_statistics_read,
-    update_ops_dead_in_training,
-    update_ops_never_run,
-    updates_pull_other_inputs,
+RULES: Tuple[Rule, ...] = (
+    statistics_written_at_inference.RULE,
+    unordered_statistics_read.RULE,
+    batch_statistics_at_inference.RULE,
+    training_flag_defaults_to_true.RULE,
+    update_ops_never_run.RULE,
+    statistics_never_written.RULE,
+    update_ops_dead_in_training.RULE,
+    updates_pull_other_inputs.RULE,
+    statistics_trainable.RULE,
+    frozen_layer_still_updates.RULE,
+    statistics_not_saved.RULE,
+    assign_left_in_frozen_graph.RULE,
 )
-
-
-class Rule(NamedTuple):
-    """A rule.
-
-    Attributes:
-      code: stable, such as BN101.
-      name: of the defect, such as statistics-written-at-inference.
-      documentation: Markdown, with the sections above.
-      check: yields the findings in a situation.
-    """
-
-    code: str
-    name: str
-    documentation: str
-    check: Callable[[Scenario], Iterator[Finding]]
-
-
-RULES: Tuple[Rule, ...] = tuple(
-    Rule(
-        module.CODE,
-        module.__name__.rpartition(".")[2].replace("_", "-"),
-        (module.__doc__ or "").strip(),
-        module.check,
-    )
-    for module in sorted(_MODULES, key=lambda module: module.CODE)
-)
+"""All rules, by code."""
 
 
 def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> List[Rule]:
-    """The rules whose codes begin with one of `select`, if any, and with none of `ignore`.
+    """Return the rules whose codes start with one of `select`, if any, and with none of `ignore`.
 
     Raises:
-      AuditError: no code begins so.
+      AuditError: no code starts with one of them.
     """
     for code in (*select, *ignore):
         if not code or not any(rule.code.startswith(code.upper()) for rule in RULES):
@@ -93,5 +66,5 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> List[Rule]
 
 
 def page(rule: Rule) -> str:
-    """A rule's documentation as a Markdown page."""
-    return f"# {rule.code} {rule.name}\n\n{rule.documentation}\n"
+    """Return the documentation of a rule as a Markdown page."""
+    return f"# {rule.code} {rule.name}\n\n{(rule.documentation or '').strip()}\n"

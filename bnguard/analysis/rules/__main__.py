@@ -1,4 +1,4 @@
-"""`python -m bnguard.analysis.rules docs/rules` writes the rules' pages there."""
+"""Write the pages of the rules: `python -m bnguard.analysis.rules docs/rules`."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
 """## What it does
-Says which constants ops still assign to: variables, before the graph was frozen.
+Finds ops that assign to a constant: to what was a variable before the graph was frozen.
 
 ## Why is this bad
-The graph cannot be imported: "Input 0 of node AssignMovingAvg was passed float from
-moving_mean:0 incompatible with expected float_ref". Converters and runtimes for inference
-refuse it, too.
+The graph cannot be imported: "Input 0 of node AssignMovingAvg was passed float from moving_mean:0
+incompatible with expected float_ref". Converters and inference runtimes refuse it, too.
 
 ## Example
 ```python
 y = batch_norm(x, is_training=True, updates_collections=None)
 frozen = tf.graph_util.convert_variables_to_constants(session, graph_def, ["y"])
 ```
-The output depends on the updates, so that they are kept, and what they update is now constant.
+The output depends on the updates, so freezing keeps them, and makes a constant of what they update.
 
 ## Use instead
 ```python
@@ -20,10 +19,10 @@ with tf.Graph().as_default():
     saver.restore(session, checkpoint)
     frozen = tf.graph_util.convert_variables_to_constants(session, graph_def, ["y"])
 ```
-Freeze the graph that infers, not the one that trains.
+Freeze the graph for inference, not the one for training.
 
 ## Known false positives
-None: nothing can assign to a constant.
+None: no op can assign to a constant.
 
 ## References
 - https://github.com/tensorflow/tensorflow/issues/3628
@@ -37,34 +36,38 @@ from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import is_write
+from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
-
-CODE = "BN302"
-REMEDY = "Build the graph again with is_training=False, restore the checkpoint, and freeze that"
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each op that assigns to a constant."""
+    """Yield a finding for each op that assigns to a constant."""
     recognized = scenario.recognized
-    graph = recognized.graph
+    graph, types = recognized.graph, recognized.graph.types
     to_variables = {write.node for writes in recognized.writes.values() for write in writes}
     for node in graph.of_types(filter(is_write, list(graph.present_types()))):
         if node in to_variables:
             continue
         origins = recognized.provenance.origins(graph.data_inputs(node)[0])
-        if not origins.all_are(lambda origin: graph.types[origin.node] == "Const"):
+        if not origins.all_are(lambda origin: types[origin.node] == "Const"):
             continue
         name = graph.names[origins.tensors[0].node]
-        step = next((one for one in scenario.inference if one.execution.needs(node)), None)
-        yield Finding(
-            rule=CODE,
-            severity=ERROR,
-            certain=True,
+        yield RULE.finding(
+            recognized,
+            f"is now a constant, to which {types[node]} still assigns",
+            node,
+            step=next((step for step in scenario.inference if step.execution.needs(node)), None),
+            path_to=node,
             variable=name,
             layer=name.rpartition("/")[0],
-            op=graph.names[node],
-            path=step.path(node) if step else (),
-            fetch=step.fetch if step else "",
-            problem=f"a constant now, and still assigned to by {graph.types[node]}",
-            remedy=REMEDY,
         )
+
+
+RULE = Rule(
+    "BN302",
+    __name__,
+    __doc__,
+    ERROR,
+    "Build the graph again with is_training=False, restore the checkpoint, and freeze that graph",
+    check,
+)

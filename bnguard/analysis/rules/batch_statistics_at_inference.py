@@ -1,10 +1,10 @@
 """## What it does
-Says which layers, in a step that fetches the output of inference, normalize with the mean and
-the variance of the very batch that they are given.
+Finds layers that, in a step which fetches the output of inference, normalize with the mean and the
+variance of the batch that they are given.
 
 ## Why is this bad
-The answer for one row depends on the other rows in its batch. A row alone is normalized to
-beta, whatever is in it. What the layer learned in its running statistics is not used at all.
+The answer for one row depends on the other rows in its batch. A row alone is normalized to beta,
+whatever it contains. The running statistics that the layer learned are not used.
 
 ## Example
 ```python
@@ -17,15 +17,15 @@ session.run(logits, {images: one_image})
 ```python
 logits = network(images, is_training=False)
 ```
-Build the graph for inference with `is_training=False`, with `reuse=True` if it is beside the
-one for training, or give all layers one boolean tensor and feed it.
+Build the graph for inference with `is_training=False`, and with `reuse=True` if it is beside the
+graph for training. Or give all layers one boolean tensor and feed it.
 
 ## Known false positives
-Networks that mean to use the batch's statistics at inference: some generative models, style
-transfer, domain adaptation by statistics. Instance normalization that reshapes its inputs and
-has a batch normalization do it, and layer normalization over a first axis that is no batch. In a
-graph with training and no flag this is looked for only in networks that the training step does
-not use.
+Networks that use the statistics of the batch at inference on purpose: some generative models, style
+transfer, domain adaptation by statistics. Also instance normalization that reshapes its inputs
+for a batch normalization, and layer normalization over a first axis that is not the batch. In a
+graph with training and no training flag, the audit looks for this only in networks that the
+training step does not use.
 
 ## References
 - https://github.com/tensorflow/tensorflow/issues/16593
@@ -39,55 +39,62 @@ from typing import Dict, Iterator, List
 
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.normalizations import Normalization
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Scenario, Step
-
-CODE = "BN103"
-REMEDY = (
-    "Build the layer with is_training=False for inference, or give it the training flag as a "
-    "tensor and feed False"
-)
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each layer and each inference step that uses its batch's moments."""
-    statistics = _statistics_by_layer(scenario)
+    """Yield a finding for each layer that uses the moments of its batch in an inference step."""
     for step in scenario.inference:
-        for one in scenario.recognized.normalizations:
-            known = statistics.get(one, [])
-            if (known or one.is_scaled) and step.uses_moments(one):
-                yield _finding(scenario, step, one, known)
+        yield from check_step(step)
 
 
-def _statistics_by_layer(scenario: Scenario) -> Dict[Normalization, List[Statistic]]:
+def check_step(step: Step) -> Iterator[Finding]:
+    """Yield a finding for each layer that uses the moments of its batch in this step."""
+    statistics = _statistics_by_layer(step.recognized)
+    for layer in step.recognized.normalizations:
+        known = statistics.get(layer, [])
+        if (known or layer.is_scaled) and step.uses_moments(layer):
+            yield _finding(step, layer, known)
+
+
+def _statistics_by_layer(recognized: RecognizedGraph) -> Dict[Normalization, List[Statistic]]:
     found: Dict[Normalization, List[Statistic]] = {}
-    for statistic in scenario.recognized.statistics:
-        for one in dict.fromkeys(statistic.readers + statistic.sources):
-            found.setdefault(one, []).append(statistic)
+    for statistic in recognized.statistics:
+        for layer in dict.fromkeys(statistic.readers + statistic.sources):
+            found.setdefault(layer, []).append(statistic)
     return found
 
 
-def _finding(
-    scenario: Scenario, step: Step, one: Normalization, statistics: List[Statistic]
-) -> Finding:
-    graph = scenario.recognized.graph
-    moment = next(moment for moment in one.moments if step.execution.may_run(moment.node))
+def _finding(step: Step, layer: Normalization, statistics: List[Statistic]) -> Finding:
+    graph, execution = step.recognized.graph, step.execution
+    moment = next(moment for moment in layer.moments if execution.may_run(moment.node))
     certain = step.runs(moment.node) and all(
-        step.execution.certainly_uses(node) for node in (moment.node, one.node)
+        map(execution.certainly_uses, (moment.node, layer.node))
     )
-    name = graph.names[one.node]
-    return Finding(
-        rule=CODE,
-        severity=ERROR,
+    verb = "normalizes" if certain else "may normalize"
+    return RULE.finding(
+        step.recognized,
+        f"{graph.types[layer.node]} {verb} with the mean and variance of its own batch when "
+        f"{step.fetch} is fetched",
+        layer.node,
+        statistics[0] if statistics else None,
+        step,
+        path_to=layer.node,
         certain=certain,
-        variable=statistics[0].name if statistics else "",
-        layer=statistics[0].layer if statistics else name.rpartition("/")[0],
-        op=name,
-        path=step.path(one.node),
-        fetch=step.fetch,
-        problem=(
-            f"{graph.types[one.node]} {'normalizes' if certain else 'may normalize'} with its own "
-            f"batch's mean and variance when {step.fetch} is fetched"
-        ),
-        remedy=REMEDY,
+        layer=graph.names[layer.node].rpartition("/")[0],
     )
+
+
+RULE = Rule(
+    "BN103",
+    __name__,
+    __doc__,
+    ERROR,
+    "Build the layer with is_training=False for inference, or give it the training flag as a "
+    "tensor and feed False",
+    check,
+)

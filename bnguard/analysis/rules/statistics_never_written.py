@@ -1,10 +1,10 @@
 """## What it does
-Says which running statistics a graph with training normalizes with, although nothing in that
-graph ever updates them.
+Finds running statistics that a graph with training normalizes with, although no op in that graph
+updates them.
 
 ## Why is this bad
-The layer normalizes with the initial values, mean 0 and variance 1, which is to say not at all,
-in training as well as at inference. It has no effect but the one of gamma and beta.
+The layer normalizes with the initial values, mean 0 and variance 1, in training as well as at
+inference. It does not normalize at all; only gamma and beta have an effect.
 
 ## Example
 ```python
@@ -19,10 +19,10 @@ y = tf.layers.batch_normalization(x, training=is_training)
 Then also run the updates; see BN201.
 
 ## Known false positives
-Fine-tuning with the statistics of a checkpoint left as they are, while gamma and beta, or
-layers without these, are trained. Not reported is a layer whose gamma and beta are not trained, or
-whose statistics are initialized with other values than 0 or 1, as from a checkpoint; nor one
-without gamma and beta whose statistics the program computes itself and feeds.
+Fine-tuning that keeps the statistics of a checkpoint while it trains gamma and beta, or layers
+without these. The rule ignores a layer whose gamma and beta are not trained, statistics whose
+initial values are not 0 or 1, as from a checkpoint, and a layer without gamma and beta whose
+statistics the program computes and feeds.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -38,53 +38,46 @@ from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES
 from bnguard.analysis.ir.tensor_values import uniform_value
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Purpose
-from bnguard.analysis.scenario.scenario import Scenario, Step
-
-CODE = "BN202"
-REMEDY = "Give the layer is_training=True, or the training flag, in the graph that trains"
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic that a training step reads and nothing updates."""
-    graph = scenario.recognized.graph
+    """Yield a finding for each statistic that a training step reads and no op updates."""
+    types = scenario.recognized.graph.types
     for statistic in scenario.recognized.statistics:
         purposes = {write.purpose for write in statistic.writes}
         if purposes & {Purpose.UPDATE, Purpose.OPTIMIZE}:
             continue
         step = _reading_step(scenario, statistic)
-        if step is None or _has_values_of_its_own(scenario, statistic):
+        if step is None or _has_given_values(scenario, statistic):
             continue
         if statistic.parameters and not scenario.trains(statistic.parameters):
             continue
-        if not statistic.parameters and _is_given(scenario, statistic):
+        if not statistic.parameters and _is_fed_or_copied(scenario, statistic):
             continue
-        reader = next(one.node for one in statistic.readers if step.execution.needs(one.node))
-        yield Finding(
-            rule=CODE,
-            severity=ERROR,
-            certain=True,
-            variable=statistic.name,
-            layer=statistic.layer,
-            op=graph.names[reader],
-            path=step.path(reader),
-            fetch=step.fetch,
-            problem=(
-                f"never updated: {graph.types[reader]} normalizes with it in the step that runs "
-                f"{step.fetch}, and no op in the graph updates it"
-            ),
-            remedy=REMEDY,
+        reader = next(layer.node for layer in statistic.readers if step.execution.needs(layer.node))
+        yield RULE.finding(
+            scenario.recognized,
+            f"is never updated: no op in the graph updates what {types[reader]} normalizes with "
+            f"in the step that runs {step.fetch}",
+            reader,
+            statistic,
+            step,
+            path_to=reader,
         )
 
 
 def _reading_step(scenario: Scenario, statistic: Statistic) -> Optional[Step]:
     for step in scenario.training:
-        if any(step.execution.needs(one.node) for one in statistic.readers):
+        if any(step.execution.needs(layer.node) for layer in statistic.readers):
             return step
     return None
 
 
-def _has_values_of_its_own(scenario: Scenario, statistic: Statistic) -> bool:
-    """Whether it starts from a checkpoint, or from constants that are neither 0 nor 1."""
+def _has_given_values(scenario: Scenario, statistic: Statistic) -> bool:
+    """Return whether it starts from a checkpoint, or from constants other than 0 and 1."""
     graph, provenance = scenario.recognized.graph, scenario.recognized.provenance
     for write in statistic.writes:
         if write.purpose is Purpose.INITIALIZE:
@@ -97,12 +90,22 @@ def _has_values_of_its_own(scenario: Scenario, statistic: Statistic) -> bool:
     return False
 
 
-def _is_given(scenario: Scenario, statistic: Statistic) -> bool:
-    """Whether a program feeds its values, as of a filter of rewards, or copies a network's."""
+def _is_fed_or_copied(scenario: Scenario, statistic: Statistic) -> bool:
+    """Return whether a program feeds its values, as of a filter of rewards, or copies them."""
     recognized = scenario.recognized
-    updated = {one.variable for one in recognized.statistics if one.updates}
+    updated = {other.variable for other in recognized.statistics if other.updates}
     return any(
         recognized.graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
         for value in recognized.loaded_values(statistic.variable)
         for origin in recognized.provenance.origins(value).tensors
     )
+
+
+RULE = Rule(
+    "BN202",
+    __name__,
+    __doc__,
+    ERROR,
+    "Give the layer is_training=True, or the training flag, in the graph that trains",
+    check,
+)

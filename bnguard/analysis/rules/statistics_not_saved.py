@@ -1,10 +1,11 @@
 """## What it does
-Says which running statistics the Saver of the graph leaves out or, with `--checkpoint`, the
+Finds running statistics that the Saver of the graph leaves out or, with `--checkpoint`, that the
 checkpoint lacks.
 
 ## Why is this bad
-Restoring fails with "uninitialized value", or leaves the statistics at mean 0 and variance 1 if
-the program runs the initializer first. Inference is then useless, though training went well.
+Restoring fails with "uninitialized value". If the program runs the initializer first, the
+statistics stay at mean 0 and variance 1 instead. Inference is then useless, although training went
+well.
 
 ## Example
 ```python
@@ -16,7 +17,7 @@ Running statistics are variables, but not trainable ones.
 ```python
 saver = tf.train.Saver(tf.global_variables())
 ```
-That is also what `tf.train.Saver()` saves.
+`tf.train.Saver()` saves the same variables.
 
 ## Known false positives
 A graph with several Savers that together save everything, if it was exported with one of them.
@@ -33,41 +34,33 @@ from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.savers import checkpoint_name, saved_names
-from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
-
-CODE = "BN301"
-REMEDY = "Give the Saver tf.global_variables(), or nothing, and save again"
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic."""
+    """Yield a finding for each statistic that is not saved."""
     recognized, stored = scenario.recognized, scenario.stored
     saved = saved_names(recognized)
     for statistic in recognized.statistics:
+        variable = statistic.variable
         if stored is not None:
-            name = checkpoint_name(recognized, statistic.variable)
-            name = (saved or {}).get(statistic.variable, name)
+            name = (saved or {}).get(variable, checkpoint_name(recognized, variable))
             if name not in stored:
-                problem = f"not in the checkpoint, which holds {len(stored)} names"
-                yield _finding(scenario, statistic, problem)
+                problem = f"is not in the checkpoint, which holds {len(stored)} names"
+                yield RULE.finding(recognized, problem, variable, statistic)
         elif recognized.loaded.has_objects:
             continue  # tf.saved_model.save saves all that it uses, or refuses
-        elif saved is not None and statistic.variable not in saved:
-            problem = f"left out by the Saver, which saves {len(saved)} variables"
-            yield _finding(scenario, statistic, problem)
+        elif saved is not None and variable not in saved:
+            problem = f"is left out by the Saver, which saves {len(saved)} variables"
+            yield RULE.finding(recognized, problem, variable, statistic)
 
 
-def _finding(scenario: Scenario, statistic: Statistic, problem: str) -> Finding:
-    return Finding(
-        rule=CODE,
-        severity=ERROR,
-        certain=True,
-        variable=statistic.name,
-        layer=statistic.layer,
-        op=scenario.recognized.graph.names[statistic.variable],
-        path=(),
-        fetch="",
-        problem=problem,
-        remedy=REMEDY,
-    )
+RULE = Rule(
+    "BN301",
+    __name__,
+    __doc__,
+    ERROR,
+    "Give the Saver tf.global_variables(), or no list, and save again",
+    check,
+)

@@ -1,11 +1,11 @@
 """## What it does
-Says which running statistics are in the collection TRAINABLE_VARIABLES, or are written by an
-optimizer.
+Finds running statistics that are in the collection TRAINABLE_VARIABLES, or that an optimizer
+writes.
 
 ## Why is this bad
-Statistics are averages, and have no business following a gradient. Where the layer reads them
-in training there is one, and the optimizer makes the variance anything, also negative, which is
-NaN one step later. Weight decay over all trainable variables pulls them to zero.
+Statistics are averages, and must not follow a gradient. If the layer reads them in training, they
+have a gradient, and the optimizer may make the variance anything, even negative. One step later
+the output is NaN. Weight decay over all trainable variables pulls the statistics to zero.
 
 ## Example
 ```python
@@ -18,7 +18,7 @@ moving_mean = tf.get_variable("moving_mean", [channels], trainable=False)
 ```
 
 ## Known false positives
-None known. A graph that merely lists them in the collection, and takes no gradient of them, is
+None known. A graph that only lists them in the collection, and computes no gradient of them, is
 still one `minimize(loss + weight_decay)` away from the defect.
 
 ## References
@@ -33,33 +33,30 @@ from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, WARNING, Finding
 from bnguard.analysis.recognition.writes import Purpose
+from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
-
-CODE = "BN205"
-REMEDY = "Create the variable with trainable=False, or leave it out of the optimizer's var_list"
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic."""
+    """Yield a finding for each statistic that is trainable or trained."""
     recognized = scenario.recognized
-    listed = set(recognized.collection("trainable_variables"))
+    trainable = set(recognized.collection("trainable_variables"))
     for statistic in recognized.statistics:
-        optimizers = [one for one in statistic.writes if one.purpose is Purpose.OPTIMIZE]
-        if not optimizers and statistic.variable not in listed:
-            continue
-        problem = "in the collection TRAINABLE_VARIABLES"
+        optimizers = [write.node for write in statistic.writes if write.purpose is Purpose.OPTIMIZE]
         if optimizers:
-            problem = f"written by an optimizer, {recognized.graph.types[optimizers[0].node]}"
-        node = optimizers[0].node if optimizers else statistic.variable
-        yield Finding(
-            rule=CODE,
-            severity=ERROR if optimizers else WARNING,
-            certain=True,
-            variable=statistic.name,
-            layer=statistic.layer,
-            op=recognized.graph.names[node],
-            path=(),
-            fetch="",
-            problem=problem,
-            remedy=REMEDY,
-        )
+            op_type = recognized.graph.types[optimizers[0]]
+            problem = f"is written by an optimizer, {op_type}"
+            yield RULE.finding(recognized, problem, optimizers[0], statistic)
+        elif statistic.variable in trainable:
+            problem = "is in the collection TRAINABLE_VARIABLES"
+            yield RULE.finding(recognized, problem, statistic.variable, statistic, severity=WARNING)
+
+
+RULE = Rule(
+    "BN205",
+    __name__,
+    __doc__,
+    ERROR,
+    "Create the variable with trainable=False, or leave it out of the optimizer's var_list",
+    check,
+)

@@ -1,11 +1,11 @@
 """## What it does
-Says which running statistics a step writes that fetches only the output of inference, by
-which op, and by which path the fetch comes to need that op.
+Finds running statistics that a step writes although it only fetches the output of inference. It
+names the op that writes, and the path by which the fetch comes to need that op.
 
 ## Why is this bad
-Every evaluation changes the model. The statistics drift towards the data that is evaluated,
-the accuracy falls from one evaluation to the next, and the next checkpoint stores the damage.
-With one row in a batch the variance shrinks at each call.
+Every evaluation changes the model. The statistics drift towards the evaluated data, the accuracy
+falls from one evaluation to the next, and the next checkpoint stores the damage. With one row in
+a batch the variance shrinks at every call.
 
 ## Example
 ```python
@@ -13,21 +13,22 @@ bn_train = batch_norm(x, is_training=True, updates_collections=None, scope="bn")
 bn_inference = batch_norm(x, is_training=False, reuse=True, scope="bn")
 y = tf.cond(is_training, lambda: bn_train, lambda: bn_inference)
 ```
-`tf.cond` runs conditionally only what is created inside its functions. `bn_train` is created
-before it and is one of its inputs, so that each step computes it, and with it its updates.
+`tf.cond` runs conditionally only the ops that are created inside its functions. `bn_train` is
+created before it and is one of its inputs. Every step therefore computes `bn_train`, and runs its
+updates.
 
 ## Use instead
 ```python
 y = batch_norm(x, is_training=is_training, updates_collections=None, scope="bn")
 ```
-The layer itself builds both branches inside of one `tf.cond`, with the updates in the one for
-training.
+The layer builds both branches inside one `tf.cond`, and its updates in the branch for training.
 
 ## Known false positives
-None where the finding says "written". It says "perhaps written" where this depends on a predicate
-whose value the audit does not know: give it with `--feed NAME=VALUE`. It says so, too, of a Keras
-layer of TensorFlow 2 whose `training` is a tensor: at inference it assigns to the statistics what
-its fused op gives out, which on a CPU is their own value, unless the batch has no rows.
+None where the finding says "written". It says "may be written" where this depends on a predicate
+whose value the audit does not know. Give the value with `--feed NAME=VALUE`. It also says so for
+a Keras layer of TensorFlow 2 whose `training` is a tensor: at inference the layer assigns to the
+statistics what its fused op returns. On a CPU this is their own value, unless the batch has no
+rows.
 
 ## References
 - https://habr.com/ru/post/1667048/
@@ -40,36 +41,42 @@ from __future__ import annotations
 from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
+from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
-
-CODE = "BN101"
-REMEDY = (
-    "Build the layer once and give it the training flag as a tensor, so that its updates are "
-    "inside the branch for training; or fetch from a graph built with is_training=False"
-)
+from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic and each inference step that writes it."""
-    graph = scenario.recognized.graph
+    """Yield a finding for each statistic that an inference step writes."""
     for step in scenario.inference:
-        for statistic in scenario.recognized.statistics:
-            changes = step.changes(statistic)
-            if not changes:
-                continue
-            certain, node = step.surely_changes(statistic), changes[0].node
-            yield Finding(
-                rule=CODE,
-                severity=ERROR,
+        yield from check_step(step)
+
+
+def check_step(step: Step) -> Iterator[Finding]:
+    """Yield a finding for each statistic that this step writes."""
+    graph = step.recognized.graph
+    for statistic in step.recognized.statistics:
+        effects = step.effects(statistic)
+        if effects:
+            node, certain = effects[0].node, step.certainly_changes(statistic)
+            verb = "is written" if certain else "may be written"
+            yield RULE.finding(
+                step.recognized,
+                f"{verb} by {graph.types[node]} when {step.fetch} is fetched",
+                node,
+                statistic,
+                step,
+                path_to=node,
                 certain=certain,
-                variable=statistic.name,
-                layer=statistic.layer,
-                op=graph.names[node],
-                path=step.path(node),
-                fetch=step.fetch,
-                problem=(
-                    f"{'' if certain else 'perhaps '}written by {graph.types[node]} when "
-                    f"{step.fetch} is fetched"
-                ),
-                remedy=REMEDY,
             )
+
+
+RULE = Rule(
+    "BN101",
+    __name__,
+    __doc__,
+    ERROR,
+    "Build the layer once and give it the training flag as a tensor, so that its updates are "
+    "inside the branch for training; or fetch from a graph built with is_training=False",
+    check,
+)

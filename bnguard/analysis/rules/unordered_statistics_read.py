@@ -1,12 +1,12 @@
 """## What it does
-Says which running statistics a step both reads, on the way to what it fetches, and writes,
-with no path of data or control edges from the one to the other.
+Finds running statistics that one step both writes, and reads on the way to what it fetches, with no
+path of data or control edges that orders the two.
 
 ## Why is this bad
-The output is not determined: it is computed from the statistics before the update, after it,
-or from the mean of the one and the variance of the other. Which it is depends on timing. A new
-process may answer the same input from the same checkpoint in another way than the process that
-trained it.
+The read and the write race. The output is computed from the statistics before the update, from
+those after it, or from the mean of one and the variance of the other. Which it is depends on
+timing. A new process may answer the same input from the same checkpoint differently than the
+process that trained it.
 
 ## Example
 ```python
@@ -20,12 +20,12 @@ y = tf.cond(is_training, lambda: bn_train, lambda: bn_inference)
 ```python
 y = batch_norm(x, is_training=is_training, updates_collections=None, scope="bn")
 ```
-At inference this runs no update. Where a step has to do both, order them: build the reading
-layer under `tf.control_dependencies(updates)`.
+At inference this runs no update. If a step must do both, order them: build the layer that reads
+under `tf.control_dependencies(updates)`.
 
 ## Known false positives
-With resource variables a read yields a value, and TensorFlow often, but not surely, reads
-before it writes. The finding stands: nothing makes it so.
+With resource variables a read yields a value. TensorFlow often reads before it writes, but nothing
+guarantees it, so the finding stands.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/control_dependencies
@@ -39,52 +39,60 @@ from typing import Iterator, List
 from bnguard.analysis.dataflow.predicates import ALWAYS
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.races import Accesses, ReadWritePair, races, readers
-from bnguard.analysis.scenario.scenario import Scenario, Step
-
-CODE = "BN102"
-REMEDY = (
-    "Keep the updates out of the inference step, or order them with the layer that reads, by "
-    "tf.control_dependencies"
-)
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic and each inference step that reads it at no set time."""
+    """Yield a finding for each statistic that an inference step reads and writes in a race."""
     for step in scenario.inference:
-        changing = [one for one in scenario.recognized.statistics if step.changes(one)]
-        all_accesses = [_accesses(step, one) for one in changing]
-        for statistic, pairs in zip(changing, races(step.execution, all_accesses)):
-            if pairs:
-                yield _finding(scenario, step, statistic, pairs)
+        yield from check_step(step)
+
+
+def check_step(step: Step) -> Iterator[Finding]:
+    """Yield a finding for each statistic that this step reads and writes in a race."""
+    changing = [statistic for statistic in step.recognized.statistics if step.effects(statistic)]
+    accesses = [_accesses(step, statistic) for statistic in changing]
+    for statistic, pairs in zip(changing, races(step.execution, accesses)):
+        if pairs:
+            yield _finding(step, statistic, pairs)
 
 
 def _accesses(step: Step, statistic: Statistic) -> Accesses:
-    """The reads that what is fetched is computed from; the writes, those that are sure first."""
-    changes = sorted(step.changes(statistic), key=lambda change: change.predicate != ALWAYS)
+    """Return the reads that the fetch is computed from, and the writes, certain ones first."""
+    effects = sorted(step.effects(statistic), key=lambda effect: effect.predicate != ALWAYS)
     reads = filter(step.execution.uses, readers(step.execution, statistic.variable))
-    return Accesses(list(reads), [change.node for change in changes])
+    return Accesses(list(reads), [effect.node for effect in effects])
 
 
-def _finding(
-    scenario: Scenario, step: Step, statistic: Statistic, pairs: List[ReadWritePair]
-) -> Finding:
-    graph = scenario.recognized.graph
-    sure = {change.node for change in step.changes(statistic) if change.predicate == ALWAYS}
-    surely = [pair for pair in pairs if step.runs(pair[0]) and pair[1] in sure]
-    read, write = (surely or pairs)[0]
-    return Finding(
-        rule=CODE,
-        severity=ERROR,
-        certain=bool(surely),
-        variable=statistic.name,
-        layer=statistic.layer,
-        op=graph.names[write],
-        path=step.path(read),
-        fetch=step.fetch,
-        problem=(
-            f"read by {graph.types[read]} and {'' if surely else 'perhaps '}written by "
-            f"{graph.types[write]} in the step that fetches {step.fetch}, in no order"
-        ),
-        remedy=REMEDY,
+def _finding(step: Step, statistic: Statistic, pairs: List[ReadWritePair]) -> Finding:
+    types = step.recognized.graph.types
+    certain_writes = {
+        effect.node for effect in step.effects(statistic) if effect.predicate == ALWAYS
+    }
+    certain = [pair for pair in pairs if step.runs(pair[0]) and pair[1] in certain_writes]
+    read, write = (certain or pairs)[0]
+    verb = "written" if certain else "may be written"
+    return RULE.finding(
+        step.recognized,
+        f"is read by {types[read]} and {verb} by {types[write]} in the step that fetches "
+        f"{step.fetch}, and nothing orders the two",
+        write,
+        statistic,
+        step,
+        path_to=read,
+        certain=bool(certain),
     )
+
+
+RULE = Rule(
+    "BN102",
+    __name__,
+    __doc__,
+    ERROR,
+    "Keep the updates out of the inference step, or order them before the layer that reads with "
+    "tf.control_dependencies",
+    check,
+)

@@ -1,12 +1,12 @@
 """## What it does
-Says which running statistics have update ops that a training step waits for, but that sit in a
-branch or a loop where they cannot do their work: the step does not take the branch, or the
-train op outside is dead whenever the branch is not taken, or it waits across a loop's border.
+Finds running statistics whose update ops a training step waits for, although they are in a branch
+or loop where they have no effect. Either the step does not take the branch, or the train op is dead
+whenever the branch is not taken, or it waits for an op inside a loop from outside.
 
 ## Why is this bad
-An op in a branch that is not taken does nothing, and neither does any op that waits for it.
-There is no error: `session.run(train_op)` returns, and has not even counted the step. In a loop
-TensorFlow at least refuses to run, complaining of inputs from different frames.
+An op in a branch that is not taken does nothing, and neither does any op that waits for it. There
+is no error: `session.run(train_op)` returns, and has not even counted the step. Only in a loop
+does TensorFlow refuse to run, with an error about inputs from different frames.
 
 ## Example
 ```python
@@ -14,7 +14,7 @@ logits = tf.cond(use_network, lambda: network(x, is_training=True), lambda: shor
 with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
     train_op = optimizer.minimize(loss)
 ```
-The collected updates are inside the branch; with `use_network` False nothing is trained.
+The collected updates are inside the branch. If `use_network` is False, nothing is trained.
 
 ## Use instead
 ```python
@@ -25,7 +25,8 @@ logits = tf.cond(
 )
 train_op = optimizer.minimize(loss)
 ```
-Updates in place run where the branch or the loop's body runs, and nothing outside waits.
+Updates in place run where the branch or the body of the loop runs, and no op outside waits for
+them.
 
 ## Known false positives
 A program that never runs the train op while the branch is not taken.
@@ -46,33 +47,30 @@ from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.graph import MERGES, Graph
 from bnguard.analysis.ir.op_types import SWITCHES
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Scenario, Step
-
-CODE = "BN203"
-REMEDY = "Let the layer update in place (updates_collections=None), inside the branch or loop"
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic and each training step."""
+    """Yield a finding for each statistic and each training step."""
     for step in scenario.training:
         yield from _findings(
-            scenario,
             step,
             _skipped(scenario, step),
-            f"never updated: {step.fetch} waits for its update op, but not for the branch it is in",
+            f"is never updated: {step.fetch} waits for an update op in a branch that the step "
+            "does not take",
         )
         yield from _findings(
-            scenario,
             step,
             _killing(scenario, step),
-            f"its update op is in a branch, and {step.fetch} does nothing when that is not taken",
+            f"is updated in a branch, and {step.fetch} does nothing when that is not taken",
         )
         yield from _findings(
-            scenario,
             step,
             _crossing(scenario, step),
-            f"its update op is in a loop, and {step.fetch} waits for it outside, which TensorFlow "
-            "refuses to run",
+            f"is updated in a loop, and {step.fetch} waits for the update outside the loop, which "
+            "TensorFlow refuses to run",
         )
 
 
@@ -90,22 +88,21 @@ def _skipped(scenario: Scenario, step: Step) -> List[Statistic]:
 
 
 def _killing(scenario: Scenario, step: Step) -> List[Statistic]:
-    """Those whose update, where it is dead, makes the train op dead; with the flag either way."""
+    """Return those whose dead update makes the train op dead, at either value of the flags."""
     roots = {tensor.node for tensor in step.execution.fetches}
     updates = _updates_before(scenario, roots)
-    for either in (step, scenario.without_training(step)) if updates else ():
-        if not all(map(either.runs, roots)):
-            return _of(scenario, {node for node in updates if not either.runs(node)})
+    for at_either_value in (step, scenario.without_training(step)) if updates else ():
+        if not all(map(at_either_value.runs, roots)):
+            dead = {node for node in updates if not at_either_value.runs(node)}
+            return _with_update_in(scenario, dead)
     return []
 
 
 def _updates_before(scenario: Scenario, roots: Set[int]) -> Set[int]:
-    """The updates that `roots` are dead without; none if no Switch is before any of them."""
-    graph = scenario.recognized.graph
+    """Return the updates without which `roots` are dead; none if no Switch is before them."""
+    graph, statistics = scenario.recognized.graph, scenario.recognized.statistics
     merges = set(graph.of_types(MERGES))
-    updates = {
-        write.node for statistic in scenario.recognized.statistics for write in statistic.updates
-    }
+    updates = {write.node for statistic in statistics for write in statistic.updates}
     if not _has_switch_before(graph, updates, merges):
         return set()
     waited_for = updates & closure(roots, graph.sources, merges)
@@ -118,36 +115,34 @@ def _has_switch_before(graph: Graph, nodes: Set[int], merges: Set[int]) -> bool:
 
 
 def _crossing(scenario: Scenario, step: Step) -> List[Statistic]:
-    """Those with an update in a loop that the train op is in as well, for want of an Exit."""
+    """Return those with an update in a loop that the train op, without an Exit, is in as well."""
     inside = nodes_in_loops(scenario.recognized.graph)
     if not any(tensor.node in inside for tensor in step.execution.fetches):
         return []
-    return _of(scenario, inside)
+    return _with_update_in(scenario, inside)
 
 
-def _of(scenario: Scenario, updates: Set[int]) -> List[Statistic]:
+def _with_update_in(scenario: Scenario, nodes: Set[int]) -> List[Statistic]:
     return [
         statistic
         for statistic in scenario.recognized.statistics
-        if any(write.node in updates for write in statistic.updates)
+        if any(write.node in nodes for write in statistic.updates)
     ]
 
 
-def _findings(
-    scenario: Scenario, step: Step, statistics: List[Statistic], problem: str
-) -> Iterator[Finding]:
+def _findings(step: Step, statistics: List[Statistic], problem: str) -> Iterator[Finding]:
     for statistic in statistics:
-        node = statistic.updates[0].node
-        needed = [write.node for write in statistic.updates if step.execution.needs(write.node)]
-        yield Finding(
-            rule=CODE,
-            severity=ERROR,
-            certain=True,
-            variable=statistic.name,
-            layer=statistic.layer,
-            op=scenario.recognized.graph.names[needed[0] if needed else node],
-            path=step.path(needed[0]) if needed else (),
-            fetch=step.fetch,
-            problem=problem,
-            remedy=REMEDY,
-        )
+        updates = [write.node for write in statistic.updates]
+        needed = next(filter(step.execution.needs, updates), None)
+        node = updates[0] if needed is None else needed
+        yield RULE.finding(step.recognized, problem, node, statistic, step, path_to=needed)
+
+
+RULE = Rule(
+    "BN203",
+    __name__,
+    __doc__,
+    ERROR,
+    "Let the layer update in place (updates_collections=None), inside the branch or loop",
+    check,
+)

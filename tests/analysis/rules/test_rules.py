@@ -73,7 +73,7 @@ class TestWhatAFindingSays:
         assert first.layer == "bn"
         assert first.fetch == "output:0"
         assert graph.get_operation_by_name(first.op).type == "AssignSub"
-        assert "bn/moving_mean: written by AssignSub when output:0 is fetched" in first.message
+        assert "bn/moving_mean is written by AssignSub when output:0 is fetched" in first.message
         assert first.message.endswith(first.remedy)
 
     @pytest.mark.parametrize("rule", ["BN101", "BN102"])
@@ -95,12 +95,12 @@ class TestWhatAFindingSays:
         report = bnguard.audit(graph, "output", {"is_training": True}, select=["BN101"])
         assert [finding.certain for finding in report.findings] == [True, True]
 
-    def test_with_the_flag_open_it_says_perhaps(self):
+    def test_with_an_unknown_flag_a_write_is_not_certain(self):
         with fresh_graph() as graph:
             PAIRS["two_branch"][HEALTHY]()
         report = bnguard.audit(graph, "output", {"is_training": None}, select=["BN101"])
         assert [finding.certain for finding in report.findings] == [False, False]
-        assert "perhaps written" in report.findings[0].problem
+        assert "may be written" in report.findings[0].problem
 
     @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
     @pytest.mark.parametrize("in_a_loop", [False, True])
@@ -171,7 +171,8 @@ class TestWhatAFindingSays:
     def test_never_run_counts_the_update_ops(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
         assert (
-            "Momentum reaches none of its update ops (1, of which 1 in UPDATE_OPS)" in first.problem
+            "is never updated: Momentum runs none of the update ops (for each statistic 1 in the graph, 1 of them in UPDATE_OPS)"
+            in first.problem
         )
 
     def test_never_run_by_a_step_that_applies_no_gradient_is_not_frozen(self):
@@ -196,7 +197,7 @@ class TestWhatAFindingSays:
             optimizer().minimize(loss_of(y))
 
         (finding,) = audit(build, "resource", "v2", select=["BN201"]).findings
-        assert "(1, of which 1 in UPDATE_OPS)" in finding.problem
+        assert "(for each statistic 1 in the graph, 1 of them in UPDATE_OPS)" in finding.problem
 
     def test_naming_the_updates_beside_the_train_op_is_enough(self):
         with fresh_graph() as graph:

@@ -9,9 +9,9 @@ import glob
 import lzma
 import os
 
+from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.examination import AuditOptions, examine
-from bnguard.analysis.formatters import FORMATS, render
+from bnguard.analysis.formatters import FORMATS, format_reports
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import (
     FORWARDING,
@@ -93,13 +93,13 @@ def damaged_file(choices):
 def survives(path):
     """Whether the file is audited at all; anything but a report and AuditError is let out."""
     try:
-        reports = examine(path, AuditOptions())
+        reports = audit_all(path, AuditOptions())
     except AuditError as refusal:
         assert "\n" not in str(refusal)
         assert path in str(refusal)
         return False
     for form in FORMATS:
-        render(reports, form)
+        format_reports(reports, form)
     return True
 
 

@@ -1,0 +1,61 @@
+"""Reports: the audit of one graph, with its forms for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Tuple
+
+from bnguard.analysis.findings import Assumptions, Finding, group
+from bnguard.analysis.formatters import format_reports
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """The audit of one graph. `print` shows what the command line shows.
+
+    Attributes:
+      source: the path, with the tags if the file holds several graphs.
+      nodes: the number of nodes in the graph, without those of expanded functions.
+      statistics: the names of the running statistics.
+      assumed: what was inferred from the graph.
+      findings: by rule, in the graph's order.
+      limits: the limits of the analysis that were reached, and what followed.
+    """
+
+    source: str
+    nodes: int
+    statistics: Tuple[str, ...]
+    assumed: Assumptions
+    findings: Tuple[Finding, ...]
+    limits: Tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the JSON form, as lists, dicts, strings, numbers and bools."""
+        return {
+            "source": self.source,
+            "nodes": self.nodes,
+            "statistics": list(self.statistics),
+            "assumed": asdict(self.assumed),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "limits": list(self.limits),
+        }
+
+    def to_json(self) -> str:
+        """Return the JSON form as text."""
+        return format_reports([self], "json")
+
+    def to_sarif(self) -> str:
+        """Return the report as SARIF 2.1.0, for code scanning services."""
+        return format_reports([self], "sarif")
+
+    def __str__(self) -> str:
+        return format_reports([self], "text")
+
+    def __repr__(self) -> str:
+        defects = len(group(self.findings))
+        return f"Report({self.source!r}, {len(self.statistics)} statistics, {defects} defects)"

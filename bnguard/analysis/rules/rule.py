@@ -1,0 +1,82 @@
+"""What a rule is, and the one place that makes findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Iterator, Optional
+
+from bnguard.analysis.findings import Finding
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule.
+
+    Attributes:
+      code: the stable code, such as BN101.
+      module: the name of the module that defines the rule; its last part names the defect.
+      documentation: Markdown, with the sections in `SECTIONS`.
+      severity: ERROR or WARNING, of a finding unless it says otherwise.
+      remedy: what to do about a finding, unless it says otherwise.
+      check: yields the findings in a scenario.
+    """
+
+    code: str
+    module: str
+    documentation: Optional[str]
+    severity: str
+    remedy: str
+    check: Callable[[Scenario], Iterator[Finding]]
+
+    @property
+    def name(self) -> str:
+        """The name of the defect, such as statistics-written-at-inference."""
+        return self.module.rpartition(".")[2].replace("_", "-")
+
+    def finding(
+        self,
+        recognized: RecognizedGraph,
+        problem: str,
+        node: int,
+        statistic: Optional[Statistic] = None,
+        step: Optional[Step] = None,
+        path_to: Optional[int] = None,
+        certain: bool = True,
+        variable: str = "",
+        layer: str = "",
+        fetch: str = "",
+        severity: str = "",
+        remedy: str = "",
+    ) -> Finding:
+        """Return a finding of this rule.
+
+        Args:
+          recognized: the graph.
+          problem: what is wrong, without the name of the variable.
+          node: the op at fault.
+          statistic: the running statistic that it concerns, if there is one.
+          step: the step in which it happens, if it is about one step.
+          path_to: the node to which the path leads from the fetch of `step`; None for no path.
+          certain: False if it depends on a branch that the analysis cannot decide.
+          variable: the variable that it concerns, where there is no statistic.
+          layer: the scope of the layer that it concerns, where there is no statistic.
+          fetch: what is fetched or run, where it is about several steps.
+          severity: the severity, if it is not the one of the rule.
+          remedy: what to do, if it is not the remedy of the rule.
+        """
+        return Finding(
+            rule=self.code,
+            severity=severity or self.severity,
+            certain=certain,
+            variable=statistic.name if statistic else variable,
+            layer=statistic.layer if statistic else layer,
+            op=recognized.graph.names[node],
+            path=() if step is None or path_to is None else step.path(path_to),
+            fetch=step.fetch if step else fetch,
+            problem=problem,
+            remedy=remedy or self.remedy,
+        )
