@@ -1,21 +1,9 @@
-"""From a RawGraphDef to a Graph: find the nodes' inputs, lower the functions, put in order."""
+"""From the nodes of a GraphDef to a Graph: resolve inputs, lower functions, order the nodes."""
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import (
-    AbstractSet,
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-)
+from typing import AbstractSet, Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.draft import Draft
@@ -25,19 +13,23 @@ from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, as_text
 from bnguard.analysis.ir.op_types import least_inputs
 
 _HEAD = attrgetter("name", "op", "input")
-_LONG_NUMBER = 10  # digits
+_PORT_DIGITS = 9  # a longer number is no port
 
 
-def read_graph(raw: Any) -> Graph:
-    """Index a RawGraphDef.
+def read_graph(raw: Any, data: bytes) -> Graph:
+    """Index the nodes of a GraphDef.
+
+    Args:
+      raw: the RawGraphDef, whose nodes are bytes.
+      data: the bytes that it was parsed from.
 
     Raises:
-      AuditError: no TensorFlow would run this graph: a name is missing or used twice, an input
-        is not there, functions call each other in a circle, or the nodes form a cycle that is
+      AuditError: TensorFlow would not run this graph: a name is missing or used twice, an input
+        does not exist, functions call each other in a circle, or the nodes form a cycle that is
         no loop.
     """
     draft = Draft(raw.node)
-    _read_heads(draft, _heads(raw.node))
+    _read_heads(draft, _heads(raw, data))
     if raw.library.function:
         lower(draft, raw.library)
     graph = Graph(
@@ -53,38 +45,48 @@ def read_graph(raw: Any) -> Graph:
     return graph
 
 
-def _heads(nodes: Iterable[bytes]) -> Iterator[Any]:
-    decode = protos.message("NodeHead").FromString
-    for number, node in enumerate(nodes):
-        try:
-            yield decode(node)
-        except protos.DecodeError as error:
-            raise AuditError(f"node number {number} is damaged ({error})") from error
+def _heads(raw: Any, data: bytes) -> Iterable[Any]:
+    """Return the name, op type and inputs of each node, parsed at once."""
+    try:
+        return protos.message("HeadGraphDef").FromString(data).node
+    except protos.DecodeError as error:
+        number = next(filter(lambda node: _is_damaged(raw.node[node]), range(len(raw.node))), None)
+        if number is None:
+            raise AuditError("the nodes are damaged") from error
+        raise AuditError(f"node number {number} is damaged") from error
+
+
+def _is_damaged(node: bytes) -> bool:
+    try:
+        protos.message("NodeHead").FromString(node)
+    except protos.DecodeError:
+        return True
+    return False
 
 
 def _read_heads(draft: Draft, heads: Iterable[Any]) -> None:
     names, index = draft.names.encoded, draft.names.index
-    kinds, sources, ports = draft.types, draft.sources, draft.ports
+    op_types, sources, ports = draft.types, draft.sources, draft.ports
     texts, first_outputs = _Texts(), _FirstOutputs()
     late: List[Tuple[int, List[bytes]]] = []  # nodes with an input that follows them
     find = index.get
-    for number, (name, kind, repeated) in enumerate(map(_HEAD, heads)):
-        inputs = repeated[:]  # a list; to go through the field itself takes longer
+    for number, (name, op_type, repeated) in enumerate(map(_HEAD, heads)):
+        inputs = repeated[:]  # a list is faster to iterate over than the field
         row: Sequence[Any] = tuple(map(find, inputs)) if inputs else ()
         if None not in row:
             ports.append(first_outputs[len(row)])
         else:
-            row, row_ports = _find_others(inputs, row, find)
+            row, row_ports = _resolve(inputs, row, find)
             ports.append(row_ports)
             if None in row:
                 late.append((number, inputs))
         sources.append(row)  # type: ignore[arg-type]
         index[name] = number
         names.append(name)
-        kinds.append(texts[kind])
-    _check_names(names, kinds, index)
+        op_types.append(texts[op_type])
+    _check_names(names, op_types, index)
     for number, inputs in late:
-        row, row_ports = _find_others(inputs, tuple(map(find, inputs)), find)
+        row, row_ports = _resolve(inputs, tuple(map(find, inputs)), find)
         if None in row:
             missing = as_text(inputs[row.index(None)])
             raise AuditError(
@@ -96,30 +98,30 @@ def _read_heads(draft: Draft, heads: Iterable[Any]) -> None:
 class _Texts(Dict[bytes, str]):
     """Op types as text: one object for each type, not for each node."""
 
-    def __missing__(self, kind: bytes) -> str:
-        self[kind] = as_text(kind)
-        return self[kind]
+    def __missing__(self, op_type: bytes) -> str:
+        self[op_type] = as_text(op_type)
+        return self[op_type]
 
 
 class _FirstOutputs(Dict[int, Tuple[int, ...]]):
-    """The ports of so many inputs, as those of most nodes are: each the first output of another."""
+    """The ports of so many inputs that are all first outputs, as for most nodes."""
 
     def __missing__(self, count: int) -> Tuple[int, ...]:
         self[count] = (0,) * count
         return self[count]
 
 
-def _find_others(
+def _resolve(
     inputs: Sequence[bytes],
     found: Sequence[Optional[int]],
     find: Callable[[bytes], Optional[int]],
 ) -> Tuple[Tuple[Optional[int], ...], Tuple[int, ...]]:
-    """The nodes, None where unknown, and ports of inputs of which not all are just a node's name.
+    """Return the nodes, None where unknown, and the ports of inputs that are not all node names.
 
     Args:
       inputs: texts like `node`, `node:port`, `^node`.
-      found: the nodes of those that are a name.
-      find: gives the node of a name.
+      found: the nodes of the inputs that are names.
+      find: returns the node of a name.
     """
     nodes = list(found)
     ports: List[int] = []
@@ -131,7 +133,7 @@ def _find_others(
                 nodes[position], port = find(text[1:]), CONTROL
             else:
                 name, _, number = text.rpartition(b":")
-                if number.isdigit() and len(number) < _LONG_NUMBER:
+                if number.isdigit() and len(number) <= _PORT_DIGITS:
                     nodes[position], port = find(name), int(number)
         if last == CONTROL != port:
             raise AuditError(f"a node takes {as_text(text)!r} after control inputs, not before")
@@ -139,11 +141,11 @@ def _find_others(
     return tuple(nodes), tuple(ports)
 
 
-def _check_names(names: Sequence[bytes], kinds: Sequence[str], index: Dict[bytes, int]) -> None:
-    if not all(names) or not all(kinds):
-        name, kind = next(pair for pair in zip(names, kinds) if not all(pair))
+def _check_names(names: Sequence[bytes], op_types: Sequence[str], index: Dict[bytes, int]) -> None:
+    if not all(names) or not all(op_types):
+        name, op_type = next(pair for pair in zip(names, op_types) if not all(pair))
         raise AuditError(
-            f"node {as_text(name)!r} has op type {kind!r}; expected a name and a type for every "
+            f"node {as_text(name)!r} has op type {op_type!r}; expected a name and a type for every "
             "node. This is not a TensorFlow graph"
         )
     if len(index) < len(names):
@@ -152,31 +154,31 @@ def _check_names(names: Sequence[bytes], kinds: Sequence[str], index: Dict[bytes
 
 
 def _check_inputs(graph: Graph) -> None:
-    """So that nobody who knows an op's type need ask whether its inputs are there."""
-    for kind in graph.present_types():
-        least = least_inputs(kind)
-        for node in graph.of_types([kind]) if least else ():
+    """Check that each op has the inputs of its type, so that the analysis need not ask."""
+    for op_type in graph.present_types():
+        least = least_inputs(op_type)
+        for node in graph.of_types([op_type]) if least else ():
             ports = graph.ports[node]
             if len(ports) < least or ports[least - 1] == CONTROL:
                 raise AuditError(
-                    f"node {graph.names[node]} ({kind}) has too few inputs; it takes {least}, "
+                    f"node {graph.names[node]} ({op_type}) has too few inputs; it takes {least}, "
                     "before any control inputs"
                 )
 
 
 def _ranks(draft: Draft) -> Sequence[int]:
-    """Larger for a node than for each of its inputs; no two are the same.
+    """Return a topological order: numbers larger for a node than for each of its inputs.
 
-    They follow the numbers of the nodes, but an early node pulls its late inputs up, into the gap
-    before it, which has room for all nodes. A loop's back edge, from NextIteration to Merge, does
-    not count.
+    No two are equal. They follow the numbers of the nodes, but an early node pulls its late inputs
+    into the gap before it, which has room for all nodes. The back edge of a loop, from
+    NextIteration to Merge, does not count.
     """
     count = len(draft.names)
     if not draft.early:
         return range(count)
     gap = count + 1
     ranks = list(range(0, count * gap, gap))
-    done: Set[int] = set()  # early nodes, and what they pulled up
+    done: Set[int] = set()  # early nodes, and what they pulled
     for first in sorted(draft.early):
         path, on_path, rank = [first], set(), ranks[first] - gap
         while path:
@@ -191,7 +193,7 @@ def _ranks(draft: Draft) -> Sequence[int]:
             elif node in on_path:
                 raise AuditError(
                     f"node {draft.names[node]} is in a cycle of inputs that is no loop (no "
-                    "NextIteration closes it); no TensorFlow would run this graph"
+                    "NextIteration closes it); TensorFlow would not run this graph"
                 )
             else:
                 on_path.add(node)
@@ -200,7 +202,7 @@ def _ranks(draft: Draft) -> Sequence[int]:
 
 
 def _late_inputs(draft: Draft, node: int, first: int, done: AbstractSet[int]) -> List[int]:
-    late = [one for one in draft.sources[node] if one >= first and one not in done]
+    late = [source for source in draft.sources[node] if source >= first and source not in done]
     if late and draft.types[node] in MERGES:
-        late = [one for one in late if draft.types[one] not in LOOP_ENDS]
+        late = [source for source in late if draft.types[source] not in LOOP_ENDS]
     return late

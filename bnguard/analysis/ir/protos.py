@@ -1,11 +1,11 @@
-"""The few protobuf fields of TensorFlow's graph files that the audit reads, declared here.
+"""The protobuf messages of TensorFlow's files, with the few fields that the analysis reads.
 
-The messages live in a pool of their own, so they neither need TensorFlow's generated modules
-nor clash with them. Fields that are not declared are skipped. Names and numbers are those of
-tensorflow/core/framework/*.proto and tensorflow/core/protobuf/*.proto, which keep them for ever.
+The messages are in a pool of their own, so they neither need TensorFlow's generated modules nor
+clash with them. Fields that are not declared are skipped. Names and numbers are those of
+tensorflow/core/framework/*.proto and tensorflow/core/protobuf/*.proto, where they never change.
 
-`Raw...` messages and heads read the same bytes, but leave a part undecoded until somebody asks
-for it: decoding each attribute of each node would take as long as reading all the rest.
+`Raw...` messages and heads parse the same bytes, but leave a part undecoded until it is needed:
+to decode every attribute of every node would take as long as everything else together.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MESSAGES = {
         MetaInfoDef meta_info_def 1; GraphDef graph_def 2; SaverDef saver_def 3;
         <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5""",
     "RawMetaGraphDef": """
-        MetaInfoDef meta_info_def 1; RawGraphDef graph_def 2; SaverDef saver_def 3;
+        MetaInfoDef meta_info_def 1; bytes graph_def 2; SaverDef saver_def 3;
         <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5;
         bytes object_graph_def 7""",
     "MetaInfoDef": "string* tags 4",
@@ -60,6 +60,7 @@ _MESSAGES = {
     "GraphDef": "NodeDef* node 1; FunctionDefLibrary library 2",
     "RawGraphDef": "bytes* node 1; FunctionDefLibrary library 2",
     "NodeDef": "string name 1; string op 2; string* input 3; <string,AttrValue> attr 5",
+    "HeadGraphDef": "NodeHead* node 1",
     "NodeHead": "bytes name 1; bytes op 2; bytes* input 3",
     "FunctionDefLibrary": "FunctionDef* function 1",
     "FunctionDef": """
@@ -88,7 +89,7 @@ _MESSAGES = {
 
 
 def message(name: str) -> Type[Any]:
-    """The class of the message `name`, one of those declared above."""
+    """Return the class of a message that is declared above."""
     return _CLASSES[name]
 
 

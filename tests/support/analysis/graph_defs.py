@@ -11,7 +11,8 @@ def graph_of(nodes):
 
 def read(message):
     """The Graph of a GraphDef."""
-    return read_graph(protos.message("RawGraphDef").FromString(message.SerializeToString()))
+    data = message.SerializeToString()
+    return read_graph(protos.message("RawGraphDef").FromString(data), data)
 
 
 def message_of(nodes):
