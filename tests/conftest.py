@@ -20,16 +20,16 @@ COMBINATIONS = [
 @pytest.fixture(scope="session")
 def run_case(tmp_path_factory):
     """Run one side of a case as `experiment.run` does, once for each set of options."""
-    from bnguard.harness.cases import catalogue
+    from bnguard.harness.cases import catalogue, loading
     from bnguard.harness.run import experiment
-    from bnguard.harness.run.case_session import Build
+    from bnguard.harness.run.options import BuildOptions
 
     folder = str(tmp_path_factory.mktemp("checkpoints"))
 
     @functools.lru_cache(maxsize=None)
     def run(case, side, variables="ref", control_flow="v1", fused="no", **options):
-        loaded = catalogue.load(catalogue.find(case, side))
-        build = Build(fused, variables, control_flow)
+        loaded = loading.load(catalogue.find(case, side))
+        build = BuildOptions(fused, variables, control_flow)
         options = experiment.Options(build=build, checkpoint_dir=folder, **options)
         return experiment.run(loaded, options)
 

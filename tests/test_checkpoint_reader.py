@@ -1,18 +1,18 @@
-"""Checkpoints: what is wrong is said in one line, and nothing that was there is lost."""
+"""A checkpoint that cannot be read or written is one line of error, and nothing is lost."""
 
-import errno
 import os
 import shutil
 import subprocess
 import sys
 
-from bnguard import checkpoint_reader
-from bnguard.errors import BnguardError
-from bnguard.harness.run import checkpoint_writer
 import numpy as np
 import pytest
 from support import checkpoint_damage as damage
 import tensorflow.compat.v1 as tf
+
+from bnguard import checkpoint_reader
+from bnguard.errors import BnguardError
+from bnguard.harness.run import checkpoint_writer
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_checkpoint_has_several_spellings(saved, spelling):
 
 
 def test_a_checkpoint_may_be_called_as_a_file_of_keras_is(saved):
-    for part in checkpoint_writer.parts(saved):
+    for part in damage.parts(saved):
         shutil.move(part, part.replace("model.ckpt", "model.h5"))
     named = saved.replace("model.ckpt", "model.h5")
     assert checkpoint_reader.resolve(named) == named
@@ -123,7 +123,7 @@ def test_a_folder_without_one_is_reported(tmp_path):
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
 def test_no_damage_changes_what_is_read(saved, ending):
     """Some bytes are padding; all others have a checksum. Every bit: tools/fault_injection.py."""
-    assert damage.sweep(saved, ending, stride=29)["read otherwise"] == 0
+    assert damage.sweep(saved, ending, stride=29)["missed"] == 0
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def two_devices():
 
 def test_a_sharded_checkpoint_is_read_and_a_missing_shard_is_reported(sharded):
     shards = [f"{sharded}.data-0000{number}-of-00002" for number in range(2)]
-    assert sorted(checkpoint_writer.parts(sharded)) == sorted(
+    assert sorted(damage.parts(sharded)) == sorted(
         [*shards, sharded + ".index", sharded + ".meta"]
     )
     assert checkpoint_reader.resolve(shards[1]) == sharded
@@ -186,7 +186,7 @@ def test_a_directory_that_was_moved_stands_for_its_own_checkpoint(saved, tmp_pat
     shutil.copytree(folder, moved)
     assert checkpoint_reader.resolve(folder) == saved
     assert checkpoint_reader.resolve(moved) == os.path.join(moved, "model.ckpt")
-    for part in checkpoint_writer.parts(saved):
+    for part in damage.parts(saved):
         os.remove(part)
     np.testing.assert_array_equal(checkpoint_reader.read(moved)["v"], [1, 2, 3])
 
@@ -210,7 +210,7 @@ def test_a_link_that_leads_out_of_the_directory_is_not_followed(saved, tmp_path)
 def move(prefix, folder):
     """Move a checkpoint into a new folder."""
     folder.mkdir()
-    for part in checkpoint_writer.parts(prefix):
+    for part in damage.parts(prefix):
         shutil.move(part, str(folder))
 
 
@@ -227,27 +227,13 @@ def test_a_directory_by_another_name_is_the_same(saved, tmp_path):
     np.testing.assert_array_equal(checkpoint_reader.read(link)["v"], [1, 2, 3])
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = str(tmp_path / "file")
-    checkpoint_writer.write(path, "before")
-
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint_writer.write(path, "after")
-    with open(path, encoding="utf-8") as file:
-        assert file.read() == "before"
-
-
 def test_verify_accepts_the_same_model(saved):
     checkpoint_reader.verify(saved, variables(v=np.zeros(3, np.float32)))
 
 
 def test_verify_names_what_is_missing_and_what_is_there(saved):
     wanted = variables(v=np.zeros(3, np.float32), bn=np.zeros(3, np.float32))
-    assert_says(lambda: checkpoint_reader.verify(saved, wanted), "has no bn", "it holds v, w")
+    assert_says(lambda: checkpoint_reader.verify(saved, wanted), "has no bn", "it has v, w")
 
 
 @pytest.mark.parametrize(
@@ -327,12 +313,6 @@ def assert_says(action, *fragments):
         assert caught.match(fragment)
 
 
-def test_parts_are_those_of_this_prefix_alone(tmp_path):
-    for name in ("[1].ckpt.index", "1.ckpt.index", "[1].ckpt2.index"):
-        (tmp_path / name).write_text("")
-    assert checkpoint_writer.parts(str(tmp_path / "[1].ckpt")) == [str(tmp_path / "[1].ckpt.index")]
-
-
 @pytest.mark.parametrize("name", ["a[b]", "a*", "a?", "a\\b"])
 def test_a_name_that_is_a_pattern_is_refused_before_anything_is_saved(tmp_path, name):
     for function in (checkpoint_writer.claim_folder, checkpoint_reader.resolve):
@@ -343,6 +323,6 @@ def test_a_name_that_is_a_pattern_is_refused_before_anything_is_saved(tmp_path, 
 
 def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_saved(tmp_path):
     for function in (checkpoint_writer.claim_folder, checkpoint_reader.resolve):
-        with pytest.raises(BnguardError, match="wants names in UTF-8"):
+        with pytest.raises(BnguardError, match="needs paths in UTF-8"):
             function(str(tmp_path / os.fsdecode(b"x\xff")))
     assert os.listdir(str(tmp_path)) == []

@@ -1,21 +1,24 @@
-"""Nothing of a user's file is run, no name leaves its folder, and an audit only reads."""
+"""bnguard runs no code of a user's file but a case, no name leaves its folder, an audit only reads."""
 
 import ast
 import os
 import shutil
 
-import bnguard
-from bnguard.analysis.errors import AuditError
-from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue
 import pytest
 from support.commands import ROOT, drifting
 from support.commands import bnguard as run
 from test_package import imported_modules, parse, python_files
 
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.errors import BnguardError
+from bnguard.harness.cases import catalogue
+from bnguard.harness.cases.docstring import Docstring
+from bnguard.harness.results.terms import SIDES
+
 UNSAFE_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "load_module", "system", "popen"}
-LOADS_CODE = {"exec_module": {"bnguard/harness/cases/catalogue.py"}}
+LOADS_CODE = {"exec_module": {"bnguard/harness/cases/loading.py"}}
 
 
 def calls(path):
@@ -69,7 +72,7 @@ def test_that_check_can_fail(tmp_path, line):
 @pytest.fixture
 def home(tmp_path):
     """A catalogue of one case, beside a program that is none."""
-    for side in catalogue.SIDES:
+    for side in SIDES:
         (tmp_path / "home" / side).mkdir(parents=True)
         source = os.path.join(ROOT, side, "two_branch_cond.py")
         shutil.copy(source, str(tmp_path / "home" / side / "case.py"))
@@ -85,14 +88,14 @@ def home(tmp_path):
     ],
 )
 def test_a_name_that_is_no_cases(home, name):
-    for side in catalogue.SIDES:
+    for side in SIDES:
         for given in (name, name.replace("/case", f"{home}/repro/case")):
             with pytest.raises(BnguardError, match="unknown case") as error:
                 catalogue.find(given, side, str(home))
             assert "the known cases are: case" in str(error.value)
 
 
-@pytest.mark.parametrize("side", catalogue.SIDES)
+@pytest.mark.parametrize("side", SIDES)
 def test_a_link_out_of_the_catalogue(home, side):
     os.remove(str(home / side / "case.py"))
     os.symlink(str(home.parent / "outside.py"), str(home / side / "case.py"))
@@ -105,7 +108,7 @@ def test_a_link_to_the_catalogue_is_followed(home):
     """As where a package manager or a build keeps its files elsewhere."""
     link = str(home.parent / "link")
     os.symlink(str(home), link)
-    assert catalogue.find("case", "repro", link).sections["Title"]
+    assert Docstring(catalogue.find("case", "repro", link)).sections["Title"]
 
 
 def test_an_audit_writes_nothing(tmp_path):

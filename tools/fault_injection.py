@@ -21,18 +21,20 @@ import sys
 import tempfile
 import time
 
-from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue
-from bnguard.harness.run import checkpoint_writer, points
-from bnguard.harness.run.case_session import Build
 from support import checkpoint_damage as damage
 from support import forked, resuming
 import tensorflow.compat.v1 as tf
 
+from bnguard.errors import BnguardError
+from bnguard.harness.cases.errors import UnavailableError
+from bnguard.harness.cases import catalogue
+from bnguard.harness.run import checkpoint_writer, points
+from bnguard.harness.run.options import BuildOptions
+
 CASE = "gan_mixed_stats"  # weights, two layers, two runs a step, random numbers in the graph
 STEPS, SAVE_EVERY = 40, 4
 ENDINGS = (".index", ".data-00000-of-00001")
-BUILDS = (Build("no", "ref", "v1"), Build("yes", "resource", "v2"))
+BUILDS = (BuildOptions("no", "ref", "v1"), BuildOptions("yes", "resource", "v2"))
 
 
 class Whole:
@@ -252,7 +254,7 @@ def resumed_cases(folder, whole, choose):
             try:
                 resuming.assert_goes_on(case, os.path.join(folder, build.variables), build=build)
                 outcomes["as if it had never stopped"] += 1
-            except catalogue.UnavailableError:
+            except UnavailableError:
                 outcomes["TensorFlow refuses this graph"] += 1
     return outcomes
 

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 
-from bnguard.cli import commands
 import numpy as np
 import pytest
 from support.source_case import CASE, REFERENCE, ROOT, draw, make_cases
 import tensorflow.compat.v1 as tf
+
+from bnguard.cli import commands
 
 FAILING = "update_ops_pull_other_inputs"
 
@@ -55,11 +56,11 @@ def test_json_is_one_document_with_the_promised_keys(bnguard):
         "fused": "no",
         "verdict": "drift",
     }.items() <= document.items()
-    assert [one["session"] for one in document["passes"]] == ["trained", "restored"]
-    for one in document["passes"]:
-        assert set(one["drift"]) == set(one["before"]) == set(one["after"])
-        assert len(one["steps"]) == 10
-        for step in one["steps"]:
+    assert [inferred["session"] for inferred in document["passes"]] == ["trained", "restored"]
+    for inferred in document["passes"]:
+        assert set(inferred["drift"]) == set(inferred["before"]) == set(inferred["after"])
+        assert len(inferred["steps"]) == 10
+        for step in inferred["steps"]:
             assert set(step) == {
                 *("x", "y", "check", "beta", "gamma", "moving_mean", "moving_variance", "reads")
             }
@@ -94,7 +95,7 @@ def test_another_programs_checkpoint_restores_and_infers(bnguard):
     np.testing.assert_allclose(only["before"]["bn/moving_variance"], [0.908, 0.654], atol=5e-4)
 
 
-def test_restore_with_training_goes_on_from_the_checkpoint(bnguard):
+def test_restore_with_training_starts_from_the_checkpoint(bnguard):
     flags = ["--restore", REFERENCE, "--train-steps", "1", "--json"]
     first, second = json.loads(bnguard("fixed", CASE, *flags).output)["passes"]
     assert (first["session"], second["session"]) == ("trained", "restored")
@@ -148,7 +149,7 @@ def test_a_case_file_runs_itself_wherever_it_is_run_from(tmp_path, monkeypatch, 
     target = shutil.copy(source, os.path.join(home, "repro", CASE + ".py"))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", [target, "--checkpoint-dir", str(tmp_path)])
-    monkeypatch.setattr(commands.signals, "install", lambda: None)  # this process goes on
+    monkeypatch.setattr(commands.signals, "install", lambda: None)  # keep the handlers of pytest
     with pytest.raises(SystemExit) as stopped:
         commands.main(target)
     assert stopped.value.code == 1

@@ -2,11 +2,12 @@
 
 import json
 
-from bnguard.cli import commands
 from click.testing import CliRunner
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard.cli import commands
 
 HEALTHY = {"bn/moving_mean": [1.0, 2.0], "bn/moving_variance": [3.0, 4.0]}
 

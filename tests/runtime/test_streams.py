@@ -5,10 +5,11 @@ import os
 import pty
 import re
 
-from bnguard.harness.cases import catalogue
-from bnguard.runtime.streams import printable
 import pytest
 from support.commands import ROOT, START, bnguard, drifting, in_shell
+
+from bnguard.harness.cases import catalogue
+from bnguard.runtime.streams import printable
 
 HOSTILE = "bn\x1b]0;owned\x07\x1b[31m\u202e\n[red]x[/]"
 ESCAPED = "bn\\x1b]0;owned\\x07\\x1b[31m\\u202e\\n[red]x[/]"

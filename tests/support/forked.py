@@ -17,7 +17,7 @@ from support.paths import ROOT
 _BOUND = 120  # seconds
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["bnguard.harness.cases.case", "bnguard.harness.run.experiment", "bnguard.cli"]
+    ["bnguard.harness.cases.loading", "bnguard.harness.run.experiment", "bnguard.cli.cases"]
 )
 
 

@@ -3,11 +3,12 @@
 import dataclasses
 import os
 
-from bnguard.errors import BnguardError
-from bnguard.harness.report import tensorboard
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard.errors import BnguardError
+from bnguard.harness.report import tensorboard
 
 
 def read(folder):

@@ -1,5 +1,9 @@
 """The closed form, held against the source's figures and against hand-made outcomes."""
 
+import numpy as np
+import pytest
+from support.closed_form import SOURCE_ROWS, output, source_data
+
 from bnguard.harness.results.closed_form import (
     Affine,
     LayerStatistics,
@@ -8,9 +12,6 @@ from bnguard.harness.results.closed_form import (
     which_data,
     which_statistics,
 )
-import numpy as np
-import pytest
-from support.closed_form import SOURCE_ROWS, output, source_data
 
 PLAIN = Affine(beta=np.zeros(2), gamma=np.ones(2), epsilon=0.001)
 BEFORE = LayerStatistics(np.array([0.0, 100.0]), np.array([1.0, 4.0]))
