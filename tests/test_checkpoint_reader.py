@@ -68,6 +68,7 @@ def test_a_checkpoint_of_the_first_format_is_read(tmp_path):
     np.testing.assert_array_equal(checkpoint_reader.read(path)["v"], [1, 2])
 
 
+@pytest.mark.slow
 def test_nothing_is_said_to_be_deprecated(saved):
     """A warning of TensorFlow's own log, which names our line, is the user's to wonder at."""
     code = "import sys; from bnguard import checkpoint_reader; print(checkpoint_reader.names(sys.argv[1]))"
@@ -143,9 +144,7 @@ def two_devices():
 
 def test_a_sharded_checkpoint_is_read_and_a_missing_shard_is_reported(sharded):
     shards = [f"{sharded}.data-0000{number}-of-00002" for number in range(2)]
-    assert sorted(damage.parts(sharded)) == sorted(
-        [*shards, sharded + ".index", sharded + ".meta"]
-    )
+    assert sorted(damage.parts(sharded)) == sorted([*shards, sharded + ".index", sharded + ".meta"])
     assert checkpoint_reader.resolve(shards[1]) == sharded
     np.testing.assert_array_equal(checkpoint_reader.read(sharded)["v1"], [1, 1, 1])
     os.remove(shards[1])

@@ -155,6 +155,7 @@ class TestFused:
 
 
 class TestRepeated:
+    @pytest.mark.slow
     def test_fixed_outputs_are_deterministic_over_twenty_runs(self, run_case):
         outputs = set()
         for repeat in range(20):

@@ -87,6 +87,7 @@ def test_a_file_that_cannot_be_listed_is_exit_2(bnguard, tmp_path, content, frag
         assert fragment in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locked", ["repro", os.path.join("repro", "test_case.py")])
 def test_cases_that_may_not_be_read_are_exit_2(tmp_path, locked):
     path = os.path.join(other_cases(tmp_path, b"x = 1"), locked)

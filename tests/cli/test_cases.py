@@ -156,6 +156,7 @@ def test_a_case_file_runs_itself_wherever_it_is_run_from(tmp_path, monkeypatch, 
     assert "still, which is not what this side claims" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_case_file_runs_by_itself_and_tensorflow_is_quiet(tmp_path):
     """In a process of its own: stdout is the JSON document alone, stderr is empty."""
     command = [sys.executable, os.path.join(ROOT, "repro", CASE + ".py"), "--json"]

@@ -75,6 +75,7 @@ def test_compare_all_skips_a_graph_that_tensorflow_refuses(bnguard, tmp_path, mo
     assert "with ref variables, control flow v2" in second["skipped"]
 
 
+@pytest.mark.slow
 def test_compare_all_exits_with_1_if_a_case_is_not_shown(small_catalogue, tmp_path):
     shutil.copy(str(tmp_path / "fixed" / (CASE + ".py")), str(tmp_path / "repro"))
     result = small_catalogue("compare", "--all")

@@ -117,6 +117,7 @@ def test_without_a_temporary_folder_tensorflow_is_imported_loudly(monkeypatch):
     tensorflow_import.import_tensorflow()
 
 
+@pytest.mark.slow
 def test_a_run_in_a_poor_environment_writes_only_to_its_targets(tmp_path):
     """No GPU, no terminal, no Unicode, no writable home, and a target with an odd name."""
     target = tmp_path / "a b\u00e9\n-{}]"

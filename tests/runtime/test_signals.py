@@ -17,6 +17,7 @@ STEPS = "100000"  # more than a test has time for
 WORDS = {signal.SIGINT: ("Interrupted", 130), signal.SIGTERM: ("Terminated", 143)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_after_a_save_the_line_names_the_complete_checkpoint(tmp_path, number):
     options = ["--train-steps", "1", "--infer-steps", STEPS, "--checkpoint-dir", str(tmp_path)]
