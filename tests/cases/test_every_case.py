@@ -23,6 +23,11 @@ from bnguard.harness.results.terms import SIDES
 CASES = catalogue.names()
 STEPS, ROWS = 8, 3
 FUSED = {("ref", "v2"): "auto", ("resource", "v1"): "yes"}  # the others are non-fused
+# The quick loop has the first combination only.
+BUILDS = [
+    COMBINATIONS[0],
+    *(pytest.param(*build, marks=pytest.mark.slow) for build in COMBINATIONS[1:]),
+]
 REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 knows that
     ("update_ops_in_control_flow", "repro", "ref", "v2"),
     ("update_ops_in_control_flow", "repro", "resource", "v2"),
@@ -44,7 +49,7 @@ def run(run_case):
     return run
 
 
-@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", CASES)
 def test_each_side_shows_what_it_claims_or_tensorflow_refuses(
