@@ -124,8 +124,8 @@ def check_name(path: str) -> None:
         path.encode()
     except UnicodeEncodeError as error:
         raise BnguardError(
-            f"{path}: TensorFlow can use no checkpoint there, because it needs paths in UTF-8. Give a "
-            "path in UTF-8."
+            f"{path}: TensorFlow can use no checkpoint there, because it needs paths in UTF-8. "
+            "Give a path in UTF-8."
         ) from error
     if re.search(r"[*?[\\]", path):
         raise BnguardError(

@@ -46,12 +46,12 @@ def test_read_gives_every_tensor(saved):
         "{folder}",
     ],
 )
-def test_a_checkpoint_has_several_spellings(saved, spelling):
+def test_a_prefix_a_file_and_a_directory_name_the_same_checkpoint(saved, spelling):
     path = spelling.format(prefix=saved, folder=os.path.dirname(saved))
     assert checkpoint_reader.resolve(path) == saved
 
 
-def test_a_checkpoint_may_be_called_as_a_file_of_keras_is(saved):
+def test_a_checkpoint_may_have_the_name_of_a_keras_file(saved):
     for part in damage.parts(saved):
         shutil.move(part, part.replace("model.ckpt", "model.h5"))
     named = saved.replace("model.ckpt", "model.h5")
@@ -69,7 +69,7 @@ def test_a_checkpoint_of_the_first_format_is_read(tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_is_said_to_be_deprecated(saved):
+def test_no_deprecation_warning_is_printed(saved):
     """A warning of TensorFlow's own log, which names our line, is the user's to wonder at."""
     code = "import sys; from bnguard import checkpoint_reader; print(checkpoint_reader.names(sys.argv[1]))"
     result = subprocess.run(
@@ -114,7 +114,7 @@ def test_a_missing_checkpoint_is_reported(tmp_path):
     )
 
 
-def test_a_folder_without_one_is_reported(tmp_path):
+def test_a_folder_without_a_checkpoint_is_reported(tmp_path):
     folder = str(tmp_path)
     assert_says(
         lambda: checkpoint_reader.resolve(folder), folder, "no checkpoint found", "Give the prefix"
@@ -165,7 +165,9 @@ def test_a_sharded_checkpoint_is_read_and_a_missing_shard_is_reported(sharded):
         (b"\xff\xfe\x00", "it names none"),
     ],
 )
-def test_a_checkpoint_file_that_names_nothing_here_is_reported(saved, tmp_path, text, seen):
+def test_a_checkpoint_file_without_a_checkpoint_in_its_directory_is_reported(
+    saved, tmp_path, text, seen
+):
     """Outside, there is one by the name that it gives: it is not read."""
     outside, folder = tmp_path / "outside", tmp_path / "runs"
     move(saved, outside)
@@ -176,7 +178,7 @@ def test_a_checkpoint_file_that_names_nothing_here_is_reported(saved, tmp_path, 
     )
 
 
-def test_a_directory_that_was_moved_stands_for_its_own_checkpoint(saved, tmp_path):
+def test_a_moved_directory_names_its_own_checkpoint(saved, tmp_path):
     """Saver wrote an absolute path; another checkpoint is now where it leads."""
     folder = os.path.dirname(saved)
     with open(os.path.join(folder, "checkpoint"), encoding="utf-8") as file:
@@ -190,7 +192,7 @@ def test_a_directory_that_was_moved_stands_for_its_own_checkpoint(saved, tmp_pat
     np.testing.assert_array_equal(checkpoint_reader.read(moved)["v"], [1, 2, 3])
 
 
-def test_a_directory_whose_name_goes_on_is_another(saved, tmp_path):
+def test_a_directory_whose_name_is_a_prefix_of_another_is_a_different_one(saved, tmp_path):
     """`runs` is not `runs-of-others`, though one name begins with the other."""
     folder, outside = tmp_path / "runs", tmp_path / "runs-of-others"
     move(saved, outside)
@@ -230,7 +232,7 @@ def test_verify_accepts_the_same_model(saved):
     checkpoint_reader.verify(saved, variables(v=np.zeros(3, np.float32)))
 
 
-def test_verify_names_what_is_missing_and_what_is_there(saved):
+def test_verify_names_missing_and_stored_variables(saved):
     wanted = variables(v=np.zeros(3, np.float32), bn=np.zeros(3, np.float32))
     assert_says(lambda: checkpoint_reader.verify(saved, wanted), "has no bn", "it has v, w")
 
@@ -261,7 +263,7 @@ def test_a_folder_taken_meanwhile_is_not_shared(tmp_path, monkeypatch):
     assert os.path.basename(checkpoint_writer.claim_folder(str(tmp_path))) == "run-2"
 
 
-def test_folders_of_others_are_left_alone(tmp_path):
+def test_other_folders_are_left_alone(tmp_path):
     for name in ("run-7", "run-x", "run-²", "run-", "reference"):
         os.mkdir(str(tmp_path / name))
     assert os.path.basename(checkpoint_writer.claim_folder(str(tmp_path))) == "run-8"
@@ -291,7 +293,7 @@ def test_a_failed_save_leaves_the_previous_checkpoint_usable(saved):
     np.testing.assert_array_equal(checkpoint_reader.read(saved)["v"], [1, 2, 3])
 
 
-def test_a_folder_that_is_gone_is_reported(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
         tf.get_variable("v", initializer=np.zeros(1, np.float32))
         session.run(tf.global_variables_initializer())

@@ -47,7 +47,7 @@ def unsafe(path):
 
 
 def test_nothing_is_unpickled_or_evaluated():
-    """But a case's file, which is the program that one asks to run."""
+    """Only the loader of case files runs code."""
     for path in python_files("bnguard"):
         assert not list(unsafe(path)), path
 
@@ -63,7 +63,7 @@ def test_nothing_is_unpickled_or_evaluated():
         "os.system(text)",
     ],
 )
-def test_that_check_can_fail(tmp_path, line):
+def test_that_check_finds_unsafe_code(tmp_path, line):
     path = tmp_path / "module.py"
     path.write_text(line)
     assert list(unsafe(str(path)))
@@ -87,7 +87,7 @@ def home(tmp_path):
         *("../repro/case", "a/b", "case\0", "\0", "__init__", "CASE", "*", "~", "case "),
     ],
 )
-def test_a_name_that_is_no_cases(home, name):
+def test_a_name_that_is_no_case_is_refused(home, name):
     for side in SIDES:
         for given in (name, name.replace("/case", f"{home}/repro/case")):
             with pytest.raises(BnguardError, match="unknown case") as error:
@@ -96,7 +96,7 @@ def test_a_name_that_is_no_cases(home, name):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_link_out_of_the_catalogue(home, side):
+def test_a_link_out_of_the_catalogue_is_refused(home, side):
     os.remove(str(home / side / "case.py"))
     os.symlink(str(home.parent / "outside.py"), str(home / side / "case.py"))
     with pytest.raises(BnguardError, match=f"expected in {side}/ itself") as error:
@@ -126,7 +126,7 @@ def test_an_audit_writes_nothing(tmp_path):
 
 
 def contents(folder):
-    """Every path below a folder, with when and with what it was written."""
+    """Return the time and size of every path below a folder."""
     found = {}
     for parent, _, names in os.walk(folder):
         for path in [parent, *(os.path.join(parent, name) for name in names)]:
@@ -142,13 +142,13 @@ def refusal(path):
     return str(error.value)
 
 
-def test_text_that_is_nested_without_end(tmp_path):
+def test_deeply_nested_text_is_refused(tmp_path):
     path = tmp_path / "graph.pbtxt"
     path.write_text("node { attr { value { list { func {" + "attr { value { func { " * 5000)
     assert "not the text form of a GraphDef" in refusal(path)
 
 
-def test_text_that_is_too_long(tmp_path):
+def test_text_beyond_the_limit_is_refused(tmp_path):
     path = tmp_path / "graph.pbtxt"
     with open(str(path), "wb") as file:
         file.write(b"node {")

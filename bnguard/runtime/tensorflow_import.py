@@ -38,7 +38,6 @@ def import_tensorflow() -> None:
             "shows more; reinstall it with: pip install --force-reinstall tensorflow"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
-    _keep_tracebacks_whole(tf)
 
 
 def run_first_session(config: Any) -> None:
@@ -55,13 +54,6 @@ def run_first_session(config: Any) -> None:
     with _stderr_swallowed(), tf.Graph().as_default(), tf.Session(config=config) as session:
         session.run(tf.constant(0))
     _first_session_ran = True
-
-
-def _keep_tracebacks_whole(tf: Any) -> None:
-    """Switch off TensorFlow's filter (2.7 and later) that makes its errors look like the caller's."""
-    disable = getattr(tf.debugging, "disable_traceback_filtering", None)
-    if disable is not None:
-        disable()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`bnguard repro`, `fixed` and `list`: output, exit status, and what the flags do."""
+"""`bnguard repro`, `fixed` and `list`: output, exit status and options."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_json_is_one_document_with_the_promised_keys(bnguard):
             assert step["reads"] in ("before", "after", "mixed")
 
 
-def test_an_error_that_a_case_is_about_is_its_finding(bnguard):
+def test_the_error_that_a_case_is_about_is_its_result(bnguard):
     result = bnguard("repro", FAILING)
     assert result.exit_code == 0, result.output
     assert "fails, as this side claims" in result.output
@@ -111,7 +111,7 @@ def test_no_train_alone_infers_from_the_initial_values(bnguard):
     np.testing.assert_allclose(first["steps"][0]["x"], draw(1), rtol=1e-6)
 
 
-def test_the_step_flags_count(bnguard):
+def test_the_options_of_steps_and_data_reach_the_run(bnguard):
     flags = ["--train-steps", "3", "--batch-size", "5", "--infer-steps", "2", "--seed", "7"]
     first, _ = json.loads(bnguard("fixed", CASE, *flags, "--json").output)["passes"]
     assert len(first["steps"]) == 2
@@ -131,7 +131,7 @@ def test_a_run_that_does_not_show_its_claim_exits_with_1(bnguard, tmp_path, monk
     assert bnguard("compare", CASE).exit_code == 1
 
 
-def test_the_build_flags_reach_the_graph(bnguard):
+def test_the_build_options_reach_the_graph(bnguard):
     flags = ["--fused", "yes", "--variables", "resource", "--control-flow", "v2"]
     document = json.loads(bnguard("fixed", CASE, *flags, "--json").output)
     assert (document["fused"], document["variables"], document["control_flow"]) == (
@@ -142,7 +142,7 @@ def test_the_build_flags_reach_the_graph(bnguard):
     np.testing.assert_allclose(after, np.array([0.90838, 0.65437]) * 4 / 3, rtol=1e-4)
 
 
-def test_a_case_file_runs_itself_wherever_it_is_run_from(tmp_path, monkeypatch, capsys):
+def test_a_case_file_runs_itself_from_any_folder(tmp_path, monkeypatch, capsys):
     """The fixed construction in another folder's repro/, run from inside this checkout."""
     home = make_cases(tmp_path, str)
     source = os.path.join(home, "fixed", CASE + ".py")

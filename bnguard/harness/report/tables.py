@@ -13,7 +13,7 @@ from bnguard.harness.cases.docstring import SYMPTOM, Docstring
 from bnguard.harness.claims.narrative import short
 from bnguard.harness.report.entry import Entry, Judged
 from bnguard.harness.report.terminal import console
-from bnguard.harness.report.text import build_text, verdict_text
+from bnguard.harness.report.text import build_text, outcome_text
 from bnguard.harness.results.record import InferencePass, Record
 from bnguard.harness.results.terms import Comparison, Reads
 from bnguard.runtime.streams import printable
@@ -28,7 +28,10 @@ _READS = {
 
 
 def print_comparison(sides: Sequence[Judged], difference: str) -> None:
-    """Print both sides of a case in one table, then the diff of the files and the verdicts."""
+    """Print both sides of a case in one table, then the diff of the files and the verdicts.
+
+    The reasons of a verdict are printed only if its side did not show what it claims.
+    """
     out = console()
     first = sides[0][0]
     table = Table("", title=f"{first.case} on TensorFlow {first.tensorflow}, {build_text(first)}")
@@ -40,9 +43,11 @@ def print_comparison(sides: Sequence[Judged], difference: str) -> None:
     if out.is_terminal:
         out.print(Syntax(difference, "diff", background_color="default"))
     else:
-        out.out(difference, highlight=False)
+        out.out(difference, highlight=False, end="")
     for record, verdict in sides:
-        out.print(verdict_text(record, verdict), highlight=False, markup=False)
+        reasons = () if verdict.shown else verdict.reasons
+        head = f"{record.side}/{record.case}.py: {outcome_text(verdict)}."
+        out.print("\n".join([head, *reasons]), highlight=False)
 
 
 def print_entries(entries: Sequence[Entry]) -> None:

@@ -22,9 +22,14 @@ def as_text(record: Record, verdict: Verdict) -> str:
 
 def verdict_text(record: Record, verdict: Verdict) -> str:
     """Return the verdict and its reasons, one sentence a line."""
-    shown = "as this side claims" if verdict.shown else "which is not what this side claims"
     head = f"{record.side}/{record.case}.py on TensorFlow {record.tensorflow}, {build_text(record)}"
-    return "\n".join([f"{head}: {verdict.word}, {shown}.", *verdict.reasons])
+    return "\n".join([f"{head}: {outcome_text(verdict)}.", *verdict.reasons])
+
+
+def outcome_text(verdict: Verdict) -> str:
+    """Return the word of the verdict, and whether the side claims it."""
+    claim = "as this side claims" if verdict.shown else "which is not what this side claims"
+    return f"{verdict.word}, {claim}"
 
 
 def build_text(record: Record) -> str:

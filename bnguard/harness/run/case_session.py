@@ -259,6 +259,7 @@ class CaseSession:
 
 
 def _built(case: LoadedCase, build: Callable[[], Model]) -> Model:
+    _keep_tracebacks_whole()  # they show whether the case file or TensorFlow raised an error
     try:
         model = build()
     except BnguardError:
@@ -289,6 +290,13 @@ def _naming_missing_variables(prefix: str) -> Iterator[None]:
             f"{prefix}: the checkpoint has no {missing.group(1)}, which the case's Saver restores. "
             "Give a checkpoint of this case."
         ) from error
+
+
+def _keep_tracebacks_whole() -> None:
+    """Switch off the filter of TensorFlow 2.7 and later that removes its own frames."""
+    disable = getattr(tf.debugging, "disable_traceback_filtering", None)
+    if disable is not None:
+        disable()
 
 
 def _or(tensor: Any, default: Any) -> Any:

@@ -83,6 +83,16 @@ def test_a_comparison_shows_what_moved_and_what_did_not(capsys, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_comparison_gives_reasons_if_a_side_does_not_show_its_claim(capsys, shown):
+    verdict = VERDICT._replace(shown=shown)
+    print_comparison([(moved_record(side), verdict) for side in Side], "+ the fix")
+    printed = capsys.readouterr().out
+    head = "fixed/case.py: unclear, " + ("as this side claims." if shown else "which is not what")
+    assert head in printed
+    assert ("A reason." in printed) == (not shown)
+
+
 def test_the_reasons_name_what_moved_what_was_read_and_what_is_on_disk():
     drifted, still = (narrative.sentences(moved_record(side)) for side in Side)
     assert drifted == [

@@ -44,7 +44,7 @@ def test_a_combination_that_tensorflow_refuses_is_named():
 
 
 def test_a_refusal_inside_a_branch_is_not_blamed_on_the_case_file(tmp_path):
-    """It leaves its own frames out of tracebacks, from 2.7 on, unless told not to."""
+    """TensorFlow 2.7 and later would remove its own frames from tracebacks."""
     path = tmp_path / "branch.py"
     path.write_text(
         "import tensorflow.compat.v1 as tf\n"
