@@ -201,7 +201,7 @@ def full_disk(folder, reference, choose):
 
 
 def read_only(folder, reference, choose):
-    """The run's folder becomes read-only while it trains"""
+    """Write permission is taken from the run's folder while it trains"""
     command = start(reference.copy(folder), unprivileged=True)
     run = run_folder(folder, 2)
     command.wait_for(lambda: os.path.isdir(run))

@@ -46,6 +46,16 @@ def test_the_two_sides_differ_in_title_and_construction_alone():
         assert repro == fixed
 
 
+def test_every_file_runs_itself_before_it_imports_tensorflow():
+    """The command line then imports TensorFlow quietly, or says what to install."""
+    expected = "if __name__ == '__main__':\n    from bnguard.cli import main\n    main(__file__)"
+    for name in catalogue.names():
+        for side in SIDES:
+            with open(catalogue.find(name, side).path, encoding="utf-8") as file:
+                _, first, *_ = ast.parse(file.read()).body
+            assert ast.dump(first) == ast.dump(ast.parse(expected).body[0])
+
+
 def test_every_report_is_a_repository_and_number_or_a_page():
     for name in catalogue.names():
         reports = Docstring(catalogue.find(name, "repro")).reports
