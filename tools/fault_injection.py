@@ -69,7 +69,7 @@ class Reference:
     def assert_whole(self, prefix):
         """Check that a checkpoint is complete: it has this run's values."""
         name = os.path.basename(prefix)
-        assert read(prefix) == self.values[name], f"{prefix} is not what a run saves"
+        assert read(prefix) == self.values[name], f"{prefix} differs from the reference"
 
     def complete(self, run):
         """Return the names of the complete checkpoints in a run's folder; no other may exist."""

@@ -136,7 +136,7 @@ def test_a_broken_case_does_not_hide_the_results_of_the_others(bnguard, tmp_path
     for side in ("repro", "fixed"):
         with open(os.path.join(home, side, CASE + ".py"), encoding="utf-8") as file:
             _, _, code = file.read().split('"""', 2)
-        with open(os.path.join(home, side, "untold.py"), "w", encoding="utf-8") as file:
+        with open(os.path.join(home, side, "undocumented.py"), "w", encoding="utf-8") as file:
             file.write(code)
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
@@ -146,7 +146,7 @@ def test_a_broken_case_does_not_hide_the_results_of_the_others(bnguard, tmp_path
     assert [line.split(":")[1].split(".")[0] for line in errors] == [
         " repro/a_broken",
         " fixed/no_twin",
-        " repro/untold",
+        " repro/undocumented",
         " repro/z_broken",
     ]
 

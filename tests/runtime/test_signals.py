@@ -85,7 +85,7 @@ def test_an_ignored_signal_stays_ignored():
 
 
 def test_no_code_can_swallow_the_signal():
-    """An import, a finalizer or a bare `except` would, were it an exception."""
+    """An exception could be swallowed by an import, a finalizer or a bare `except`."""
     script = (
         "import os, signal; from bnguard.runtime import signals; signals.install()\n"
         "try: os.kill(os.getpid(), signal.SIGINT)\n"
@@ -118,7 +118,7 @@ def test_on_a_terminal_the_progress_bar_is_cleared_and_the_cursor_shown():
 
 @pytest.fixture
 def audit(tmp_path):
-    """An audit in three processes that wait for files which never come, and its workers."""
+    """Start an audit whose three workers wait for files forever; yield it and the workers."""
     paths = [str(tmp_path / f"{number}.pb") for number in range(3)]
     for path in paths:
         os.mkfifo(path)
@@ -218,23 +218,23 @@ def run(script):
 
 
 def once_it_is_read(fifo):
-    """Open a FIFO for writing, once somebody has opened it for reading."""
+    """Open a FIFO for writing, once a process has opened it for reading."""
     end = time.time() + 60
     while time.time() < end:
         with suppress(OSError):  # there is no reader
             return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         time.sleep(0.001)
-    raise AssertionError("nobody reads it")
+    raise AssertionError("no process reads it")
 
 
 def started_by(process):
-    """The numbers of the processes that this one has started and not yet waited for."""
+    """Return the ids of the children that a process has not yet waited for."""
     with open(f"/proc/{process}/task/{process}/children", encoding="utf-8") as file:
         return list(map(int, file.read().split()))
 
 
 def wait_for_the_end_of(processes):
-    """What a killed process is in the middle of may last for a moment."""
+    """Wait; a killed process may take a moment to end."""
     end = time.time() + 60
     while any(map(is_running, processes)):
         assert time.time() < end
@@ -242,7 +242,7 @@ def wait_for_the_end_of(processes):
 
 
 def is_running(process):
-    """Whether it runs; one that nobody has waited for yet does not."""
+    """Return whether it runs; a zombie does not."""
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"

@@ -41,7 +41,7 @@ from bnguard.harness.run.options import BuildOptions
 from bnguard.runtime import tensorflow_import
 
 Executor = Tuple[FrozenSet[str], FrozenSet[str]]
-"""The names of what a session run fetches and is fed, which select its executor."""
+"""The fetches and the feeds of a session run, by name; they select its executor."""
 
 _REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
 _MISSING = re.compile(r"Key (\S+) not found in checkpoint")
@@ -115,7 +115,7 @@ class CaseSession:
         self._run(self._phase, self._initializer, {})
 
     def restore(self, path: str) -> None:
-        """Initialize every variable, then restore what the case's Saver restores.
+        """Initialize every variable, then restore a checkpoint with the case's Saver.
 
         Raises:
           BnguardError: the checkpoint is missing or damaged, or belongs to a different model.
@@ -128,7 +128,7 @@ class CaseSession:
                 self._saver.restore(self._session, prefix)
 
     def save(self, prefix: str) -> str:
-        """Save what the case's Saver saves, and return the prefix."""
+        """Save a checkpoint with the case's Saver, and return its prefix."""
         return checkpoint_writer.save(self._session, self._saver, prefix)
 
     def statistics(self) -> Dict[str, LayerStatistics]:

@@ -68,11 +68,11 @@ def test_every_rule_that_a_docstring_names_exists():
     pages = glob.glob(os.path.join(ROOT, "docs", "rules", "BN*.md"))
     rules = {title(page) for page in pages}
     for name in catalogue.names():
-        told = Docstring(catalogue.find(name, "repro")).sections[
+        section = Docstring(catalogue.find(name, "repro")).sections[
             "How to see it in your own program"
         ]
-        named = re.findall(r"BN\d{3} [a-z]+(?:-[a-z]+)+", told)
-        assert named or "bnguard audit" not in told
+        named = re.findall(r"BN\d{3} [a-z]+(?:-[a-z]+)+", section)
+        assert named or "bnguard audit" not in section
         assert set(named) <= rules
 
 
