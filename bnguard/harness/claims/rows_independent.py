@@ -33,8 +33,8 @@ class RowsIndependent(Claim):
     def doubts(self, record: Record) -> List[str]:
         """Doubt the defect if an output was not normalized by its own rows."""
         return [
-            f"An output in the {inferred.session} session was normalized by {step.reads}, not by the "
-            "statistics of its own rows."
+            f"An output in the {inferred.session} session was normalized by {step.reads}, not by "
+            "the statistics of its own rows."
             for inferred in record.passes
             for step in (*inferred.steps, *filter(None, [inferred.together]))
             if step.reads != Reads.BATCH
