@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test check lint format docs mutants parity faults fuzz matrix clean
+.PHONY: demo test quick check lint format docs mutants parity faults fuzz matrix clean
 
 demo: $(INSTALLED)
-	$(BIN)/bnguard compare two_branch_cond
+	@$(BIN)/bnguard compare two_branch_cond
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The quick loop: everything but the tests marked `slow`.
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: lint test
 
@@ -19,51 +23,56 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# All that is made from the code: the pages of the catalogue and the rules, the README's table and
-# plot.
+# Everything that is generated from the code: the pages of the catalogue and the rules, the README's
+# table and plot.
 docs: $(INSTALLED)
 	$(BIN)/python -m bnguard.harness.report.docs_pages
 	$(BIN)/python -m bnguard.analysis.rules docs/rules
 	$(BIN)/bnguard compare two_branch_cond --plot docs/img/two_branch_cond.png
 
-# Break the layers and swap the pairs on purpose; the tests must notice each time. Minutes.
+# Break the layers and swap the two files of each case; the tests must fail each time. Minutes.
 mutants: $(INSTALLED)
 	$(BIN)/python tools/mutants.py
 	$(BIN)/python tools/swap_check.py
 
-# Every combination of the layers' arguments beside the original layers that are installed here.
+# Compare the layers with the original layers installed here, for every combination of arguments.
 parity: $(INSTALLED)
-	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers 
+	BNGUARD_PARITY=all $(BIN)/python -m pytest tests/layers
 
-# Kill, damage and interrupt runs by the hundred; nothing may be lost. Some twenty minutes.
+# Kill, interrupt and starve runs, damage checkpoints, and write the table of the results. Minutes.
 faults: $(INSTALLED)
-	$(BIN)/python tools/fault_injection.py
+	PYTHONPATH=.:tests $(BIN)/python tools/fault_injection.py --write docs/reliability.md
 
-# Random and damaged files for the audit, and every case in every build. Minutes.
+# Audit random and damaged files, and every case in every build. Minutes.
 fuzz: $(INSTALLED)
 	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
 	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py
 
-# The suite on every TensorFlow of the matrix, and docs/matrix.md. Hours; needs Python 3.7 to 3.13 on
-# PATH as python3.7 to python3.13.
+# Run the suite on every TensorFlow of the matrix, and write docs/matrix.md. Hours; needs Python 3.7
+# to 3.13 on PATH as python3.7 to python3.13.
 matrix: $(INSTALLED_DEV)
 	$(BIN)/python -m nox
 
-# The stamp is written last, so an interrupted installation is tried again.
+# The installer's output is shown only if it fails. The stamp is written last, so an interrupted
+# installation is tried again.
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
+LOG := $(VENV)/install.log
+
 $(INSTALLED): setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
+	@echo "Installing bnguard and its test dependencies in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --editable '.[test]' > $(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	@$(PIP_INSTALL) --editable '.[dev]' > $(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

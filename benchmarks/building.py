@@ -14,9 +14,10 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-from bnguard import batch_norm, batch_normalization
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm, batch_normalization
 
 LAYERS = 155
 CHANNELS = 64

@@ -15,9 +15,10 @@ import statistics
 import time
 from typing import Any, Callable, Iterable, List, Sequence
 
+import numpy as np
+
 import bnguard
 from bnguard.runtime.tensorflow_import import import_tensorflow
-import numpy as np
 
 import_tensorflow()
 import tensorflow.compat.v1 as tf  # noqa: E402

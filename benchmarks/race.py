@@ -13,7 +13,8 @@ from multiprocessing import get_context
 import os
 import tempfile
 
-from bnguard.harness.cases import catalogue
+from bnguard.harness.cases import catalogue, loading
+from bnguard.harness.results.terms import SIDES
 from bnguard.runtime.tensorflow_import import import_tensorflow
 
 CASE = "two_branch_cond"
@@ -41,7 +42,7 @@ def print_rates(arguments, folder):
     print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores; outputs from updated statistics\n")
     print(f"| earlier runs of the fetch | {' | '.join(map(str, EARLIER))} |")
     print(f"| --- | {' | '.join(['---'] * len(EARLIER))} |")
-    for side in catalogue.SIDES:
+    for side in SIDES:
         for variables in ("ref", "resource"):
             counts = [
                 sum(
@@ -58,16 +59,16 @@ def print_rates(arguments, folder):
 def late(side, variables, earlier, inferences, folder):
     """How many outputs of one session used updated statistics."""
     from bnguard.harness.run import experiment
-    from bnguard.harness.run.case_session import Build
+    from bnguard.harness.run.options import BuildOptions
 
     options = experiment.Options(
         train=earlier > 0,
         train_steps=max(earlier, 1),
         infer_steps=inferences,
-        build=Build("no", variables, "v1"),
+        build=BuildOptions("no", variables, "v1"),
         checkpoint_dir=folder,
     )
-    record = experiment.run(catalogue.load(catalogue.find(CASE, side)), options)
+    record = experiment.run(loading.load(catalogue.find(CASE, side)), options)
     first = record.passes[0]
     assert first.earlier_runs == earlier
     return sum(step.reads != "before" for step in first.steps)
@@ -77,7 +78,7 @@ def print_pair(folder):
     print("\nOne checkpoint, ten rows: the process that trained it (200 steps), and a fresh one\n")
     print("| | answered differently | the first row there: trained | fresh |")
     print("| --- | --- | --- | --- |")
-    for side in catalogue.SIDES:
+    for side in SIDES:
         here, prefix = trained(side, folder)
         with get_context("spawn").Pool(1) as fresh:
             there = fresh.apply(restored, (side, prefix, [step.x for step in here]))
@@ -92,7 +93,7 @@ def trained(side, folder):
     from bnguard.harness.run import experiment
 
     options = experiment.Options(train_steps=200, checkpoint_dir=folder)
-    record = experiment.run(catalogue.load(catalogue.find(CASE, side)), options)
+    record = experiment.run(loading.load(catalogue.find(CASE, side)), options)
     return record.passes[0].steps, record.checkpoints.before
 
 
@@ -102,7 +103,7 @@ def restored(side, prefix, rows):
     from bnguard.harness.run.case_session import CaseSession
     from bnguard.harness.run.experiment import Options
 
-    case = catalogue.load(catalogue.find(CASE, side))
+    case = loading.load(catalogue.find(CASE, side))
     with CaseSession(case, Options().build, partial(case.build, False)) as program:
         program.restore(prefix)
         return program.infer("restored", rows).steps

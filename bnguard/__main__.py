@@ -1,6 +1,6 @@
-"""`python -m bnguard` is `bnguard`, for where the command is not installed."""
+"""Run `bnguard` as `python -m bnguard`."""
 
-from bnguard.cli.commands import main
+from bnguard.cli import main
 
 if __name__ == "__main__":
     main()

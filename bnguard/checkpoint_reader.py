@@ -1,4 +1,4 @@
-"""Checkpoints on disk: find, read, and verify against a graph."""
+"""Find checkpoints on disk, read them, and verify them against a graph."""
 
 from __future__ import annotations
 
@@ -6,41 +6,47 @@ import os
 import re
 from typing import Any, Collection, Dict, List, Optional, Sequence
 
-from bnguard.errors import BnguardError, first_line
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-_DAMAGE = (tf.errors.OpError, LookupError, RuntimeError, ValueError)  # as readers report it
+from bnguard.errors import BnguardError, first_line
 
-_WANTED = "expected the prefix of a checkpoint, which Saver.save returned, or its directory"
+_DAMAGE = (
+    tf.errors.OpError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+)  # the types that TensorFlow's readers raise
+
+_EXPECTED = "expected the prefix of a checkpoint, as Saver.save returns it, or its directory"
 
 
 def read(path: str, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
-    """Tensors of a checkpoint by their names in it: of a TF 1.x one, the variables' names.
+    """Return the tensors of a checkpoint by name; in a TF 1.x checkpoint, the variables' names.
 
     Args:
       path: a checkpoint prefix, one of its files, or a directory whose `checkpoint` file
         names one.
-      names: the tensors to read; those that it does not hold are left out. None: all.
+      names: the tensors to read; names that the checkpoint lacks are left out. None: all.
 
     Raises:
-      BnguardError: nothing is there, or its index or data file is damaged. Reading a tensor
+      BnguardError: there is no checkpoint, or its index or data file is damaged. Reading a tensor
         verifies its checksum.
     """
     prefix = resolve(path)
     try:
         reader = tf.train.load_checkpoint(prefix)
-        held = sorted(reader.get_variable_to_shape_map())
-        return {name: reader.get_tensor(name) for name in held if names is None or name in names}
+        stored = sorted(reader.get_variable_to_shape_map())
+        return {name: reader.get_tensor(name) for name in stored if names is None or name in names}
     except _DAMAGE as error:
         raise _damaged(prefix, error) from error
 
 
 def names(path: str) -> List[str]:
-    """The names of a checkpoint's tensors, sorted.
+    """Return the names of a checkpoint's tensors, sorted.
 
     Raises:
-      BnguardError: nothing is there, or its index is damaged.
+      BnguardError: there is no checkpoint, or its index is damaged.
     """
     prefix = resolve(path)
     try:
@@ -50,25 +56,26 @@ def names(path: str) -> List[str]:
 
 
 def resolve(path: str) -> str:
-    """The checkpoint prefix that `path` stands for: a prefix, one of its files, or a directory.
+    """Return the checkpoint prefix that `path` names: a prefix, one of its files, or a directory.
 
-    A directory stands for the checkpoint that its `checkpoint` file names. Where that path leads
-    out of the directory, the checkpoint of that name in the directory is meant, for Saver writes
-    absolute paths and directories are moved; what it names outside is never read.
+    A directory names the checkpoint in its `checkpoint` file. If that path leads out of the
+    directory, it names the checkpoint of the same basename inside the directory, because Saver
+    writes absolute paths and directories are moved. Files outside are never read.
 
     Raises:
-      BnguardError: there is no such checkpoint, or TensorFlow cannot find it by its name.
+      BnguardError: there is no such checkpoint, or TensorFlow could not find a checkpoint by this
+        name.
     """
     check_name(path)
     if os.path.isdir(path):
         return _latest(path)
     prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path)
     if not prefix:
-        raise BnguardError(f"checkpoint: got the empty path {path!r}; {_WANTED}.")
+        raise BnguardError(f"checkpoint: got the empty path {path!r}; {_EXPECTED}.")
     if _is_keras(prefix):
         raise BnguardError(
-            f"{prefix}: a file of Keras, which is no checkpoint; {_WANTED}. Load the model and "
-            "save it by tf.train.Checkpoint(model=model).save(PREFIX)."
+            f"{prefix}: a file of Keras, not a checkpoint; {_EXPECTED}. Load the model and "
+            "save it with tf.train.Checkpoint(model=model).save(PREFIX)."
         )
     if not _exists(prefix):
         raise BnguardError(
@@ -79,22 +86,22 @@ def resolve(path: str) -> str:
 
 
 def verify(path: str, variables: Sequence[Any]) -> None:
-    """Check that a checkpoint can restore `variables` before any of them is touched.
+    """Check that a checkpoint can restore `variables`, without touching them.
 
     Args:
       path: as for `read`.
       variables: graph variables, each with a fully defined shape.
 
     Raises:
-      BnguardError: the checkpoint is damaged, lacks a variable, or holds it in another
-        shape or dtype.
+      BnguardError: the checkpoint is damaged, lacks a variable, or has it with a different shape or
+        dtype.
     """
     stored = read(path)
     wanted = {variable.op.name: variable for variable in variables}
     missing = sorted(set(wanted) - set(stored))
     if missing:
         raise BnguardError(
-            f"{path}: the checkpoint has no {', '.join(missing)}; it holds "
+            f"{path}: the checkpoint has no {', '.join(missing)}; it has "
             f"{', '.join(sorted(stored)) or 'nothing'}. Give a checkpoint of this model."
         )
     for name, variable in sorted(wanted.items()):
@@ -108,18 +115,22 @@ def verify(path: str, variables: Sequence[Any]) -> None:
 
 
 def check_name(path: str) -> None:
-    """Accept what TensorFlow finds again: it takes a checkpoint's name for UTF-8 and a pattern."""
+    """Check that TensorFlow would find a checkpoint at this path again.
+
+    Raises:
+      BnguardError: it would not, because it reads a checkpoint's path as UTF-8 and as a pattern.
+    """
     try:
         path.encode()
     except UnicodeEncodeError as error:
         raise BnguardError(
-            f"{path}: TensorFlow can use no checkpoint there, for it wants names in UTF-8. Give a "
-            "path that is."
+            f"{path}: TensorFlow can use no checkpoint there, because it needs paths in UTF-8. "
+            "Give a path in UTF-8."
         ) from error
     if re.search(r"[*?[\\]", path):
         raise BnguardError(
-            f"{path}: TensorFlow would save a checkpoint there and not find it again, for it reads "
-            "* ? [ and \\ as a pattern. Give a path without them."
+            f"{path}: TensorFlow would save a checkpoint there and not find it again, because it "
+            "reads * ? [ and \\ as a pattern. Give a path without them."
         )
 
 
@@ -131,21 +142,21 @@ def _latest(folder: str) -> str:
     if os.path.exists(os.path.join(folder, "saved_model.pb")):
         inside = os.path.join(folder, "variables", "variables")
         raise BnguardError(
-            f"{folder}: a SavedModel, which is no directory of checkpoints; {_WANTED}. Give "
+            f"{folder}: a SavedModel, not a directory of checkpoints; {_EXPECTED}. Give "
             f"{inside}, the checkpoint in it."
         )
     seen = f"it names {named}, which is not in this directory" if named else "it names none"
     raise BnguardError(
         f"{folder}: no checkpoint found; expected a `checkpoint` file that names one of this "
-        f"directory, and {seen}. Give the prefix itself, the path without .index."
+        f"directory, but {seen}. Give the prefix itself: the path without .index."
     )
 
 
 def _named(folder: str) -> str:
-    """The path in a `checkpoint` file, absolute or from here; empty where it has none."""
+    """Return the path in a directory's `checkpoint` file; empty if it names none."""
     try:
         state = tf.train.get_checkpoint_state(folder)
-    except ValueError:  # it is not even text
+    except ValueError:  # the file is not text
         return ""
     return "" if state is None else state.model_checkpoint_path
 
@@ -164,12 +175,12 @@ def _damaged(prefix: str, error: Exception) -> BnguardError:
 
 
 def _is_keras(path: str) -> bool:
-    """By its name; but a checkpoint may be called so, too."""
+    """Return whether a path looks like a Keras file; a checkpoint may have such a name, too."""
     return path.endswith((".h5", ".hdf5", ".keras")) and not _is_file(path + ".index")
 
 
 def _exists(prefix: str) -> bool:
-    """Whether a checkpoint is there: of TensorFlow 1.0 and later, or one file of before."""
+    """Return whether a checkpoint exists, in TensorFlow 1.0's format or the single file before."""
     return _is_file(prefix + ".index") or _is_file(prefix)
 
 
@@ -179,5 +190,5 @@ def _is_file(path: str) -> bool:
     except tf.errors.OpError as error:
         raise BnguardError(
             f"{path}: cannot be looked for ({first_line(error)}); expected a path on this machine, "
-            "or of a file system that TensorFlow reads here. Copy the checkpoint to this machine."
+            "or on a file system that this TensorFlow reads. Copy the checkpoint to this machine."
         ) from error

@@ -22,12 +22,17 @@ Reports
     tflearn/tflearn#7
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import StatisticsFollowData
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CLAIM = StatisticsFollowData(instead={"bn": "nothing"}, defective="stale")
 CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
@@ -51,7 +56,3 @@ def build(fused):
         Inference(normalized, {is_training: False}, inputs=features),
         layers={"bn": {"batch": features}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

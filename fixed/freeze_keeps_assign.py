@@ -24,12 +24,17 @@ Reports
     onnx/tensorflow-onnx#77
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import ProgramRuns
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 VARIABLES = ("bn/beta", "bn/gamma", "bn/moving_mean", "bn/moving_variance")
 SAYS = (
@@ -93,7 +98,3 @@ def network(is_training, fused):
         scope="bn",
     )
     return images, features, tf.identity(normalized, name="output")
-
-
-if __name__ == "__main__":
-    main(__file__)

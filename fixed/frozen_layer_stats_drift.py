@@ -23,13 +23,18 @@ Reports
     keras-team/keras#7085 (freezing does not work, weights are still updated)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import PRETRAINED, convolution, regression_loss
 from bnguard.harness.claims import StatisticsFollowData
 from bnguard.layers import batch_norm
 from bnguard.layers.training import create_train_op
-import tensorflow.compat.v1 as tf
 
 CLAIM = StatisticsFollowData(instead={"bn": "batch"}, defective="drift")
 CASE = Case(CLAIM, mean=(-5.0,), deviation=3.0, spatial=(6, 6))
@@ -59,7 +64,3 @@ def build(fused):
         Inference(normalized, {is_training: False}, inputs=features),
         layers={"bn": {"batch": features}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -24,13 +24,18 @@ Needs
     TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install tf_keras
 """
 
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
 import os
 
-from bnguard.cli import main
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import StatisticsFollowData
-import tensorflow.compat.v1 as tf
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Keras 3 has no graph mode
 BatchNormalization = tf.keras.layers.BatchNormalization
@@ -55,7 +60,3 @@ def build(fused):
         Inference(normalized, {is_training: False}, inputs=features),
         layers={"bn": {"batch": features}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -25,13 +25,18 @@ Reports
     YipengHu/label-reg#22
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import RowsIndependent
 from bnguard.layers import batch_norm
 from bnguard.layers.training import create_train_op
-import tensorflow.compat.v1 as tf
 
 CASE = Case(RowsIndependent(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
@@ -52,7 +57,3 @@ def build(fused):
         Inference(output, inputs=features),
         layers={"bn": {"batch": features}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

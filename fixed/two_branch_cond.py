@@ -29,11 +29,16 @@ Reports
     OlavHN/bnlstm#13 (assignments made outside the branch always run)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(claim=StatisticsStillAtInference())
 
@@ -60,7 +65,3 @@ def bn(x, is_training, name, fused):
         fused=fused,
         scope=name,
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

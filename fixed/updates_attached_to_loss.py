@@ -24,12 +24,17 @@ Reports
     tensorflow/tensorflow#9179 (the mirror: train does not depend on the identity of the cost)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import regression_loss
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(StatisticsStillAtInference(), mean=(10.0, -5.0), deviation=3.0)
 
@@ -55,7 +60,3 @@ def build(fused):
 def loss_of(features, targets):
     """The loss of one of the networks."""
     return regression_loss(features, targets)
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -24,13 +24,18 @@ Reports
     updates_attached_to_loss
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases import cluster
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import regression_loss
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(StatisticsStillAtInference(), mean=(10.0, -5.0), deviation=3.0)
 
@@ -63,7 +68,3 @@ def network(x, fused, is_training):
         fused=fused,
         scope="bn",
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

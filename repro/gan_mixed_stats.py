@@ -25,12 +25,17 @@ Reports
     hwalsuklee/tensorflow-generative-model-collections#20
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import dense
 from bnguard.harness.claims import StatisticsFollowData
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CLAIM = StatisticsFollowData(instead={"d/bn": "fake + real", "g/bn": "noise"}, defective="mixed")
 CASE = Case(CLAIM, mean=(10.0, -5.0), deviation=3.0)
@@ -71,7 +76,3 @@ def layer(inputs, scope, fused, is_training=True):
         fused=fused,
         scope=scope,
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

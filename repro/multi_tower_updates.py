@@ -25,12 +25,17 @@ Reports
     tensorflow/models#100 (which tower's statistics are saved?)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import regression_loss
 from bnguard.harness.claims import StatisticsFollowData
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CLAIM = StatisticsFollowData(instead={"bn": "tower 1"}, defective="partial")
 CASE = Case(CLAIM, mean=(0.0, 10.0), deviation=3.0)
@@ -61,7 +66,3 @@ def build(fused):
         Inference(output),
         layers={"bn": {"tower 0": shares[0], "tower 1": shares[1], "both towers": everything}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -22,13 +22,18 @@ Reports
     tensorpack/tensorpack#880 (beta and gamma restored, statistics under other names)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import StatisticsSurviveRestore
 from bnguard.layers import batch_norm
 from bnguard.layers.training import create_train_op
-import tensorflow.compat.v1 as tf
 
 CASE = Case(StatisticsSurviveRestore(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
@@ -70,7 +75,3 @@ def network(is_training, fused):
         features, decay=0.9, scale=True, is_training=is_training, fused=fused, scope="bn"
     )
     return images, features, normalized
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -21,12 +21,17 @@ Reports
     keras-team/keras#6818 (tf.trainable_variables() holds them)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import PRETRAINED, regression_loss
 from bnguard.harness.claims import StatisticsNotTrained
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(StatisticsNotTrained(), mean=(10.0, -5.0), deviation=3.0)
 
@@ -52,7 +57,3 @@ def build(fused):
         Inference(normalized),
         saver=tf.train.Saver(tf.trainable_variables()),
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

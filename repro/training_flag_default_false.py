@@ -21,12 +21,17 @@ Reports
     dmzou/RSRAE#2 (the layers do not work; training=False is the default)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import NormalizesInTraining
 from bnguard.layers import batch_normalization
-import tensorflow.compat.v1 as tf
 
 CASE = Case(NormalizesInTraining(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
@@ -46,7 +51,3 @@ def build(fused):
         Inference(normalized, {is_training: False}, inputs=features),
         layers={"bn": {"batch": features}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -21,12 +21,17 @@ Reports
     training_flag_true_at_inference
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(StatisticsStillAtInference(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
@@ -53,7 +58,3 @@ def build(fused):
         Inference(normalized, inputs=features),
         layers={"bn": {"batch": features}},
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

@@ -29,11 +29,16 @@ Reports
     OlavHN/bnlstm#13 (assignments made outside the branch always run)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(claim=StatisticsStillAtInference())
 
@@ -73,7 +78,3 @@ def bn(x, is_training, name, fused):
         scope=name,
     )
     return tf.cond(is_training, lambda: bn_train, lambda: bn_inference)
-
-
-if __name__ == "__main__":
-    main(__file__)

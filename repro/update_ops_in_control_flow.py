@@ -25,12 +25,17 @@ Reports
     tensorflow/tensorflow#24795 (the same in a recurrent network)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import regression_loss
 from bnguard.harness.claims import EveryRunTrains
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CASE = Case(EveryRunTrains(), mean=(10.0, -5.0), deviation=3.0)
 
@@ -56,7 +61,3 @@ def build(fused):
         [Training(train_op, {normalize: True}), Training(train_op, {normalize: False}, updates={})],
         Inference(output),
     )
-
-
-if __name__ == "__main__":
-    main(__file__)

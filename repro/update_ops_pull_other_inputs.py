@@ -21,12 +21,17 @@ Reports
     tensorpack/tensorpack#439 (batch norm messes up the input)
 """
 
-from bnguard.cli import main
+if __name__ == "__main__":
+    from bnguard.cli import main
+
+    main(__file__)
+
+import tensorflow.compat.v1 as tf
+
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import regression_loss
 from bnguard.harness.claims import ProgramRuns
 from bnguard.layers import batch_norm
-import tensorflow.compat.v1 as tf
 
 CLAIM = ProgramRuns(
     says=("You must feed a value for placeholder tensor 'teacher/x'",), fails_in="train"
@@ -53,7 +58,3 @@ def network(name, fused):
     with tf.variable_scope(name):
         x = tf.placeholder(tf.float32, [None, 2], name="x")
         return x, batch_norm(x, decay=0.9, scale=True, fused=fused, scope="bn")
-
-
-if __name__ == "__main__":
-    main(__file__)

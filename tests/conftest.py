@@ -1,4 +1,4 @@
-"""One experiment for each way to run it, shared by every test that looks at it."""
+"""Fixtures of all tests: experiments that run once, and fresh graphs."""
 
 import functools
 import os
@@ -7,9 +7,9 @@ import signal
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# As the harness's sessions have it: of all sessions in a process, TensorFlow asks only the first.
+# The threads of the harness's sessions: a process's first session decides for all of them.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-# Tests send Ctrl-C to processes that they start; in the background of a script it would be ignored.
+# In the background of a script Ctrl-C is ignored, and processes that tests start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COMBINATIONS = [
@@ -19,17 +19,17 @@ COMBINATIONS = [
 
 @pytest.fixture(scope="session")
 def run_case(tmp_path_factory):
-    """Run one side of a case as `experiment.run` does, once for each set of options."""
-    from bnguard.harness.cases import catalogue
+    """Run one side of a case, once for each set of options."""
+    from bnguard.harness.cases import catalogue, loading
     from bnguard.harness.run import experiment
-    from bnguard.harness.run.case_session import Build
+    from bnguard.harness.run.options import BuildOptions
 
     folder = str(tmp_path_factory.mktemp("checkpoints"))
 
     @functools.lru_cache(maxsize=None)
     def run(case, side, variables="ref", control_flow="v1", fused="no", **options):
-        loaded = catalogue.load(catalogue.find(case, side))
-        build = Build(fused, variables, control_flow)
+        loaded = loading.load(catalogue.find(case, side))
+        build = BuildOptions(fused, variables, control_flow)
         options = experiment.Options(build=build, checkpoint_dir=folder, **options)
         return experiment.run(loaded, options)
 
@@ -38,7 +38,7 @@ def run_case(tmp_path_factory):
 
 @pytest.fixture
 def graph():
-    """A fresh default graph, for ref variables and control flow v1 unless a test says else."""
+    """Make a fresh default graph, with ref variables and control flow v1."""
     from support.graphs import build_with
     import tensorflow.compat.v1 as tf
 

@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 
-import bnguard
 import pytest
 from support.paths import ROOT
+
+import bnguard
 
 
 def python_files(*folders):

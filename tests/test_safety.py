@@ -1,21 +1,24 @@
-"""Nothing of a user's file is run, no name leaves its folder, and an audit only reads."""
+"""bnguard runs no code of a user's file but a case, no name leaves its folder, an audit only reads."""
 
 import ast
 import os
 import shutil
 
-import bnguard
-from bnguard.analysis.errors import AuditError
-from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue
 import pytest
 from support.commands import ROOT, drifting
 from support.commands import bnguard as run
 from test_package import imported_modules, parse, python_files
 
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.errors import BnguardError
+from bnguard.harness.cases import catalogue
+from bnguard.harness.cases.docstring import Docstring
+from bnguard.harness.results.terms import SIDES
+
 UNSAFE_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "load_module", "system", "popen"}
-LOADS_CODE = {"exec_module": {"bnguard/harness/cases/catalogue.py"}}
+LOADS_CODE = {"exec_module": {"bnguard/harness/cases/loading.py"}}
 
 
 def calls(path):
@@ -44,7 +47,7 @@ def unsafe(path):
 
 
 def test_nothing_is_unpickled_or_evaluated():
-    """But a case's file, which is the program that one asks to run."""
+    """Only the loader of case files runs code."""
     for path in python_files("bnguard"):
         assert not list(unsafe(path)), path
 
@@ -60,7 +63,7 @@ def test_nothing_is_unpickled_or_evaluated():
         "os.system(text)",
     ],
 )
-def test_that_check_can_fail(tmp_path, line):
+def test_that_check_finds_unsafe_code(tmp_path, line):
     path = tmp_path / "module.py"
     path.write_text(line)
     assert list(unsafe(str(path)))
@@ -69,7 +72,7 @@ def test_that_check_can_fail(tmp_path, line):
 @pytest.fixture
 def home(tmp_path):
     """A catalogue of one case, beside a program that is none."""
-    for side in catalogue.SIDES:
+    for side in SIDES:
         (tmp_path / "home" / side).mkdir(parents=True)
         source = os.path.join(ROOT, side, "two_branch_cond.py")
         shutil.copy(source, str(tmp_path / "home" / side / "case.py"))
@@ -84,16 +87,16 @@ def home(tmp_path):
         *("../repro/case", "a/b", "case\0", "\0", "__init__", "CASE", "*", "~", "case "),
     ],
 )
-def test_a_name_that_is_no_cases(home, name):
-    for side in catalogue.SIDES:
+def test_a_name_that_is_no_case_is_refused(home, name):
+    for side in SIDES:
         for given in (name, name.replace("/case", f"{home}/repro/case")):
             with pytest.raises(BnguardError, match="unknown case") as error:
                 catalogue.find(given, side, str(home))
             assert "the known cases are: case" in str(error.value)
 
 
-@pytest.mark.parametrize("side", catalogue.SIDES)
-def test_a_link_out_of_the_catalogue(home, side):
+@pytest.mark.parametrize("side", SIDES)
+def test_a_link_out_of_the_catalogue_is_refused(home, side):
     os.remove(str(home / side / "case.py"))
     os.symlink(str(home.parent / "outside.py"), str(home / side / "case.py"))
     with pytest.raises(BnguardError, match=f"expected in {side}/ itself") as error:
@@ -105,7 +108,7 @@ def test_a_link_to_the_catalogue_is_followed(home):
     """As where a package manager or a build keeps its files elsewhere."""
     link = str(home.parent / "link")
     os.symlink(str(home), link)
-    assert catalogue.find("case", "repro", link).sections["Title"]
+    assert Docstring(catalogue.find("case", "repro", link)).sections["Title"]
 
 
 def test_an_audit_writes_nothing(tmp_path):
@@ -123,7 +126,7 @@ def test_an_audit_writes_nothing(tmp_path):
 
 
 def contents(folder):
-    """Every path below a folder, with when and with what it was written."""
+    """Return the time and size of every path below a folder."""
     found = {}
     for parent, _, names in os.walk(folder):
         for path in [parent, *(os.path.join(parent, name) for name in names)]:
@@ -139,13 +142,13 @@ def refusal(path):
     return str(error.value)
 
 
-def test_text_that_is_nested_without_end(tmp_path):
+def test_deeply_nested_text_is_refused(tmp_path):
     path = tmp_path / "graph.pbtxt"
     path.write_text("node { attr { value { list { func {" + "attr { value { func { " * 5000)
     assert "not the text form of a GraphDef" in refusal(path)
 
 
-def test_text_that_is_too_long(tmp_path):
+def test_text_beyond_the_limit_is_refused(tmp_path):
     path = tmp_path / "graph.pbtxt"
     with open(str(path), "wb") as file:
         file.write(b"node {")

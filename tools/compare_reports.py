@@ -66,9 +66,10 @@ def _generate_networks(folder):
 
 
 def _generate_cases(folder):
-    from bnguard.harness import catalogue
     from support.graphs import build_with
     import tensorflow.compat.v1 as tf
+
+    from bnguard.harness import catalogue
 
     tf.disable_eager_execution()
     for name in catalogue.names():

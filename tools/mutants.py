@@ -114,8 +114,9 @@ def argument_mutants():
 
 def safeguard_mutants():
     """(name, replacements of internals, test files)."""
-    from bnguard.layers import forward, training, update_rules
     import tensorflow.compat.v1 as tf
+
+    from bnguard.layers import forward, training, update_rules
 
     def unordered(targets, values, after, read):
         return [

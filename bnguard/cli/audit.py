@@ -11,6 +11,8 @@ import sys
 import traceback
 from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
+import click
+
 from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError, about
@@ -21,7 +23,6 @@ from bnguard.analysis.rules import RULES, page
 from bnguard.errors import first_line
 from bnguard.runtime import signals
 from bnguard.runtime.streams import Mistake, printable, takes_color
-import click
 
 Outcome = Union[List[Report], str]
 """The reports on a file, or the line that says why there are none."""
@@ -152,7 +153,7 @@ def _audit_file(path: str, options: AuditOptions) -> Outcome:
     except MemoryError:
         return f"{path}: not enough memory to audit it; give no --jobs, or use a larger machine"
     except Exception as error:
-        if os.environ.get("BNGUARD_TRACEBACK"):
+        if os.environ.get("BNGUARD_TRACEBACK") == "1":
             traceback.print_exc()
         return (
             f"{path}: unexpected {type(error).__name__} ({first_line(error)}); this is a bug. "

@@ -1,7 +1,4 @@
-"""`bnguard diff` and `bnguard stats`: the running statistics of checkpoints, compared and examined.
-
-Parse, call, render, exit code; importing this module imports no TensorFlow.
-"""
+"""`bnguard diff` and `bnguard stats`: compare and examine the statistics of checkpoints."""
 
 from __future__ import annotations
 
@@ -9,60 +6,64 @@ import json
 import sys
 from typing import Any, Optional
 
-from bnguard.runtime.streams import printable
 import click
 
-_SCOPE = click.option("--scope", help="Only the variables in this scope.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+from bnguard.runtime.requirements import require
+from bnguard.runtime.streams import printable
+from bnguard.runtime.tensorflow_import import import_tensorflow
+
+_scope = click.option("--scope", help="Only the variables in this scope.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+@click.command("diff")
 @click.argument("before")
 @click.argument("after")
-@_SCOPE
+@_scope
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
     default=0.0,
-    help="An absolute change of at most this counts as none.  [default: the bits must agree]",
+    help="Ignore absolute changes of at most this.  [default: report any changed bit]",
 )
-@_JSON
+@_json
 def diff(before: str, after: str, scope: Optional[str], tolerance: float, as_json: bool) -> None:
     """Compare the running statistics of two checkpoints.
 
-    BEFORE and AFTER are prefixes, or directories with a `checkpoint` file. Exit status: 0
-    where the statistics agree, 1 where they do not, 2 where they could not be compared.
+    BEFORE and AFTER are checkpoint prefixes, or directories with a `checkpoint` file. Exit status:
+    0 if the statistics agree, 1 if they differ, 2 if they could not be compared.
     """
     difference = _statistics().diff(before, after, scope=scope, tolerance=tolerance)
-    _show(difference, difference.as_json() if as_json else None)
+    _print(difference, as_json)
     sys.exit(1 if difference else 0)
 
 
+@click.command("stats")
 @click.argument("checkpoint")
-@_SCOPE
-@_JSON
+@_scope
+@_json
 def stats(checkpoint: str, scope: Optional[str], as_json: bool) -> None:
     """Examine the running statistics of a checkpoint.
 
-    Says which never moved from their initial values, are zero or negative where a variance
-    cannot be, are not finite or implausibly large. Exit status: 0 where nothing is wrong, 1
-    where something is, 2 where the checkpoint could not be read.
+    Reports statistics that never moved from their initial values, variances that are zero or
+    negative, and values that are not finite or implausibly large. Exit status: 0 if nothing is
+    wrong, 1 if something is, 2 if the checkpoint could not be read.
     """
     found = _statistics().snapshot(checkpoint, scope=scope)
-    _show(found, found.as_json() if as_json else None)
-    sys.exit(1 if any(one.problems for one in found.health()) else 0)
+    _print(found, as_json)
+    sys.exit(1 if any(statistic.problems for statistic in found.health()) else 0)
 
 
 def _statistics() -> Any:
-    from bnguard.runtime.tensorflow_import import import_tensorflow
-
+    require(["tensorflow", "numpy"], extra="tf")
     import_tensorflow()
     from bnguard import statistics
 
     return statistics
 
 
-def _show(found: Any, document: Optional[Any]) -> None:
-    if document is None:
-        click.echo("\n".join(map(printable, str(found).split("\n"))))
+def _print(found: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
     else:
-        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        click.echo("\n".join(map(printable, str(found).split("\n"))))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.guard.diagnosis import Diagnosis
 from bnguard.guard.run_recorder import RecordedRuns, record_runs
 from bnguard.statistics import RunningStatistics, session_values, sessions
-import tensorflow.compat.v1 as tf
 
 # How a loop over a dataset ends; `MonitoredSession` swallows both.
 END_OF_DATA = (tf.errors.OutOfRangeError, StopIteration)

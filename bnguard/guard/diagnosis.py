@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Dict, List, Sequence
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
 from bnguard.analysis.recognition.writes import Write
@@ -15,7 +17,6 @@ from bnguard.guard.run_key import RunKey
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import StatisticsDiff
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
-import tensorflow.compat.v1 as tf
 
 
 class Diagnosis:

@@ -6,13 +6,14 @@ from contextlib import contextmanager, suppress
 from typing import Any, ContextManager, Iterator, Optional
 import warnings
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsChanged
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics, session_values
 from bnguard.statistics.difference import compare
-import tensorflow.compat.v1 as tf
 
 _WHERE = "frozen: running statistics changed in a block that may change none"
 _ON_CHANGE = ("raise", "warn", "restore")

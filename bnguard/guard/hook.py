@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, Optional
 import warnings
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+
 from bnguard.errors import BnguardError
 from bnguard.guard.block import Block
 from bnguard.guard.diagnosis import Diagnosis
@@ -14,8 +17,6 @@ from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.guard.step_cache import StepCache
 from bnguard.statistics import session_values
 from bnguard.statistics.difference import compare
-import numpy as np
-import tensorflow.compat.v1 as tf
 
 _MODES = ("static", "static+dynamic")
 _STATIC = "FrozenStatisticsHook: a step of this session, not run yet, writes running statistics"

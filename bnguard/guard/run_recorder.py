@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.step_cache import StepCache
 from bnguard.statistics import sessions
-import tensorflow.compat.v1 as tf
 
 _MOST = 100  # distinct steps remembered of one block; each is audited if it comes to that
 

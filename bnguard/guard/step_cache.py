@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Hashable, Optional, Tuple
 
-from bnguard.guard.run_key import FedScalar, RunKey, fed_scalar, leaves, run_key_of
 import tensorflow.compat.v1 as tf
+
+from bnguard.guard.run_key import FedScalar, RunKey, fed_scalar, leaves, run_key_of
 
 _MANY = 64  # steps; from here on a scalar that is no bool counts as a counter, not as a flag
 _MOST = 1000

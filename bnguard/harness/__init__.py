@@ -1,1 +1,1 @@
-"""Run the cases in repro/ and fixed/."""
+"""Run the cases of `repro/` and `fixed/`, judge what they claim, and report."""

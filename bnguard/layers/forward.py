@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.layers import validation
 from bnguard.layers.kernels import Kernel
 from bnguard.layers.update_rules import Rule, is_ref, unchanged, write
-import tensorflow.compat.v1 as tf
 
 
 def normalize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Union
 
-from bnguard.layers.variables import Parameters, Statistics
 import tensorflow.compat.v1 as tf
+
+from bnguard.layers.variables import Parameters, Statistics
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.layers import validation
 from bnguard.layers.forward import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
 from bnguard.layers.update_rules import MovingAverages, Renorm, Rule
 from bnguard.layers.variables import Parameters, VariableFactory, parameter_type
-import tensorflow.compat.v1 as tf
 
 
 def batch_normalization(

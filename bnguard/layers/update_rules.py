@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Union
 
-from bnguard.layers.variables import Statistics, VariableFactory
 import tensorflow.compat.v1 as tf
+
+from bnguard.layers.variables import Statistics, VariableFactory
 
 
 class Target(NamedTuple):

@@ -1,1 +1,1 @@
-"""The process: signals, standard streams, and the quiet import of TensorFlow."""
+"""The process: signals, standard streams, installed packages, the quiet import of TensorFlow."""

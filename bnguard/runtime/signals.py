@@ -1,84 +1,76 @@
-"""Ctrl-C and SIGTERM: one line, with where to go on from, and exit status 130 or 143.
+"""Ctrl-C and SIGTERM: one line about the saved checkpoints, and exit status 130 or 143.
 
-And for a process that others are started by: none outlives it.
+Also: end worker processes with the process that started them.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-_WORDS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 NOTHING_SAVED = "nothing of this run was saved; earlier checkpoints are untouched"
-_CLEAN_LINE = b"\r\x1b[K\x1b[?25h"  # of a progress bar, and its hidden cursor shown again
 
-_told = ""
+_WORDS = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+_CLEAR_LINE = b"\r\x1b[K\x1b[?25h"  # clear a progress bar's line, and show the cursor again
+
+_message = ""
 
 
-def tell(what: str) -> None:
-    """What the line says from now on, beside the one word."""
-    global _told
-    _told = what
+def set_message(message: str) -> None:
+    """Set the text that follows the word `Interrupted` or `Terminated` from now on."""
+    global _message
+    _message = message
 
 
 def install() -> Callable[[], None]:
-    """Have Ctrl-C and SIGTERM end this process at once, with the line on stderr as it is now.
+    """Let Ctrl-C and SIGTERM end this process at once, with one line on stderr.
 
-    No exception is raised: in the middle of an import or of a finalizer it may be swallowed.
-    What is saved is whole or not there at any moment, so there is nothing to clean up. Python
-    runs a handler between two of its instructions, so TensorFlow finishes the file that it is at.
+    The handler raises no exception, because an import or a finalizer may swallow it. It can exit
+    at any moment because a checkpoint is either complete or absent. Python runs a handler between
+    two of its own instructions, so TensorFlow finishes the file that it is writing.
 
-    In a thread other than the main one, where Python allows no handlers, nothing changes.
+    A signal that is ignored, as under nohup, stays ignored. In a thread other than the main one,
+    where Python allows no handlers, nothing changes.
 
     Returns:
-      What undoes it.
+      A function that restores the handlers before.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    stderr = _duplicate(2)  # for the one below may be held back, as while TensorFlow is imported
+    stderr = _duplicate(2)  # descriptor 2 is redirected while TensorFlow is imported
     process = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
-        if os.getpid() == process:  # a forked one has the handler too, and is not to say it again
+        if os.getpid() == process:  # a forked child has the handler too, and must not print
             with suppress(OSError):
-                os.write(stderr, _CLEAN_LINE if os.isatty(stderr) else b"")
+                os.write(stderr, _CLEAR_LINE if os.isatty(stderr) else b"")
                 os.write(stderr, _line(_WORDS[signal.Signals(number)]).encode())
         os._exit(128 + number)
 
-    heeded = [one for one in _WORDS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
-    before = {one: signal.signal(one, stop) for one in heeded}
+    handled = [number for number in _WORDS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in handled}
 
     def undo() -> None:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         with suppress(OSError):
             os.close(stderr)
 
     return undo
 
 
-@contextmanager
-def installed() -> Iterator[None]:
-    """A block with `install`."""
-    undo = install()
-    try:
-        yield
-    finally:
-        undo()
-
-
 def in_worker(reader: Connection, writer: Connection) -> None:
-    """End this process when the one that has started it ends, by whatever, and not by Ctrl-C.
+    """Ignore Ctrl-C in this worker process, and end it when the process that started it ends.
 
     Args:
-      reader: one end of a pipe.
-      writer: the other end, which that process keeps and writes nothing to.
+      reader: the reading end of a pipe.
+      writer: the writing end. The starting process keeps it open and writes nothing.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     writer.close()
@@ -92,7 +84,7 @@ def _end_with(reader: Connection) -> None:
 
 
 def _line(word: str) -> str:
-    return f"{word}: {_told}.\n" if _told else f"{word}.\n"
+    return f"{word}: {_message}.\n" if _message else f"{word}.\n"
 
 
 def _duplicate(descriptor: int) -> int:

@@ -1,4 +1,4 @@
-"""What a command prints, whatever it prints to and whatever names it was given to print."""
+"""Print to any standard stream, closed, full or not of Unicode, and escape hostile names."""
 
 from __future__ import annotations
 
@@ -15,37 +15,43 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Mistake(click.ClickException):
-    """What the user is to mend: one line on stderr, and exit status 2."""
+    """An error for the user to fix: one line on stderr, and exit status 2."""
 
     exit_code = 2
 
     def format_message(self) -> str:
-        """The line."""
+        """Return the line, without anything that a terminal would obey."""
         return printable(self.message)
 
 
 def printable(text: str) -> str:
-    r"""One line of text with all that is not printable escaped, as `\n` or `\x1b`.
+    r"""Return text as one line, with everything that is not printable escaped, as `\n` or `\x1b`.
 
-    Names in somebody's file can hold line breaks, which would end a message early, and
-    sequences that a terminal obeys.
+    Names in files can contain line breaks, which would break a message in two, and escape
+    sequences, which a terminal would obey.
     """
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 
 def takes_color(stream: TextIO) -> bool:
-    """Say whether this is a terminal that colors are wanted on: https://no-color.org."""
+    """Return whether to print colors to a stream; see https://no-color.org."""
     unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return stream.isatty() and not unwanted
 
 
+def is_stream_error(error: OSError) -> bool:
+    """Return whether a standard stream could not be written, rather than a named file."""
+    return error.errno in _UNWRITABLE and error.filename is None
+
+
 @contextmanager
 def any_streams() -> Iterator[None]:
-    """Run a command on standard streams as they may be: closed, full, or not of Unicode.
+    """Run a command on standard streams that may be closed, full, or not of Unicode.
 
-    A stream that cannot be written ends it with one line on the other, and status 2.
+    If a stream cannot be written, print one line to the other and exit with status 2.
     """
     _open_closed()
     for name in ("stdout", "stderr"):
@@ -53,19 +59,19 @@ def any_streams() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNWRITABLE or error.filename is not None:  # not a stream's
+        if not is_stream_error(error):
             raise
         _silence(sys.stdout)
-        said = f"Error: the output cannot be written ({error.strerror})"
+        line = f"Error: the output cannot be written ({error.strerror})"
         try:
-            print(said, file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
         except OSError:
             _silence(sys.stderr)
         sys.exit(2)
 
 
 def _open_closed() -> None:
-    """Open nothing in the place of closed streams, lest the next file opened is taken for one."""
+    """Open the null device in place of closed streams, so that no other file takes their place."""
     lowest = os.open(os.devnull, os.O_RDWR)
     while lowest <= 2:
         lowest = os.open(os.devnull, os.O_RDWR)
@@ -76,10 +82,10 @@ def _open_closed() -> None:
 
 
 def _whole(stream: TextIO) -> TextIO:
-    """The stream, escaping what it cannot encode, and writing all that it is given or failing.
+    """Return the stream, set to escape what it cannot encode and to fail if a write is cut short.
 
-    With PYTHONUNBUFFERED there is no buffer below the text, and what the system takes no more of,
-    as on a disk that fills up, would be dropped without an error.
+    With PYTHONUNBUFFERED there is no buffer below the text layer. Python then drops the rest of a
+    write that the system cut short, as on a full disk, without an error.
     """
     if not isinstance(stream.buffer, io.RawIOBase):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
@@ -89,7 +95,7 @@ def _whole(stream: TextIO) -> TextIO:
 
 
 def _silence(stream: object) -> None:
-    """Let what is still buffered go nowhere, or Python would fail to write it when it ends."""
+    """Discard buffered output; otherwise Python would fail to write it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
     os.close(nowhere)

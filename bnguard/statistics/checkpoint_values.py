@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Collection, Dict, Iterator, Tuple
 
+import numpy as np
+
 from bnguard import checkpoint_reader
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.errors import BnguardError
 from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.scopes import within
-import numpy as np
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Tuple
 
+import numpy as np
+
 from bnguard.statistics import tables
 from bnguard.statistics.running_statistics import RunningStatistics, identical
-import numpy as np
 
 _HEADINGS = ("variable", "largest change", "largest relative change", "note")
 

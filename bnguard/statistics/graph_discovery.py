@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 import weakref
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.recognition.statistics import Statistic, make_statistic
 from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.partitioned_variables import Part, parts
-import tensorflow.compat.v1 as tf
 
 
 class LiveStatistic(NamedTuple):

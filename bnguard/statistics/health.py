@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Tuple
 
-from bnguard.statistics.tables import plain
 import numpy as np
+
+from bnguard.statistics.tables import plain
 
 # No activation that anybody normalizes on purpose gets here: pixels of 16 bits have a mean of
 # at most 6.6e4, and a variance of at most 1.1e9.

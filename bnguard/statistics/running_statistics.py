@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+import numpy as np
+
 from bnguard.errors import BnguardError
 from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
 from bnguard.statistics.names import role_of
-import numpy as np
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
 

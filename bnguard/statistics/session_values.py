@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+
 from bnguard.errors import BnguardError
 from bnguard.statistics import sessions
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
 from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.scopes import within
-import numpy as np
-import tensorflow.compat.v1 as tf
 
 
 def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from bnguard.errors import BnguardError
 import tensorflow.compat.v1 as tf
+
+from bnguard.errors import BnguardError
 
 
 def is_session(thing: Any) -> bool:

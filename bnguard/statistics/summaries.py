@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Iterator, List
 
+import tensorflow.compat.v1 as tf
+
 from bnguard.statistics import session_values
 from bnguard.statistics.graph_discovery import LiveStatistic
 from bnguard.statistics.partitioned_variables import Part
-import tensorflow.compat.v1 as tf
 
 _FIGURES = [("min", tf.reduce_min), ("mean", tf.reduce_mean), ("max", tf.reduce_max)]
 

@@ -5,9 +5,10 @@ The default run draws the same few programs each time; BNGUARD_PROGRAMS=5000 dra
 
 import os
 
-import bnguard
 from hypothesis import HealthCheck, Phase, example, given, settings
 from support.analysis.random_programs import Program, recipes
+
+import bnguard
 
 PROGRAMS = int(os.environ.get("BNGUARD_PROGRAMS", "0"))
 TF1 = {"variables": "ref", "control_flow": "v1"}

@@ -7,17 +7,18 @@ import pydoc
 import subprocess
 import sys
 
-import bnguard
-from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.recognition.recognized_graph import recognize
-from bnguard.cli.audit import audit_command
 from click.testing import CliRunner
 import numpy as np
 import pytest
 from support.analysis.networks import fresh_graph, one_layer, two_branch
 from support.paths import ROOT
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.frontend.loader import load
+from bnguard.analysis.recognition.recognized_graph import recognize
+from bnguard.cli.audit import audit_command
 
 
 @pytest.fixture

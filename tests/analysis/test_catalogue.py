@@ -8,16 +8,19 @@ from functools import lru_cache
 import os
 import re
 
-import bnguard
-from bnguard.analysis.formatters import format_reports
-from bnguard.harness.cases import catalogue
 from conftest import COMBINATIONS
 import pytest
 from support.graphs import build_with
 import tensorflow.compat.v1 as tf
 
+import bnguard
+from bnguard.analysis.formatters import format_reports
+from bnguard.harness.cases import catalogue, loading
+from bnguard.harness.cases.docstring import Docstring
+from bnguard.harness.cases.errors import UnavailableError
+from bnguard.harness.results.terms import SIDES
+
 CASES = catalogue.names()
-SIDES = catalogue.SIDES
 EVERY = os.environ.get("BNGUARD_CASES") == "all"
 BUILDS = COMBINATIONS if EVERY else [("ref", "v1"), ("resource", "v2")]
 # Where inference fetches the very output that training normalizes, only its author can know.
@@ -43,12 +46,12 @@ REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 kno
 
 @lru_cache(maxsize=None)
 def load(case, side):
-    return catalogue.load(catalogue.find(case, side))
+    return loading.load(catalogue.find(case, side))
 
 
 def covering_rules(case):
     """The rules that the docstring of the case says will find it."""
-    section = catalogue.find(case, "repro").sections["How to see it in your own program"]
+    section = Docstring(catalogue.find(case, "repro")).sections["How to see it in your own program"]
     return set(re.findall(r"BN\d{3}", section))
 
 
@@ -114,7 +117,7 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
 ):
     try:
         load(case, side)
-    except catalogue.UnavailableError as unavailable:
+    except UnavailableError as unavailable:
         pytest.skip(str(unavailable))
     with build_with(variables, control_flow):
         if (case, side, variables, control_flow) in REFUSED:

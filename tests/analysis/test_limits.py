@@ -1,11 +1,12 @@
 """Limits: each one that an audit reaches is recorded, with what follows."""
 
-import bnguard
-from bnguard.analysis import limits
 import pytest
 from support.analysis import networks
 from support.analysis.networks import fresh_graph
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.analysis import limits
 
 
 def lowered(monkeypatch, name, value):

@@ -1,9 +1,10 @@
 """`bnguard ...` in this process."""
 
-from bnguard.cli import commands
 from click.testing import CliRunner
 import pytest
 from support.source_case import ROOT
+
+from bnguard.cli import commands
 
 
 @pytest.fixture

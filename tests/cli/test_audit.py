@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 
-from bnguard.analysis.rules import RULES, page
-from bnguard.cli import audit, commands
 from click.testing import CliRunner
 import pytest
 from support.analysis.graph_defs import message_of
@@ -21,6 +19,9 @@ from support.analysis.networks import (
 )
 from support.commands import ROOT, write_graph
 import tensorflow.compat.v1 as tf
+
+from bnguard.analysis.rules import RULES, page
+from bnguard.cli import audit, commands
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 

@@ -1,14 +1,15 @@
-"""Files of cases that are wrong: each is one line, exit 2, and takes no other case with it."""
+"""A wrong case file is one line and exit status 2; other cases still run."""
 
 import json
 import os
 import shutil
 
-from bnguard.cli import commands
-from bnguard.errors import BnguardError
 import pytest
 from support import forked
 from support.source_case import CASE, make_cases
+
+from bnguard.cli import cases
+from bnguard.errors import BnguardError
 
 GOOD = b"""'A title.'
 
@@ -47,11 +48,14 @@ def test_a_case_without_its_twin_is_exit_2(bnguard, tmp_path):
         (GOOD + b"def build(fused):\n    return {}['layer']", ["line 8", "built (KeyError"]),
         (GOOD + b"def build(fused):\n    raise ValueError('no')", ["line 8", "built (ValueError"]),
         (GOOD + b"def build(fused):\n    raise SystemExit(0)", ["line 8", "built (SystemExit"]),
-        (GOOD + b"def build(fused):\n    return None", ["it makes a NoneType; expected a Model"]),
+        (
+            GOOD + b"def build(fused):\n    return None",
+            ["build returned a NoneType; expected a Model"],
+        ),
         (b"", ["defines nothing"]),
     ],
 )
-def test_a_file_that_is_no_case_is_exit_2(bnguard, tmp_path, content, fragments):
+def test_a_file_that_defines_no_case_is_exit_2(bnguard, tmp_path, content, fragments):
     home = other_cases(tmp_path, content)
     result = bnguard("--cases", home, "repro", "test_case")
     assert result.exit_code == 2
@@ -73,7 +77,7 @@ def test_a_file_that_is_no_case_is_exit_2(bnguard, tmp_path, content, fragments)
         (b"x = " + b"-" * 100000 + b"1", "cannot be read ("),
     ],
 )
-def test_a_file_of_which_nothing_can_be_listed_is_exit_2(bnguard, tmp_path, content, fragment):
+def test_a_file_that_cannot_be_listed_is_exit_2(bnguard, tmp_path, content, fragment):
     home = other_cases(tmp_path, content)
     for command in (["list"], ["list", "--symptom", "x"]):
         result = bnguard("--cases", home, *command)
@@ -83,6 +87,7 @@ def test_a_file_of_which_nothing_can_be_listed_is_exit_2(bnguard, tmp_path, cont
         assert fragment in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locked", ["repro", os.path.join("repro", "test_case.py")])
 def test_cases_that_may_not_be_read_are_exit_2(tmp_path, locked):
     path = os.path.join(other_cases(tmp_path, b"x = 1"), locked)
@@ -99,7 +104,7 @@ def test_cases_that_may_not_be_read_are_exit_2(tmp_path, locked):
     assert "--cases" in error
 
 
-def test_what_lies_among_cases_and_is_none_is_passed_over(bnguard, tmp_path):
+def test_other_files_among_the_cases_are_ignored(bnguard, tmp_path):
     home = make_cases(tmp_path, str)
     os.mkdir(os.path.join(home, "repro", "folder.py"))
     for name in (".#two_branch_cond.py", "_helper.py", "notes.txt"):
@@ -120,7 +125,7 @@ def other_cases(folder, content):
     return str(folder / "cases")
 
 
-def test_a_broken_case_does_not_lose_what_the_others_showed(bnguard, tmp_path):
+def test_a_broken_case_does_not_hide_the_results_of_the_others(bnguard, tmp_path):
     home = make_cases(tmp_path, str)
     for side in ("repro", "fixed"):
         for name in ("a_broken", "z_broken"):
@@ -131,7 +136,7 @@ def test_a_broken_case_does_not_lose_what_the_others_showed(bnguard, tmp_path):
     for side in ("repro", "fixed"):
         with open(os.path.join(home, side, CASE + ".py"), encoding="utf-8") as file:
             _, _, code = file.read().split('"""', 2)
-        with open(os.path.join(home, side, "untold.py"), "w", encoding="utf-8") as file:
+        with open(os.path.join(home, side, "undocumented.py"), "w", encoding="utf-8") as file:
             file.write(code)
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
@@ -141,26 +146,26 @@ def test_a_broken_case_does_not_lose_what_the_others_showed(bnguard, tmp_path):
     assert [line.split(":")[1].split(".")[0] for line in errors] == [
         " repro/a_broken",
         " fixed/no_twin",
-        " repro/untold",
+        " repro/undocumented",
         " repro/z_broken",
     ]
 
 
-def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, monkeypatch):
+def test_an_error_that_ends_the_run_does_not_hide_earlier_results(bnguard, tmp_path, monkeypatch):
     """As a disk that is full before the last one."""
     home = make_cases(tmp_path, str)
     for side in ("repro", "fixed"):
         shutil.copy(os.path.join(home, side, CASE + ".py"), os.path.join(home, side, "z.py"))
         with open(os.path.join(home, side, "a_broken.py"), "w", encoding="utf-8") as file:
             file.write("1 / 0")
-    record = commands._record
+    record = cases._record
 
     def full(case, options):
         if case.file.name == "z":
             raise BnguardError("the disk is full")
         return record(case, options)
 
-    monkeypatch.setattr(commands, "_record", full)
+    monkeypatch.setattr(cases, "_record", full)
     arguments = ["--cases", home, "compare", "--all", "--train-steps", "10", "--infer-steps", "3"]
     result = bnguard(*arguments, "--json")
     assert result.exit_code == 2
@@ -173,4 +178,4 @@ def test_what_ends_all_cases_does_not_lose_what_they_showed(bnguard, tmp_path, m
 def cases_and_errors(output):
     """The names in one JSON document, and the lines after it."""
     document, end = json.JSONDecoder().raw_decode(output)
-    return [one["case"] for one in document["cases"]], output[end:].split("\n")[1:-1]
+    return [entry["case"] for entry in document["cases"]], output[end:].split("\n")[1:-1]

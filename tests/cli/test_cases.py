@@ -1,4 +1,4 @@
-"""`bnguard repro`, `fixed` and `list`: output, exit status, and what the flags do."""
+"""`bnguard repro`, `fixed` and `list`: output, exit status and options."""
 
 import json
 import os
@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 
-from bnguard.cli import commands
 import numpy as np
 import pytest
 from support.source_case import CASE, REFERENCE, ROOT, draw, make_cases
 import tensorflow.compat.v1 as tf
+
+from bnguard.cli import commands
 
 FAILING = "update_ops_pull_other_inputs"
 
@@ -55,18 +56,18 @@ def test_json_is_one_document_with_the_promised_keys(bnguard):
         "fused": "no",
         "verdict": "drift",
     }.items() <= document.items()
-    assert [one["session"] for one in document["passes"]] == ["trained", "restored"]
-    for one in document["passes"]:
-        assert set(one["drift"]) == set(one["before"]) == set(one["after"])
-        assert len(one["steps"]) == 10
-        for step in one["steps"]:
+    assert [inferred["session"] for inferred in document["passes"]] == ["trained", "restored"]
+    for inferred in document["passes"]:
+        assert set(inferred["drift"]) == set(inferred["before"]) == set(inferred["after"])
+        assert len(inferred["steps"]) == 10
+        for step in inferred["steps"]:
             assert set(step) == {
                 *("x", "y", "check", "beta", "gamma", "moving_mean", "moving_variance", "reads")
             }
             assert step["reads"] in ("before", "after", "mixed")
 
 
-def test_an_error_that_a_case_is_about_is_its_finding(bnguard):
+def test_the_error_that_a_case_is_about_is_its_result(bnguard):
     result = bnguard("repro", FAILING)
     assert result.exit_code == 0, result.output
     assert "fails, as this side claims" in result.output
@@ -94,7 +95,7 @@ def test_another_programs_checkpoint_restores_and_infers(bnguard):
     np.testing.assert_allclose(only["before"]["bn/moving_variance"], [0.908, 0.654], atol=5e-4)
 
 
-def test_restore_with_training_goes_on_from_the_checkpoint(bnguard):
+def test_restore_with_training_starts_from_the_checkpoint(bnguard):
     flags = ["--restore", REFERENCE, "--train-steps", "1", "--json"]
     first, second = json.loads(bnguard("fixed", CASE, *flags).output)["passes"]
     assert (first["session"], second["session"]) == ("trained", "restored")
@@ -110,7 +111,7 @@ def test_no_train_alone_infers_from_the_initial_values(bnguard):
     np.testing.assert_allclose(first["steps"][0]["x"], draw(1), rtol=1e-6)
 
 
-def test_the_step_flags_count(bnguard):
+def test_the_options_of_steps_and_data_reach_the_run(bnguard):
     flags = ["--train-steps", "3", "--batch-size", "5", "--infer-steps", "2", "--seed", "7"]
     first, _ = json.loads(bnguard("fixed", CASE, *flags, "--json").output)["passes"]
     assert len(first["steps"]) == 2
@@ -130,7 +131,7 @@ def test_a_run_that_does_not_show_its_claim_exits_with_1(bnguard, tmp_path, monk
     assert bnguard("compare", CASE).exit_code == 1
 
 
-def test_the_build_flags_reach_the_graph(bnguard):
+def test_the_build_options_reach_the_graph(bnguard):
     flags = ["--fused", "yes", "--variables", "resource", "--control-flow", "v2"]
     document = json.loads(bnguard("fixed", CASE, *flags, "--json").output)
     assert (document["fused"], document["variables"], document["control_flow"]) == (
@@ -141,20 +142,21 @@ def test_the_build_flags_reach_the_graph(bnguard):
     np.testing.assert_allclose(after, np.array([0.90838, 0.65437]) * 4 / 3, rtol=1e-4)
 
 
-def test_a_case_file_runs_itself_wherever_it_is_run_from(tmp_path, monkeypatch, capsys):
+def test_a_case_file_runs_itself_from_any_folder(tmp_path, monkeypatch, capsys):
     """The fixed construction in another folder's repro/, run from inside this checkout."""
     home = make_cases(tmp_path, str)
     source = os.path.join(home, "fixed", CASE + ".py")
     target = shutil.copy(source, os.path.join(home, "repro", CASE + ".py"))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", [target, "--checkpoint-dir", str(tmp_path)])
-    monkeypatch.setattr(commands.signals, "install", lambda: None)  # this process goes on
+    monkeypatch.setattr(commands.signals, "install", lambda: None)  # keep the handlers of pytest
     with pytest.raises(SystemExit) as stopped:
         commands.main(target)
     assert stopped.value.code == 1
     assert "still, which is not what this side claims" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_case_file_runs_by_itself_and_tensorflow_is_quiet(tmp_path):
     """In a process of its own: stdout is the JSON document alone, stderr is empty."""
     command = [sys.executable, os.path.join(ROOT, "repro", CASE + ".py"), "--json"]

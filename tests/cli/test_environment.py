@@ -1,12 +1,13 @@
-"""Runs where something is missing: TensorFlow, a home, a temporary folder, the current folder."""
+"""Commands without TensorFlow, a home, a temporary folder or a current folder."""
 
 import os
 import sys
 import tempfile
 
-from bnguard.runtime import tensorflow_import
 import pytest
 from support.commands import ROOT, bnguard, drifting, in_shell
+
+from bnguard.runtime import tensorflow_import
 
 CASE = "two_branch_cond"
 SIDES = ("repro", "fixed")
@@ -16,13 +17,13 @@ RUNS = ("training", "trained session", "restored session")
 @pytest.mark.parametrize(
     ("arguments", "status", "fragment"),
     [
-        (["--help"], 0, "Who moves your batch-norm running statistics"),
+        (["--help"], 0, "Find out what moves batch-norm running statistics"),
         (["list", "--symptom", "eval changes my model"], 0, CASE),
         (["explain", "BN101"], 0, "# BN101 statistics-written-at-inference"),
         (["audit", "GRAPH", "--fetch", "bn/y"], 1, "BN101 statistics-written-at-inference"),
     ],
 )
-def test_what_works_without_tensorflow(tmp_path, arguments, status, fragment):
+def test_these_commands_work_without_tensorflow(tmp_path, arguments, status, fragment):
     path = drifting(tmp_path / "graph.pb")
     process = bnguard(*(path if each == "GRAPH" else each for each in arguments))
     assert (process.returncode, process.stderr) == (status, b"")
@@ -30,20 +31,55 @@ def test_what_works_without_tensorflow(tmp_path, arguments, status, fragment):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["compare", "--all"], ["diff", "a", "b"], ["stats", "a"], ["fixed", CASE]],
+    ("arguments", "extra"),
+    [
+        (["compare", "--all"], "cases"),
+        (["fixed", CASE], "cases"),
+        (["diff", "a", "b"], "tf"),
+        (["stats", "a"], "tf"),
+    ],
     ids=str,
 )
-def test_what_does_not_work_without_tensorflow_says_what_to_install(arguments):
+def test_other_commands_name_the_extra_to_install(arguments, extra):
     process = bnguard(*arguments)
     assert (process.returncode, process.stdout) == (2, b"")
     (error,) = process.stderr.decode().splitlines()
-    assert error.startswith("Error: TensorFlow is not installed, and running cases and")
-    assert error.endswith("Install it with: pip install tensorflow")
+    assert error.startswith("Error: TensorFlow (1.15 to 2.21)")
+    assert error.endswith(f"not installed, and this needs it. Install it with: {pip(extra)}")
+
+
+def pip(extra):
+    return f"pip install 'bnguard[{extra}]'"
 
 
 @pytest.mark.parametrize(
-    ("failing", "said"),
+    ("missing", "names"),
+    [("scipy", "SciPy is"), ("numpy scipy", "NumPy and SciPy are")],
+)
+def test_a_run_without_numpy_or_scipy_names_the_extra_to_install(missing, names):
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing.split()!r}));"
+        f"sys.argv = ['bnguard', 'repro', '{CASE}']; from bnguard.cli import main; main()"
+    )
+    process = bnguard(start=[sys.executable, "-c", script])
+    assert (process.returncode, process.stdout) == (2, b"")
+    expected = f"Error: {names} not installed, and this needs it. Install it with: {pip('cases')}"
+    assert process.stderr.decode().splitlines() == [expected]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["explain"]], ids=str)
+def test_commands_without_statistics_import_neither_numpy_nor_scipy(arguments):
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'numpy', 'scipy']));"
+        f"sys.argv = ['bnguard', *{arguments!r}]; from bnguard.cli import main; main()"
+    )
+    process = bnguard(start=[sys.executable, "-c", script])
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert process.stdout
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
     [
         (
             "raise ImportError('libcudart.so: cannot open\\nmore')",
@@ -53,7 +89,7 @@ def test_what_does_not_work_without_tensorflow_says_what_to_install(arguments):
         ("", "ModuleNotFoundError: No module named 'tensorflow.compat'"),
     ],
 )
-def test_a_tensorflow_that_does_not_load(tmp_path, failing, said):
+def test_a_tensorflow_that_does_not_load_is_reported(tmp_path, failing, message):
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow" / "__init__.py").write_text(failing)
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), ROOT])}
@@ -61,12 +97,12 @@ def test_a_tensorflow_that_does_not_load(tmp_path, failing, said):
         process = bnguard(start=[sys.executable, *start], environment=environment)
         assert (process.returncode, process.stdout) == (2, b"")
         (error,) = process.stderr.decode().splitlines()
-        assert error.startswith(f"Error: TensorFlow is installed and does not load ({said}")
+        assert error.startswith(f"Error: TensorFlow is installed and does not load ({message}")
         assert "pip install --force-reinstall tensorflow" in error
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["explain", "BN101"]], ids=str)
-def test_a_current_folder_that_is_gone(tmp_path, arguments):
+def test_a_deleted_current_folder_does_no_harm(tmp_path, arguments):
     (tmp_path / "gone").mkdir()
     line = f'cd {tmp_path}/gone; rmdir {tmp_path}/gone; "$@"'
     process = in_shell(line, *arguments)
@@ -74,16 +110,16 @@ def test_a_current_folder_that_is_gone(tmp_path, arguments):
     assert process.stdout
 
 
-def test_no_temporary_folder(monkeypatch):
-    """What TensorFlow says when it starts is then not held back."""
+def test_without_a_temporary_folder_tensorflow_is_imported_loudly(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/dev/null/nowhere")
     with pytest.raises(OSError, match="nowhere"):
         tempfile.mkstemp()
     tensorflow_import.import_tensorflow()
 
 
-def test_a_run_where_much_is_missing_writes_only_what_it_is_asked_for(tmp_path):
-    """No GPU, no terminal, no Unicode, a home that none can write, and a target of an odd name."""
+@pytest.mark.slow
+def test_a_run_in_a_poor_environment_writes_only_to_its_targets(tmp_path):
+    """No GPU, no terminal, no Unicode, no writable home, and a target with an odd name."""
     target = tmp_path / "a b\u00e9\n-{}]"
     for folder in (target, tmp_path / "current", tmp_path / "temporary"):
         folder.mkdir()
@@ -113,7 +149,7 @@ def test_a_run_where_much_is_missing_writes_only_what_it_is_asked_for(tmp_path):
 
 
 def files(folder):
-    """The folders in `folder` that hold files, and the files that lie in it itself."""
+    """Return the folders below `folder` that contain files, and the files in `folder` itself."""
     found = set()
     for parent, _, names in os.walk(folder):
         path = os.path.relpath(parent, folder)

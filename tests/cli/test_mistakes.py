@@ -1,17 +1,19 @@
-"""The user's mistakes at the command line: each is one line, exit 2, and nothing is lost."""
+"""A mistake at the command line is one line and exit status 2, and loses nothing."""
 
 import os
 import shutil
 import subprocess
 import sys
 
-from bnguard.cli import commands
-from bnguard.harness.run import experiment
 from click.testing import CliRunner
 import pytest
 from support import forked
 from support.source_case import CASE, REFERENCE, ROOT, make_cases
 import tensorflow.compat.v1 as tf
+
+from bnguard.cli import commands
+from bnguard.harness.cases import folders
+from bnguard.harness.run import experiment
 
 NOT_UTF_8 = os.fsdecode(b"x\xff")
 
@@ -25,7 +27,7 @@ def test_an_error_that_a_case_is_not_about_is_exit_2(bnguard):
 
 
 @pytest.mark.parametrize("side", ["repro", "fixed"])
-def test_what_the_cases_own_saver_does_not_find_is_named(bnguard, tmp_path, side):
+def test_a_variable_that_the_cases_own_saver_misses_is_named(bnguard, tmp_path, side):
     with tf.Graph().as_default(), tf.Session() as session:
         tf.get_variable("other/beta", initializer=1.0)
         session.run(tf.global_variables_initializer())
@@ -37,8 +39,8 @@ def test_what_the_cases_own_saver_does_not_find_is_named(bnguard, tmp_path, side
     assert line.endswith("Give a checkpoint of this case.") or line.endswith("of this model.")
 
 
-def test_a_batch_that_no_memory_holds_is_said(bnguard, monkeypatch):
-    """What NumPy raises then; a machine that lets a program have more would have to be filled."""
+def test_a_batch_that_does_not_fit_in_memory_is_a_mistake(bnguard, monkeypatch):
+    """Raise the error of NumPy; to cause it would mean to fill the machine's memory."""
 
     def refuse(stream, size):
         raise MemoryError(f"Unable to allocate an array with shape ({size}, 2)")
@@ -58,16 +60,13 @@ def test_a_batch_that_no_memory_holds_is_said(bnguard, monkeypatch):
         (["compare", "../repro/two_branch_cond"], ["unknown case", "known cases are"]),
         (["compare"], ["either a CASE or --all"]),
         (["compare", CASE, "--all"], ["either a CASE or --all"]),
-        (["compare", "--all", "--plot", "plot.png"], ["--plot is for one case"]),
-        (["compare", "--all", "--restore", "model.ckpt"], ["--restore is for one case"]),
+        (["compare", "--all", "--plot", "plot.png"], ["--plot needs a CASE"]),
+        (["compare", "--all", "--restore", "model.ckpt"], ["--restore needs a CASE"]),
         (["list", "--symptom", "qqq"], ["--symptom 'qqq'", "`bnguard list` shows all"]),
         (["repro", CASE, "--train-steps", "0"], ["--train-steps"]),
         (["repro", CASE, "--infer-steps", "-1"], ["--infer-steps"]),
         (["repro", CASE, "--batch-size", "0"], ["--batch-size"]),
         (["repro", CASE, "--seed", "-1"], ["--seed"]),
-        (["repro", CASE, "--save-every", "-1"], ["--save-every"]),
-        (["repro", CASE, "--resume", "none"], ["none", "no run can go on"]),
-        (["compare", CASE, "--resume", "none"], ["No such option", "--resume"]),
         (["repro", CASE, "--fused", "maybe"], ["--fused", "auto", "yes", "no"]),
         (["repro", CASE, "--plot", "plot.txt"], ["--plot plot.txt", ".png or .svg"]),
         (["repro", CASE, "--plot", "none/plot.png"], ["no folder none", "create it"]),
@@ -77,7 +76,7 @@ def test_a_batch_that_no_memory_holds_is_said(bnguard, monkeypatch):
         (["nosuch"], ["No such command 'nosuch'"]),
         *(
             (["repro", CASE, flag, count], [flag, "not in the range"])
-            for flag in ("--train-steps", "--infer-steps", "--batch-size", "--save-every")
+            for flag in ("--train-steps", "--infer-steps", "--batch-size")
             for count in (str(2**31), str(2**62), "9" * 20)
         ),
         (["fixed", CASE, "--logdir", NOT_UTF_8], ["--logdir", "UTF-8"]),
@@ -108,8 +107,8 @@ def test_a_truncated_checkpoint_is_exit_2(bnguard, tmp_path, kept):
 
 
 @pytest.mark.parametrize("case", ["freeze_keeps_assign", "saver_trainable_only"])
-def test_damage_is_said_before_a_program_of_the_cases_own_reads_it(bnguard, tmp_path, case):
-    """Not taken for the error that a case is about, nor for a Saver's that leaves things out."""
+def test_damage_is_reported_before_the_cases_own_code_reads_the_checkpoint(bnguard, tmp_path, case):
+    """Damage is neither the error that a case is about nor a variable that a Saver left out."""
     bnguard("repro", case, "--train-steps", "1")
     prefix = str(tmp_path / case / "repro" / "run-1" / "trained.ckpt")
     with open(prefix + ".data-00000-of-00001", "rb+") as file:
@@ -164,8 +163,8 @@ def test_without_tensorflow_a_run_says_what_to_install(start):
     )
     assert process.returncode == 2
     (error,) = process.stderr.decode().splitlines()
-    assert error.startswith("Error: TensorFlow is not installed")
-    assert "pip install tensorflow" in error
+    assert error.startswith("Error: TensorFlow (1.15 to 2.21) is not installed")
+    assert "pip install 'bnguard[cases]'" in error
 
 
 def test_an_unwritable_folder_is_exit_2(monkeypatch, tmp_path):
@@ -204,13 +203,14 @@ def test_another_models_checkpoint_is_exit_2_and_nothing_is_written(
     assert os.listdir(str(tmp_path)) == ["other"]
 
 
-def test_outside_a_checkout_the_message_says_where_the_cases_are(monkeypatch, tmp_path):
+def test_without_any_cases_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands.catalogue, "__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
+    monkeypatch.setattr(folders, "_defaults", lambda: [str(tmp_path / "nowhere")])
     result = CliRunner().invoke(commands.cli, ["list"])
     assert result.exit_code == 2
-    assert "no repro/ and fixed/ here" in result.output
-    assert "Run bnguard from a checkout" in result.output
+    (error,) = result.output.splitlines()
+    assert f"the cases are not installed: no repro/ and fixed/ in ., {tmp_path}/nowhere" in error
+    assert "--cases" in error
 
 
 def test_a_checkpoint_folder_that_tensorflow_cannot_name_is_exit_2(monkeypatch):
@@ -222,9 +222,9 @@ def test_a_checkpoint_folder_that_tensorflow_cannot_name_is_exit_2(monkeypatch):
     assert not os.path.exists(os.path.join(ROOT, NOT_UTF_8))
 
 
-def test_what_was_shown_is_not_lost_where_its_events_cannot_be_written(tmp_path):
+def test_results_are_printed_even_if_their_events_cannot_be_written(tmp_path):
     """The file of one pass would be the largest that the run writes."""
-    flags = ["--train-steps", "1", "--infer-steps", "300", "--save-every", "0"]
+    flags = ["--train-steps", "1", "--infer-steps", "300"]
     folders = ["--checkpoint-dir", str(tmp_path), "--logdir", str(tmp_path / "logs")]
     code, stdout, stderr = forked.run(
         tmp_path, "fixed", CASE, *flags, *folders, largest_file=150000
@@ -236,11 +236,11 @@ def test_what_was_shown_is_not_lost_where_its_events_cannot_be_written(tmp_path)
     assert "File too large" in error
 
 
-def test_a_plot_that_cannot_be_written_leaves_the_one_before(tmp_path):
+def test_a_plot_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
     """The limit lets the checkpoints through, and half of the picture."""
     path = tmp_path / "plot.svg"
     path.write_bytes(b"the one before")
-    flags = ["--train-steps", "1", "--infer-steps", "1", "--save-every", "0"]
+    flags = ["--train-steps", "1", "--infer-steps", "1"]
     targets = ["--checkpoint-dir", str(tmp_path / "runs"), "--plot", str(path)]
     code, stdout, stderr = forked.run(tmp_path, "fixed", CASE, *flags, *targets, largest_file=25000)
     assert code == 2
@@ -251,7 +251,7 @@ def test_a_plot_that_cannot_be_written_leaves_the_one_before(tmp_path):
     assert not (tmp_path / "plot.svg.tmp").exists()
 
 
-def test_a_plot_goes_where_a_link_leads_and_leaves_nothing_beside(bnguard, tmp_path):
+def test_a_plot_follows_a_link_and_leaves_no_other_file(bnguard, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "plot.svg").symlink_to(tmp_path / "pictures" / "its.svg")
     flags = ["--train-steps", "1", "--infer-steps", "1", "--plot", str(tmp_path / "plot.svg")]
@@ -260,7 +260,7 @@ def test_a_plot_goes_where_a_link_leads_and_leaves_nothing_beside(bnguard, tmp_p
     assert (tmp_path / "plot.svg").is_symlink()
 
 
-def test_a_plot_that_may_be_written_in_a_folder_that_may_not(tmp_path):
+def test_a_writable_plot_in_a_read_only_folder_is_replaced(tmp_path):
     folder, runs = tmp_path / "pictures", str(tmp_path / "runs")
     folder.mkdir()
     (folder / "plot.svg").write_bytes(b"the one before")
@@ -281,7 +281,7 @@ def test_a_plot_that_may_be_written_in_a_folder_that_may_not(tmp_path):
     assert "new.svg: cannot be written (permission denied)" in refused[2]
 
 
-def test_a_plot_is_not_drawn_into_what_is_no_file(bnguard, tmp_path):
+def test_a_plot_is_not_drawn_into_a_pipe(bnguard, tmp_path):
     path = str(tmp_path / "pipe.png")
     os.mkfifo(path)
     result = bnguard("fixed", CASE, "--plot", path)

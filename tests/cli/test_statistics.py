@@ -2,11 +2,12 @@
 
 import json
 
-from bnguard.cli import commands
 from click.testing import CliRunner
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard.cli import commands
 
 HEALTHY = {"bn/moving_mean": [1.0, 2.0], "bn/moving_variance": [3.0, 4.0]}
 
@@ -27,8 +28,8 @@ def save(tmp_path):
     return save
 
 
-def test_of_a_directory_it_says_which_checkpoint_was_read(save, tmp_path):
-    """Be it not the one that its `checkpoint` file names, which leads out of it."""
+def test_stats_of_a_directory_names_the_checkpoint_that_it_read(save, tmp_path):
+    """The `checkpoint` file names a path outside, which is not read."""
     path = save("model.ckpt", HEALTHY)
     named = tmp_path / "checkpoint"
     named.write_text('model_checkpoint_path: "/elsewhere/model.ckpt"\n', encoding="utf-8")
@@ -40,7 +41,7 @@ def test_of_a_directory_it_says_which_checkpoint_was_read(save, tmp_path):
     assert "it names /elsewhere/other.ckpt, which is not in this directory" in result.output
 
 
-def test_equal_checkpoints(save):
+def test_equal_checkpoints_have_exit_status_0(save):
     result = bnguard("diff", save("a", HEALTHY), save("b", HEALTHY))
     assert result.exit_code == 0
     assert "2 of 2 variables that both hold are bit-identical" in result.output
@@ -55,13 +56,13 @@ def test_a_difference_is_a_table_and_exit_status_1(save):
 
 
 @pytest.mark.parametrize(("tolerance", "status"), [("0.5", 0), ("0.25", 1), ("0", 1)])
-def test_a_tolerance(save, tolerance, status):
+def test_a_change_within_the_tolerance_counts_as_none(save, tolerance, status):
     moved = {**HEALTHY, "bn/moving_mean": [1.0, 2.5]}
     result = bnguard("diff", save("a", HEALTHY), save("b", moved), "--tolerance", tolerance)
     assert result.exit_code == status
 
 
-def test_only_a_scope(save):
+def test_a_scope_selects_variables(save):
     a = save("a", {"one/moving_mean": [1.0], "two/moving_mean": [1.0]})
     b = save("b", {"one/moving_mean": [1.0], "two/moving_mean": [2.0]})
     assert bnguard("diff", a, b, "--scope", "one").exit_code == 0
@@ -69,7 +70,7 @@ def test_only_a_scope(save):
     assert bnguard("diff", a, b, "--scope", "three").exit_code == 2
 
 
-def test_a_difference_in_json(save):
+def test_json_has_the_changes(save):
     lost = {"bn/moving_mean": [1.0, np.nan]}
     result = bnguard("diff", save("a", HEALTHY), save("b", lost), "--json")
     assert result.exit_code == 1
@@ -79,18 +80,21 @@ def test_a_difference_in_json(save):
     assert document["changes"][0]["absolute"] == "inf"
 
 
-def test_healthy_statistics(save):
+def test_healthy_statistics_have_exit_status_0(save):
     result = bnguard("stats", save("a", HEALTHY))
     assert result.exit_code == 0
     rows = [line for line in result.output.splitlines() if line.startswith("| bn/")]
     assert [row.split("|")[-2].strip() for row in rows] == ["ok", "ok"]
 
 
-def test_statistics_that_are_not(save):
+def test_unhealthy_statistics_have_exit_status_1(save):
     sick = {"bn/moving_mean": [0.0, 0.0], "bn/moving_variance": [0.0, np.inf], "bn/gamma": [0.0]}
     result = bnguard("stats", save("a", sick), "--json")
     assert result.exit_code == 1
-    problems = {one["name"]: one["problems"] for one in json.loads(result.output)["variables"]}
+    problems = {
+        variable["name"]: variable["problems"]
+        for variable in json.loads(result.output)["variables"]
+    }
     assert problems == {
         "bn/moving_mean": ["never moved from its initial value 0"],
         "bn/moving_variance": ["not finite in 1 of 2", "zero in 1 of 2"],
@@ -124,7 +128,7 @@ def test_mistakes_have_exit_status_2(save, tmp_path, args, fragment):
         (tmp_path / name).write_bytes(content)
     result = bnguard(*(arg.format(folder=tmp_path, gamma=gamma, text=text) for arg in args))
     assert result.exit_code == 2
-    assert len(result.output.splitlines()) <= 4  # of click's usage; else it is one
+    assert len(result.output.splitlines()) <= 4  # click shows its usage; all others are one line
     assert fragment in result.output
 
 

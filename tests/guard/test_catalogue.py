@@ -2,15 +2,17 @@
 
 from functools import lru_cache, partial
 
-import bnguard
-from bnguard.harness.cases import catalogue
 import numpy as np
 import pytest
 from support.graphs import build_with
 import tensorflow.compat.v1 as tf
 
+import bnguard
+from bnguard.harness.cases import catalogue, loading
+from bnguard.harness.cases.errors import UnavailableError
+from bnguard.harness.results.terms import SIDES
+
 CASES = catalogue.names()
-SIDES = catalogue.SIDES
 
 AT_INFERENCE = {
     "evaluator_on_parameter_server",
@@ -98,13 +100,13 @@ class Program:
 
 @lru_cache(maxsize=None)
 def load(case, side):
-    return catalogue.load(catalogue.find(case, side))
+    return loading.load(catalogue.find(case, side))
 
 
 def program(case, side, variables="ref", control_flow="v1"):
     try:
         make = partial(load(case, side).build, False)
-    except catalogue.UnavailableError as unavailable:
+    except UnavailableError as unavailable:
         pytest.skip(str(unavailable))
     return Program(make, variables, control_flow)
 

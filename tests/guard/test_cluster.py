@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 
-import bnguard
-from bnguard.harness.cases import cluster
 import numpy as np
 from support.paths import ROOT, TESTS
 from support.programs import evaluator
 from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.harness.cases import cluster
 
 NAMES = ["bn/moving_mean", "bn/moving_variance"]
 BOUND = 120  # seconds

@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 
-import bnguard
-from bnguard import checkpoint_reader
 import pytest
 from support.programs import estimator_loop
+
+import bnguard
+from bnguard import checkpoint_reader
 
 KILLED_AFTER = 7  # steps: three after a checkpoint was saved, one after an evaluation
 

@@ -4,12 +4,13 @@ import contextlib
 import pickle
 import warnings
 
-import bnguard
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_branches
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 
 @pytest.mark.parametrize("variables", KINDS)

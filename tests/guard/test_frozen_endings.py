@@ -1,11 +1,12 @@
 """How a `frozen` block ends: values put back, an exception, the end of the data."""
 
-import bnguard
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_branches
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 
 @pytest.mark.parametrize("variables", KINDS)

@@ -4,13 +4,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 import warnings
 
-import bnguard
-from bnguard.statistics import graph_discovery
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import KINDS, MOVED
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.statistics import graph_discovery
 
 
 class Evaluation(NamedTuple):

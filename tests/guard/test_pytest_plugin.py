@@ -4,10 +4,11 @@ import configparser
 import json
 import os
 
-from bnguard.guard import pytest_plugin
 import pytest
 from support.paths import ROOT, TESTS
 from support.programs import tf1_programs  # noqa: F401  # no process can import TensorFlow twice
+
+from bnguard.guard import pytest_plugin
 
 pytest_plugins = ["pytester"]
 

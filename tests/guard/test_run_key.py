@@ -2,10 +2,11 @@
 
 from collections import namedtuple
 
-from bnguard.guard.run_key import RunKey, fed_scalar, run_key_of
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard.guard.run_key import RunKey, fed_scalar, run_key_of
 
 Pair = namedtuple("Pair", "left right")
 

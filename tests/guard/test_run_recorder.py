@@ -1,10 +1,11 @@
 """What a session runs in a block: each distinct step, whether it failed, and not too many."""
 
-from bnguard.guard import run_recorder
-from bnguard.guard.run_recorder import record_runs
 import pytest
 from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
+
+from bnguard.guard import run_recorder
+from bnguard.guard.run_recorder import record_runs
 
 
 def test_distinct_steps_are_noted_once_and_in_order():

@@ -1,8 +1,9 @@
 """Steps known already: recognised by the objects and flags, and never without bound."""
 
+import numpy as np
+
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.step_cache import StepCache
-import numpy as np
 
 
 def test_the_same_objects_and_flags_are_the_same_step():

@@ -2,12 +2,13 @@
 
 import inspect
 
-from bnguard import batch_norm
 import numpy as np
 import pytest
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer, NumpyRenorm
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm
 
 SHAPE = (6, 3)
 IMAGES = (4, 5, 5, 3)

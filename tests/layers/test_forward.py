@@ -1,6 +1,5 @@
 """What each training mode computes, writes, and in which order."""
 
-from bnguard import batch_norm
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
@@ -8,6 +7,8 @@ from support.graphs import build_with
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPE = (6, 3)

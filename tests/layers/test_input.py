@@ -8,13 +8,14 @@ at inference, which may make a statistic NaN (docs/layers.md).
 import functools
 import itertools
 
-from bnguard import batch_norm, batch_normalization, create_train_op
-from bnguard.layers.kernels import has_fused_bfloat16
 import numpy as np
 import pytest
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm, batch_normalization, create_train_op
+from bnguard.layers.kernels import has_fused_bfloat16
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPES = {2: (4, 3), 4: (3, 2, 2, 3)}

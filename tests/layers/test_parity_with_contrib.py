@@ -8,13 +8,14 @@ Where contrib is wrong is not compared here, but in docs/layers.md and test_cont
 import itertools
 import os
 
-from bnguard import batch_norm
 import numpy as np
 import pytest
 from support import originals
 from support.layers.layer_session import LayerSession, batches
 from support.layers.observed import assert_same, observe
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm
 
 contrib = originals.contrib(__name__).layers
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS

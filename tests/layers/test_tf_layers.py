@@ -2,7 +2,6 @@
 
 import inspect
 
-from bnguard import batch_normalization
 import numpy as np
 import pytest
 from support import originals
@@ -11,6 +10,8 @@ from support.layers.numpy_layer import NumpyLayer
 from support.layers.observed import assert_same, observe
 from support.layers.tf_layers_cases import CASES, SHAPES, VARIANTS, halve, observations
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_normalization
 
 originals.need_tf_layers(__name__)
 

@@ -1,9 +1,10 @@
 """What the layers refuse, and that the message says what to do."""
 
-from bnguard import batch_norm, batch_normalization
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm, batch_normalization
 
 
 def refusal(function, *arguments, **options):

@@ -1,12 +1,13 @@
 """batch_norm where slim's programs use it: as a normalizer_fn, and inside an arg_scope."""
 
-from bnguard import batch_norm, create_train_op
 import numpy as np
 import pytest
 from support import originals
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm, create_train_op
 
 slim = originals.slim(__name__)
 IMAGES = (4, 6, 6, 3)

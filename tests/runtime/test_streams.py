@@ -1,14 +1,15 @@
-"""Output on streams as they may be, and names that are not fit to be printed as they are."""
+"""Output works on any stream, and hostile names are escaped."""
 
 import json
 import os
 import pty
 import re
 
-from bnguard.harness.cases import catalogue
-from bnguard.runtime.streams import printable
 import pytest
 from support.commands import ROOT, START, bnguard, drifting, in_shell
+
+from bnguard.harness.cases import catalogue
+from bnguard.runtime.streams import printable
 
 HOSTILE = "bn\x1b]0;owned\x07\x1b[31m\u202e\n[red]x[/]"
 ESCAPED = "bn\\x1b]0;owned\\x07\\x1b[31m\\u202e\\n[red]x[/]"
@@ -37,7 +38,7 @@ def test_printable_leaves_text_as_it_is():
     ],
     ids=str,
 )
-def test_a_terminal_that_is_not_of_unicode(tmp_path, environment):
+def test_a_terminal_without_unicode_gets_escapes(tmp_path, environment):
     path = drifting(tmp_path / "a b é\n漢.pb")
     process = bnguard("audit", path, "--fetch", "bn/y", environment=environment)
     assert (process.returncode, process.stderr) == (1, b"")
@@ -46,7 +47,7 @@ def test_a_terminal_that_is_not_of_unicode(tmp_path, environment):
     assert any(line.startswith("BN101 statistics-written-at-inference") for line in others)
 
 
-def test_tables_are_drawn_in_ascii_where_there_is_no_more():
+def test_tables_are_drawn_in_ascii_on_an_ascii_stream():
     process = bnguard("list", environment={"PYTHONIOENCODING": "ascii"})
     assert process.returncode == 0
     assert lines(process)[0].startswith("+----")
@@ -56,7 +57,7 @@ def test_tables_are_drawn_in_ascii_where_there_is_no_more():
     ("redirection", "status"),
     [("<&-", 1), (">&-", 1), ("2>&-", 1), (">&- 2>&- <&-", 1), (">/dev/full", 2)],
 )
-def test_streams_that_are_closed_or_full(graph_file, redirection, status):
+def test_a_closed_stream_keeps_the_status_and_a_full_one_is_2(graph_file, redirection, status):
     process = in_shell(f'"$@" {redirection}', "audit", graph_file, "--fetch", "bn/y")
     assert process.returncode == status
     closed = ">&-" in redirection.split()
@@ -66,11 +67,11 @@ def test_streams_that_are_closed_or_full(graph_file, redirection, status):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_disk_that_fills_up_half_way(tmp_path, unbuffered):
-    """What is left of it takes the first kilobyte; unbuffered, Python forgets about the rest."""
+def test_a_disk_that_fills_up_during_output_is_exit_2(tmp_path, unbuffered):
+    """The first kilobyte fits; unbuffered, Python would drop the rest without an error."""
     path = str(tmp_path / "output")
     line = f"ulimit -f 1; trap '' XFSZ; \"$@\" > {path}"
-    # No file of bytecode is to be cut off by the limit as well: Python would trip over it.
+    # The limit must not truncate a file of bytecode, which Python would read later.
     environment = {"PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"}
     process = in_shell(line, "explain", "BN101", environment=environment)
     assert process.returncode == 2
@@ -79,7 +80,7 @@ def test_a_disk_that_fills_up_half_way(tmp_path, unbuffered):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_what_is_printed_unbuffered_is_the_same(graph_file, unbuffered):
+def test_unbuffered_output_is_the_same(graph_file, unbuffered):
     environment = {"PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "ascii"}
     process = bnguard("list", environment=environment)
     assert process.returncode == 0
@@ -91,12 +92,12 @@ def test_what_is_printed_unbuffered_is_the_same(graph_file, unbuffered):
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
-def test_a_mistake_is_2_where_it_cannot_be_said(redirection):
+def test_a_mistake_is_exit_2_even_without_stderr(redirection):
     process = in_shell(f'"$@" {redirection}', "explain", "nosuch")
     assert (process.returncode, process.stdout, process.stderr) == (2, b"", b"")
 
 
-def test_a_reader_that_has_gone(graph_file):
+def test_a_closed_pipe_is_no_error(graph_file):
     process = in_shell('"$@" | true; "$@" | head -1', "audit", graph_file, "--fetch", "bn/y")
     assert process.stdout.startswith(graph_file.encode())
     assert process.stdout.count(b"\n") == 1
@@ -108,14 +109,14 @@ def test_a_reader_that_has_gone(graph_file):
     [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"COLUMNS": "20"}, True)],
     ids=str,
 )
-def test_colors_on_a_terminal(graph_file, environment, colored):
+def test_colors_are_for_terminals_that_want_them(graph_file, environment, colored):
     status, shown = on_a_terminal(["audit", graph_file, "--fetch", "bn/y"], environment)
     assert (status, b"\x1b[" in shown) == (1, colored)
     assert b"BN101 statistics-written-at-inference" in shown
 
 
 @pytest.mark.parametrize("environment", [{"COLUMNS": "20"}, {"TERM": "dumb", "NO_COLOR": "1"}])
-def test_tables_on_a_narrow_or_dumb_terminal(environment):
+def test_tables_on_a_narrow_or_dumb_terminal_have_whole_names(environment):
     status, shown = on_a_terminal(["list"], environment)
     assert (status, b"\x1b[3" in shown) == (0, False)
     for name in catalogue.names():
@@ -134,7 +135,7 @@ def on_a_terminal(arguments, environment):
     while True:
         try:
             chunk = os.read(terminal, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
+        except OSError:  # on Linux: the other end is closed
             break
         if not chunk:
             break
@@ -144,7 +145,7 @@ def on_a_terminal(arguments, environment):
 
 
 @pytest.mark.parametrize("form", ["text", "mermaid", "json", "sarif"])
-def test_names_in_a_file_give_a_terminal_no_orders(tmp_path, form):
+def test_escape_sequences_in_a_file_are_not_sent_to_the_terminal(tmp_path, form):
     path = drifting(tmp_path / "graph.pb", scope=HOSTILE)
     process = bnguard("audit", path, "--fetch", f"{HOSTILE}/y", "--format", form)
     assert (process.returncode, process.stderr) == (1, b"")

@@ -1,11 +1,12 @@
 """Checkpoints of every kind: by variable name, and only what is needed is read."""
 
-from bnguard import checkpoint_reader
-from bnguard.analysis.ir.protos import message
-from bnguard.statistics import checkpoint_values
 import numpy as np
 from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
+
+from bnguard import checkpoint_reader
+from bnguard.analysis.ir.protos import message
+from bnguard.statistics import checkpoint_values
 
 
 def save_objects(folder, **variables):

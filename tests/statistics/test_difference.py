@@ -2,10 +2,11 @@
 
 import json
 
-from bnguard.statistics.difference import compare
-from bnguard.statistics.running_statistics import RunningStatistics
 import numpy as np
 import pytest
+
+from bnguard.statistics.difference import compare
+from bnguard.statistics.running_statistics import RunningStatistics
 
 
 def statistics(**values):

@@ -3,12 +3,13 @@
 import gc
 import weakref
 
-import bnguard
-from bnguard.statistics import graph_discovery
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.statistics import graph_discovery
 
 
 def test_a_graph_is_understood_once_for_each_version(monkeypatch):

@@ -1,9 +1,10 @@
 """Health: what is wrong is named and counted, and what is right is left alone."""
 
-from bnguard.statistics.health import examine
-from bnguard.statistics.names import role_of
 import numpy as np
 import pytest
+
+from bnguard.statistics.health import examine
+from bnguard.statistics.names import role_of
 
 
 def problems(name, *value, dtype=np.float32):

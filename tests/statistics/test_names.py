@@ -1,7 +1,8 @@
 """Names: which variables are running statistics or belong to one, and which do not."""
 
-from bnguard.statistics.names import role_of
 import pytest
+
+from bnguard.statistics.names import role_of
 
 
 @pytest.mark.parametrize(

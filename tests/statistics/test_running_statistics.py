@@ -2,9 +2,10 @@
 
 import pickle
 
-from bnguard.statistics.running_statistics import RunningStatistics
 import numpy as np
 import pytest
+
+from bnguard.statistics.running_statistics import RunningStatistics
 
 
 def statistics(mean=(1.0, 2.0)):

@@ -1,8 +1,9 @@
 """Scopes: which names are inside, and what is said when none is."""
 
-from bnguard.statistics.scopes import NoStatisticsError, within
 import pytest
 from support.programs import tf1_programs as programs
+
+from bnguard.statistics.scopes import NoStatisticsError, within
 
 NAMES = dict.fromkeys(["net/one/moving_mean", "net/one_more/moving_mean", "moving_mean"])
 

@@ -2,12 +2,13 @@
 
 import pathlib
 
-import bnguard
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import KINDS
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
 

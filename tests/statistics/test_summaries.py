@@ -1,10 +1,11 @@
 """Summaries, read back from the events that TensorBoard would open."""
 
-import bnguard
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 
 def events(folder):

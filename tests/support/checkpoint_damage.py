@@ -1,22 +1,28 @@
-"""Damage to a checkpoint's files, bit by bit and byte by byte, and whether reading it notices."""
+"""Damage a checkpoint's files, bit by bit and byte by byte, and read it."""
 
 from collections import Counter
+import glob
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
 
 
+def parts(prefix):
+    """Return the files of a checkpoint."""
+    return sorted(glob.glob(glob.escape(prefix) + ".*"))
+
+
 def sweep(prefix, ending, stride=1):
-    """Flip each bit of a file, and cut it at each byte; how often reading said what.
+    """Flip each bit of a file, and cut it at each byte; count the outcomes of reading it.
 
     Args:
-      prefix: of a checkpoint.
-      ending: of its file to damage.
-      stride: every how many bits and bytes.
+      prefix: the checkpoint's.
+      ending: the ending of the file to damage.
+      stride: damage every so many bits and bytes.
 
     Returns:
-      `said`: an error of one line; `read the same`: every tensor to the bit, as after a flip in
-      padding; `read otherwise`: anything else.
+      How often reading ended in `reported`: an error of one line; `harmless`: the same tensors to
+      the bit, as after a flip in padding; `missed`: anything else.
     """
     path = prefix + ending
     with open(path, "rb") as file:
@@ -46,8 +52,8 @@ def _outcome(prefix, intact):
     try:
         values = checkpoint_reader.read(prefix)
     except BnguardError as error:
-        return "said" if len(str(error).splitlines()) == 1 else "read otherwise"
+        return "reported" if len(str(error).splitlines()) == 1 else "missed"
     same = {name: value.tobytes() for name, value in values.items()} == {
         name: value.tobytes() for name, value in intact.items()
     }
-    return "read the same" if same else "read otherwise"
+    return "harmless" if same else "missed"

@@ -1,4 +1,4 @@
-"""What the tests hold the project against: the source's table, and NumPy on the source's data."""
+"""Expected values of the tests: the source's table, and NumPy on the source's data."""
 
 import numpy as np
 from scipy import stats
@@ -32,7 +32,7 @@ EPSILON = 0.001
 
 
 def source_data(train_steps=100, batch_size=4, infer_steps=10, seed=1006):
-    """The source's training batches and inference rows, drawn as its program draws them."""
+    """Return the source's training batches and inference rows, drawn as the source draws them."""
     np.random.seed(seed)
     normal = stats.multivariate_normal([0, 100])
     batches = [normal.rvs(batch_size).reshape(batch_size, 2) for _ in range(train_steps)]
@@ -40,7 +40,7 @@ def source_data(train_steps=100, batch_size=4, infer_steps=10, seed=1006):
 
 
 def running_statistics(batches, mean=(0.0, 0.0), variance=(1.0, 1.0), correction=1.0):
-    """[mean, variance] before the first batch and after each, by the recurrence, float64."""
+    """Return [mean, variance] before the first batch and after each, by the recurrence, float64."""
     history = [np.array([mean, variance], np.float64)]
     for batch in batches:
         moments = [batch.mean(axis=0), correction * batch.var(axis=0)]
@@ -49,5 +49,5 @@ def running_statistics(batches, mean=(0.0, 0.0), variance=(1.0, 1.0), correction
 
 
 def output(x, mean, variance):
-    """What the layer returns for x from these statistics, with beta 0 and gamma 1."""
+    """Return the layer's output for x from these statistics, with beta 0 and gamma 1."""
     return (x - mean) / np.sqrt(variance + EPSILON)

@@ -1,6 +1,6 @@
-"""The real command in a process of its own, by default one that has no TensorFlow to import.
+"""Run the real command in a process of its own, by default without a TensorFlow to import.
 
-BNGUARD_PLAIN_PYTHON names an interpreter in whose environment there is none indeed.
+BNGUARD_PLAIN_PYTHON names the interpreter of an environment in which none is installed.
 """
 
 import os
@@ -16,7 +16,7 @@ START = [PLAIN, "-m", "bnguard"] if PLAIN else [sys.executable, BLOCKED]
 
 
 def bnguard(*arguments, start=START, environment=None, **options):
-    """Run `bnguard ...` in the checkout; the finished process, its output as bytes."""
+    """Run `bnguard ...` in the checkout; return the finished process, with its output as bytes."""
     options = {
         "cwd": ROOT,
         "stdout": subprocess.PIPE,
@@ -37,8 +37,8 @@ def write_graph(path, *nodes):
     from bnguard.analysis.ir import protos
 
     message = protos.message("GraphDef")()
-    for name, kind, *inputs in nodes:
-        message.node.add(name=name, op=kind, input=inputs)
+    for name, op_type, *inputs in nodes:
+        message.node.add(name=name, op=op_type, input=inputs)
     with open(path, "wb") as file:
         file.write(message.SerializeToString())
     return str(path)

@@ -1,7 +1,7 @@
-"""The `bnguard` command in processes of its own that need not import TensorFlow first.
+"""Run the `bnguard` command in processes of its own, without importing TensorFlow each time.
 
-A server imports it once, has no session, and forks a process for each command: what a test kills
-is a real process that runs the command's own code.
+A fork server imports TensorFlow once, opens no session, and forks a process for each command. So a
+test kills a real process that runs the command's own code.
 """
 
 from contextlib import suppress
@@ -17,15 +17,15 @@ from support.paths import ROOT
 _BOUND = 120  # seconds
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["bnguard.harness.cases.case", "bnguard.harness.run.experiment", "bnguard.cli"]
+    ["bnguard.harness.cases.loading", "bnguard.harness.run.experiment", "bnguard.cli.cases"]
 )
 
 
 class Command:
-    """A command that runs, with what it prints in two files of `folder`.
+    """A running command, with its stdout and stderr in two files of `folder`.
 
-    No file that it writes may grow larger than `largest_file` bytes. Where `unprivileged`, it
-    may not write where the permissions say so, even if root runs it.
+    No file that it writes may grow larger than `largest_file` bytes. With `unprivileged` it must
+    respect the permissions of files, even if root runs it.
     """
 
     def __init__(self, folder, *args, largest_file=None, unprivileged=False):
@@ -43,25 +43,25 @@ class Command:
         return not self._process.is_alive()
 
     def wait(self):
-        """Its exit status, stdout and stderr; minus the signal's number where one killed it."""
+        """Return exit status, stdout and stderr; minus the signal's number if a signal killed it."""
         self._process.join(_BOUND)
         assert self.ended
         return (self._process.exitcode, *map(_text, self._outputs))
 
     def send(self, signal):
-        """Send it a signal, if it has not ended before, and wait."""
+        """Send it a signal unless it has ended, and wait."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal)
         return self.wait()
 
     def wait_for(self, seen):
-        """Wait until `seen()` is true, or the command has ended."""
+        """Wait until `seen()` is true or the command has ended."""
         while not seen() and not self.ended:
             time.sleep(0.0005)
 
 
 def run(folder, *args, **limits):
-    """Run a command; its exit status, stdout and stderr."""
+    """Run a command; return its exit status, stdout and stderr."""
     return Command(folder, *args, **limits).wait()
 
 
@@ -69,7 +69,7 @@ def _run(args, outputs, largest_file, unprivileged):
     for descriptor, path in zip((1, 2), outputs):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if largest_file is not None:
-        sys.dont_write_bytecode = True  # a file that is cut off would be read the next time
+        sys.dont_write_bytecode = True  # Python would read a truncated file the next time
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if unprivileged:
         _drop_capabilities()
@@ -81,7 +81,7 @@ def _run(args, outputs, largest_file, unprivileged):
 
 
 def _drop_capabilities():
-    """capset(2) with no capability at all: for this thread, and for those that it starts."""
+    """Give up every capability, by capset(2), for this thread and those that it starts."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
 

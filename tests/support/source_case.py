@@ -1,4 +1,4 @@
-"""The source's case: its files, changed; a checkpoint of it; and the stream of its batches."""
+"""The source's case: changed copies of its files, a checkpoint, and its stream of batches."""
 
 import os
 
@@ -11,7 +11,7 @@ CASE = "two_branch_cond"
 
 
 def make_cases(folder, change):
-    """A folder with repro/ and fixed/ that hold the source's case, its text changed."""
+    """Make a folder with repro/ and fixed/ that contain the source's case, its text changed."""
     home = folder / "cases"
     for side in ("repro", "fixed"):
         with open(os.path.join(ROOT, side, CASE + ".py"), encoding="utf-8") as file:
@@ -22,7 +22,7 @@ def make_cases(folder, change):
 
 
 def draw(*sizes, seed=1006):
-    """The last of several batches of these sizes, from the source's stream."""
+    """Return the last of several batches of these sizes, from the source's stream."""
     from scipy import stats
 
     np.random.seed(seed)

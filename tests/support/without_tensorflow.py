@@ -1,7 +1,7 @@
-"""`bnguard ...` where there is no TensorFlow to import.
+"""Run `bnguard ...` without a TensorFlow to import.
 
-A file, for `python -c` looks into the current folder, and where that is gone numpy does not load on
-CPython 3.13.0: "SystemError: error return without exception set".
+This is a file because `python -c` looks into the current folder. If that was deleted, NumPy does not
+load on CPython 3.13.0: "SystemError: error return without exception set".
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""What a case file is made of, and how cases are found."""
+"""Case files: the types they are made of, discovery, docstrings, loading."""

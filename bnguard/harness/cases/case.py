@@ -1,35 +1,26 @@
-"""What a case file in `repro/` or `fixed/` is made of."""
+"""The types that a case file in `repro/` or `fixed/` is made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-import sys
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Sequence, Tuple
 
-from bnguard.errors import BnguardError
-from bnguard.harness.claims import Claim
 from bnguard.harness.results.closed_form import NOTHING
-from bnguard.runtime import signals
-from bnguard.runtime.tensorflow_import import import_tensorflow
 
-try:
-    with signals.installed():
-        import_tensorflow()  # quietly, before the case file imports it
-except BnguardError as error:  # a case file run by itself gets here before its `main`
-    print(f"Error: {error}", file=sys.stderr)
-    sys.exit(2)
+if TYPE_CHECKING:
+    from bnguard.harness.claims import Claim
 
 
 @dataclass(frozen=True)
 class Case:
-    """What both sides of a case share: the data they see and the property they claim.
+    """The properties that both sides of a case share: their data and their claim.
 
     Attributes:
       claim: the property that the fixed side has and the buggy side lacks.
       mean: the mean of each channel of the data.
-      deviation: the standard deviation of every channel; they are independent and normal.
+      deviation: the standard deviation of every channel; channels are independent and normal.
       spatial: the dimensions between batch and channels; () for rank-2 inputs.
-      decay: the decay of the case's layers, for the closed-form recurrence.
+      decay: the decay of the case's layers, for the closed form.
     """
 
     claim: Claim
@@ -44,11 +35,12 @@ class Training:
     """One session.run of a training step.
 
     Attributes:
-      fetch: what it fetches.
-      feed: what it feeds beside x.
-      updates: which of its data each layer is due to absorb in this run, scope to name; a
-        layer that is not named is due to stand still. None: each its only data.
-      outputs: what the loss sees of the first layer, of its data's shape; None: not looked at.
+      fetch: the fetches.
+      feed: the feeds beside x.
+      updates: the data that each layer has to absorb in this run, scope to the data's name; the
+        statistics of any other layer must not move. None: each layer absorbs its only data.
+      outputs: the first layer's output as the loss uses it, of the shape of the layer's data;
+        None: not observed.
     """
 
     fetch: Any
@@ -57,7 +49,7 @@ class Training:
     outputs: Optional[Any] = None
 
     def due(self, scope: str, data: Iterable[str]) -> str:
-        """Which of its data, by name, the layer in `scope` is due to absorb; or `nothing`."""
+        """Return the name of the data that the layer in `scope` has to absorb, or `nothing`."""
         if self.updates is not None:
             return self.updates.get(scope, NOTHING)
         (only,) = data
@@ -70,10 +62,10 @@ class Inference:
 
     Attributes:
       output: the first layer's output.
-      feed: what it feeds beside x.
-      inputs: what the layer normalizes, of output's shape; None: x itself.
-      beside: what the program fetches beside the output.
-      target: of the session that infers, where it is another than the one that trains.
+      feed: the feeds beside x.
+      inputs: the layer's input, of output's shape; None: x itself.
+      beside: other fetches of the same step.
+      target: the target of the session that infers; None: the session that trains infers too.
     """
 
     output: Any
@@ -85,20 +77,20 @@ class Inference:
 
 @dataclass(frozen=True)
 class Model:
-    """The graph that a case's `build` or `serve` made, as the harness runs it.
+    """The graph that a case's `build` or `serve` built, as the harness runs it.
 
     Attributes:
-      x: placeholder for the data, float32 [batch, *spatial, channels].
+      x: the placeholder of the data, float32 [batch, *spatial, channels].
       training: the runs of one training step, in order; each is fed the same batch.
       inference: the run of an inference step.
-      layers: scope of each layer to the data it sees in training, name to tensor, float32
-        [batch, ..., channels]; the first is the layer that inference reads. None: one layer
-        in scope `bn` that sees x.
+      layers: scope of each layer to its inputs in training, name to tensor, float32
+        [batch, ..., channels]; inference reads the first layer. None: one layer in scope `bn`
+        whose input is x.
       saver: saves and restores; None: `tf.train.Saver()`.
-      variables: name to tensor of what the layer reads, for a graph that has no variables;
-        None: every global variable.
+      variables: name to tensor of the values that the layer reads, for a graph without
+        variables; None: every global variable.
       epsilon: the epsilon of the layers.
-      target: of the session: a server of a cluster; empty for a session in this process.
+      target: the session's target: a server of a cluster, or empty for this process.
     """
 
     x: Any
@@ -112,5 +104,5 @@ class Model:
 
     @property
     def data(self) -> Dict[str, Dict[str, Any]]:
-        """`layers`, with its default filled in."""
+        """Return `layers`, or its default."""
         return {"bn": {"batch": self.x}} if self.layers is None else self.layers

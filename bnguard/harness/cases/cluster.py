@@ -1,7 +1,7 @@
 """A TensorFlow cluster on this machine: a parameter server, a trainer and an evaluator.
 
-The parameter server is a process of its own, `python -m bnguard.harness.cases.cluster`; trainer and
-evaluator are servers in this process. All are on loopback, on ports that were free.
+The parameter server runs in its own process, `python -m bnguard.harness.cases.cluster`; trainer and
+evaluator are servers in this process. All of them listen on free ports of the loopback device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any, Dict, List, NamedTuple
 
-from bnguard.harness.cases.catalogue import UnavailableError
+from bnguard.harness.cases.errors import UnavailableError
 from bnguard.runtime.tensorflow_import import import_tensorflow
 
 Spec = Dict[str, List[str]]
@@ -24,12 +24,13 @@ _HOST = "127.0.0.1"
 
 
 class Cluster(NamedTuple):
-    """Where to build a graph and to run it.
+    """A running cluster.
 
     Attributes:
-      on_parameter_server: the device function that puts variables there, for `tf.device`.
-      trainer: the trainer's server; its `target` is for sessions.
-      evaluator: the evaluator's.
+      on_parameter_server: a device function for `tf.device` that places variables on the
+        parameter server.
+      trainer: the trainer's server; give its `target` to a session.
+      evaluator: the evaluator's server.
     """
 
     on_parameter_server: Any
@@ -39,7 +40,7 @@ class Cluster(NamedTuple):
 
 @lru_cache(maxsize=None)
 def start() -> Cluster:
-    """The cluster of this process, started when it is first asked for.
+    """Return the cluster of this process; start it on the first call.
 
     Raises:
       UnavailableError: the parameter server does not start.
@@ -48,7 +49,7 @@ def start() -> Cluster:
 
     addresses = spec()
     serve_elsewhere(addresses, "ps")
-    atexit.register(start.cache_clear)  # a server that outlives TensorFlow's modules complains
+    atexit.register(start.cache_clear)  # a server that outlives TensorFlow's modules logs errors
     return Cluster(
         tf.train.replica_device_setter(cluster=addresses, worker_device=""),
         tf.distribute.Server(addresses, "trainer"),
@@ -57,10 +58,10 @@ def start() -> Cluster:
 
 
 def spec() -> Spec:
-    """An address for each job, on ports that are free now."""
+    """Return an address for each job, on ports that are free now."""
     probes = [socket.socket() for _ in JOBS]
     try:
-        for probe in probes:  # all at once, so that no port is chosen twice
+        for probe in probes:  # all before any is closed, so that no port is chosen twice
             probe.bind((_HOST, 0))
         ports = [probe.getsockname()[1] for probe in probes]
     finally:
@@ -69,8 +70,8 @@ def spec() -> Spec:
     return {job: [f"{_HOST}:{port}"] for job, port in zip(JOBS, ports)}
 
 
-def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
-    """Serve a job in a process that ends with this one, whichever way this one ends.
+def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen[bytes]:
+    """Serve a job in a process that ends with this one, however this one ends.
 
     Returns:
       The process; it ends when its stdin is closed.
@@ -81,10 +82,10 @@ def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
     process = subprocess.Popen(
         [sys.executable, "-m", "bnguard.harness.cases.cluster", job, json.dumps(addresses)],
-        stdin=subprocess.PIPE,  # closed by the system when this process ends: the sign to go
+        stdin=subprocess.PIPE,  # the system closes it when this process ends
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # the terminal's Ctrl-C is for this process alone
+        start_new_session=True,  # the terminal's Ctrl-C reaches this process alone
         env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
     )
     atexit.register(_stop, process)
@@ -93,12 +94,12 @@ def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen:
         raise UnavailableError(
             f"{addresses[job][0]}: the {job} job of a TensorFlow cluster does not start; expected "
             "a loopback device on which processes may listen. Check that no proxy is set for "
-            "127.0.0.1 (no_proxy), and try again: the port may have been taken."
+            "127.0.0.1 (no_proxy), and try again: a different process may have taken the port."
         )
     return process
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
 
@@ -111,7 +112,7 @@ def _serve(job: str, addresses: Spec) -> None:
     print("serving", flush=True)
     sys.stdin.read()
     del server
-    os._exit(0)  # for a server never ends by itself
+    os._exit(0)  # a server never ends by itself
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The parts of a case's network that its defect does not concern."""
+"""Parts of a case's network that have nothing to do with its defect."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ PRETRAINED = {
     "moving_mean": tf.constant_initializer([20.0, 10.0]),
     "moving_variance": tf.constant_initializer([25.0, 4.0]),
 }
-"""Statistics of two channels that another program has trained, as initial values."""
+"""Initializers of the statistics of two channels, as if a different program had trained them."""
 
 
 def convolution(images: tf.Tensor) -> tf.Tensor:
-    """Two features of every pixel's 3x3 neighbourhood: [batch, height, width, 2].
+    """Return two features of every pixel's 3x3 neighbourhood: [batch, height, width, 2].
 
     Args:
       images: float32 [batch, height, width, 1].
@@ -25,12 +25,12 @@ def convolution(images: tf.Tensor) -> tf.Tensor:
 
 
 def dense(inputs: tf.Tensor, units: int, scope: str) -> tf.Tensor:
-    """A linear layer, its variables shared by all its uses: [batch, units].
+    """Return the output of a linear layer: [batch, units]. All calls share its variables.
 
     Args:
-      inputs: float32 [batch, ...], known beyond the batch.
+      inputs: float32 [batch, ...]; every dimension but the batch is known.
       units: the number of outputs.
-      scope: of the two variables.
+      scope: the scope of the two variables.
     """
     size = inputs.shape[1:].num_elements()
     start = np.linspace(-1.0, 1.0, size * units, dtype=np.float32).reshape(size, units)
@@ -41,10 +41,10 @@ def dense(inputs: tf.Tensor, units: int, scope: str) -> tf.Tensor:
 
 
 def regression_loss(features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Mean squared error of a linear regression.
+    """Return the mean squared error of a linear regression.
 
-    The targets are to need the input: what a constant can meet lets gamma go to zero, and
-    hides what the statistics do.
+    The targets must depend on the input. If a constant could predict them, gamma would go to zero
+    and hide the effect of the statistics.
 
     Args:
       features: float32 [batch, ...].

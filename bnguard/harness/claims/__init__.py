@@ -1,4 +1,4 @@
-"""The properties that cases claim: each judges a record, and says in words what it saw."""
+"""The properties that cases claim: each judges a record and gives its reasons in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claim that the train op does what it is run for."""
+"""The claim that every run of the train op trains."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bnguard.harness.results.record import Record
 class EveryRunTrains(Claim):
     """Every run of the train op changes weights and counts a step.
 
-    Defective (`skipped`): without an error, the runs that have no statistics to update change
-    no variable at all, while the others train.
+    Defective (`skipped`): the runs that have no statistics to update change no variable at all,
+    without an error, while the others train.
     """
 
     healthy = "trains"
@@ -24,21 +24,21 @@ class EveryRunTrains(Claim):
     concerns = (invariants.idle_training,)
 
     def missing(self, record: Record) -> List[str]:
-        """Training happened."""
+        """Require training."""
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Idle are all the runs with nothing due, and these alone."""
+        """Doubt the defect unless exactly the runs with nothing due are idle."""
         doubts = []
         for number, run in enumerate(record.training, 1):
             due = any(layer.due != "nothing" for layer in run.layers.values())
             if bool(run.moved) != due:
                 doubts.append(
-                    f"Training run {number}, where statistics are {'' if due else 'not '}due to "
+                    f"Training run {number}, in which statistics {'' if due else 'do not '}have to "
                     f"move, changed {', '.join(run.moved) or 'nothing'}."
                 )
         return doubts
 
     def figure(self, record: Record) -> str:
-        """How many, of how many."""
+        """Return the number of idle runs, and of all runs."""
         return f"{sum(not run.moved for run in record.training)} of {len(record.training)}"

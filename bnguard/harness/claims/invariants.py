@@ -1,25 +1,27 @@
-"""What is true of every correct program, in sentences that say where a record departs from it."""
+"""The invariants of every correct graph, each with sentences on how a record violates it."""
 
 from __future__ import annotations
 
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
+import numpy as np
+
 from bnguard.harness.results.closed_form import NOTHING, ROUNDING
 from bnguard.harness.results.record import InferencePass, InferenceStep, Record, Values
-import numpy as np
+from bnguard.harness.results.terms import Reads
 
 Invariant = Callable[[Record], List[str]]
 
 
 def failure(record: Record) -> List[str]:
-    """No phase ends in an error."""
+    """Check that no phase ends in an error."""
     if record.failure is None:
         return []
     return [f"It fails in phase {record.failure.phase}: {record.failure.message}"]
 
 
 def training_statistics(record: Record) -> List[str]:
-    """Every run of training moves the statistics by the recurrence over the data that is due."""
+    """Check that every training run moves the statistics by the recurrence over the due data."""
     sentences = []
     for scope in record.initial if record.training else ():
         runs = [run.layers[scope] for run in record.training]
@@ -39,7 +41,7 @@ def training_statistics(record: Record) -> List[str]:
 
 
 def training_outputs(record: Record) -> List[str]:
-    """A layer that is to learn its data's statistics normalizes by these in training."""
+    """Check that a layer whose statistics have to move normalizes by its batch in training."""
     runs = [run for run in record.training if run.reads is not None]
     wrong = [run for run in runs if run.reads != _due_reads(run.layers[record.layer].due)]
     if not wrong:
@@ -51,7 +53,7 @@ def training_outputs(record: Record) -> List[str]:
 
 
 def idle_training(record: Record) -> List[str]:
-    """Every run of training changes something."""
+    """Check that every training run changes a variable."""
     idle = sum(not run.moved for run in record.training)
     if not idle:
         return []
@@ -59,28 +61,28 @@ def idle_training(record: Record) -> List[str]:
 
 
 def moves_at_inference(record: Record) -> List[str]:
-    """Inference leaves every variable bit-identical."""
+    """Check that inference leaves every variable bit-identical."""
     return [
-        f"{name} moved by {change:.6g} in the {one.session} session's inference."
-        for one in record.passes
-        for name, change in sorted(one.drift.items())
+        f"{name} moved by {change:.6g} in the {inferred.session} session's inference."
+        for inferred in record.passes
+        for name, change in sorted(inferred.drift.items())
         if change
     ]
 
 
 def reads_at_inference(record: Record) -> List[str]:
-    """Inference computes its output from the statistics that the session holds, nothing else."""
+    """Check that inference computes its output from the session's statistics alone."""
     return [
-        f"{count} inferences in the {one.session} session read other statistics than it holds: "
-        f"{reads}."
-        for one in record.passes
-        for reads, count in _reads(one).items()
-        if reads != "before"
+        f"{count} inferences in the {inferred.session} session read other statistics than the "
+        f"session's: {reads}."
+        for inferred in record.passes
+        for reads, count in _reads(inferred).items()
+        if reads != Reads.BEFORE
     ]
 
 
 def restored_values(record: Record) -> List[str]:
-    """The restored session holds what the trained one held."""
+    """Check that the restored session has the values of the trained one."""
     if len(record.passes) < 2:
         return []
     trained, restored = record.passes
@@ -92,7 +94,7 @@ def restored_values(record: Record) -> List[str]:
 
 
 def restored_answers(record: Record) -> List[str]:
-    """The restored session answers the same rows as the trained one: to the bit, or to rounding."""
+    """Check that both sessions give the same outputs, to the bit or, if frozen, to rounding."""
     if len(record.passes) < 2:
         return []
     trained, restored = record.passes
@@ -102,7 +104,7 @@ def restored_answers(record: Record) -> List[str]:
     if not different:
         return []
     return [
-        f"The {trained.session} and the {restored.session} session answer differently: "
+        f"The {trained.session} and the {restored.session} session give different outputs: "
         f"{different} of {len(pairs)} rows."
     ]
 
@@ -119,23 +121,26 @@ INVARIANTS: Tuple[Invariant, ...] = (
 )
 
 
-def departures(record: Record, but: Sequence[Invariant] = ()) -> List[str]:
-    """Every way in which the record departs from health; none for a correct program.
+def violations(record: Record, but: Sequence[Invariant] = ()) -> List[str]:
+    """Return a sentence for each violation of an invariant; none for a correct graph.
 
     Args:
-      record: what a run showed.
-      but: the aspects not to look at.
+      record: the record of a run.
+      but: the invariants not to check.
     """
-    return [sentence for aspect in INVARIANTS if aspect not in but for sentence in aspect(record)]
+    checked = [invariant for invariant in INVARIANTS if invariant not in but]
+    return [sentence for invariant in checked for sentence in invariant(record)]
 
 
-def layer_variables(one: InferencePass, values: Values) -> Dict[str, np.ndarray]:
-    """The variables of the layer that a pass looked at, by their names inside its scope."""
-    scope = f"{one.layer}/"
+def layer_variables(inferred: InferencePass, values: Values) -> Dict[str, np.ndarray]:
+    """Return the variables of the layer that a pass observed, by their names in its scope."""
+    scope = f"{inferred.layer}/"
     return {name[len(scope) :]: value for name, value in values.items() if name.startswith(scope)}
 
 
-def _pairs(trained: InferencePass, restored: InferencePass) -> Iterator[tuple]:
+def _pairs(
+    trained: InferencePass, restored: InferencePass
+) -> Iterator[Tuple[str, np.ndarray, np.ndarray]]:
     for name, here in trained.before.items():
         if name in restored.before:
             yield name, here, restored.before[name]
@@ -153,16 +158,18 @@ def _equal_but_for_rounding(here: np.ndarray, there: np.ndarray) -> bool:
     return np.allclose(here, there, rtol=1e-5, atol=1e-5)
 
 
-def _reads(one: InferencePass) -> Dict[str, int]:
-    steps: List[InferenceStep] = [*one.steps, *([one.together] if one.together else [])]
-    counts: Dict[str, int] = {}
+def _reads(inferred: InferencePass) -> Dict[Reads, int]:
+    steps: List[InferenceStep] = list(inferred.steps)
+    if inferred.together:
+        steps.append(inferred.together)
+    counts: Dict[Reads, int] = {}
     for step in steps:
         counts[step.reads] = counts.get(step.reads, 0) + 1
     return counts
 
 
-def _due_reads(due: str) -> str:
-    return "before" if due == NOTHING else "batch"
+def _due_reads(due: str) -> Reads:
+    return Reads.BEFORE if due == NOTHING else Reads.BATCH
 
 
 def _tolerance(due: np.ndarray) -> float:

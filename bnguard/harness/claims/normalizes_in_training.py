@@ -9,11 +9,12 @@ from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training
 from bnguard.harness.results.closed_form import NOTHING
 from bnguard.harness.results.record import Record
+from bnguard.harness.results.terms import Reads
 
 
 @dataclass(frozen=True)
 class NormalizesInTraining(Claim):
-    """In training the loss sees rows normalized by their own batch, and statistics follow.
+    """In training the layer normalizes rows by their own batch, and the statistics follow.
 
     Defective (`inert`): every training run normalizes by the initial statistics, which never
     move: the layer is a constant scale and offset.
@@ -25,17 +26,17 @@ class NormalizesInTraining(Claim):
     concerns = (invariants.training_statistics, invariants.training_outputs)
 
     def missing(self, record: Record) -> List[str]:
-        """Training happened, and its outputs were looked at."""
+        """Require training whose outputs were observed."""
         if record.training and record.training[0].reads is None:
-            return ["The case does not show the layer's outputs in training."]
+            return ["The case does not expose the layer's outputs in training."]
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """No run computed or absorbed a batch's statistics."""
+        """Doubt the defect if a run used or absorbed a batch's statistics."""
         doubts = []
         for number, run in enumerate(record.training, 1):
             absorbed = run.layers[record.layer].absorbed
-            if (run.reads, absorbed) != ("before", NOTHING):
+            if (run.reads, absorbed) != (Reads.BEFORE, NOTHING):
                 doubts.append(
                     f"Training run {number} normalized by {run.reads} and absorbed {absorbed}; an "
                     "inert layer reads its initial statistics and absorbs nothing."
@@ -43,6 +44,6 @@ class NormalizesInTraining(Claim):
         return doubts
 
     def figure(self, record: Record) -> str:
-        """How many, of how many."""
-        normalized = sum(run.reads == "batch" for run in record.training)
+        """Return the number of runs that normalized by their batch, and of all runs."""
+        normalized = sum(run.reads == Reads.BATCH for run in record.training)
         return f"{normalized} of {len(record.training)}"

@@ -1,4 +1,4 @@
-"""The claim that a program runs at all."""
+"""The claim that a case runs without an error."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import List, Tuple
 from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
 from bnguard.harness.results.record import Record
+from bnguard.harness.results.terms import Phase
 
 
 @dataclass(frozen=True)
 class ProgramRuns(Claim):
     """No phase ends in an error.
 
-    Defective (`fails`): TensorFlow raises an error in one phase, and says why.
+    Defective (`fails`): TensorFlow raises an error in one phase.
 
     Attributes:
-      says: parts of its message, one of which it has.
-      fails_in: the phase, one of `Failure.phase`.
+      says: parts of the message; the message contains at least one.
+      fails_in: the phase that raises the error.
     """
 
     says: Tuple[str, ...]
-    fails_in: str = "train"
+    fails_in: Phase = Phase.TRAIN
 
     healthy = "runs"
     defective = "fails"
-    measures = "what TensorFlow says"
+    measures = "TensorFlow's error"
     concerns = (invariants.failure,)
 
     def missing(self, record: Record) -> List[str]:
-        """The program ran to its end, or to its error."""
+        """Require a run to the end, or to an error."""
         ended = record.failure or len(record.passes) > 1
-        return [] if ended else ["Not every phase of the program ran."]
+        return [] if ended else ["Not every phase ran."]
 
     def doubts(self, record: Record) -> List[str]:
-        """The error is the one that the defect raises."""
+        """Doubt the defect if the error is a different one."""
         if record.failure and any(part in record.failure.message for part in self.says):
             return []
-        return [f"The defect makes TensorFlow say {' or '.join(self.says)}."]
+        return [f"The defect's error message contains {' or '.join(self.says)}."]
 
     def figure(self, record: Record) -> str:
-        """The kind of error."""
+        """Return the name of the error's class."""
         return record.failure.error if record.failure else "no error"

@@ -1,4 +1,4 @@
-"""The claim that running statistics absorb the data that they are to describe."""
+"""The claim that running statistics absorb the right data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bnguard.harness.results.record import Record
 
 @dataclass(frozen=True)
 class StatisticsFollowData(Claim):
-    """Every training run moves every layer's statistics by the data due in it, and no other.
+    """Every training run moves every layer's statistics by exactly the data that is due.
 
-    Defective: every run moves each by the same other data instead.
+    Defective: every run moves each layer's statistics by the same wrong data.
 
     Attributes:
-      instead: scope of each layer to what the defect makes it absorb in every run, in the words
-        of `recurrence.which_data`.
-      defective: the word for that.
+      instead: scope of each layer to the data that the defect makes it absorb in every run, as
+        `closed_form.which_data` names it.
+      defective: the word for this defect.
     """
 
     instead: Dict[str, str]
@@ -30,11 +30,11 @@ class StatisticsFollowData(Claim):
     concerns = (invariants.training_statistics,)
 
     def missing(self, record: Record) -> List[str]:
-        """Training happened."""
+        """Require training."""
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Every run absorbed what the defect says."""
+        """Doubt the defect if a run absorbed other data than the defect predicts."""
         return [
             f"{scope} absorbed {run.layers[scope].absorbed} in training run {number}; the defect "
             f"makes it absorb {data}."
@@ -44,5 +44,5 @@ class StatisticsFollowData(Claim):
         ]
 
     def figure(self, record: Record) -> str:
-        """Every channel of the first layer, and its closed form."""
+        """Return the first layer's moving_mean, and its closed form."""
         return trained_mean(record)

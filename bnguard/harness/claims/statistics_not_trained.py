@@ -1,4 +1,4 @@
-"""The claim that no optimizer touches running statistics."""
+"""The claim that no optimizer changes running statistics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import List
 
 from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training, trained_mean
+from bnguard.harness.results.closed_form import OTHER
 from bnguard.harness.results.record import Record
 
 
 @dataclass(frozen=True)
 class StatisticsNotTrained(Claim):
-    """Statistics are no trainable variables; those of a frozen layer stand still in training.
+    """Statistics are not trainable, and those of a frozen layer do not move in training.
 
-    Defective (`descend`): both are trainable, and every run moves them in a way that no data
-    explains: down the gradient.
+    Defective (`descend`): both statistics are trainable, and every run moves them down the
+    gradient, which no data explains.
     """
 
     healthy = "untouched"
@@ -24,11 +25,11 @@ class StatisticsNotTrained(Claim):
     concerns = (invariants.training_statistics,)
 
     def missing(self, record: Record) -> List[str]:
-        """Training happened."""
+        """Require training."""
         return no_training(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Both statistics are trainable and move by no data."""
+        """Doubt the defect unless both statistics are trainable and data explains no move."""
         scope = record.layer
         doubts = [
             f"{name} is not among the trainable variables."
@@ -36,12 +37,12 @@ class StatisticsNotTrained(Claim):
             if name not in record.trainable
         ]
         doubts += [
-            f"Training run {number} moved {scope} as {run.layers[scope].absorbed} does."
+            f"Training run {number} moved {scope} by the data {run.layers[scope].absorbed}."
             for number, run in enumerate(record.training, 1)
-            if run.layers[scope].absorbed != "other"
+            if run.layers[scope].absorbed != OTHER
         ]
         return doubts
 
     def figure(self, record: Record) -> str:
-        """Every channel of the first layer, and its closed form."""
+        """Return the first layer's moving_mean, and its closed form."""
         return trained_mean(record)

@@ -1,4 +1,4 @@
-"""The claim that a checkpoint carries the statistics to the program that restores it."""
+"""The claim that a restored session has the trained statistics."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _STATISTICS = ("moving_mean", "moving_variance")
 
 @dataclass(frozen=True)
 class StatisticsSurviveRestore(Claim):
-    """The restored session holds every variable as it was saved, and answers the same.
+    """The restored session has every variable as it was saved, and gives the same outputs.
 
-    Defective (`lost`): it holds the initial statistics, and everything else as it was saved.
+    Defective (`lost`): it has the initial statistics, and everything else as it was saved.
     """
 
     healthy = "restored"
@@ -25,11 +25,11 @@ class StatisticsSurviveRestore(Claim):
     concerns = (invariants.restored_values, invariants.restored_answers)
 
     def missing(self, record: Record) -> List[str]:
-        """A session restored what another had trained."""
+        """Require a session that restored a trained one."""
         return no_restored_session(record)
 
     def doubts(self, record: Record) -> List[str]:
-        """Lost are both statistics, and these alone."""
+        """Doubt the defect unless exactly the two statistics are lost."""
         trained, restored = record.passes
         saved = invariants.layer_variables(trained, trained.before)
         initial = dict(zip(_STATISTICS, record.initial[trained.layer]))
@@ -44,9 +44,9 @@ class StatisticsSurviveRestore(Claim):
         return doubts
 
     def figure(self, record: Record) -> str:
-        """Every channel in both sessions."""
+        """Return moving_mean in both sessions."""
         trained, restored = (
-            channels(invariants.layer_variables(one, one.before)["moving_mean"])
-            for one in record.passes
+            channels(invariants.layer_variables(inferred, inferred.before)["moving_mean"])
+            for inferred in record.passes
         )
         return f"{restored} ({trained})"

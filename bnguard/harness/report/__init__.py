@@ -1,1 +1,1 @@
-"""Render records: console, figure, TensorBoard, docs pages."""
+"""Render records and verdicts: text, tables, JSON, figures, TensorBoard, pages of the docs."""

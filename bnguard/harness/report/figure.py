@@ -7,16 +7,17 @@ import os
 import tempfile
 from typing import Any, List, Sequence
 
+import numpy as np
+
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
-import numpy as np
 
 FORMATS = (".png", ".svg")
 
 
 def check_target(path: str) -> None:
-    """Fail early where a plot could not be drawn to `path`.
+    """Raise before the run if a plot could not be written to `path`.
 
     Raises:
       BnguardError: the file's ending is not one of FORMATS, its folder does not exist, or
@@ -34,10 +35,14 @@ def check_target(path: str) -> None:
 
 
 def draw(records: Sequence[Record], path: str) -> None:
-    """Write a figure: moving_mean above, moving_variance below, a column for each record.
+    """Draw moving_mean above moving_variance, with a column for each record.
 
-    Each channel's moving_mean is drawn as its distance from where training left it. The
-    last training steps are shown, as many as three times the inference steps.
+    Each channel's moving_mean is drawn as its distance from the value after training. Of training
+    only the last steps are drawn, three times as many as there are inference steps.
+
+    Args:
+      records: the runs.
+      path: the file to write, .png or .svg; an existing file is replaced, or kept on an error.
 
     Raises:
       BnguardError: the file cannot be written.
@@ -58,14 +63,14 @@ def draw(records: Sequence[Record], path: str) -> None:
     except OSError as error:
         raise BnguardError(
             f"--plot {path}: cannot be written ({error.strerror or first_line(error)}); expected "
-            "a file in a folder with room in it. Give another."
+            "a file on a disk with free space. Give a different one."
         ) from error
     finally:
         pyplot.close(figure)
 
 
 def _save(figure: Any, path: str) -> None:
-    """Whole, or else what was there before stays, where the folder lets one write beside it."""
+    """Write the file whole, through a temporary file if its folder is writable."""
     ending = path[-len(FORMATS[0]) :].lower()
     drawn = io.BytesIO()
     date = {"Date": None} if ending == ".svg" else None
@@ -88,7 +93,7 @@ def _draw_record(column: Any, record: Record) -> None:
     trained, inferred = _trained(record), _inferred(record)
     trained = trained[-3 * max(len(inferred), 1) - 1 :]
     shown = trained + inferred
-    last = max(len(trained) - 1, 0)  # where inference begins; a restored session trained nothing
+    last = max(len(trained) - 1, 0)  # inference begins here; a restored session did not train
     steps = np.arange(len(shown)) - last
     for channel in range(len(shown[0].mean) if shown else 0):
         label = f"channel {channel}"
@@ -101,7 +106,7 @@ def _draw_record(column: Any, record: Record) -> None:
 
 
 def _trained(record: Record) -> List[LayerStatistics]:
-    """The layer's statistics before training, and after each of its runs."""
+    """Return the layer's statistics before training, and after each of its runs."""
     if not record.initial:
         return []
     runs = [run.layers[record.layer].statistics for run in record.training]
@@ -111,8 +116,8 @@ def _trained(record: Record) -> List[LayerStatistics]:
 def _inferred(record: Record) -> List[LayerStatistics]:
     return [
         LayerStatistics(step.moving_mean, step.moving_variance)
-        for one in record.passes[:1]
-        for step in one.steps
+        for inferred in record.passes[:1]
+        for step in inferred.steps
     ]
 
 
@@ -124,6 +129,6 @@ def _pyplot() -> Any:
         from matplotlib import pyplot
     except ImportError as error:
         raise BnguardError(
-            "--plot needs matplotlib, which is not installed: pip install matplotlib"
+            "--plot: Matplotlib is not installed. Install it with: pip install 'bnguard[plot]'"
         ) from error
     return pyplot

@@ -1,4 +1,4 @@
-"""Write the running statistics of records as events that TensorBoard opens."""
+"""Write the running statistics of records as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import socket
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
 from bnguard.statistics import session_values, statistics_summaries
-import numpy as np
-import tensorflow.compat.v1 as tf
 
 History = List[Dict[str, np.ndarray]]
-"""One step after the other: variable name to value."""
+"""The values after each step, in order: variable name to value."""
 
 
 def check_target(logdir: str) -> None:
-    """Fail early where events could not be written below `logdir`, which is created.
+    """Create `logdir`, and raise before the run if events could not be written there.
 
     Raises:
       BnguardError: it cannot be created or written.
@@ -29,22 +30,22 @@ def check_target(logdir: str) -> None:
         os.makedirs(logdir, exist_ok=True)
         problem = None if os.access(logdir, os.W_OK) else "permission denied"
     except UnicodeEncodeError:
-        problem = "TensorFlow wants names in UTF-8"
+        problem = "TensorFlow needs paths in UTF-8"
     except OSError as error:
         problem = str(error.strerror)
     if problem is not None:
         raise BnguardError(
-            f"--logdir {logdir}: cannot be written ({problem}); expected a folder, or where one "
-            "can be made. Give another."
+            f"--logdir {logdir}: cannot be written ({problem}); expected a folder, or a path "
+            "at which one can be created. Give a different one."
         )
 
 
 def write(records: Sequence[Record], logdir: str) -> None:
-    """Write each record's training and inference passes, a TensorBoard run each.
+    """Write each record's training, and each of its inference passes, as a TensorBoard run.
 
-    A run is `CASE/SIDE/training`, or `CASE/SIDE/SESSION session` for an inference pass. It holds
-    what `bnguard.statistics_summaries` makes, step by step. Training has step 0 before it, and
-    each pass goes on from where training ended.
+    The run is called `CASE/SIDE/training`, or `CASE/SIDE/SESSION session` for an inference pass. It
+    contains the summaries of `bnguard.statistics_summaries` for every step. Step 0 is the state
+    before training, and each pass continues the steps of training.
 
     Raises:
       BnguardError: the events cannot be written.
@@ -61,12 +62,12 @@ def _runs(record: Record) -> Iterator[Tuple[str, int, History]]:
     ]
     steps = [record.initial, *trained] if record.initial else []
     yield "training", 0, [_named(layers) for layers in steps]
-    for one in record.passes:
-        inferred = [
-            _named({one.layer: LayerStatistics(step.moving_mean, step.moving_variance)})
-            for step in one.steps
+    for inferred in record.passes:
+        history = [
+            _named({inferred.layer: LayerStatistics(step.moving_mean, step.moving_variance)})
+            for step in inferred.steps
         ]
-        yield f"{one.session} session", len(record.training) + 1, inferred
+        yield f"{inferred.session} session", len(record.training) + 1, history
 
 
 def _named(layers: Dict[str, LayerStatistics]) -> Dict[str, np.ndarray]:
@@ -78,7 +79,7 @@ def _named(layers: Dict[str, LayerStatistics]) -> Dict[str, np.ndarray]:
 
 
 def _write(folder: str, first: int, history: History) -> None:
-    """Write as `tf.summary.FileWriter` does, but not in a thread, which would keep its errors."""
+    """Write as `tf.summary.FileWriter` does, but without its thread, which hides errors."""
     now = time.time()
     path = os.path.join(folder, f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}")
     events = [tf.Event(wall_time=now, file_version="brain.Event:2")]
@@ -92,13 +93,13 @@ def _write(folder: str, first: int, history: History) -> None:
     except (OSError, tf.errors.OpError) as error:
         raise BnguardError(
             f"--logdir {folder}: cannot be written "
-            f"({getattr(error, 'strerror', None) or first_line(error)}); expected a folder that "
-            "can be made, with room in it. Give another."
+            f"({getattr(error, 'strerror', None) or first_line(error)}); expected a folder on a "
+            "disk with free space. Give a different one."
         ) from error
 
 
 def _summarized(history: History) -> List[Any]:
-    """Play the history back on variables of the same names, and summarize each step."""
+    """Assign each step's values to variables of the same names, and summarize them."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         for name, value in history[0].items():
             tf.get_variable(name, initializer=value, trainable=False)

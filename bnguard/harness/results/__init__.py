@@ -1,1 +1,1 @@
-"""The frozen record of a run, and the closed form that it is compared with."""
+"""The frozen record of a run, its fixed words, and the closed form it is compared with."""

@@ -1,4 +1,4 @@
-"""The closed form of running statistics: what a correct layer must hold, in NumPy."""
+"""The closed form of a correct layer's running statistics, in NumPy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Dict, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
+from bnguard.harness.results.terms import Reads
+
 # How far a float32 output may be from its closed form, in units of the input. The source's
 # inputs are near 100, where neighbouring float32 values are 7.6e-6 apart.
 TOLERANCE = 1e-4
@@ -14,7 +16,10 @@ TOLERANCE = 1e-4
 ROUNDING = 2e-6
 
 NOTHING = "nothing"
-"""What statistics absorbed that stand still to the bit."""
+"""The name of the data that statistics absorbed if they are bit-identical."""
+
+OTHER = "other"
+"""The name of the data if no data explains the change of the statistics."""
 
 
 class LayerStatistics(NamedTuple):
@@ -25,7 +30,7 @@ class LayerStatistics(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """What a layer applies after normalizing: beta and gamma [channels], and its epsilon."""
+    """The parameters of a layer beside its statistics: beta and gamma [channels], and epsilon."""
 
     beta: np.ndarray
     gamma: np.ndarray
@@ -35,14 +40,14 @@ class Affine(NamedTuple):
 def advance(
     statistics: LayerStatistics, batch: np.ndarray, decay: float, bessel: bool
 ) -> LayerStatistics:
-    """The statistics after one training step on `batch`.
+    """Return the statistics after one training step on `batch`.
 
-    m <- decay m + (1 - decay) mean(batch), and the same for the variance: the population
-    variance, or, as the fused kernel has it, n / (n - 1) of that.
+    m <- decay m + (1 - decay) mean(batch), and the same for the variance. The batch variance is
+    the population variance; the fused kernel multiplies it by n / (n - 1).
 
     Args:
       statistics: the statistics before.
-      batch: what the layer normalized, float [batch, ..., channels].
+      batch: the layer's input, float [batch, ..., channels].
       decay: in [0, 1].
       bessel: whether the layer is fused.
     """
@@ -53,7 +58,7 @@ def advance(
 
 
 def moments(batch: np.ndarray, bessel: bool) -> LayerStatistics:
-    """Mean and variance of each channel of a batch, float [batch, ..., channels]."""
+    """Return mean and variance of each channel of a batch, float [batch, ..., channels]."""
     rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
     correction = len(rows) / max(len(rows) - 1, 1) if bessel else 1.0
     return LayerStatistics(rows.mean(axis=0), correction * rows.var(axis=0))
@@ -66,21 +71,22 @@ def which_data(
     decay: float,
     bessel: bool,
 ) -> str:
-    """Say which data the statistics absorbed in one training run.
+    """Return which data the statistics absorbed in one training run.
 
-    Where several updates of one statistic run in one step, nothing orders them: each computes
-    its change from the statistic before or after the others have been applied.
+    If several updates of one statistic run in one step, nothing orders them: each computes its
+    change from the value before or after the other updates.
 
     Args:
       before: the statistics before the run.
       after: the statistics after it.
-      data: what the graph offered to the layer, name to float [batch, ..., channels].
+      data: the batches that the graph computed for the layer, name to float
+        [batch, ..., channels].
       decay: in [0, 1].
       bessel: whether the layer is fused.
 
     Returns:
-      The name of the data; several names joined by ` + `; `nothing` where both statistics
-      are bit-identical; `other` where no data explains the change.
+      The name of the data; two names joined by ` + `; `nothing` if both statistics are
+      bit-identical; `other` if no data explains the change.
     """
     if all(old.tobytes() == new.tobytes() for old, new in zip(before, after)):
         return NOTHING
@@ -92,7 +98,7 @@ def which_data(
             for old, new, targets in zip(before, after, zip(*batches))
         ):
             return " + ".join(names)
-    return "other"
+    return OTHER
 
 
 def _one_or_two(names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -114,18 +120,19 @@ def _explains(
 
 
 def normalize(x: np.ndarray, statistics: LayerStatistics, affine: Affine) -> np.ndarray:
-    """What the layer outputs for x, float [..., channels], from these statistics."""
+    """Return the layer's output for x, float [..., channels], from these statistics."""
     deviation = np.asarray(x, np.float64) - statistics.mean
-    return affine.gamma * deviation / _std(statistics, affine) + affine.beta
+    y: np.ndarray = affine.gamma * deviation / _std(statistics, affine) + affine.beta
+    return y
 
 
 def which_statistics(
     x: np.ndarray, y: np.ndarray, before: LayerStatistics, after: LayerStatistics, affine: Affine
-) -> str:
-    """Say which statistics the output y of an inference step on x was computed from.
+) -> Reads:
+    """Return the statistics that the output y of a step on x was computed from.
 
-    Reads that are not ordered against the updates of the same step may see each statistic
-    of each channel before or after its update.
+    A read that is not ordered against the updates of the same step may see each statistic of
+    each channel before or after its update.
 
     Args:
       x: the input, float [batch, ..., channels].
@@ -135,27 +142,29 @@ def which_statistics(
       affine: the rest of the layer.
 
     Returns:
-      `before` or `after` where every channel read both statistics there; `mixed` where each
-      channel read one of the four combinations; `batch` where y is normalized with the moments
-      of x itself; `other` where it is none of these. Where before and after give the same
-      output: `before`.
+      BEFORE or AFTER if every channel read both statistics there; MIXED if each channel read one
+      of the four combinations; BATCH if y is normalized by the moments of x itself; OTHER if none
+      of these fits. If before and after give the same output: BEFORE.
     """
     near = [
         _fits(x, y, LayerStatistics(mean_from.mean, variance_from.variance), affine)
         for mean_from, variance_from in product((before, after), repeat=2)
     ]
     if near[0].all():
-        return "before"
+        return Reads.BEFORE
     if near[-1].all():
-        return "after"
+        return Reads.AFTER
     if np.any(near, axis=0).all():
-        return "mixed"
-    return "batch" if _fits(x, y, moments(x, bessel=False), affine).all() else "other"
+        return Reads.MIXED
+    if _fits(x, y, moments(x, bessel=False), affine).all():
+        return Reads.BATCH
+    return Reads.OTHER
 
 
 def _fits(x: np.ndarray, y: np.ndarray, read: LayerStatistics, affine: Affine) -> np.ndarray:
     error = np.abs(y - normalize(x, read, affine)) * _std(read, affine)
-    return error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
+    fits: np.ndarray = error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
+    return fits
 
 
 def _std(statistics: LayerStatistics, affine: Affine) -> np.ndarray:

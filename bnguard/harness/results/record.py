@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
-from bnguard.harness.results.closed_form import LayerStatistics
 import numpy as np
+
+from bnguard.harness.results.closed_form import LayerStatistics
+from bnguard.harness.results.terms import Phase, Reads, Side
 
 Values = Dict[str, np.ndarray]
 """Variable name to value."""
@@ -14,11 +16,11 @@ Values = Dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class LayerRun:
-    """What one training run did to the statistics of one layer.
+    """The effect of one training run on the statistics of one layer.
 
     Attributes:
       due: the name of the data that a correct graph absorbs here, or `nothing`.
-      absorbed: the data that it did absorb, as `recurrence.which_data` names it.
+      absorbed: the data that the layer did absorb, as `closed_form.which_data` names it.
       statistics: the statistics after the run.
       expected: the closed form after the run: the recurrence over the data that was due.
     """
@@ -34,15 +36,15 @@ class TrainingRun:
     """One session.run of training.
 
     Attributes:
-      moved: the variables that it changed, sorted.
-      layers: scope to what it did to that layer.
-      reads: the statistics that the first layer normalized with, as `Step.reads` has it; None
-        where the case does not show this layer's outputs.
+      moved: the names of the variables that it changed, sorted.
+      layers: scope to the effect on that layer.
+      reads: the statistics that the first layer normalized with; None if the case does not
+        expose this layer's outputs.
     """
 
     moved: Tuple[str, ...]
     layers: Dict[str, LayerRun]
-    reads: Optional[str] = None
+    reads: Optional[Reads] = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,12 @@ class InferenceStep:
     """One inference step.
 
     Attributes:
-      x: the rows fed.
+      x: the rows fed, float32 [rows, *spatial, channels].
       y: the output fetched.
-      check: the source's (x - mean) / (std + 0.001), for what the layer normalized, from the
-        statistics before the step.
-      beta, gamma, moving_mean, moving_variance: the layer's variables after the step.
-      reads: the statistics that y was computed from: `before`, `after` or `mixed`, in relation
-        to the updates of this very step; `batch`, the rows' own; or `other`.
+      check: the source's (x - mean) / (std + 0.001), for the layer's input, from the statistics
+        before the step.
+      beta, gamma, moving_mean, moving_variance: the layer's variables after the step, [channels].
+      reads: the statistics that y was computed from.
     """
 
     x: np.ndarray
@@ -66,7 +67,7 @@ class InferenceStep:
     gamma: np.ndarray
     moving_mean: np.ndarray
     moving_variance: np.ndarray
-    reads: str
+    reads: Reads
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,18 @@ class InferencePass:
     """One pass of inference over the rows, in one session.
 
     Attributes:
-      session: `initialized`, `trained` or `restored`: how its variables came to be.
+      session: `initialized`, `trained` or `restored`: the origin of the variables' values.
       layer: the scope of the layer whose output was fetched.
       before: every variable before the pass.
       after: every variable after it.
       steps: one for each row.
-      expected: the layer's statistics after the pass if every step had updated them, by
-        the closed form: moving_mean and moving_variance, float64.
-      earlier_runs: how often the session had run this very fetch before the pass. Its executor
-        learns from that which kernels are quick, and schedules them otherwise.
-      together: all rows inferred in one step, after the pass; None where nobody looked.
-      frozen: whether the graph has no variables: TensorFlow folds its constants before it
-        runs, so it rounds otherwise than a graph with variables.
+      expected: the layer's statistics after the pass if every step had updated them, by the
+        closed form: moving_mean and moving_variance, float64.
+      earlier_runs: how often the session had run this fetch before the pass. Its executor learns
+        from earlier runs which kernels are quick, and schedules them differently.
+      together: all rows inferred in one step, after the pass; None if this was not done.
+      frozen: whether the graph has no variables. TensorFlow folds the constants of such a graph
+        before it runs, and so rounds differently.
     """
 
     session: str
@@ -100,7 +101,7 @@ class InferencePass:
 
     @property
     def drift(self) -> Dict[str, float]:
-        """Largest absolute change of each variable over the pass."""
+        """Return the largest absolute change of each variable over the pass."""
         return largest_changes(self.before, self.after)
 
 
@@ -109,10 +110,10 @@ class Checkpoints:
     """The two checkpoints of a run, saved before and after its first inference pass.
 
     Attributes:
-      before: prefix of the one saved after training.
-      after: prefix of the one saved after inference, as the source does.
-      drift: largest absolute difference of each variable between the two on disk.
-      holds: what the one saved after inference holds, of the variables that differ.
+      before: the prefix of the one saved after training.
+      after: the prefix of the one saved after inference, as the source does.
+      drift: the largest absolute difference of each variable between the two on disk.
+      holds: the values of the variables that differ, in the one saved after inference.
     """
 
     before: str
@@ -123,15 +124,15 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error that TensorFlow raised, where the case is about that error.
+    """An error that TensorFlow raised, in a case that is about this error.
 
     Attributes:
-      phase: `build`, `train`, `infer`, or `serve`: making the program that restores.
+      phase: the phase in which it was raised.
       error: the name of the exception's class.
       message: the first line of its message.
     """
 
-    phase: str
+    phase: Phase
     error: str
     message: str
 
@@ -142,22 +143,22 @@ class Record:
 
     Attributes:
       case: the case's name.
-      side: `repro` or `fixed`.
+      side: the side that was run.
       tensorflow: TensorFlow's version.
       variables: `ref` or `resource`.
       control_flow: `v1` or `v2`.
       fused: `auto`, `yes` or `no`.
       passes: the inference passes that happened, in order.
-      checkpoints: what was saved; None where nothing was.
+      checkpoints: the saved checkpoints; None if nothing was saved.
       initial: scope of each layer to its statistics before training.
       training: the runs of all training steps, in order.
       trainable: the names of the variables that an optimizer trains by default.
-      failure: the error that ended the run; None where it ended well.
-      values: how many of each channel a training batch holds; 0 without training.
+      failure: the error that ended the run; None if there was none.
+      values: how many values of each channel a training batch has; 0 without training.
     """
 
     case: str
-    side: str
+    side: Side
     tensorflow: str
     variables: str
     control_flow: str
@@ -172,16 +173,16 @@ class Record:
 
     @property
     def layer(self) -> str:
-        """The scope of the layer that the case is about: the first; empty where none trained."""
+        """Return the scope of the first layer, which the case is about; empty if none trained."""
         return next(iter(self.initial), "")
 
 
 def largest_changes(before: Values, after: Values) -> Dict[str, float]:
-    """Largest absolute change of each variable that both hold; 0.0 where bit-identical."""
+    """Return the largest absolute change of each variable in both; 0.0 if bit-identical."""
     return {name: _largest_change(before[name], after[name]) for name in before if name in after}
 
 
 def _largest_change(before: np.ndarray, after: np.ndarray) -> float:
-    if before.tobytes() == after.tobytes():  # so that a NaN that stays a NaN has not moved
+    if before.tobytes() == after.tobytes():  # a NaN that stays the same NaN has not moved
         return 0.0
     return float(np.max(np.abs(after.astype(np.float64) - before.astype(np.float64))))

@@ -1,4 +1,4 @@
-"""A case's graph in a session of its own: what a TF1 program is while it runs."""
+"""Run a case's graph in a session of its own, and observe every step."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from typing import (
     FrozenSet,
     Iterator,
     List,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
 )
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError, first_line
 from bnguard.harness.cases.case import Model, Training
-from bnguard.harness.cases.catalogue import BrokenCaseError, LoadedCase, UnavailableError, broken
+from bnguard.harness.cases.errors import BrokenCaseError, UnavailableError, broken
+from bnguard.harness.cases.loading import LoadedCase
 from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import (
     Failure,
@@ -31,33 +34,21 @@ from bnguard.harness.results.record import (
     TrainingRun,
     Values,
 )
+from bnguard.harness.results.terms import Phase, Reads
 from bnguard.harness.run import checkpoint_writer
 from bnguard.harness.run.layer_observer import LayerObserver
+from bnguard.harness.run.options import BuildOptions
 from bnguard.runtime import tensorflow_import
-import numpy as np
-import tensorflow.compat.v1 as tf
 
-FUSED = {"auto": None, "yes": True, "no": False}
+Executor = Tuple[FrozenSet[str], FrozenSet[str]]
+"""The fetches and the feeds of a session run, by name; they select its executor."""
+
 _REFUSALS = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
 _MISSING = re.compile(r"Key (\S+) not found in checkpoint")
 
 
-class Build(NamedTuple):
-    """How a graph is built.
-
-    Attributes:
-      fused: `auto`, `yes` or `no`: the layer's `fused`.
-      variables: `ref` or `resource`.
-      control_flow: `v1` or `v2`.
-    """
-
-    fused: str
-    variables: str
-    control_flow: str
-
-
 class RefusedError(UnavailableError):
-    """TensorFlow raised an error in one phase of a program."""
+    """TensorFlow raised an error in one phase of a case."""
 
     def __init__(self, failure: Failure, message: str) -> None:
         super().__init__(message)
@@ -67,39 +58,51 @@ class RefusedError(UnavailableError):
 class CaseSession:
     """A case's model in a fresh graph and session of its own; use it in a `with` block.
 
+    No variable has a value before `initialize` or `restore`.
+
+    Args:
+      case: the case.
+      options: the class of variables, the control flow and the kernel to build with.
+      build: builds the graph in the default graph.
+      phase: the phase to name in errors while the graph is built or initialized.
+
     Raises:
       RefusedError: TensorFlow raises an error while it builds or runs the graph.
-      BrokenCaseError: the case's own file raises one, or makes no Model.
+      BrokenCaseError: the case's own file raises an error, or returns no Model.
     """
 
     def __init__(
-        self, case: LoadedCase, how: Build, make: Callable[[], Model], phase: str = "build"
+        self,
+        case: LoadedCase,
+        options: BuildOptions,
+        build: Callable[[], Model],
+        phase: Phase = Phase.BUILD,
     ) -> None:
-        """Build the graph by `make`. No variable has a value until `initialize` or `restore`."""
         self._case = case
-        self._how = how
+        self._options = options
         self._phase = phase
         self._graph = tf.Graph()
-        with self._graph.as_default(), self._errors(phase), _variables_and_control_flow(how):
-            self._model = _made(case, make)
+        with self._graph.as_default(), self._errors(phase), _switched(options):
+            self._model = _built(case, build)
             self._variables = tf.global_variables()
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
-            self._saver_of_all: Any = self._variables and tf.train.Saver(max_to_keep=None)
             self._initializer = tf.global_variables_initializer()
             self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
-        self._state = self._model.variables or {one.op.name: one for one in self._variables}
+        self._state = self._model.variables or {
+            variable.op.name: variable for variable in self._variables
+        }
         self._layers = [
-            LayerObserver(scope, case.case.decay, self._model.epsilon, bessel=how.fused != "no")
+            LayerObserver(scope, case.case.decay, self._model.epsilon, bessel=options.fused != "no")
             for scope in self._model.data
         ]
         self._session = _session(self._model.target, self._graph)
         self._inferring = self._session
         if self._model.inference.target is not None:
             self._inferring = _session(self._model.inference.target, self._graph)
-        self._runs: Counter = Counter()
+        self._runs: Counter[Executor] = Counter()
 
     def __enter__(self) -> CaseSession:
-        self._session.__enter__()  # its graph becomes the default: a Saver wants that
+        self._session.__enter__()  # a Saver needs its graph to be the default
         return self
 
     def __exit__(self, *exc: Any) -> None:
@@ -112,49 +115,33 @@ class CaseSession:
         self._run(self._phase, self._initializer, {})
 
     def restore(self, path: str) -> None:
-        """Initialize every variable, then restore what the case's Saver restores.
+        """Initialize every variable, then restore a checkpoint with the case's Saver.
 
         Raises:
-          BnguardError: the checkpoint is missing, damaged or another model's.
+          BnguardError: the checkpoint is missing or damaged, or belongs to a different model.
         """
         prefix = checkpoint_reader.resolve(path)
         checkpoint_reader.verify(prefix, self._variables if self._model.saver is None else ())
         self.initialize()
         if self._saver is not None:
-            with self._errors(self._phase), _missing_said(prefix):
+            with self._errors(self._phase), _naming_missing_variables(prefix):
                 self._saver.restore(self._session, prefix)
 
     def save(self, prefix: str) -> str:
-        """Save what the case's Saver saves, and return the prefix."""
+        """Save a checkpoint with the case's Saver, and return its prefix."""
         return checkpoint_writer.save(self._session, self._saver, prefix)
 
-    def restore_all(self, prefix: str) -> None:
-        """Restore every variable from what `save_all` saved.
-
-        Raises:
-          BnguardError: the checkpoint is damaged or another model's.
-        """
-        checkpoint_reader.verify(prefix, self._variables)
-        self._saver_of_all.restore(self._session, prefix)
-
-    def save_all(self, prefix: str) -> str:
-        """Save every variable, whatever the case's Saver saves, and return the prefix.
-
-        The folder's `checkpoint` file goes on naming what the case's Saver saved.
-        """
-        return checkpoint_writer.save(self._session, self._saver_of_all, prefix, latest=False)
-
     def statistics(self) -> Dict[str, LayerStatistics]:
-        """The running statistics of every layer now, by its scope."""
+        """Return the current running statistics of every layer, by its scope."""
         values = self._values()
         return {layer.scope: layer.statistics(values) for layer in self._layers}
 
     def train(self, batch: np.ndarray, expected: Dict[str, LayerStatistics]) -> List[TrainingRun]:
-        """Run one training step.
+        """Run one training step, and return the effect of each of its runs.
 
         Args:
           batch: float [rows, *spatial, channels].
-          expected: the closed form of every layer's statistics before the step.
+          expected: the closed form of every layer's statistics before the step, by scope.
         """
         runs: List[TrainingRun] = []
         was = self._values()
@@ -180,7 +167,7 @@ class CaseSession:
         """Infer rows one at a time, and record every step.
 
         Args:
-          session: how the variables came to be, for the record.
+          session: the origin of the variables' values, for the record.
           rows: each float [1, *spatial, channels].
         """
         layer = self._layers[0]
@@ -209,7 +196,7 @@ class CaseSession:
         )
 
     def infer_together(self, rows: Sequence[np.ndarray]) -> InferenceStep:
-        """Infer all rows in one step."""
+        """Infer all rows, each float [1, *spatial, channels], in one step."""
         was = self._values()
         x = np.concatenate(rows).astype(np.float32)
         y, inputs = self._infer(x)
@@ -217,10 +204,10 @@ class CaseSession:
 
     def _train(self, training: Training, batch: np.ndarray) -> Any:
         fetches = [training.fetch, self._model.data, _or(training.outputs, ())]
-        _, data, outputs = self._run("train", fetches, {self._model.x: batch, **training.feed})
+        _, data, outputs = self._run(Phase.TRAIN, fetches, {self._model.x: batch, **training.feed})
         return data, None if training.outputs is None else outputs
 
-    def _reads(self, was: Values, now: Values, data: Any, outputs: Any) -> Optional[str]:
+    def _reads(self, was: Values, now: Values, data: Any, outputs: Any) -> Optional[Reads]:
         if outputs is None:
             return None
         first = self._layers[0]
@@ -228,7 +215,7 @@ class CaseSession:
 
     def _infer(self, x: np.ndarray) -> Any:
         fetches, feed = self._inference(x)
-        y, inputs, _ = self._run("infer", fetches, feed, self._inferring)
+        y, inputs, _ = self._run(Phase.INFER, fetches, feed, self._inferring)
         return y, x if self._model.inference.inputs is None else inputs
 
     def _inference(self, x: np.ndarray) -> Any:
@@ -237,24 +224,24 @@ class CaseSession:
         return fetches, {self._model.x: x, **run.feed}
 
     def _values(self) -> Values:
-        values = self._run("infer", self._state, {})
+        values = self._run(Phase.INFER, self._state, {})
         # A fetched ref variable may share its memory with the variable: copy before the next run.
         return {name: np.array(value) for name, value in values.items()}
 
     def _run(
-        self, phase: str, fetches: Any, feed: Any, session: Optional[tf.Session] = None
+        self, phase: Phase, fetches: Any, feed: Any, session: Optional[tf.Session] = None
     ) -> Any:
         self._runs[self._executor(fetches, feed)] += 1
         with self._errors(phase):
             return (session or self._session).run(fetches, feed)
 
-    def _executor(self, fetches: Any, feed: Any) -> Tuple[FrozenSet[str], FrozenSet[str]]:
-        """What a session looks its executor up by: what is computed, and what is fed."""
+    def _executor(self, fetches: Any, feed: Any) -> Executor:
+        """Return the key under which a session caches its executor: fetches and feeds."""
         fed = frozenset(tensor.name for tensor in feed)
-        return frozenset(one.name for one in tf.nest.flatten(fetches)) - fed, fed
+        return frozenset(fetch.name for fetch in tf.nest.flatten(fetches)) - fed, fed
 
     @contextmanager
-    def _errors(self, phase: str) -> Iterator[None]:
+    def _errors(self, phase: Phase) -> Iterator[None]:
         try:
             yield
         except _REFUSALS as error:
@@ -262,36 +249,37 @@ class CaseSession:
             raise RefusedError(failure, self._refusal(failure)) from error
 
     def _refusal(self, failure: Failure) -> str:
-        how = self._how
+        options = self._options
         return (
             f"{self._case.file.label}: phase {failure.phase} fails on TensorFlow {tf.__version__} "
-            f"with {how.variables} variables, control flow {how.control_flow} and "
-            f"fused={how.fused}: {failure.message} If it runs with other --variables or another "
-            "--control-flow, TensorFlow refuses this combination."
+            f"with {options.variables} variables, control flow {options.control_flow} and "
+            f"fused={options.fused}: {failure.message} If it runs with other --variables or "
+            "another --control-flow, TensorFlow refuses this combination."
         )
 
 
-def _made(case: LoadedCase, make: Callable[[], Model]) -> Model:
+def _built(case: LoadedCase, build: Callable[[], Model]) -> Model:
+    _keep_tracebacks_whole()  # they show whether the case file or TensorFlow raised an error
     try:
-        model = make()
+        model = build()
     except BnguardError:
         raise
     except (Exception, SystemExit) as error:
         innermost = traceback.extract_tb(error.__traceback__)[-1].filename
         if isinstance(error, _REFUSALS) and innermost != case.file.path:
-            raise  # TensorFlow's or a layer's
+            raise  # an error of TensorFlow or of a layer
         raise broken(case.file, "cannot be built", error) from error
     if not isinstance(model, Model):
         raise BrokenCaseError(
-            f"{case.file.label}: it makes a {type(model).__name__}; expected a Model of "
-            "bnguard.harness.cases.case. CONTRIBUTING.md says how to write a case."
+            f"{case.file.label}: build returned a {type(model).__name__}; expected a Model from "
+            "bnguard.harness.cases.case. CONTRIBUTING.md explains how to write a case."
         )
     return model
 
 
 @contextmanager
-def _missing_said(prefix: str) -> Iterator[None]:
-    """What a Saver of the case's own does not find is no fault of the combination."""
+def _naming_missing_variables(prefix: str) -> Iterator[None]:
+    """Blame the checkpoint, not TensorFlow, if the case's own Saver finds a variable missing."""
     try:
         yield
     except tf.errors.NotFoundError as error:
@@ -304,6 +292,13 @@ def _missing_said(prefix: str) -> Iterator[None]:
         ) from error
 
 
+def _keep_tracebacks_whole() -> None:
+    """Switch off the filter of TensorFlow 2.7 and later that removes its own frames."""
+    disable = getattr(tf.debugging, "disable_traceback_filtering", None)
+    if disable is not None:
+        disable()
+
+
 def _or(tensor: Any, default: Any) -> Any:
     return default if tensor is None else tensor  # a tensor has no truth value
 
@@ -313,17 +308,18 @@ def _moved(was: Values, now: Values) -> Tuple[str, ...]:
 
 
 def _session(target: str, graph: tf.Graph) -> tf.Session:
-    # One thread inside an op, so that a convolution's sums are taken in one order and are the
-    # same to the bit in every run. Ops run beside each other, and race, as ever.
+    # One thread inside an op fixes the order of a convolution's sums, so that every run gives the
+    # same bits. Different ops still run in parallel, and race.
     config = tf.ConfigProto(intra_op_parallelism_threads=1)
-    tensorflow_import.begin_sessions(config)
+    tensorflow_import.run_first_session(config)
     return tf.Session(target, graph, config)
 
 
 @contextmanager
-def _variables_and_control_flow(how: Build) -> Iterator[None]:
+def _switched(options: BuildOptions) -> Iterator[None]:
+    """Switch TensorFlow to these variables and this control flow, and back again."""
     resource, v2 = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    _switch(how.variables == "resource", how.control_flow == "v2")
+    _switch(options.variables == "resource", options.control_flow == "v2")
     try:
         yield
     finally:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-import glob
 import os
-from typing import IO, Iterator, List
+from typing import Iterator
+
+import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError, first_line
-import tensorflow.compat.v1 as tf
 
 
 def claim_folder(parent: str) -> str:
     """Create and return the first free folder `run-1`, `run-2`, ... under `parent`.
 
-    A run never writes where another has written, so nothing that it does, not even being
-    killed half way through a save, can damage an earlier checkpoint. mkdir is atomic: two
-    runs at once get two folders.
+    A run never writes into the folder of an earlier run. So nothing that happens to it, not even
+    a kill in the middle of a save, damages an earlier checkpoint. mkdir is atomic: two runs at
+    the same time get two folders.
 
     Raises:
-      BnguardError: `parent` cannot be created or written, or a checkpoint in it not be restored.
+      BnguardError: `parent` cannot be created or written, or TensorFlow could not restore a
+        checkpoint from a path with this name.
     """
     checkpoint_reader.check_name(parent)
     try:
@@ -37,58 +38,32 @@ def claim_folder(parent: str) -> str:
         raise _unwritable(parent, error) from error
 
 
-def save(session: tf.Session, saver: tf.train.Saver, prefix: str, latest: bool = True) -> str:
-    """Save `session` under `prefix`, and return it.
+def save(session: tf.Session, saver: tf.train.Saver, prefix: str) -> str:
+    """Save the variables of `session` under `prefix`, and return the prefix.
+
+    TensorFlow writes the data and the index under temporary names and renames them, the index
+    last: a checkpoint with an index is complete.
 
     Args:
-      session: what to save from.
-      saver: saves.
-      prefix: where to.
-      latest: whether the folder's `checkpoint` file is to name this checkpoint; its graph is then
-        saved beside it, as a Saver does unless told not to.
+      session: the session to save.
+      saver: decides which variables are saved.
+      prefix: the path of the checkpoint without an ending.
 
     Raises:
-      BnguardError: the folder cannot be written, or is full.
+      BnguardError: the folder cannot be written, or its disk is full.
     """
-    with writing(os.path.dirname(prefix)):
-        return saver.save(session, prefix, write_meta_graph=latest, write_state=latest)
-
-
-def write(path: str, text: str) -> None:
-    """Write a file that is there as a whole or not at all, whenever this process is killed.
-
-    Raises:
-      OSError: it cannot be written.
-    """
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.write(text)
-        sync(file)
-    os.replace(path + ".tmp", path)
-
-
-def sync(file: IO) -> None:
-    """Have the system put on the disk what was written to an open file."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def parts(prefix: str) -> List[str]:
-    """The files of a checkpoint."""
-    return sorted(glob.glob(glob.escape(prefix) + ".*"))
+    folder = os.path.dirname(prefix)
+    with _writing_to(folder):
+        return str(saver.save(session, prefix))
 
 
 @contextmanager
-def writing(folder: str) -> Iterator[None]:
-    """A block that writes in a folder.
-
-    Raises:
-      BnguardError: the folder cannot be written, or is full.
-    """
+def _writing_to(folder: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, tf.errors.OpError) as error:
         if isinstance(error, ValueError) and os.path.isdir(folder):
-            raise  # Saver's ValueError for a folder that is gone, and for misuse
+            raise  # a misuse of the Saver; it raises the same type when the folder is missing
         raise _unwritable(folder, error) from error
 
 
@@ -99,6 +74,7 @@ def _run_number(name: str) -> int:
 
 def _unwritable(folder: str, error: Exception) -> BnguardError:
     return BnguardError(
-        f"{folder}: cannot save a checkpoint there ({first_line(error)}); expected a folder that "
-        "can be written. Give another with --checkpoint-dir; earlier checkpoints are untouched."
+        f"{folder}: cannot save a checkpoint there ({first_line(error)}); expected a writable "
+        "folder with free space. Give another with --checkpoint-dir; earlier checkpoints are "
+        "untouched."
     )

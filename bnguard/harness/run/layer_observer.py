@@ -1,8 +1,10 @@
-"""What a run did to a layer: values before and after, held against the closed form."""
+"""Compare a layer's values before and after a run with the closed form."""
 
 from __future__ import annotations
 
 from typing import Dict, NamedTuple
+
+import numpy as np
 
 from bnguard.harness.results.closed_form import (
     NOTHING,
@@ -13,16 +15,16 @@ from bnguard.harness.results.closed_form import (
     which_statistics,
 )
 from bnguard.harness.results.record import InferenceStep, LayerRun, Values
-import numpy as np
+from bnguard.harness.results.terms import Reads
 
 
 class LayerObserver(NamedTuple):
-    """A layer as the closed form knows it.
+    """A layer as the closed form describes it.
 
     Attributes:
       scope: the scope of its variables.
-      decay: of its moving averages.
-      epsilon: what it adds to the variance.
+      decay: the decay of its moving averages.
+      epsilon: the constant that it adds to the variance.
       bessel: whether its moving variance has Bessel's correction.
     """
 
@@ -32,18 +34,18 @@ class LayerObserver(NamedTuple):
     bessel: bool
 
     def statistics(self, values: Values) -> LayerStatistics:
-        """The layer's running statistics among the values of all variables."""
+        """Return the layer's running statistics among the values of all variables, as float64."""
         return LayerStatistics(
             values[self.name("moving_mean")].astype(np.float64),
             values[self.name("moving_variance")].astype(np.float64),
         )
 
     def name(self, variable: str) -> str:
-        """The full name of one of its variables."""
+        """Return the full name of one of its variables."""
         return f"{self.scope}/{variable}"
 
     def advance(self, statistics: LayerStatistics, batch: np.ndarray) -> LayerStatistics:
-        """The statistics after a training step on `batch`."""
+        """Return the statistics after a training step on `batch`, float [rows, ..., channels]."""
         return advance(statistics, batch, self.decay, self.bessel)
 
     def trained(
@@ -54,14 +56,14 @@ class LayerObserver(NamedTuple):
         due: str,
         expected: LayerStatistics,
     ) -> LayerRun:
-        """What a training run did to the statistics.
+        """Describe the effect of a training run on the statistics.
 
         Args:
           was: every variable before the run.
           now: every variable after it.
-          data: what the graph offered to the layer, by name.
-          due: which of the data a correct graph absorbs, or `nothing`.
-          expected: what the statistics should have been before the run.
+          data: the batches that the graph computes for the layer, by name.
+          due: the name of the data that a correct graph absorbs, or `nothing`.
+          expected: the closed form of the statistics before the run.
         """
         before, after = self.statistics(was), self.statistics(now)
         return LayerRun(
@@ -74,7 +76,15 @@ class LayerObserver(NamedTuple):
     def inferred(
         self, was: Values, now: Values, x: np.ndarray, inputs: np.ndarray, y: np.ndarray
     ) -> InferenceStep:
-        """What an inference step on x did, where the layer normalized `inputs` to y."""
+        """Describe an inference step.
+
+        Args:
+          was: every variable before the step.
+          now: every variable after it.
+          x: the rows fed, float32 [rows, *spatial, channels].
+          inputs: the tensor that the layer normalized, float32 [rows, ..., channels].
+          y: the layer's output for `inputs`, of the same shape.
+        """
         before, parameters = self.statistics(was), self._affine(now)
         return InferenceStep(
             x=x,
@@ -87,8 +97,8 @@ class LayerObserver(NamedTuple):
             reads=self.reads(was, now, inputs, y),
         )
 
-    def reads(self, was: Values, now: Values, inputs: np.ndarray, y: np.ndarray) -> str:
-        """Which statistics turned `inputs` into y in a run."""
+    def reads(self, was: Values, now: Values, inputs: np.ndarray, y: np.ndarray) -> Reads:
+        """Return which statistics turned `inputs` into y in a run."""
         before, after = self.statistics(was), self.statistics(now)
         return which_statistics(inputs, y, before, after, self._affine(was))
 

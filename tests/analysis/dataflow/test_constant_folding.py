@@ -3,11 +3,12 @@
 import itertools
 import math
 
-from bnguard.analysis.dataflow.constant_folding import can_fold, fold
-from bnguard.analysis.ir.protos import DATA_TYPES, message
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard.analysis.dataflow.constant_folding import can_fold, fold
+from bnguard.analysis.ir.protos import DATA_TYPES, message
 
 NUMBERS = [0, 1, -1, 2, 7, -3, 2**24 + 1, 2**31 - 1]
 REALS = [float(np.float32(value)) for value in (0, 1, -1.5, 0.1, 3, 1e30, np.inf, -np.inf, np.nan)]

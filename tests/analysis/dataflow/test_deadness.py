@@ -1,13 +1,14 @@
 """Pruning and deadness, on graphs made by hand."""
 
-import bnguard
-from bnguard.analysis.dataflow.execution import Execution
-from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER
-from bnguard.analysis.ir.graph import CONTROL, Tensor
 import pytest
 from support.analysis.graph_defs import graph_of
 from support.analysis.networks import fresh_graph
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.analysis.dataflow.execution import Execution
+from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER
+from bnguard.analysis.ir.graph import CONTROL, Tensor
 
 SWITCHED = [
     ("x", "Placeholder"),

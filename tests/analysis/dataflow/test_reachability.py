@@ -1,10 +1,11 @@
 """Walks, against the powers of the graph's matrix of edges."""
 
-from bnguard.analysis.dataflow.reachability import closure, data_closure, data_flow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 from support.analysis.graph_defs import graph_of
+
+from bnguard.analysis.dataflow.reachability import closure, data_closure, data_flow
 
 NODES = 8
 EXAMPLES = settings(max_examples=200, derandomize=True, deadline=None, database=None)

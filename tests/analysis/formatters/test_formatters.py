@@ -8,12 +8,13 @@ import re
 import sys
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from bnguard import __version__
 from bnguard.analysis.findings import Assumptions, Finding, Op
 from bnguard.analysis.formatters import FORMATS, format_reports
 from bnguard.analysis.report import Report
 from bnguard.analysis.rules import RULES
-import pytest
 
 HOSTILE = 'a"b]\n<c>#1;`d`/%~| --> end'
 PATH = (Op("y", "Relu"), Op(HOSTILE, "AssignSub"))

@@ -2,14 +2,15 @@
 
 import gc
 
-import bnguard
-from bnguard.analysis.errors import AuditError
-from bnguard.analysis.ir.graph import CONTROL, Graph
-from bnguard.analysis.ir.tensor_values import uniform_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 from support.analysis.graph_defs import graph_of, message_of, read
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.ir.graph import CONTROL, Graph
+from bnguard.analysis.ir.tensor_values import uniform_value
 
 EXAMPLES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 

@@ -6,14 +6,15 @@ tools/fuzz.py lets atheris choose them.
 
 import os
 
-import bnguard
-from bnguard.analysis.errors import AuditError
-from bnguard.analysis.ir import protos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 from support.analysis.graph_defs import message_of
 from support.analysis.hostile_files import damaged_file, random_file, survives
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.ir import protos
 
 FILES = int(os.environ.get("BNGUARD_FILES", "0"))
 
@@ -67,7 +68,9 @@ class TestImpossibleGraphs:
     def test_text_without_a_node(self, tmp_path):
         path = tmp_path / "graph.pbtxt"
         path.write_text("library { }")
-        with pytest.raises(AuditError, match="the text form of a GraphDef, but damaged .it has no nodes"):
+        with pytest.raises(
+            AuditError, match="the text form of a GraphDef, but damaged .it has no nodes"
+        ):
             bnguard.audit(path)
 
     @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])

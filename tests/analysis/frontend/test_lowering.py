@@ -1,9 +1,10 @@
 """Functions in the graph, where they are called."""
 
-from bnguard.analysis.ir.graph import CONTROL, Tensor
-from bnguard.analysis.recognition.gradients import gradient_nodes
 import pytest
 from support.analysis.graph_defs import message_of, read
+
+from bnguard.analysis.ir.graph import CONTROL, Tensor
+from bnguard.analysis.recognition.gradients import gradient_nodes
 
 EFFECTS = [f"effect_{letter}" for letter in "abcdefgh"]
 

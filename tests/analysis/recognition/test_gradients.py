@@ -1,7 +1,8 @@
 """Which ops take gradients in, of a graph made by hand."""
 
-from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
 from support.analysis.graph_defs import graph_of
+
+from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
 
 VARIABLES = [(name, "VariableV2") for name in "abcdef"]
 

@@ -3,9 +3,6 @@
 import os
 import re
 
-import bnguard
-from bnguard.analysis.errors import AuditError
-from bnguard.analysis.rules import RULES, SECTIONS, choose, page
 from conftest import COMBINATIONS
 import pytest
 from support.analysis.networks import (
@@ -21,6 +18,10 @@ from support.analysis.networks import (
 )
 from support.paths import ROOT
 import tensorflow.compat.v1 as tf
+
+import bnguard
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.rules import RULES, SECTIONS, choose, page
 
 PAGES = os.path.join(ROOT, "docs", "rules")
 BROKEN, HEALTHY = 1, 2

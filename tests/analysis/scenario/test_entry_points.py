@@ -2,12 +2,13 @@
 
 import os
 
-import bnguard
 import numpy as np
 import pytest
 from support.analysis.networks import dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
 from support.commands import bnguard as command
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 BUILDS = [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]
 STATISTICS = {"bn/moving_mean", "bn/moving_variance"}

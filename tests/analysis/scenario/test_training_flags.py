@@ -1,12 +1,13 @@
 """The vote on training flags: one test for each row of its table, at either polarity."""
 
+import pytest
+from support.analysis.networks import fresh_graph
+import tensorflow.compat.v1 as tf
+
 from bnguard import batch_norm
 from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import recognize
 from bnguard.analysis.scenario.training_flags import find_training_flags
-import pytest
-from support.analysis.networks import fresh_graph
-import tensorflow.compat.v1 as tf
 
 # The value of the flag in training.
 POLARITIES = pytest.mark.parametrize("training", [True, False])

@@ -1,10 +1,11 @@
 """Write effects, compared with what a real Session changes."""
 
-import bnguard
 import numpy as np
 import pytest
 from support.analysis.networks import fresh_graph
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 # Each takes the statistic, a flag and a tensor of another value, and returns the write.
 WRITES = {

@@ -1,14 +1,19 @@
-"""The pairs as files: twins, docstrings with their sections, and a diff that is the fix."""
+"""The files of the catalogue: pairs, docstrings with their sections, and the diffs."""
 
 import ast
 import glob
 import os
 import re
 
-from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue
 import pytest
 from support.paths import ROOT
+
+from bnguard.errors import BnguardError
+from bnguard.harness.cases import catalogue, loading
+from bnguard.harness.cases.case_file import CaseFile
+from bnguard.harness.cases.docstring import Docstring
+from bnguard.harness.cases.errors import UnavailableError
+from bnguard.harness.results.terms import SIDES
 
 SECTIONS = ["Title", "Symptom", "Cause", "Fix", "How to see it in your own program", "Reports"]
 
@@ -18,15 +23,15 @@ def in_the_checkout(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_every_file_has_its_twin():
-    for side in catalogue.SIDES:
+def test_every_file_has_its_counterpart():
+    for side in SIDES:
         files = {name for name in os.listdir(os.path.join(ROOT, side)) if name.endswith(".py")}
         assert files == {f"{name}.py" for name in catalogue.names()}
 
 
-def test_every_docstring_has_its_sections_and_both_sides_tell_the_same_story():
+def test_both_docstrings_of_a_case_have_the_same_sections():
     for name in catalogue.names():
-        repro, fixed = (catalogue.find(name, side).sections for side in catalogue.SIDES)
+        repro, fixed = (Docstring(catalogue.find(name, side)).sections for side in SIDES)
         for sections in (repro, fixed):
             assert [heading for heading in sections if heading != "Needs"] == SECTIONS
             assert all(sections.values())
@@ -35,15 +40,25 @@ def test_every_docstring_has_its_sections_and_both_sides_tell_the_same_story():
 
 
 def test_the_two_sides_differ_in_title_and_construction_alone():
-    """CASE, and all that is said and imported of the experiment, is the same on both sides."""
+    """CASE and the imports from the harness are the same on both sides."""
     for name in catalogue.names():
-        repro, fixed = (shared_parts(catalogue.find(name, side).path) for side in catalogue.SIDES)
+        repro, fixed = (shared_parts(catalogue.find(name, side).path) for side in SIDES)
         assert repro == fixed
+
+
+def test_every_file_runs_itself_before_it_imports_tensorflow():
+    """The command line then imports TensorFlow quietly, or says what to install."""
+    expected = "if __name__ == '__main__':\n    from bnguard.cli import main\n    main(__file__)"
+    for name in catalogue.names():
+        for side in SIDES:
+            with open(catalogue.find(name, side).path, encoding="utf-8") as file:
+                _, first, *_ = ast.parse(file.read()).body
+            assert ast.dump(first) == ast.dump(ast.parse(expected).body[0])
 
 
 def test_every_report_is_a_repository_and_number_or_a_page():
     for name in catalogue.names():
-        reports = catalogue.find(name, "repro").reports
+        reports = Docstring(catalogue.find(name, "repro")).reports
         if not reports[0].startswith("none found of exactly this; "):
             for report in reports:
                 assert re.match(r"[\w.-]+/[\w.-]+#\d+( |$)|https://\S+( |$)", report), report
@@ -53,9 +68,11 @@ def test_every_rule_that_a_docstring_names_exists():
     pages = glob.glob(os.path.join(ROOT, "docs", "rules", "BN*.md"))
     rules = {title(page) for page in pages}
     for name in catalogue.names():
-        told = catalogue.find(name, "repro").sections["How to see it in your own program"]
-        named = re.findall(r"BN\d{3} [a-z]+(?:-[a-z]+)+", told)
-        assert named or "bnguard audit" not in told
+        section = Docstring(catalogue.find(name, "repro")).sections[
+            "How to see it in your own program"
+        ]
+        named = re.findall(r"BN\d{3} [a-z]+(?:-[a-z]+)+", section)
+        assert named or "bnguard audit" not in section
         assert set(named) <= rules
 
 
@@ -82,26 +99,26 @@ def title(page):
         ("discriminator real and fake", "gan_mixed_stats"),
     ],
 )
-def test_what_people_write_finds_its_case(text, case):
+def test_the_words_of_a_symptom_find_its_case(text, case):
     assert catalogue.ranked(text)[0].name == case
 
 
-def test_words_of_no_symptom_are_a_mistake():
-    with pytest.raises(BnguardError, match="no case's symptom has any of these words"):
+def test_words_that_no_symptom_contains_are_a_mistake():
+    with pytest.raises(BnguardError, match="no case's symptom contains any of these words"):
         catalogue.ranked("qqq zzz")
 
 
-def test_a_case_that_cannot_be_imported_says_what_it_needs(tmp_path):
+def test_a_case_that_cannot_be_imported_names_the_missing_package(tmp_path):
     path = tmp_path / "needy.py"
     path.write_text("import no_such_module")
-    with pytest.raises(catalogue.UnavailableError) as caught:
-        catalogue.load(catalogue.CaseFile("needy", "repro", str(path)))
+    with pytest.raises(UnavailableError) as caught:
+        loading.load(CaseFile("needy", "repro", str(path)))
     assert "repro/needy.py cannot run here: No module named 'no_such_module'" in str(caught.value)
-    assert "Its docstring says what to install" in str(caught.value)
+    assert "Its docstring names the packages to install" in str(caught.value)
 
 
 def test_sections_join_their_lines():
-    sections = catalogue.find("two_branch_cond", "repro").sections
+    sections = Docstring(catalogue.find("two_branch_cond", "repro")).sections
     assert sections["Title"] == (
         "Batch norm built twice, for training and for inference, outside tf.cond."
     )
@@ -114,10 +131,8 @@ def test_the_diff_is_a_patch_from_repro_to_fixed():
     assert "\n-    bn_train = batch_norm(\n" in diff
 
 
-def test_a_case_loads_with_what_both_sides_share():
-    repro, fixed = (
-        catalogue.load(catalogue.find("two_branch_cond", side)) for side in catalogue.SIDES
-    )
+def test_both_sides_of_a_case_load_with_equal_cases():
+    repro, fixed = (loading.load(catalogue.find("two_branch_cond", side)) for side in SIDES)
     assert repro.case == fixed.case
     assert repro.build is not fixed.build
     assert repro.case is not fixed.case

@@ -3,9 +3,10 @@
 import shutil
 import sys
 
-from bnguard.harness.cases import cluster
-from bnguard.harness.cases.catalogue import UnavailableError
 import pytest
+
+from bnguard.harness.cases import cluster
+from bnguard.harness.cases.errors import UnavailableError
 
 
 def test_every_job_has_a_loopback_port_of_its_own():

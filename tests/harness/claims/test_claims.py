@@ -1,6 +1,10 @@
-"""Claims on hand-made records: health, each defect, and each defect with one thing more."""
+"""Claims on hand-made records: healthy ones, each defect, and each defect with one more."""
 
 from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.closed_form import DECAY, EPSILON, output
 
 from bnguard.harness.claims import (
     EveryRunTrains,
@@ -22,9 +26,7 @@ from bnguard.harness.results.record import (
     Record,
     TrainingRun,
 )
-import numpy as np
-import pytest
-from support.closed_form import DECAY, EPSILON, output
+from bnguard.harness.results.terms import Outcome, Phase, Reads
 
 INITIAL = LayerStatistics(np.zeros(2), np.ones(2))
 AFTER_ONE = LayerStatistics(np.array([0.5, 1.0]), np.array([1.4, 1.9]))
@@ -44,7 +46,7 @@ def values(statistics=TRAINED, beta=0.5, scope="bn"):
     }
 
 
-def step(reads="before", y=None):
+def step(reads=Reads.BEFORE, y=None):
     mean, variance = TRAINED
     return InferenceStep(
         x=X,
@@ -88,7 +90,9 @@ def healthy():
 
 def drifting():
     after = {**values(), **MOVED}
-    passes = [replace(one, after=after, steps=(step("after"),)) for one in healthy().passes]
+    passes = [
+        replace(inferred, after=after, steps=(step("after"),)) for inferred in healthy().passes
+    ]
     return replace(healthy(), passes=tuple(passes))
 
 
@@ -108,7 +112,7 @@ def untrained_passes():
 
 
 def dependent():
-    passes = [replace(one, steps=(step("batch"),)) for one in healthy().passes]
+    passes = [replace(inferred, steps=(step("batch"),)) for inferred in healthy().passes]
     passes[1] = replace(passes[1], together=step("batch", y=X))
     return replace(healthy(), passes=tuple(passes))
 
@@ -127,7 +131,7 @@ def lost():
 
 
 def failing():
-    failure = Failure("serve", "ValueError", "incompatible with expected float_ref")
+    failure = Failure(Phase.SERVE, "ValueError", "incompatible with expected float_ref")
     return replace(healthy(), passes=healthy().passes[:1], failure=failure)
 
 
@@ -145,7 +149,7 @@ DEFECTS = [
     (RowsIndependent(), dependent),
     (EveryRunTrains(), skipping),
     (StatisticsSurviveRestore(), lost),
-    (ProgramRuns(("float_ref", "resource"), fails_in="serve"), failing),
+    (ProgramRuns(("float_ref", "resource"), fails_in=Phase.SERVE), failing),
     (StatisticsNotTrained(), descending),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
@@ -154,21 +158,25 @@ IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
 @pytest.mark.parametrize(("claim", "defect"), DEFECTS, ids=IDS)
 class TestEveryClaim:
     def test_a_healthy_record_has_its_healthy_word(self, claim, defect):
-        assert invariants.departures(healthy()) == []
-        assert claim.judge(healthy())[:2] == (claim.healthy, True)
-        assert claim.judge(replace(healthy(), side="repro"))[:2] == (claim.healthy, False)
+        assert invariants.violations(healthy()) == []
+        assert word_and_shown(claim.judge(healthy())) == (claim.healthy, True)
+        assert word_and_shown(claim.judge(replace(healthy(), side="repro"))) == (
+            claim.healthy,
+            False,
+        )
 
     def test_its_defect_has_its_defective_word(self, claim, defect):
         verdict = claim.judge(replace(defect(), side="repro"))
-        assert verdict[:2] == (claim.defective, True), verdict.reasons
-        assert claim.judge(defect())[:2] == (claim.defective, False)
+        assert word_and_shown(verdict) == (claim.defective, True), verdict.reasons
+        assert word_and_shown(claim.judge(defect())) == (claim.defective, False)
+        assert verdict.outcome is Outcome.DEFECTIVE
 
-    def test_the_figure_tells_the_two_apart(self, claim, defect):
+    def test_the_figure_distinguishes_the_two(self, claim, defect):
         figures = [claim.judge(record).figure for record in (healthy(), defect())]
         assert all(figures)
         assert figures[0] != figures[1]
 
-    def test_no_other_defect_is_taken_for_it(self, claim, defect):
+    def test_it_does_not_accept_a_different_defect(self, claim, defect):
         for other, other_defect in DEFECTS:
             if other is not claim:
                 assert claim.judge(other_defect()).word in ("unclear", claim.healthy)
@@ -178,7 +186,7 @@ class TestEveryClaim:
         empty = replace(healthy(), training=(), passes=(), initial={})
         for side in ("repro", "fixed"):
             verdict = claim.judge(replace(empty, side=side))
-            assert verdict[:2] == ("unclear", False)
+            assert word_and_shown(verdict) == ("unclear", False)
             assert verdict.reasons
 
     @pytest.mark.parametrize(
@@ -195,7 +203,11 @@ class TestEveryClaim:
             return
         for side in ("repro", "fixed"):
             verdict = claim.judge(replace(record, side=side))
-            assert verdict[:2] == ("unclear", False), verdict.reasons
+            assert word_and_shown(verdict) == ("unclear", False), verdict.reasons
+
+
+def word_and_shown(verdict):
+    return verdict.word, verdict.shown
 
 
 def beta_moves(record):
@@ -213,18 +225,18 @@ def restores_other(record):
     if len(record.passes) < 2:
         return None
     first, second = record.passes
-    before, after = ({**one, "bn/beta": X[0]} for one in (second.before, second.after))
+    before, after = ({**held, "bn/beta": X[0]} for held in (second.before, second.after))
     return replace(record, passes=(first, replace(second, before=before, after=after)))
 
 
 def trains_nothing(record):
-    """A drift at inference says nothing of training, nor that of training."""
+    """Leave the first training run without a move."""
     first, *rest = record.training
     return replace(record, training=(replace(first, moved=()), *rest))
 
 
 class TestReasons:
-    def test_facts_come_with_the_numbers(self):
+    def test_sentences_have_the_numbers(self):
         reasons = StatisticsStillAtInference().judge(drifting()).reasons
         assert reasons[0] == "bn absorbed batch in 2 training runs; batch was due."
         assert reasons[1].startswith(
@@ -245,25 +257,25 @@ class TestReasons:
             (drifting(), ["bn/moving_mean moved by 0.3 in the trained session's inference"]),
             (dependent(), ["inferences in the trained session read other statistics", "batch"]),
             (lost(), ["bn/moving_mean is [0. 0.] in the restored session, and was [1. 2.]"]),
-            (lost(), ["The trained and the restored session answer differently: 1 of 1 rows"]),
+            (lost(), ["The trained and the restored session give different outputs: 1 of 1 rows"]),
             (failing(), ["It fails in phase serve: incompatible with expected float_ref"]),
         ],
     )
-    def test_every_departure_from_health_is_a_sentence(self, record, fragments):
+    def test_every_violation_is_a_sentence(self, record, fragments):
         assert any(
             all(fragment in sentence for fragment in fragments)
-            for sentence in invariants.departures(record)
+            for sentence in invariants.violations(record)
         )
 
 
-class TestHealth:
-    def test_a_frozen_graph_may_round_otherwise_but_not_answer_otherwise(self):
+class TestInvariants:
+    def test_a_frozen_graph_may_round_differently_but_not_give_other_outputs(self):
         trained, restored = healthy().passes
-        for difference, frozen, departs in [(1e-6, True, 0), (1e-6, False, 1), (1e-3, True, 1)]:
+        for difference, frozen, expected in [(1e-6, True, 0), (1e-6, False, 1), (1e-3, True, 1)]:
             steps = (step(y=output(X, *TRAINED) + difference),)
             other = replace(restored, steps=steps, frozen=frozen)
-            departures = invariants.departures(replace(healthy(), passes=(trained, other)))
-            assert len(departures) == departs
+            violations = invariants.violations(replace(healthy(), passes=(trained, other)))
+            assert len(violations) == expected
 
     def test_a_layer_in_another_scope_is_compared_by_its_variables(self):
         trained, restored = healthy().passes
@@ -286,31 +298,31 @@ class TestHealth:
 
 
 class TestDrift:
-    """What makes a drift unclear: it is to be the recurrence over the rows, in every session."""
+    """A drift is unclear unless it is the recurrence over the rows in every session."""
 
     @pytest.mark.parametrize("reads", ["before", "after", "mixed", "batch"])
     def test_it_is_drift_whatever_the_outputs_read(self, reads):
-        passes = [replace(one, steps=(step(reads),)) for one in drifting().passes]
+        passes = [replace(inferred, steps=(step(reads),)) for inferred in drifting().passes]
         record = replace(drifting(), passes=tuple(passes), side="repro")
-        assert StatisticsStillAtInference().judge(record)[:2] == ("drift", True)
+        assert word_and_shown(StatisticsStillAtInference().judge(record)) == ("drift", True)
 
-    def test_moved_otherwise(self):
+    def test_another_move_than_the_recurrence_is_unclear(self):
         after = {**values(), "bn/moving_mean": TRAINED.mean + 1}
-        passes = [replace(one, after=after) for one in healthy().passes]
+        passes = [replace(inferred, after=after) for inferred in healthy().passes]
         assert_unclear(passes, "the recurrence over its rows gives")
 
-    def test_moved_in_one_session(self):
+    def test_a_move_in_one_session_only_is_unclear(self):
         passes = [drifting().passes[0], healthy().passes[1]]
-        assert_unclear(passes, "moved in one session and stood still in the other")
+        assert_unclear(passes, "moved in one session and not in the other")
 
-    def test_more_moved_than_statistics(self):
+    def test_a_move_of_another_variable_is_unclear(self):
         after = {**values(), **MOVED, "bn/beta": X[0]}
-        passes = [replace(one, after=after) for one in healthy().passes]
+        passes = [replace(inferred, after=after) for inferred in healthy().passes]
         assert_unclear(passes, "bn/beta moved in the trained session; only statistics should")
 
 
 def assert_unclear(passes, reason):
     record = replace(healthy(), passes=tuple(passes), side="repro")
     verdict = StatisticsStillAtInference().judge(record)
-    assert verdict[:2] == ("unclear", False)
+    assert word_and_shown(verdict) == ("unclear", False)
     assert any(reason in sentence for sentence in verdict.reasons)

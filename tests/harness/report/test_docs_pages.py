@@ -1,12 +1,15 @@
-"""The pages made from the docstrings: complete, linked, and what is committed."""
+"""The pages made from the docstrings are complete, linked and committed."""
 
 import os
 
-from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue
-from bnguard.harness.report import docs_pages
 import pytest
 from support.paths import ROOT
+
+from bnguard.errors import BnguardError
+from bnguard.harness.cases import catalogue
+from bnguard.harness.cases.docstring import Docstring
+from bnguard.harness.report import docs_pages
+from bnguard.harness.results.terms import SIDES
 
 STALE = "stale: run `python -m bnguard.harness.report.docs_pages` in the checkout"
 
@@ -41,7 +44,7 @@ def test_every_case_and_every_report_is_on_the_page(cases):
     for case in cases:
         assert f"\n## {case.name}\n" in page
         assert catalogue.diff(case.name) in page
-        for report in case.reports:
+        for report in Docstring(case).reports:
             number = report.split(" ")[0]
             assert number in page
             if "#" in number:
@@ -71,7 +74,7 @@ def test_missing_markers_are_a_mistake(cases, readme):
 
 
 def test_main_writes_both_pages(monkeypatch, tmp_path, cases):
-    for side in catalogue.SIDES:
+    for side in SIDES:
         os.symlink(os.path.join(ROOT, side), str(tmp_path / side))
     monkeypatch.chdir(tmp_path)
     os.mkdir("docs")

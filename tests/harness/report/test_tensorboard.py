@@ -1,13 +1,14 @@
-"""What --logdir writes, read back as TensorBoard reads it."""
+"""The events of --logdir, read back as TensorBoard reads them."""
 
 import dataclasses
 import os
 
-from bnguard.errors import BnguardError
-from bnguard.harness.report import tensorboard
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+
+from bnguard.errors import BnguardError
+from bnguard.harness.report import tensorboard
 
 
 def read(folder):
@@ -38,9 +39,9 @@ def test_training_and_both_passes_are_runs(logdir, side):
         mean = run.layers["bn"].statistics.mean
         assert training["bn/moving_mean/min", step].simple_value == pytest.approx(mean.min())
     assert training["bn/moving_variance/mean", 0].simple_value == 1
-    for one in records[side].passes:
-        values = read(str(case / f"{one.session} session"))
-        for step, inferred in enumerate(one.steps, start=101):
+    for inference in records[side].passes:
+        values = read(str(case / f"{inference.session} session"))
+        for step, inferred in enumerate(inference.steps, start=101):
             variance = inferred.moving_variance
             found = values["bn/moving_variance/max", step].simple_value
             assert found == pytest.approx(variance.max())
@@ -48,7 +49,7 @@ def test_training_and_both_passes_are_runs(logdir, side):
             assert (histogram.num, histogram.max) == (2, pytest.approx(variance.max()))
 
 
-def test_the_drift_shows_and_the_stillness_too(logdir):
+def test_drift_shows_on_one_side_only(logdir):
     folder, _ = logdir
     moved = {}
     for side in ("repro", "fixed"):
@@ -81,20 +82,20 @@ def test_a_statistic_that_became_nan_is_written(run_case, tmp_path):
     assert lost == {0: 0, 1: 0, 2: 0, 3: 1}
 
 
-def test_a_folder_that_is_lost_while_writing_is_reported(run_case, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(run_case, tmp_path):
     record = run_case("two_branch_cond", "repro", train_steps=3, infer_steps=2)
     (tmp_path / "two_branch_cond").write_text("in the way")
     with pytest.raises(BnguardError, match=r"--logdir .*/training: cannot be written"):
         tensorboard.write([record], str(tmp_path))
 
 
-def test_a_folder_that_cannot_be_made_is_reported_at_once(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported_before_the_run(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BnguardError, match=r"--logdir .*/file/logs: cannot be written"):
         tensorboard.check_target(str(tmp_path / "file" / "logs"))
 
 
-def test_a_file_begins_as_tensorboard_wants_it(run_case, tmp_path):
+def test_a_file_begins_like_one_of_a_file_writer(run_case, tmp_path):
     record = run_case("two_branch_cond", "repro", train_steps=3, infer_steps=2)
     tensorboard.write([record], str(tmp_path))
     folder = str(tmp_path / "two_branch_cond" / "repro" / "training")

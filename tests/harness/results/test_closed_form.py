@@ -1,4 +1,8 @@
-"""The closed form, held against the source's figures and against hand-made outcomes."""
+"""The closed form agrees with the source's figures and with outcomes computed by hand."""
+
+import numpy as np
+import pytest
+from support.closed_form import SOURCE_ROWS, output, source_data
 
 from bnguard.harness.results.closed_form import (
     Affine,
@@ -8,9 +12,6 @@ from bnguard.harness.results.closed_form import (
     which_data,
     which_statistics,
 )
-import numpy as np
-import pytest
-from support.closed_form import SOURCE_ROWS, output, source_data
 
 PLAIN = Affine(beta=np.zeros(2), gamma=np.ones(2), epsilon=0.001)
 BEFORE = LayerStatistics(np.array([0.0, 100.0]), np.array([1.0, 4.0]))
@@ -35,7 +36,7 @@ def test_bessels_correction_is_n_over_n_minus_1():
     assert now.variance == pytest.approx([20 / 3])
 
 
-def test_bessels_correction_of_one_row_is_no_division_by_zero():
+def test_bessels_correction_of_one_row_does_not_divide_by_zero():
     now = advance(
         LayerStatistics(np.zeros(1), np.ones(1)), np.array([[3.0]]), decay=0.9, bessel=True
     )
@@ -76,11 +77,11 @@ def test_an_outcome_is_recognised_within_float32_but_not_beyond():
     assert which_statistics(X, y + 2e-4, BEFORE, AFTER, PLAIN) == "other"
 
 
-def test_nan_is_no_outcome():
+def test_nan_matches_no_statistics():
     assert which_statistics(X, X * np.nan, BEFORE, AFTER, PLAIN) == "other"
 
 
-def test_the_rows_own_moments_are_an_outcome_of_their_own():
+def test_an_output_normalized_by_its_own_rows_is_recognised():
     x = np.array([[1.0, 101.0], [3.0, 107.0]])
     y = output(x, x.mean(axis=0), x.var(axis=0))
     assert which_statistics(x, y, BEFORE, AFTER, PLAIN) == "batch"
@@ -115,12 +116,12 @@ def test_which_data_names_what_the_statistics_absorbed(mean, variance, data):
     assert absorbed(mean, variance) == data
 
 
-def test_which_data_knows_bessels_correction():
+def test_which_data_applies_bessels_correction():
     assert absorbed(3.7, 2.0, bessel=True) == "real"  # 0.9 2 + 0.1 2
     assert absorbed(3.7, 1.9, bessel=True) == "other"
 
 
-def test_standing_still_is_to_the_bit():
+def test_nothing_was_absorbed_only_if_every_bit_is_the_same():
     assert absorbed(np.nextafter(4.0, 5.0), 2.0) == "other"
     same = {"same": np.array([[4 + np.sqrt(2)], [4 - np.sqrt(2)]])}  # its mean 4, its variance 2
     assert absorbed(4.0, 2.0, data=same) == "nothing"

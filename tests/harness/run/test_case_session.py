@@ -1,18 +1,21 @@
-"""Programs: what TensorFlow refuses is said in one line, and its switches are put back."""
+"""A graph that TensorFlow refuses is one line, and TensorFlow's switches are restored."""
 
-from bnguard.errors import BnguardError
-from bnguard.harness.cases.case import Case, Inference, Model, Training
-from bnguard.harness.cases.catalogue import CaseFile, LoadedCase
-from bnguard.harness.claims import StatisticsStillAtInference
-from bnguard.harness.run.case_session import Build, CaseSession
 import pytest
 from support.graphs import build_with
 from support.programs.tf1_programs import says
 import tensorflow.compat.v1 as tf
 
+from bnguard.errors import BnguardError
+from bnguard.harness.cases.case import Case, Inference, Model, Training
+from bnguard.harness.cases.case_file import CaseFile
+from bnguard.harness.cases.loading import LoadedCase
+from bnguard.harness.claims import StatisticsStillAtInference
+from bnguard.harness.run.case_session import CaseSession
+from bnguard.harness.run.options import BuildOptions
+
 
 def assign_in_a_branch(fused):
-    """What TensorFlow refuses for ref variables under control flow v2."""
+    """Build a graph that TensorFlow refuses for ref variables under control flow v2."""
     x = tf.placeholder(tf.float32, [None, 1])
     variable = tf.get_variable("v", [1], initializer=tf.zeros_initializer())
     y = tf.cond(
@@ -23,15 +26,15 @@ def assign_in_a_branch(fused):
     return Model(x, [Training(y)], Inference(x + y))
 
 
-def program(build, how, path="repro/branch.py"):
+def session(build, options, path="repro/branch.py"):
     file = CaseFile("branch", "repro", path)
-    case = LoadedCase(file, "", Case(StatisticsStillAtInference()), build, build)
-    return CaseSession(case, how, lambda: build(None))
+    case = LoadedCase(file, Case(StatisticsStillAtInference()), build, build)
+    return CaseSession(case, options, lambda: build(None))
 
 
 def test_a_combination_that_tensorflow_refuses_is_named():
     with pytest.raises(BnguardError) as caught:
-        program(assign_in_a_branch, Build("no", "ref", "v2"))
+        session(assign_in_a_branch, BuildOptions("no", "ref", "v2"))
     message = str(caught.value)
     assert f"repro/branch.py: phase build fails on TensorFlow {tf.__version__} with" in message
     assert "with ref variables, control flow v2 and fused=no: " in message
@@ -40,8 +43,8 @@ def test_a_combination_that_tensorflow_refuses_is_named():
     assert len(message.splitlines()) == 1
 
 
-def test_what_tensorflow_refuses_in_a_branch_is_tensorflows_refusal(tmp_path):
-    """It leaves its own frames out of tracebacks, from 2.7 on, unless told not to."""
+def test_a_refusal_inside_a_branch_is_not_blamed_on_the_case_file(tmp_path):
+    """TensorFlow 2.7 and later would remove its own frames from tracebacks."""
     path = tmp_path / "branch.py"
     path.write_text(
         "import tensorflow.compat.v1 as tf\n"
@@ -52,19 +55,19 @@ def test_what_tensorflow_refuses_in_a_branch_is_tensorflows_refusal(tmp_path):
     names = {}
     exec(compile(path.read_text(), str(path), "exec"), names)
     with says("repro/branch.py: phase build fails on TensorFlow", "with ref variables"):
-        program(names["build"], Build("no", "ref", "v1"), str(path))
+        session(names["build"], BuildOptions("no", "ref", "v1"), str(path))
 
 
 def test_the_same_graph_is_built_where_tensorflow_allows_it():
     for variables, control_flow in [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]:
-        with program(assign_in_a_branch, Build("no", variables, control_flow)) as built:
+        with session(assign_in_a_branch, BuildOptions("no", variables, control_flow)) as built:
             built.initialize()
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_switches_are_put_back(before):
+def test_the_switches_are_restored(before):
     with build_with(*(("resource", "v2") if before else ("ref", "v1"))):
-        for how in (Build("no", "ref", "v1"), Build("no", "resource", "v2")):
-            with program(assign_in_a_branch, how):
+        for options in (BuildOptions("no", "ref", "v1"), BuildOptions("no", "resource", "v2")):
+            with session(assign_in_a_branch, options):
                 pass
             assert tf.resource_variables_enabled() == tf.control_flow_v2_enabled() == before

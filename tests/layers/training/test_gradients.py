@@ -1,10 +1,11 @@
 """create_train_op: what becomes of the gradients."""
 
-from bnguard import create_train_op
 import numpy as np
 import pytest
 from support.programs.training_program import RATE, Training, optimizer, weight
 import tensorflow.compat.v1 as tf
+
+from bnguard import create_train_op
 
 pytestmark = pytest.mark.usefixtures("graph")
 

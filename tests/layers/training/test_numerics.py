@@ -1,12 +1,13 @@
 """create_train_op(check_numerics=True): a loss that is not finite changes nothing."""
 
-from bnguard import batch_norm, create_train_op
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
 from support.graphs import build_with
 from support.programs.training_program import Training, optimizer, weight
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm, create_train_op
 
 pytestmark = pytest.mark.usefixtures("graph")
 

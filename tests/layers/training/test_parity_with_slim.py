@@ -8,11 +8,12 @@ Where slim is wrong is not compared here, but in docs/layers.md and the tests be
 import itertools
 import os
 
-from bnguard import batch_norm, create_train_op
 import numpy as np
 import pytest
 from support import originals
 import tensorflow.compat.v1 as tf
+
+from bnguard import batch_norm, create_train_op
 
 slim = originals.slim(__name__)
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS

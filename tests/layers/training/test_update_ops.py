@@ -1,9 +1,10 @@
 """create_train_op and update ops: which a step runs, in which order, how often."""
 
-from bnguard import create_train_op
 import pytest
 from support.programs.training_program import Training, optimizer, weight
 import tensorflow.compat.v1 as tf
+
+from bnguard import create_train_op
 
 pytestmark = pytest.mark.usefixtures("graph")
 

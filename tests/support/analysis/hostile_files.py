@@ -19,7 +19,6 @@ from bnguard.analysis.ir.op_types import (
     MADE_OF_ALL_BUT,
     least_inputs,
 )
-
 from support.commands import ROOT
 
 NETWORKS = os.path.join(ROOT, "tests", "data", "networks")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 
-from bnguard import batch_norm, create_train_op
 import tensorflow.compat.v1 as tf
 
+from bnguard import batch_norm, create_train_op
 from support.graphs import build_with
 
 

@@ -7,11 +7,11 @@ that no other undoes, so that after a step it can be seen which writes have run.
 
 from __future__ import annotations
 
-from bnguard import batch_norm
 from hypothesis import strategies as st
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from bnguard import batch_norm
 from support.graphs import build_with
 
 STATISTICS = ("a", "b", "c")

@@ -6,9 +6,10 @@ step that it took, and takes the next when it gets a line.
 
 import sys
 
-import bnguard
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+import bnguard
 
 LAYERS = 21
 STEPS, SAVE_EVERY, EVALUATE_EVERY = 10, 4, 6

@@ -7,9 +7,9 @@ that guard, and answers with a JSON list of the variables that the guard said ch
 import json
 import sys
 
-import bnguard
 import tensorflow.compat.v1 as tf
 
+import bnguard
 from support.programs import tf1_programs as programs
 
 

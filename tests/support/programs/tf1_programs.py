@@ -3,12 +3,12 @@
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import bnguard
-from bnguard.errors import BnguardError
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import bnguard
+from bnguard.errors import BnguardError
 from support.graphs import build_with
 
 DECAY = 0.9

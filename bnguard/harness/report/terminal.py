@@ -1,0 +1,21 @@
+"""The console that tables are printed to."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+_NARROWEST, _PIPED = 72, 100  # columns
+
+
+def console() -> Console:
+    """Return a console for stdout.
+
+    It is as wide as COLUMNS or the terminal says, and 100 columns wide for a file or a pipe. It is
+    never narrower than the name of a case needs.
+    """
+    out = Console(markup=False, emoji=False)  # cases contain brackets and colons of their own
+    is_known = out.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    out.width = max(out.width if is_known else _PIPED, _NARROWEST)
+    return out

@@ -1,0 +1,34 @@
+"""Check that the packages which a command needs are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Sequence
+
+from bnguard.errors import BnguardError
+
+_NAMES = {"tensorflow": "TensorFlow (1.15 to 2.21)", "numpy": "NumPy", "scipy": "SciPy"}
+
+
+def require(packages: Sequence[str], extra: str) -> None:
+    """Check that packages are installed, without importing them.
+
+    Args:
+      packages: their import names.
+      extra: the extra of bnguard that installs them.
+
+    Raises:
+      BnguardError: some are missing; the message says which, and how to install them.
+    """
+    missing = [
+        _NAMES.get(package, package)
+        for package in packages
+        if importlib.util.find_spec(package) is None
+    ]
+    if missing:
+        names = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
+        verb = "is" if len(missing) == 1 else "are"
+        raise BnguardError(
+            f"{names} {verb} not installed, and this needs it. Install it with: "
+            f"pip install 'bnguard[{extra}]'"
+        )
