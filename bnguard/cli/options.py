@@ -13,7 +13,7 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 
-class _Text(click.ParamType):  # type: ignore[type-arg]  # generic in some versions of click only
+class _Text(click.ParamType):
     """Text that is not empty, so that `--restore "$UNSET"` is an error and not the default."""
 
     name = "text"

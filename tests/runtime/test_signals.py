@@ -171,7 +171,7 @@ def test_a_worker_that_is_killed_ends_the_audit_with_one_line(audit):
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (2, b"")
     (line,) = stderr.decode().splitlines()
-    assert line.startswith("Error: --jobs 3: one of the processes was killed")
+    assert line.startswith("Error: --jobs 3: a worker process was killed")
     for writer in writers:
         os.close(writer)
 

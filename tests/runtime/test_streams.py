@@ -151,7 +151,7 @@ def test_escape_sequences_in_a_file_are_not_sent_to_the_terminal(tmp_path, form)
     assert (process.returncode, process.stderr) == (1, b"")
     assert all(32 <= byte < 127 or byte == 10 for byte in process.stdout)
     if form == "text":
-        assert f"{ESCAPED}/moving_mean: " in process.stdout.decode()
+        assert f"{ESCAPED}/moving_mean is written" in process.stdout.decode()
     if form == "json":
         assert json.loads(process.stdout)["findings"][0]["variable"] == f"{HOSTILE}/moving_mean"
 

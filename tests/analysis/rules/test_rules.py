@@ -172,8 +172,8 @@ class TestWhatAFindingSays:
     def test_never_run_counts_the_update_ops(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
         assert (
-            "is never updated: Momentum runs none of the update ops (for each statistic 1 in the graph, 1 of them in UPDATE_OPS)"
-            in first.problem
+            "is never updated: Momentum runs none of the update ops "
+            "(for each statistic 1 in the graph, 1 of them in UPDATE_OPS)" in first.problem
         )
 
     def test_never_run_by_a_step_that_applies_no_gradient_is_not_frozen(self):
