@@ -5,14 +5,13 @@ Switch makes one of its outputs dead. If constants and feeds determine its selec
 output is known. Otherwise what follows runs under a predicate (see predicates.py).
 
 The analysis is a sparse conditional constant propagation (Wegman and Zadeck, 1991): one pass over
-the nodes in topological order decides values and predicates together. It starts from the Switches,
-as what no Switch precedes always runs. In a loop, the value of a selector in the first iteration
-decides what certainly runs; only a value that no iteration changes decides what certainly does not.
+the nodes in topological order decides values and predicates together. A node that no Switch
+precedes always runs. In a loop, the value of a selector in the first iteration decides what
+certainly runs; only a value that no iteration changes decides what certainly does not.
 """
 
 from __future__ import annotations
 
-import heapq
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis import limits
@@ -90,19 +89,12 @@ class _Propagation:
 
     def run(self) -> None:
         """Decide the Switches, and every node after one that may be dead, in topological order."""
-        graph, needs = self._graph, self._pruning.needs
-        ranks, consumers = graph.ranks, graph.consumers
-        by_rank = {ranks[switch]: switch for switch in graph.of_types(SWITCHES) if needs(switch)}
-        undecided = sorted(by_rank)  # a heap
-        while undecided:
-            node = by_rank[heapq.heappop(undecided)]
-            if self._decide(node):
-                self._maybe_dead.add(node)
-                for consumer in consumers[node]:
-                    rank = ranks[consumer]
-                    if rank not in by_rank and needs(consumer):
-                        by_rank[rank] = consumer
-                        heapq.heappush(undecided, rank)
+        needs, sources, maybe_dead = self._pruning.needs, self._graph.sources, self._maybe_dead
+        switches = set(self._graph.of_types(SWITCHES))
+        for node in self._graph.order if switches else ():
+            is_affected = node in switches or not maybe_dead.isdisjoint(sources[node])
+            if is_affected and needs(node) and self._decide(node):
+                maybe_dead.add(node)
 
     def _decide(self, node: int) -> bool:
         """Decide a node and its outputs; return whether any of these may be dead."""

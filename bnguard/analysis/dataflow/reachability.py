@@ -1,4 +1,4 @@
-"""Walks over a graph: what is before some nodes, what is after them, by which edges."""
+"""Reachability: which nodes are before some nodes, and which are after them, by which edges."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import AbstractSet, Iterable, Sequence, Set
 from bnguard.analysis.ir.graph import CONTROL, Graph
 
 _NONE: AbstractSet[int] = frozenset()
-_NO_LIMIT = -1  # never counted down to 0
+_UNBOUNDED = -1  # a count that never gets to 0
 
 
 def closure(
     starts: Iterable[int], neighbours: Sequence[Sequence[int]], ends: AbstractSet[int] = _NONE
 ) -> Set[int]:
-    """`starts`, their neighbours, the neighbours of these, and so on.
+    """Return `starts`, their neighbours, the neighbours of these, and so on.
 
     Args:
       starts: nodes.
-      neighbours: for each node; a graph's `sources` or `consumers`.
+      neighbours: for each node its neighbours; `sources` or `consumers` of a graph.
       ends: the nodes to go no further than.
     """
     reached = set(starts)
@@ -32,16 +32,16 @@ def closure(
 
 
 def data_closure(graph: Graph, starts: Iterable[int], until: AbstractSet[int] = _NONE) -> Set[int]:
-    """`starts`, the nodes of their data inputs, the data inputs of these, and so on.
+    """Return `starts`, the nodes of their data inputs, the data inputs of these, and so on.
 
     Args:
       graph: the graph.
       starts: nodes.
-      until: if there are any, stop when all of them are found; the result is then not complete.
+      until: if not empty, stop when all of these are found; the result is then not complete.
     """
     behind = set(starts)
     stack = list(behind)
-    missing = len(until - behind) if until else _NO_LIMIT
+    missing = len(until - behind) if until else _UNBOUNDED
     while stack and missing:
         node = stack.pop()
         sources, ports = graph.sources[node], graph.ports[node]
@@ -63,18 +63,18 @@ def data_flow(
     closed: AbstractSet[int] = _NONE,
     until: AbstractSet[int] = _NONE,
 ) -> Set[int]:
-    """`starts`, the nodes that take outputs of them, those that take outputs of these, and so on.
+    """Return `starts`, the nodes that take their outputs, those that take theirs, and so on.
 
     Args:
       graph: the graph.
       starts: nodes.
       ends: the nodes to go no further than.
-      closed: the nodes not to go to, nor to start from.
-      until: if there are any, stop when all of them are found; the result is then not complete.
+      closed: the nodes not to enter, nor to start from.
+      until: if not empty, stop when all of these are found; the result is then not complete.
     """
     reached = set(starts) - closed
     stack, consumers = list(reached - ends), graph.consumers
-    missing = len(until - reached) if until else _NO_LIMIT
+    missing = len(until - reached) if until else _UNBOUNDED
     while stack and missing:
         node = stack.pop()
         for consumer in consumers[node]:

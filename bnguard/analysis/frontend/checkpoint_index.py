@@ -1,4 +1,4 @@
-"""The names in a checkpoint, from its .index file, without TensorFlow.
+"""The names in a checkpoint, from its .index file, read without TensorFlow.
 
 The index of a V2 checkpoint is a table in LevelDB's format: blocks of sorted keys, each sharing
 a prefix with the one before it, an index block that points to them, and a footer that points to
@@ -21,7 +21,7 @@ _SLICE = b"\0"  # the first byte of the key of a slice, beside the key of the wh
 
 
 def stored_names(prefix: str) -> FrozenSet[str]:
-    """The names of the variables in a checkpoint, be it of TensorFlow 1.x or object-based.
+    """Return the names of the variables in a checkpoint, of TensorFlow 1.x or object-based.
 
     Args:
       prefix: the path without `.index`, as Saver.save returns it; or the `.index` file.
@@ -70,7 +70,7 @@ def _handle(data: bytes, at: int) -> Tuple[int, int, int]:
 
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]:
-    """The keys and values of one block."""
+    """Yield the keys and values of one block."""
     block = data[offset : offset + size]
     if len(block) < size or size < 4:
         raise ValueError("a block is cut off")
@@ -110,7 +110,7 @@ def _varint(data: bytes, at: int) -> Tuple[int, int]:
 
 
 def _full_names(prefix: str, header: bytes, entry: Any) -> Set[str]:
-    """The variables' own names in an object-based checkpoint, whose keys are paths to objects."""
+    """Return the names of the variables in an object-based checkpoint, whose keys are paths."""
     shards = protos.message("BundleHeaderProto").FromString(header).num_shards
     path = f"{prefix}.data-{entry.shard_id:05d}-of-{shards:05d}"
     if not 0 < entry.size < limits.OBJECT_GRAPH_BYTES:
@@ -121,4 +121,4 @@ def _full_names(prefix: str, header: bytes, entry: Any) -> Set[str]:
     length, at = _varint(data, 0)
     at += 4  # the checksum of the length
     graph = protos.message("TrackableObjectGraph").FromString(data[at : at + length])
-    return {one.full_name for node in graph.nodes for one in node.attributes} - {""}
+    return {attribute.full_name for node in graph.nodes for attribute in node.attributes} - {""}

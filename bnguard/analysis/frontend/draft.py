@@ -11,7 +11,7 @@ Edge = Tuple[int, int]
 
 
 class Draft:
-    """A graph under construction: what `Graph` has, growing."""
+    """A graph under construction: the parts of a `Graph`, which grow."""
 
     def __init__(self, definitions: Sequence[bytes]) -> None:
         self.names = Names([], {})
@@ -22,10 +22,10 @@ class Draft:
         self.lowered: Set[int] = set()
         self.early: Set[int] = set()  # nodes numbered before one of their inputs
 
-    def add(self, name: str, kind: str, edges: Sequence[Edge], definition: Any = None) -> int:
+    def add(self, name: str, op_type: str, edges: Sequence[Edge], definition: Any = None) -> int:
         """Append a node and return its number."""
         self.names.append(name)
-        self.types.append(kind)
+        self.types.append(op_type)
         self.definitions.append(definition)
         self.sources.append(())
         self.ports.append(())
@@ -33,7 +33,7 @@ class Draft:
         return len(self.names) - 1
 
     def edges(self, node: int) -> List[Edge]:
-        """A node's inputs, data and control."""
+        """Return the inputs of a node, data and control."""
         return list(zip(self.sources[node], self.ports[node]))
 
     def connect(self, node: int, edges: Sequence[Edge]) -> None:

@@ -32,7 +32,8 @@ def read_graph(raw: Any, data: bytes) -> Graph:
     _read_heads(draft, _heads(raw, data))
     if raw.library.function:
         lower(draft, raw.library)
-    graph = Graph(
+    _check_inputs(draft)
+    return Graph(
         draft.names,
         draft.types,
         draft.sources,
@@ -41,14 +42,13 @@ def read_graph(raw: Any, data: bytes) -> Graph:
         draft.definitions,
         draft.lowered,
     )
-    _check_inputs(graph)
-    return graph
 
 
 def _heads(raw: Any, data: bytes) -> Iterable[Any]:
     """Return the name, op type and inputs of each node, parsed at once."""
     try:
-        return protos.message("HeadGraphDef").FromString(data).node
+        heads: Iterable[Any] = protos.message("HeadGraphDef").FromString(data).node
+        return heads
     except protos.DecodeError as error:
         number = next(filter(lambda node: _is_damaged(raw.node[node]), range(len(raw.node))), None)
         if number is None:
@@ -153,17 +153,16 @@ def _check_names(names: Sequence[bytes], op_types: Sequence[str], index: Dict[by
         raise AuditError(f"two nodes are named {as_text(twice)}; expected every name once")
 
 
-def _check_inputs(graph: Graph) -> None:
+def _check_inputs(draft: Draft) -> None:
     """Check that each op has the inputs of its type, so that the analysis need not ask."""
-    for op_type in graph.present_types():
-        least = least_inputs(op_type)
-        for node in graph.of_types([op_type]) if least else ():
-            ports = graph.ports[node]
-            if len(ports) < least or ports[least - 1] == CONTROL:
-                raise AuditError(
-                    f"node {graph.names[node]} ({op_type}) has too few inputs; it takes {least}, "
-                    "before any control inputs"
-                )
+    least = {op_type: least_inputs(op_type) for op_type in set(draft.types)}
+    for node, (op_type, ports) in enumerate(zip(draft.types, draft.ports)):
+        wanted = least[op_type]
+        if wanted and (len(ports) < wanted or ports[wanted - 1] == CONTROL):
+            raise AuditError(
+                f"node {draft.names[node]} ({op_type}) has too few inputs; it takes {wanted}, "
+                "before any control inputs"
+            )
 
 
 def _ranks(draft: Draft) -> Sequence[int]:

@@ -1,10 +1,9 @@
-"""Calls and functional control flow, lowered to Switch/Merge and Enter/Exit.
+"""Lowering: calls and functional control flow become Switch/Merge and Enter/Exit.
 
-TensorFlow's executor knows only the old control flow: before a step runs, `If`, `Case` and
-`While` are lowered to it, and called functions take the place of their calls. Doing the same
-here means that what follows has one form to understand. A lowered node stays, under its own
-name and type, to hand on the outputs of what took its place; a call by a function's name is then
-a PartitionedCall.
+TensorFlow's executor only knows control flow v1. Before a step runs, TensorFlow lowers `If`, `Case`
+and `While` to it, and inlines called functions. The analysis does the same, and so has one form to
+understand. A lowered node stays, with its name and type, to pass on the outputs of what replaces
+it; a call by the name of a function becomes a PartitionedCall.
 """
 
 from __future__ import annotations
@@ -31,23 +30,25 @@ _FUNCTION_ATTRIBUTES = {
 
 
 def lower(draft: Draft, library: Any) -> None:
-    """Replace every call in `draft` by what it calls, in place.
+    """Replace every call in `draft` by the body of the function that it calls, in place.
 
     Args:
-      draft: its nodes connected.
-      library: a FunctionDefLibrary. A call of a function that it does not hold stays opaque.
+      draft: a graph whose nodes are connected.
+      library: a FunctionDefLibrary. A call of a function that it lacks stays opaque.
 
     Raises:
       AuditError: functions call each other in a circle or too deep, expand to millions of
         nodes, or have an input that is not there.
     """
-    lowering = _Lowering(draft, {one.signature.name: one for one in library.function})
+    lowering = _Lowering(
+        draft, {function.signature.name: function for function in library.function}
+    )
     for node in range(len(draft.names)):
         lowering.expand(node, ())
 
 
 class _Site(NamedTuple):
-    """A call: its node, its data inputs, what waits before it starts, and its callers."""
+    """A call: its node, its data inputs, the node that starts it, and its callers."""
 
     node: int
     data: List[Edge]
@@ -56,7 +57,7 @@ class _Site(NamedTuple):
 
 
 class _Inlined(NamedTuple):
-    """A function body in the graph: its results, and the nodes that run for their effect."""
+    """An inlined function body: its results, and the nodes that run for their effect."""
 
     results: List[Edge]
     effects: List[Edge]
@@ -69,31 +70,33 @@ class _Lowering:
         self._limit = len(draft.names) + limits.LOWERED_NODES
 
     def expand(self, node: int, stack: Tuple[str, ...]) -> None:
-        """Lower `node`, and what is inside, if it is a call; `stack` names the callers."""
-        kind = self._draft.types[node]
-        callees = [kind] if kind in self._functions else _callees(self._draft, node)
+        """Lower `node`, and the calls inside it, if it is a call; `stack` names the callers."""
+        op_type = self._draft.types[node]
+        callees = [op_type] if op_type in self._functions else _callees(self._draft, node)
         if not callees or not all(callee in self._functions for callee in callees):
             return
         self._check(node, callees, stack)
         edges = self._draft.edges(node)
-        # Branches and loops take each input for itself; a call waits for all. The inputs are
-        # taken as data, so that what is fed is cut off here as elsewhere.
-        is_call = kind not in _IFS | _CASES | _WHILES
+        # Branches and loops wait for each input separately, a call for all. The inputs are data
+        # inputs, so that a feed cuts them as it does elsewhere.
+        is_call = op_type not in _IFS | _CASES | _WHILES
         awaited = [edge for edge in edges if is_call or edge[1] == CONTROL]
         start = self._add(node, "start", "NoOp", awaited)
         site = _Site(node, [edge for edge in edges if edge[1] != CONTROL], start, stack)
-        if kind in _IFS | _CASES:
+        if op_type in _IFS | _CASES:
             outputs = self._branch(site, callees)
-        elif kind in _WHILES:
+        elif op_type in _WHILES:
             outputs = self._loop(site, callees)
         else:
             arguments = [
                 self._add(node, f"argument_{position}", "Identity", [edge, (start, CONTROL)])
                 for position, edge in enumerate(site.data)
             ]
-            outputs = self._inline(site, "", callees[0], [(one, 0) for one in arguments], start)
-        if kind in self._functions:
-            self._draft.types[node] = _CALL  # a function may be called as an op is
+            outputs = self._inline(
+                site, "", callees[0], [(argument, 0) for argument in arguments], start
+            )
+        if op_type in self._functions:
+            self._draft.types[node] = _CALL  # a function may be called like an op
         self._draft.connect(node, [*outputs.results, *outputs.effects])
         self._draft.lowered.add(node)
 
@@ -111,14 +114,14 @@ class _Lowering:
         if not site.data:
             raise self._too_few(site, 1)
         selector, arguments = site.data[0], site.data[1:]
-        # An If lists the branch for True first, which is port 1 of a Switch.
+        # An If lists the branch for True first; that is port 1 of a Switch.
         is_if = self._draft.types[site.node] in _IFS
         order = callees[::-1] if is_if else callees
 
         def switch(name: str, edge: Edge) -> int:
-            kind, definition = ("Switch", None) if is_if else ("_SwitchN", _outputs(len(order)))
+            op_type, definition = ("Switch", None) if is_if else ("_SwitchN", _outputs(len(order)))
             edges = [edge, selector, (site.start, CONTROL)]
-            return self._add(site.node, name, kind, edges, definition)
+            return self._add(site.node, name, op_type, edges, definition)
 
         guard = switch("guard", selector)
         switches = [switch(f"switch_{number}", edge) for number, edge in enumerate(arguments)]
@@ -126,7 +129,7 @@ class _Lowering:
         for port, callee in enumerate(order):
             prefix = f"branch_{port}/"
             pivot = self._add(site.node, f"{prefix}pivot", "Identity", [(guard, port)])
-            inputs = [(one, port) for one in switches]
+            inputs = [(switch, port) for switch in switches]
             branch = self._inline(site, prefix, callee, inputs, pivot)
             results.append(branch.results)
             edges = [(pivot, 0), *branch.effects]
@@ -165,31 +168,33 @@ class _Lowering:
             self._add(site.node, f"exit_{position}", "Exit", [(switch, 0)])
             for position, switch in enumerate(switches)
         ]
-        return _Inlined([(one, 0) for one in exits], [])
+        return _Inlined([(exit_node, 0) for exit_node in exits], [])
 
     def _inline(
         self, site: _Site, prefix: str, callee: str, arguments: Sequence[Edge], pivot: int
     ) -> _Inlined:
-        """Copy a function's body; nodes of it without an input wait for `pivot`."""
+        """Copy the body of a function; nodes without an input wait for `pivot`."""
         function = self._functions[callee]
         if len(arguments) < len(function.signature.input_arg):
             raise self._too_few(site, len(function.signature.input_arg))
-        tensors = {one.name: edge for one, edge in zip(function.signature.input_arg, arguments)}
+        parameters = function.signature.input_arg
+        tensors = {parameter.name: edge for parameter, edge in zip(parameters, arguments)}
         nodes = {
-            one.name: self._add(site.node, prefix + one.name, one.op, [], one)
-            for one in function.node_def
+            node_def.name: self._add(site.node, prefix + node_def.name, node_def.op, [], node_def)
+            for node_def in function.node_def
         }
         scope = _Scope(callee, tensors, nodes, self._draft.types, self._functions)
-        for one in function.node_def:
-            edges = [scope.edge(text) for text in one.input]
-            self._draft.connect(nodes[one.name], edges or [(pivot, CONTROL)])
-        results = [scope.edge(function.ret[one.name]) for one in function.signature.output_arg]
+        for node_def in function.node_def:
+            edges = [scope.edge(text) for text in node_def.input]
+            self._draft.connect(nodes[node_def.name], edges or [(pivot, CONTROL)])
+        outputs = function.signature.output_arg
+        results = [scope.edge(function.ret[output.name]) for output in outputs]
         for node in nodes.values():
             self.expand(node, (*site.stack, callee))
-        # A map's order is another in each process.
+        # The order of a map differs between processes.
         effects = [scope.edge(f"^{name}") for name in sorted(function.control_ret.values())]
         if not effects and self._draft.types[site.node] not in _IFS | _CASES | _WHILES:
-            # A function that is called, not branched to, is run with all its stateful ops.
+            # A called function, unlike a branch, runs all its stateful ops.
             effects = [(node, CONTROL) for node in nodes.values() if self._is_stateful(node)]
         return _Inlined(results, list(dict.fromkeys(effects)))
 
@@ -197,22 +202,22 @@ class _Lowering:
         return is_write(self._draft.types[node]) or node in self._draft.lowered
 
     def _add(
-        self, site: int, name: str, kind: str, edges: Sequence[Edge], definition: Any = None
+        self, site: int, name: str, op_type: str, edges: Sequence[Edge], definition: Any = None
     ) -> int:
         if len(self._draft.names) >= self._limit:
             raise AuditError(f"its functions expand to more than {limits.LOWERED_NODES} nodes")
         name = f"{self._draft.names[site]}/{name}"
-        return self._draft.add(name, kind, edges, definition)
+        return self._draft.add(name, op_type, edges, definition)
 
     def _too_few(self, site: _Site, wanted: int) -> AuditError:
-        name, kind = self._draft.names[site.node], self._draft.types[site.node]
+        name, op_type = self._draft.names[site.node], self._draft.types[site.node]
         return AuditError(
-            f"node {name} ({kind}) has {len(site.data)} inputs; what it calls takes {wanted}"
+            f"node {name} ({op_type}) has {len(site.data)} inputs; what it calls takes {wanted}"
         )
 
 
 class _Scope(NamedTuple):
-    """What the inputs inside a function's body may refer to."""
+    """The names that inputs inside the body of a function may refer to."""
 
     function: str
     arguments: Dict[str, Edge]
@@ -238,7 +243,7 @@ class _Scope(NamedTuple):
         called = self.functions.get(self.types[node])
         if called is None:
             return output_port(self.types[node], argument, int(rest[-1]))
-        outputs = [one.name for one in called.signature.output_arg]
+        outputs = [output.name for output in called.signature.output_arg]
         return outputs.index(argument) if argument in outputs else int(rest[-1])
 
 
@@ -249,12 +254,12 @@ def _outputs(count: int) -> Any:
 
 
 def _callees(draft: Draft, node: int) -> List[str]:
-    """The functions that a call's attributes name, in the order of its branches."""
-    kind = draft.types[node]
-    keys = _FUNCTION_ATTRIBUTES.get(kind)
+    """Return the functions that the attributes of a call name, in the order of its branches."""
+    op_type = draft.types[node]
+    keys = _FUNCTION_ATTRIBUTES.get(op_type)
     if keys is None:
         return []
     attributes = draft.definitions.attributes(node)
-    if kind in _CASES:
-        return [one.name for one in attributes["branches"].list.func]
+    if op_type in _CASES:
+        return [function.name for function in attributes["branches"].list.func]
     return [attributes[key].func.name for key in keys]

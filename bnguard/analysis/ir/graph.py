@@ -1,4 +1,4 @@
-"""One index of a graph: nodes, edges in both directions, attributes; read once."""
+"""The graph: nodes by number, edges in both directions, attributes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import SWITCHES
 
-CONTROL = -1  # the port of a control edge
+CONTROL = -1
+"""The port of a control edge."""
+
 MERGES = frozenset(["Merge", "RefMerge"])
 LOOP_ENDS = frozenset(["NextIteration", "RefNextIteration"])
-
 
 _PORTED = re.compile(r"(.+):(\d{1,9})\Z", re.DOTALL)
 
@@ -40,15 +41,15 @@ class Tensor(NamedTuple):
     port: int
 
 
-_tensor = partial(tuple.__new__, Tensor)  # as Tensor._make, but not through Python
+_tensor = partial(tuple.__new__, Tensor)  # as Tensor._make, but without a call into Python
 
 
 class Names:
-    """The names of a graph's nodes, by node, in UTF-8 until somebody asks for one.
+    """The names of a graph's nodes, by node; decoded from UTF-8 when they are asked for.
 
     Attributes:
-      encoded: all of them.
-      index: the node of each.
+      encoded: all names.
+      index: the node of each name.
     """
 
     def __init__(self, encoded: List[bytes], index: Dict[bytes, int]) -> None:
@@ -65,73 +66,75 @@ class Names:
         return map(as_text, self.encoded)
 
     def append(self, name: str) -> None:
-        """Add that of one more node; of two with one name the first is the one to be found."""
+        """Add the name of the next node; if two nodes share a name, `find` returns the first."""
         encoded = name.encode()
         self.index.setdefault(encoded, len(self.encoded))
         self.encoded.append(encoded)
 
     def find(self, name: str) -> Optional[int]:
-        """The node called `name`, or None."""
+        """Return the node called `name`, or None."""
         return self.index.get(name.encode("utf-8", "surrogateescape"))
 
 
 def as_text(name: bytes) -> str:
-    """A name of a file, in which nothing has checked the encoding."""
+    """Return a name as text; nothing has checked the encoding of names in a file."""
     return name.decode("utf-8", "replace")
 
 
 class Definitions:
-    """What defines the nodes of a graph, by node.
+    """The definitions of a graph's nodes, by node.
 
-    Those that were read are NodeDefs in bytes; a node that we made has the NodeDef of a function's
-    node, or None.
+    The node of a file has a NodeDef in bytes. A node that lowering added has the NodeDef of a
+    function's node, or None.
     """
 
     def __init__(self, read: Sequence[bytes], names: Names) -> None:
         self._read = read
         self._names = names
         self._read_count = len(read)
-        self._made: List[Any] = []
+        self._added: List[Any] = []
 
     def append(self, definition: Any) -> None:
-        """Add that of one more node."""
-        self._made.append(definition)
+        """Add the definition of the next node."""
+        self._added.append(definition)
 
-    def attributes(self, node: int, most: Optional[int] = None) -> Any:
-        """A mapping from name to AttrValue, empty for a node of ours without a NodeDef.
+    def attributes(self, node: int, largest: Optional[int] = None) -> Any:
+        """Return a mapping from name to AttrValue; it is empty for a node without a NodeDef.
 
         Args:
-          node: its number.
-          most: give None for a node that was read and has more bytes than this.
+          node: the number of the node.
+          largest: return None for a node of a file that has more bytes than this.
 
         Raises:
-          AuditError: they are damaged.
+          AuditError: the attributes are damaged.
         """
         if node >= self._read_count:
-            definition = self._made[node - self._read_count]
+            definition = self._added[node - self._read_count]
             return {} if definition is None else definition.attr
         data = self._read[node]
-        if most is not None and len(data) > most:
+        if largest is not None and len(data) > largest:
             return None
         try:
             return protos.message("NodeDef").FromString(data).attr
         except protos.DecodeError as error:
-            name = self._names[node]
-            raise AuditError(f"node {name}: its attributes are damaged ({error})") from error
+            raise AuditError(f"node {self._names[node]}: its attributes are damaged") from error
 
 
 class Graph:
-    """Nodes by number: `names[i]`, `types[i]`, and the inputs `zip(sources[i], ports[i])`.
+    """A graph: `names[i]`, `types[i]`, and the inputs `zip(sources[i], ports[i])` of node i.
 
     Attributes:
-      names: unique; a node of a function body is named after the nodes that call it.
-      types: op types; functional control flow is already lowered (see functions.py).
-      sources: the number of the node behind each input, data and control.
+      names: unique names; a node in a function is named after the nodes that call the function.
+      types: op types; functional control flow is lowered already (see frontend/lowering.py).
+      sources: the node behind each input, data and control.
       ports: the output of that node, or CONTROL. Data inputs come before control inputs.
-      ranks: larger for a node than for each of its inputs, save the back edge of a loop, from
-        NextIteration to Merge.
-      lowered: the nodes that were calls or functional control flow; each now hands on its
-        n-th data input as its n-th output.
+      ranks: a topological order: larger for a node than for each of its inputs, except for the
+        back edge of a loop, from NextIteration to Merge.
+      order: the nodes in topological order, by their ranks.
+      lowered: the nodes that were calls or functional control flow; each passes its n-th data
+        input on as its n-th output.
+      consumers: for each node, the nodes that take an output of it or wait for it, in order.
+      decided_by: the Switches that each tensor decides, in order.
     """
 
     def __init__(
@@ -149,94 +152,69 @@ class Graph:
         self.sources = sources
         self.ports = ports
         self.ranks = ranks
+        in_order = isinstance(ranks, range)
+        self.order = ranks if in_order else sorted(range(len(ranks)), key=ranks.__getitem__)
         self.lowered = lowered
         self._definitions = definitions
-        self._consumers: Optional[List[List[int]]] = None
-        self._by_type: Optional[Dict[str, List[int]]] = None
-        self._of_types: Dict[FrozenSet[str], List[int]] = {}
-        self._selectors: Dict[int, Tensor] = {}
-        self._decided_by: Optional[Dict[Tensor, List[int]]] = None
+        self.consumers = _consumers(sources)
+        self._by_type = _by_type(types)
+        self._by_types: Dict[FrozenSet[str], Sequence[int]] = {}  # a cache
+        self.decided_by = self._switches_by_selector()
+        self._selectors = {
+            switch: selector for selector, found in self.decided_by.items() for switch in found
+        }
 
     def __len__(self) -> int:
         return len(self.names)
 
     def find(self, name: str) -> Optional[int]:
-        """The number of the node called `name`, or None."""
+        """Return the node called `name`, or None."""
         return self.names.find(name)
 
     def tensor(self, name: str) -> Optional[Tensor]:
-        """The tensor called `name` (`node` or `node:port`), or None when there is no such node."""
+        """Return the tensor called `name`, `node` or `node:port`; None if there is no such node."""
         node, port = self.find(name), 0
         ported = _PORTED.match(name)
         if node is None and ported:
             node, port = self.find(ported.group(1)), int(ported.group(2))
         return None if node is None else Tensor(node, port)
 
-    @property
-    def consumers(self) -> List[List[int]]:
-        """For each node the nodes that take an output of it or wait for it, in order."""
-        if self._consumers is None:
-            self._consumers = [[] for _ in self.sources]
-            for node, sources in enumerate(self.sources):
-                for source in sources:
-                    self._consumers[source].append(node)
-        return self._consumers
-
     def of_types(self, types: Iterable[str]) -> Sequence[int]:
-        """The nodes of these op types, in order."""
-        if self._by_type is None:
-            self._by_type = defaultdict(list)
-            for node, kind in enumerate(self.types):
-                self._by_type[kind].append(node)
+        """Return the nodes of these op types, in order."""
         key = frozenset(types)
-        if key not in self._of_types:
-            found = [self._by_type[kind] for kind in key if kind in self._by_type]
-            self._of_types[key] = found[0] if len(found) == 1 else sorted(chain(*found))
-        return self._of_types[key]
+        if key not in self._by_types:
+            found = [self._by_type[op_type] for op_type in key if op_type in self._by_type]
+            self._by_types[key] = found[0] if len(found) == 1 else sorted(chain(*found))
+        return self._by_types[key]
 
     def present_types(self) -> Iterable[str]:
-        """Every op type in the graph."""
-        self.of_types(())
-        return (self._by_type or {}).keys()
+        """Return every op type in the graph."""
+        return self._by_type.keys()
 
-    def data_inputs(self, node: int, most: Optional[int] = None) -> List[Tensor]:
-        """The data inputs of a node, in order, or the first `most` of them."""
-        sources, ports = self.sources[node][:most], self.ports[node]
+    def data_inputs(self, node: int) -> List[Tensor]:
+        """Return the data inputs of a node, in order."""
+        sources, ports = self.sources[node], self.ports[node]
         if CONTROL in ports:
             sources = sources[: ports.index(CONTROL)]
         return list(map(_tensor, zip(sources, ports)))
 
     def data_input(self, node: int, position: int) -> Tensor:
-        """One data input of a node that is known to have it."""
+        """Return one data input of a node that has it."""
         return _tensor((self.sources[node][position], self.ports[node][position]))
 
     def selector(self, switch: int) -> Tensor:
-        """What decides which output of a Switch is alive: its second input."""
-        if switch not in self._selectors:
-            for selector, switches in self.decided_by.items():
-                self._selectors.update(dict.fromkeys(switches, selector))
+        """Return the tensor that decides which output of a Switch is alive: its second input."""
         return self._selectors[switch]
 
-    @property
-    def decided_by(self) -> Dict[Tensor, List[int]]:
-        """For each tensor that decides Switches, these, in order."""
-        if self._decided_by is None:
-            decided_by: Dict[Tuple[int, int], List[int]] = defaultdict(list)
-            for switch in self.of_types(SWITCHES):  # many, by few: a Tensor for each of these
-                decided_by[self.sources[switch][1], self.ports[switch][1]].append(switch)
-            self._decided_by = {_tensor(edge): found for edge, found in decided_by.items()}
-        return self._decided_by
-
     def data_consumers(self, tensor: Tensor) -> Iterator[int]:
-        """The nodes that take this tensor, each as often as it takes it."""
-        node, port = tensor
-        for consumer in dict.fromkeys(self.consumers[node]):
+        """Yield the nodes that take this tensor, each as often as it takes the tensor."""
+        for consumer in dict.fromkeys(self.consumers[tensor.node]):
             for edge in zip(self.sources[consumer], self.ports[consumer]):
-                if edge == (node, port):
+                if edge == tensor:
                     yield consumer
 
     def takes_data(self, consumer: int, node: int) -> bool:
-        """Whether a consumer of `node` takes an output of it, and does not only wait for it."""
+        """Return whether a consumer of `node` takes an output of it, and does not only wait."""
         ports = self.ports[consumer]
         return CONTROL not in ports or any(
             source == node and port != CONTROL
@@ -244,12 +222,33 @@ class Graph:
         )
 
     def constant(self, node: int) -> Any:
-        """The TensorProto of a Const; None if it is large, or `node` is something else."""
+        """Return the TensorProto of a Const; None if it is large, or `node` is something else."""
         if self.types[node] != "Const":
             return None
         attributes = self._definitions.attributes(node, limits.CONSTANT_BYTES)
         return None if attributes is None else attributes["value"].tensor
 
     def attributes(self, node: int) -> Any:
-        """The node's attributes, a mapping from name to AttrValue; decoded on each call."""
+        """Return the node's attributes, a mapping from name to AttrValue, decoded at each call."""
         return self._definitions.attributes(node)
+
+    def _switches_by_selector(self) -> Dict[Tensor, List[int]]:
+        found: Dict[Tuple[int, int], List[int]] = defaultdict(list)
+        for switch in self.of_types(SWITCHES):
+            found[self.sources[switch][1], self.ports[switch][1]].append(switch)
+        return {_tensor(edge): switches for edge, switches in found.items()}
+
+
+def _consumers(sources: Sequence[Sequence[int]]) -> List[List[int]]:
+    consumers: List[List[int]] = [[] for _ in sources]
+    for node, inputs in enumerate(sources):
+        for source in inputs:
+            consumers[source].append(node)
+    return consumers
+
+
+def _by_type(types: Sequence[str]) -> Dict[str, List[int]]:
+    found: Dict[str, List[int]] = defaultdict(list)
+    for node, op_type in enumerate(types):
+        found[op_type].append(node)
+    return dict(found)

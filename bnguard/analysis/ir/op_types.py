@@ -1,4 +1,4 @@
-"""What the audit knows of TensorFlow's op types: which write, which hand a tensor on."""
+"""Op types: which write variables, which pass a tensor on, which apply gradients."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ OLD_NORMALIZATION = "BatchNormWithGlobalNormalization"  # TensorFlow 0.x; infere
 ASSIGNS = frozenset(["Assign", "AssignVariableOp"])
 ADDITIONS = frozenset(["Add", "AddV2"])
 DIVISIONS = frozenset(["Div", "DivNoNan", "RealDiv"])
-# What may stand between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over
-# replicas), and between a moment and the value that a moving average is given.
+# Ops between a mean over the batch and a moment (E[x^2] - E[x]^2, an average over replicas), and
+# between a moment and the value that a moving average is given.
 ARITHMETIC = _types(
     """
     Add AddN AddV2 CollectiveReduce CollectiveReduceV2 Div DivNoNan Maximum Minimum Mul
@@ -55,7 +55,7 @@ _WRITE = re.compile(
 _ACCUMULATOR = re.compile(r"(Resource|Sparse)?AccumulatorApplyGradient")  # of SyncReplicasOptimizer
 _OPTIMIZER = re.compile(r"(Resource)?(?:Sparse)?Apply([A-Z]\w*)")
 
-# How many variables, its first inputs, an optimizer's op writes; the others write one.
+# How many variables, its first inputs, the op of an optimizer writes; all others write one.
 _OPTIMIZER_VARIABLES = {
     "AdaMax": 3,
     "Adadelta": 3,
@@ -75,7 +75,7 @@ _OPTIMIZER_VARIABLES = {
     "RMSProp": 3,
 }
 
-# The output arguments, in order, of the ops with several whose outputs we tell apart.
+# The output arguments, in order, of ops whose outputs the analysis tells apart.
 _OUTPUTS = {
     **dict.fromkeys(FUSED_NORMALIZATIONS, ("y", "batch_mean", "batch_variance")),
     "Switch": ("output_false", "output_true"),
@@ -85,7 +85,7 @@ _OUTPUTS = {
 _TAKE_ONE = frozenset(["LogicalNot", "LoopCond", "Neg", "Rsqrt", "Sqrt"])
 _TAKE_TWO = ADDITIONS | DIVISIONS | frozenset(["Maximum", "Mul", "Pow", "Sub"])
 
-# Ops that give out their first input's buffer itself, or a view of it, never a copy.
+# Ops whose output is the buffer of their first input, or a view of it, never a copy.
 FORWARDING = _types(
     """
     CheckNumerics Enter Exit ExpandDims Identity NextIteration PreventGradient RefEnter RefExit
@@ -94,7 +94,7 @@ FORWARDING = _types(
 )
 # Ops whose output is made of the elements of their first input, moved about or rounded.
 MADE_OF_FIRST = FORWARDING | _types("BroadcastTo Cast Print ReadVariableOp Snapshot Tile Transpose")
-# Ops whose output is made of all, or of one, of their inputs but the one at this position.
+# Ops whose output is made of all, or of one, of their inputs, without the one at this position.
 MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "Merge": None,
     "Pack": None,
@@ -107,49 +107,49 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
 VALUELESS = _types("NoOp OnesLike Rank Shape ShapeN Size ZerosLike")
 
 
-def least_inputs(kind: str) -> int:
-    """How many data inputs an op of this type has at least, as far as that matters here."""
-    if kind in FUSED_NORMALIZATIONS:
+def least_inputs(op_type: str) -> int:
+    """Return the least number of data inputs that an op of this type has, if the analysis asks."""
+    if op_type in FUSED_NORMALIZATIONS:
         return 5
-    if kind in SELECTS:
+    if op_type in SELECTS:
         return 3
-    if is_write(kind):
-        return 1 if kind.endswith("CountUpTo") else max(2, written_inputs(kind))
-    if kind in SWITCHES or kind in _TAKE_TWO:
+    if is_write(op_type):
+        return 1 if op_type.endswith("CountUpTo") else max(2, written_inputs(op_type))
+    if op_type in SWITCHES or op_type in _TAKE_TWO:
         return 2
-    return 1 if kind in MADE_OF_FIRST or kind in _TAKE_ONE else 0
+    return 1 if op_type in MADE_OF_FIRST or op_type in _TAKE_ONE else 0
 
 
 @lru_cache(maxsize=None)
-def is_write(kind: str) -> bool:
-    """Whether ops of this type write variables."""
-    return _WRITE.fullmatch(kind) is not None
+def is_write(op_type: str) -> bool:
+    """Return whether ops of this type write variables."""
+    return _WRITE.fullmatch(op_type) is not None
 
 
 @lru_cache(maxsize=None)
-def is_optimizer(kind: str) -> bool:
-    """Whether ops of this type apply a gradient to a variable."""
-    return _OPTIMIZER.fullmatch(kind) is not None
+def is_optimizer(op_type: str) -> bool:
+    """Return whether ops of this type apply a gradient to a variable."""
+    return _OPTIMIZER.fullmatch(op_type) is not None
 
 
-def is_accumulator(kind: str) -> bool:
-    """Whether ops of this type hand a gradient to an accumulator, for another step to apply."""
-    return _ACCUMULATOR.fullmatch(kind) is not None
+def is_accumulator(op_type: str) -> bool:
+    """Return whether ops of this type add a gradient to an accumulator, for another step."""
+    return _ACCUMULATOR.fullmatch(op_type) is not None
 
 
 @lru_cache(maxsize=None)
-def written_inputs(kind: str) -> int:
-    """How many of the first inputs of a write are variables that it writes."""
-    optimizer = _OPTIMIZER.fullmatch(kind)
+def written_inputs(op_type: str) -> int:
+    """Return how many of the first inputs of a write are variables that it writes."""
+    optimizer = _OPTIMIZER.fullmatch(op_type)
     return _OPTIMIZER_VARIABLES.get(optimizer.group(2), 1) if optimizer else 1
 
 
-def writes_resources(kind: str) -> bool:
-    """Whether a write takes resource handles; else it takes, and gives out, a ref."""
-    return kind.startswith("Resource") or kind.endswith("VariableOp")
+def writes_resources(op_type: str) -> bool:
+    """Return whether a write takes resource handles; otherwise it takes and returns a ref."""
+    return op_type.startswith("Resource") or op_type.endswith("VariableOp")
 
 
-def output_port(kind: str, argument: str, position: int) -> int:
-    """The port behind `node:argument:position`, the form of inputs in function bodies."""
-    arguments = _OUTPUTS.get(kind, ())
+def output_port(op_type: str, argument: str, position: int) -> int:
+    """Return the port of `node:argument:position`, the form of inputs in function bodies."""
+    arguments = _OUTPUTS.get(op_type, ())
     return position + (arguments.index(argument) if argument in arguments else 0)

@@ -98,9 +98,11 @@ def _classes() -> Dict[str, Type[Message]]:
     pool.AddSerializedFile(_file().SerializeToString())
     found = {name: pool.FindMessageTypeByName(f"{_PACKAGE}.{name}") for name in _MESSAGES}
     if hasattr(message_factory, "GetMessageClass"):  # protobuf 4.22 and later
-        return {name: message_factory.GetMessageClass(one) for name, one in found.items()}
+        return {
+            name: message_factory.GetMessageClass(descriptor) for name, descriptor in found.items()
+        }
     factory = message_factory.MessageFactory(pool)
-    return {name: factory.GetPrototype(one) for name, one in found.items()}
+    return {name: factory.GetPrototype(descriptor) for name, descriptor in found.items()}
 
 
 def _file() -> descriptor_pb2.FileDescriptorProto:
@@ -118,13 +120,15 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     return file
 
 
-def _declare(parent: descriptor_pb2.DescriptorProto, kind: str, name: str, number: str) -> None:
+def _declare(
+    parent: descriptor_pb2.DescriptorProto, type_name: str, name: str, number: str
+) -> None:
     field = parent.field.add(name=name, number=int(number), label=_Field.LABEL_OPTIONAL)
-    if kind.startswith("<"):
-        kind = _declare_map_entry(parent, name, *kind[1:-1].split(","))
-    if kind.endswith("*"):
-        kind, field.label = kind[:-1], _Field.LABEL_REPEATED
-    _set_type(field, kind)
+    if type_name.startswith("<"):
+        type_name = _declare_map_entry(parent, name, *type_name[1:-1].split(","))
+    if type_name.endswith("*"):
+        type_name, field.label = type_name[:-1], _Field.LABEL_REPEATED
+    _set_type(field, type_name)
 
 
 def _declare_map_entry(
@@ -132,18 +136,18 @@ def _declare_map_entry(
 ) -> str:
     entry = parent.nested_type.add(name=name.title().replace("_", "") + "Entry")
     entry.options.map_entry = True
-    for number, (part, kind) in enumerate([("key", key), ("value", value)], start=1):
+    for number, (part, type_name) in enumerate([("key", key), ("value", value)], start=1):
         field = entry.field.add(name=part, number=number, label=_Field.LABEL_OPTIONAL)
-        _set_type(field, kind)
+        _set_type(field, type_name)
     return f"{parent.name}.{entry.name}*"
 
 
-def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
+def _set_type(field: descriptor_pb2.FieldDescriptorProto, type_name: str) -> None:
+    if type_name in _SCALARS:
+        field.type = _SCALARS[type_name]
         return
-    field.type = _Field.TYPE_ENUM if kind == "DataType" else _Field.TYPE_MESSAGE
-    field.type_name = f".{_PACKAGE}.{kind}"
+    field.type = _Field.TYPE_ENUM if type_name == "DataType" else _Field.TYPE_MESSAGE
+    field.type_name = f".{_PACKAGE}.{type_name}"
 
 
 _CLASSES = _classes()

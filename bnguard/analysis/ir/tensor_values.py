@@ -1,4 +1,4 @@
-"""The values of constants, as far as the audit needs them: one scalar, or a short list."""
+"""Tensor values: the scalar of a constant, or its short list, from a TensorProto."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONTENT_FORMATS = {
 
 
 def uniform_value(tensor: Any) -> Optional[Scalar]:
-    """The value that every element of a TensorProto has, or None if there is no such value."""
+    """Return the value of every element of a TensorProto, or None if they differ."""
     if any(dimension.size <= 0 for dimension in tensor.tensor_shape.dim):
         return None
     values = _stored_values(tensor)
@@ -38,7 +38,7 @@ def uniform_value(tensor: Any) -> Optional[Scalar]:
 
 
 def short_list(tensor: Any) -> Optional[List[Scalar]]:
-    """The elements of a TensorProto of rank 0 or 1; None if they are many, or the rank higher."""
+    """Return the elements of a TensorProto of rank 0 or 1; None for many, or a higher rank."""
     dimensions = tensor.tensor_shape.dim
     size = dimensions[0].size if dimensions else 1
     values = _stored_values(tensor)

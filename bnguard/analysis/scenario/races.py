@@ -80,7 +80,7 @@ def races(step: Execution, variables: Sequence[Accesses]) -> List[List[ReadWrite
       variables: the accesses of each variable, all nodes that `step` needs.
     """
     rank = step.graph.ranks.__getitem__
-    nodes = sorted(filter(step.needs, range(len(step.graph))), key=rank) if variables else []
+    nodes = list(filter(step.needs, step.graph.order)) if variables else []
     ranks = list(map(rank, nodes))
     found: List[List[ReadWritePair]] = [[] for _ in variables]
     in_loops = nodes_in_loops(step.graph) if variables else set()

@@ -61,7 +61,7 @@ class Towers:
                 # An outlet stands for its pipeline: each tower may have an outlet of its own.
                 pipeline = graph.sources[source][0] if graph.sources[source] else source
                 reaching[source] = reaching[pipeline] = 1 << number
-            for node in sorted(range(len(graph)), key=graph.ranks.__getitem__):
+            for node in graph.order:
                 if graph.types[node] not in VALUELESS:
                     for source, port in zip(graph.sources[node], graph.ports[node]):
                         if port != CONTROL:
