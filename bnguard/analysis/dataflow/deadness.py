@@ -89,12 +89,15 @@ class _Propagation:
 
     def run(self) -> None:
         """Decide the Switches, and every node after one that may be dead, in topological order."""
-        needs, sources, maybe_dead = self._pruning.needs, self._graph.sources, self._maybe_dead
-        switches = set(self._graph.of_types(SWITCHES))
+        switches, consumers = self._graph.of_types(SWITCHES), self._graph.consumers
+        affected = bytearray(len(self._graph))  # 1 for a Switch, and after what may be dead
+        for switch in switches:
+            affected[switch] = 1
         for node in self._graph.order if switches else ():
-            is_affected = node in switches or not maybe_dead.isdisjoint(sources[node])
-            if is_affected and needs(node) and self._decide(node):
-                maybe_dead.add(node)
+            if affected[node] and self._pruning.needs(node) and self._decide(node):
+                self._maybe_dead.add(node)
+                for consumer in consumers[node]:
+                    affected[consumer] = 1
 
     def _decide(self, node: int) -> bool:
         """Decide a node and its outputs; return whether any of these may be dead."""
@@ -112,12 +115,17 @@ class _Propagation:
         if op_type in MERGES:
             predicates = [of_output(*entry) for entry in merge_entries(self._graph, node)]
             return ALWAYS if ALWAYS in predicates else disjunction(predicates, node)
-        maybe_dead, sources = self._maybe_dead, self._graph.sources[node]
-        if op_type == "ControlTrigger" or maybe_dead.isdisjoint(sources):
+        if op_type == "ControlTrigger":
             return ALWAYS
-        edges = zip(sources, self._graph.ports[node])
-        predicates = [of_output(*edge) for edge in edges if edge[0] in maybe_dead]
-        return predicates[0] if len(predicates) == 1 else conjunction(predicates)
+        maybe_dead, undecided = self._maybe_dead, []
+        for source, port in zip(self._graph.sources[node], self._graph.ports[node]):
+            if source in maybe_dead:
+                predicate = of_output(source, port)
+                if predicate is NEVER:
+                    return NEVER
+                if predicate:
+                    undecided.append(predicate)
+        return conjunction(undecided) if len(undecided) > 1 else next(iter(undecided), ALWAYS)
 
     def _split(self, switch: int, predicate: Predicate) -> List[Predicate]:
         """Return the predicates of a Switch's outputs: equal for all with one selector."""

@@ -187,7 +187,7 @@ def _decode_saved_model(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]
         seen.append(",".join(raw.meta_info_def.tags))
         if tags is None or sorted(tags) == sorted(raw.meta_info_def.tags):
             label = path if len(parts) == 1 else f"{path} [{seen[-1]}]"
-            graphs.append(_from_meta_graph(label, raw, _parse("RawGraphDef", raw.graph_def)))
+            graphs.append(_from_meta_graph(label, raw))
     if not graphs:
         raise AuditError(
             f"{path}: no graph with the tags {','.join(tags or [])!r}; "
@@ -198,17 +198,16 @@ def _decode_saved_model(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]
 
 def _decode_meta_graph(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
     raw = _parse("RawMetaGraphDef", data)
-    raw_graph = _parse("RawGraphDef", raw.graph_def)
-    _check_nodes(raw_graph)
+    _check_nodes(raw.graph_def)
     _check_no_tags(path, tags)
-    return [_from_meta_graph(path, raw, raw_graph)]
+    return [_from_meta_graph(path, raw)]
 
 
 def _decode_graph(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
     raw_graph = _parse("RawGraphDef", data)
     _check_nodes(raw_graph)
     _check_no_tags(path, tags)
-    return [_bare(path, raw_graph, data)]
+    return [_bare(path, raw_graph)]
 
 
 _DECODERS: Dict[str, Callable[[bytes, str, Tags], List[LoadedGraph]]] = {
@@ -242,7 +241,7 @@ def _check_no_tags(path: str, tags: Tags) -> None:
         )
 
 
-def _from_meta_graph(label: str, raw: Any, raw_graph: Any) -> LoadedGraph:
+def _from_meta_graph(label: str, raw: Any) -> LoadedGraph:
     collections: Dict[str, Tuple[str, ...]] = {}
     initializers: List[str] = []
     for key, value in raw.collection_def.items():
@@ -258,8 +257,8 @@ def _from_meta_graph(label: str, raw: Any, raw_graph: Any) -> LoadedGraph:
     }
     return LoadedGraph(
         label,
-        _read_graph(label, raw_graph, raw.graph_def),
-        len(raw_graph.node),
+        _read_graph(label, raw.graph_def),
+        len(raw.graph_def.node),
         collections,
         frozenset(initializers),
         raw.saver_def.save_tensor_name,
@@ -272,14 +271,14 @@ def _tensor_names(infos: Mapping[str, Any]) -> Tuple[str, ...]:
     return tuple(info.name for _, info in sorted(infos.items()) if info.name)
 
 
-def _bare(label: str, raw_graph: Any, data: bytes) -> LoadedGraph:
-    graph = _read_graph(label, raw_graph, data)
+def _bare(label: str, raw_graph: Any) -> LoadedGraph:
+    graph = _read_graph(label, raw_graph)
     return LoadedGraph(label, graph, len(raw_graph.node), {}, frozenset(), "", {})
 
 
-def _read_graph(label: str, raw_graph: Any, data: bytes) -> Graph:
+def _read_graph(label: str, raw_graph: Any) -> Graph:
     with about(label):
-        return read_graph(raw_graph, data)
+        return read_graph(raw_graph)
 
 
 def _live_graph(graph: Any) -> LoadedGraph:
@@ -294,7 +293,7 @@ def _live_graph(graph: Any) -> LoadedGraph:
     variables = graph.get_collection("variables")
     initializers = _names(getattr(variable, "initializer", None) for variable in variables)
     raw = _parse("RawGraphDef", data)
-    indexed = _read_graph("tf.Graph", raw, data)
+    indexed = _read_graph("tf.Graph", raw)
     return LoadedGraph(
         "tf.Graph", indexed, len(raw.node), collections, frozenset(initializers), "", {}
     )

@@ -45,7 +45,7 @@ _MESSAGES = {
         MetaInfoDef meta_info_def 1; GraphDef graph_def 2; SaverDef saver_def 3;
         <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5""",
     "RawMetaGraphDef": """
-        MetaInfoDef meta_info_def 1; bytes graph_def 2; SaverDef saver_def 3;
+        MetaInfoDef meta_info_def 1; RawGraphDef graph_def 2; SaverDef saver_def 3;
         <string,CollectionDef> collection_def 4; <string,SignatureDef> signature_def 5;
         bytes object_graph_def 7""",
     "MetaInfoDef": "string* tags 4",
@@ -60,7 +60,6 @@ _MESSAGES = {
     "GraphDef": "NodeDef* node 1; FunctionDefLibrary library 2",
     "RawGraphDef": "bytes* node 1; FunctionDefLibrary library 2",
     "NodeDef": "string name 1; string op 2; string* input 3; <string,AttrValue> attr 5",
-    "HeadGraphDef": "NodeHead* node 1",
     "NodeHead": "bytes name 1; bytes op 2; bytes* input 3",
     "FunctionDefLibrary": "FunctionDef* function 1",
     "FunctionDef": """

@@ -134,13 +134,13 @@ def _ports_at_true(
     at_true, at_false = (
         ConstantPropagation(recognized.graph, {flag: value}) for value in (True, False)
     )
-    ports = {}
-    for switch in switches:
-        selector = recognized.graph.selector(switch)
-        port = _port_at_true(at_true.value(selector), at_false.value(selector))
-        if port is not None:
-            ports[switch] = port
-    return ports
+    selectors = {switch: recognized.graph.selector(switch) for switch in switches}
+    selected = {
+        selector: _port_at_true(at_true.value(selector), at_false.value(selector))
+        for selector in set(selectors.values())
+    }
+    ports = {switch: selected[selector] for switch, selector in selectors.items()}
+    return {switch: port for switch, port in ports.items() if port is not None}
 
 
 def _port_at_true(at_true: StaticValue, at_false: StaticValue) -> Optional[int]:
@@ -212,8 +212,13 @@ def _consumers_by_port(graph: Graph, switch: int) -> Dict[int, List[int]]:
     """Return the nodes that take each output of a Switch which any node takes."""
     consumers: Dict[int, List[int]] = {}
     for consumer in graph.consumers[switch]:
-        for source, port in zip(graph.sources[consumer], graph.ports[consumer]):
-            if source == switch and port != CONTROL:
+        sources, ports = graph.sources[consumer], graph.ports[consumer]
+        if sources.count(switch) == 1:  # the usual case, and the fast one
+            taken = [ports[sources.index(switch)]]
+        else:
+            taken = [port for source, port in zip(sources, ports) if source == switch]
+        for port in taken:
+            if port != CONTROL:
                 consumers.setdefault(port, []).append(consumer)
     return consumers
 

@@ -11,8 +11,7 @@ def graph_of(nodes):
 
 def read(message):
     """The Graph of a GraphDef."""
-    data = message.SerializeToString()
-    return read_graph(protos.message("RawGraphDef").FromString(data), data)
+    return read_graph(protos.message("RawGraphDef").FromString(message.SerializeToString()))
 
 
 def message_of(nodes):
