@@ -22,7 +22,7 @@ How to see it in your own program
     statistics-written-at-inference.
 
 Reports
-    none found of exactly this; updates_attached_to_loss lists reports of it within one process
+    none found of exactly this; for evaluation in one process, see updates_attached_to_loss
 """
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ Cause
     exists before the tf.cond and is one of its inputs, so every step computes it, whatever the
     predicate is. With updates_collections=None, the updates of moving_mean and moving_variance are
     control dependencies of bn_train, so computing bn_train runs them. bn_inference reads the same
-    variables. Nothing orders these reads and the updates, so its output may use the old values or
-    the new ones.
+    variables. Nothing orders these reads and the updates, so its output may use the old values,
+    the new values, or one of each.
 
 Fix
     Build one layer and pass it the boolean tensor, is_training=is_training. The layer selects the
