@@ -1,22 +1,23 @@
-"""A GAN each of whose steps runs its own update ops.
+"""A GAN in which each step runs only its own update ops.
 
 Symptom
-    The discriminator's statistics are a mixture of real and generated data. They fit neither;
-    and the generator's move also when only the discriminator is trained.
+    The discriminator's statistics are a mixture of real and generated data, and fit neither. The
+    generator's statistics move even when only the discriminator is trained.
 
 Cause
-    The discriminator is applied twice, to real and to generated rows, with the same variables,
-    and the generator is part of both steps. UPDATE_OPS holds the updates of all three uses, and
-    each step depends on the whole collection. The two updates of the discriminator are not
-    ordered either: the result of a step is one of several.
+    The program applies the discriminator twice with the same variables, to real and to generated
+    rows, and both steps run the generator. UPDATE_OPS contains the updates of all three calls, and
+    each step depends on the whole collection. Nothing orders the discriminator's two updates, so a
+    step has several possible results.
 
 Fix
-    Let each step depend on the updates of the network that it trains: get_collection takes a
-    scope. Of the discriminator's two uses take the one whose data it is to see at inference.
+    Make each step depend only on the updates of the network that it trains: pass a scope to
+    get_collection. The discriminator has updates from two calls; use those of the call whose data
+    resembles the data at inference.
 
 How to see it in your own program
-    Run the discriminator's step alone, and compare the generator's moving_mean before and after:
-    it must be bit-identical. `bnguard audit` warns of it, rule BN206 frozen-layer-still-updates.
+    Run the discriminator's step alone and check that the generator's moving_mean stays
+    bit-identical. `bnguard audit` warns with BN206 frozen-layer-still-updates.
 
 Reports
     carpedm20/DCGAN-tensorflow#266 (statistics shared between real and fake examples)
@@ -42,7 +43,7 @@ CASE = Case(CLAIM, mean=(10.0, -5.0), deviation=3.0)
 
 
 def build(fused):
-    """A generator of rows like x, a discriminator between the two, and a step for each."""
+    """Build a generator of rows like `x`, a discriminator, and a training step for each."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     step = tf.train.get_or_create_global_step()
     noise = 3.0 + tf.random.stateless_normal(tf.shape(x), tf.stack([1, step]))
@@ -67,7 +68,7 @@ def build(fused):
 
 
 def layer(inputs, scope, fused, is_training=True):
-    """The layer with the variables of `scope`, which all its uses share."""
+    """Build the layer on the variables of `scope`, which all calls with this scope share."""
     return batch_norm(
         inputs,
         decay=0.9,

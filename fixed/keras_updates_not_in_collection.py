@@ -1,19 +1,19 @@
-"""A Keras batch norm in a graph whose train op runs the layer's own updates.
+"""A Keras batch norm layer and a train op that runs layer.updates.
 
 Symptom
-    tf.get_collection(tf.GraphKeys.UPDATE_OPS) is empty although the network has batch norm
-    layers. After training their moving means are 0, and inference is far off.
+    tf.get_collection(tf.GraphKeys.UPDATE_OPS) is empty although the network has batch norm layers.
+    After training, their moving means are 0, and inference is far off.
 
 Cause
-    A tf.keras layer keeps its update ops to itself, in layer.updates, for Model.fit to run.
-    It adds none to the collection, so in a training loop of one's own the control dependency
-    on the collection is one on nothing.
+    A tf.keras layer keeps its update ops in layer.updates, for Model.fit to run, and adds none to
+    the collection. In a custom training loop, a control dependency on the collection therefore has
+    no effect.
 
 Fix
-    Depend on layer.updates (or model.updates) instead of the collection.
+    Make the train op depend on layer.updates (or model.updates) instead of the collection.
 
 How to see it in your own program
-    `bnguard audit`, rule BN201 update-ops-never-run.
+    `bnguard audit` reports BN201 update-ops-never-run.
 
 Reports
     tensorflow/tensorflow#19643 (update_ops not added)
@@ -21,7 +21,7 @@ Reports
     saforem2/l2hmc-qcd#2 (the same, fixed)
 
 Needs
-    TensorFlow 1.15 to 2.15, or a later one with tf_keras: pip install tf_keras
+    TensorFlow 1.15 to 2.15, or a later version with tf_keras: pip install tf_keras
 """
 
 if __name__ == "__main__":
@@ -45,7 +45,7 @@ CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     features = convolution(images)

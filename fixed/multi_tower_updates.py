@@ -1,23 +1,23 @@
 """Two towers whose rows all update the shared statistics.
 
 Symptom
-    Trained on several devices, the model is worse at inference than on one: the statistics are
-    those of the last device's share of every batch.
+    A model trained on several devices is worse at inference than the same model trained on one.
+    Its statistics describe only the last device's share of every batch.
 
 Cause
-    Each tower applies the same layer to its share, and adds update ops of its own to the
-    collection. The variable that gathers them is assigned anew in every turn of the loop, so
-    after it holds the last tower's. Running those of all towers instead would have them race
-    for the same variables, and decay twice as fast.
+    Each tower applies the same layer to its share of the batch and adds its own update ops to the
+    collection. Every pass of the loop overwrites `updates`, so after the loop it contains only the
+    last tower's update ops. Running the update ops of all towers is no solution: they race for the
+    same variables, and the averages decay twice as fast.
 
 Fix
-    Update once, from the rows of all towers: by one more use of the layer, whose output nobody
-    needs, or from averages of the towers' means and second moments. Where the shares are alike,
-    the updates of one tower may do; choose it on purpose.
+    Update the statistics once per step, from the rows of all towers. Either apply the layer once
+    more, to all rows, and ignore its output, or average the towers' means and second moments. If
+    the shares are alike, the updates of one tower may be enough; choose that tower deliberately.
 
 How to see it in your own program
-    Feed a batch whose halves differ, train on it many times, and compare moving_mean with the
-    mean of the whole batch. `bnguard audit` warns of it, rule BN201 update-ops-never-run.
+    Train many times on one batch whose halves differ, and compare moving_mean with the mean of the
+    whole batch. `bnguard audit` warns with BN201 update-ops-never-run.
 
 Reports
     argman/EAST#112 (the update ops are those of the network on the last GPU)
@@ -42,7 +42,7 @@ CASE = Case(CLAIM, mean=(0.0, 10.0), deviation=3.0)
 
 
 def build(fused):
-    """A layer and a regression, in two towers that differ by 12 in what they see."""
+    """Build a layer and a regression in two towers whose inputs differ by 12."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     half = tf.shape(x)[0] // 2
     shares = [x[:half], x[half:] + 12.0]

@@ -1,24 +1,24 @@
-"""Batch norm whose statistics are not among the trainable variables.
+"""Batch norm whose statistics are not in the collection of trainable variables.
 
 Symptom
-    Fine-tuning with is_training=False changes moving_mean and moving_variance, by values that
-    are in no batch, until the variance is negative and the loss NaN.
+    Fine-tuning with is_training=False changes moving_mean and moving_variance. They take values
+    that occur in no batch, until the variance is negative and the loss is NaN.
 
 Cause
-    variables_collections adds the statistics to TRAINABLE_VARIABLES (here so that a Saver of
-    the trainable variables keeps them). In inference mode the loss depends on them, so they
-    have gradients, and minimize descends along these. (A fused layer in inference mode has no
-    gradient for its statistics; this one is non-fused.)
+    variables_collections adds the statistics to TRAINABLE_VARIABLES, here so that a Saver of the
+    trainable variables includes them. In inference mode the loss depends on the statistics, so
+    they have gradients, and minimize changes them like weights. (A fused layer in inference mode
+    computes no gradient for its statistics; the layer in this case is not fused.)
 
 Fix
-    Leave the collection to the variables that gradients are to train; save all variables.
+    Keep the statistics out of TRAINABLE_VARIABLES, and save all variables.
 
 How to see it in your own program
-    `bnguard audit`, rule BN205 statistics-trainable.
+    `bnguard audit` reports BN205 statistics-trainable.
 
 Reports
-    davidsandberg/facenet#424 (statistics in the trainable collection, to have them saved)
-    keras-team/keras#6818 (tf.trainable_variables() holds them)
+    davidsandberg/facenet#424 (statistics in the trainable collection, so that they are saved)
+    keras-team/keras#6818 (tf.trainable_variables() contains them)
 """
 
 if __name__ == "__main__":
@@ -37,7 +37,7 @@ CASE = Case(StatisticsNotTrained(), mean=(10.0, -5.0), deviation=3.0)
 
 
 def build(fused):
-    """A pretrained layer in inference mode, and a regression to be trained."""
+    """Build a pretrained layer in inference mode, and a regression to train."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     normalized = batch_norm(
         x,
@@ -45,7 +45,7 @@ def build(fused):
         scale=True,
         param_initializers=PRETRAINED,
         is_training=False,
-        fused=False,  # the fused kernel has no gradient of the statistics
+        fused=False,  # the fused kernel has no gradient for the statistics
         scope="bn",
     )
     loss = regression_loss(normalized, x[:, 0] * x[:, 1] / 5)

@@ -1,20 +1,20 @@
 """Batch norm built again for inference, with is_training=False.
 
 Symptom
-    The prediction for one image depends on the other images in its batch, and alone the image
-    gets yet another. The training loss and the statistics in the checkpoint are fine.
+    The prediction for one image depends on the other images in its batch, and differs again if the
+    image is alone. The training loss and the statistics in the checkpoint are fine.
 
 Cause
-    is_training is a Python True, the default of contrib and slim, and so is baked into the
-    graph: the layer normalizes whatever it is fed by the moments of that very batch. Nothing
+    is_training is the Python constant True, the default of contrib and slim, so the graph contains
+    only the training mode. The layer normalizes every batch by the moments of that batch. Nothing
     reads moving_mean and moving_variance, however well they were trained.
 
 Fix
-    Build the layer a second time on the same variables, reuse=True, with is_training=False, and
-    infer from that. Or give it a boolean tensor from the start.
+    Build the layer again on the same variables (reuse=True) with is_training=False, and use its
+    output for inference. Or pass a boolean tensor from the start.
 
 How to see it in your own program
-    `bnguard audit --fetch OUTPUT`, rule BN103 batch-statistics-at-inference.
+    `bnguard audit --fetch OUTPUT` reports BN103 batch-statistics-at-inference.
 
 Reports
     tensorflow/models#3162 (the result for one image depends on the images beside it)
@@ -42,7 +42,7 @@ CASE = Case(RowsIndependent(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     features = convolution(images)
     normalized = batch_norm(features, decay=0.9, scale=True, fused=fused, scope="bn")

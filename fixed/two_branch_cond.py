@@ -1,29 +1,30 @@
-"""Batch norm built once, and given the boolean tensor.
+"""Batch norm built once, with the boolean tensor as is_training.
 
 Symptom
-    moving_mean and moving_variance keep changing with is_training=False: evaluation changes
-    the model, and the checkpoint written after it is not the one that training made. In a
-    fresh process the same checkpoint may answer the same input differently.
+    moving_mean and moving_variance keep changing with is_training=False. Each evaluation changes
+    the model, so a checkpoint saved after it is not the trained model. In a fresh process, the
+    same checkpoint may answer the same input differently.
 
 Cause
-    tf.cond runs conditionally only what is created inside its lambdas. bn_train exists before
-    the tf.cond and is an input of it, so every step computes it, whatever the predicate says.
-    With updates_collections=None the updates of moving_mean and moving_variance are control
-    dependencies of bn_train: computing it runs them. bn_inference reads the same variables,
-    and nothing orders these reads with the updates, so its output may use either value.
+    tf.cond runs conditionally only the ops that are created inside its two functions. bn_train
+    exists before the tf.cond and is one of its inputs, so every step computes it, whatever the
+    predicate is. With updates_collections=None, the updates of moving_mean and moving_variance are
+    control dependencies of bn_train, so computing bn_train runs them. bn_inference reads the same
+    variables. Nothing orders these reads and the updates, so its output may use the old values,
+    the new values, or one of each.
 
 Fix
-    Build one layer and give it the boolean tensor, is_training=is_training. The layer makes
-    the choice itself, and a step with False runs no update.
+    Build one layer and pass it the boolean tensor, is_training=is_training. The layer selects the
+    mode itself, and a step with False runs no update.
 
 How to see it in your own program
-    `bnguard audit`, rules BN101 statistics-written-at-inference and BN102
+    `bnguard audit` reports BN101 statistics-written-at-inference and BN102
     unordered-statistics-read.
 
 Reports
     https://habr.com/ru/post/1667048/ (this construction, this experiment, and the fix)
     tensorflow/tensorflow#16652 (two branches outside tf.cond)
-    tensorflow/tensorflow#1724 (an average moves whatever the predicate says)
+    tensorflow/tensorflow#1724 (an average moves whatever the predicate is)
     tensorflow/tensorflow#2104 (only update batch norm averages during training)
     pkmital/tensorflow_tutorials#25 (averages move while phase_train is False)
     OlavHN/bnlstm#13 (assignments made outside the branch always run)
@@ -44,7 +45,7 @@ CASE = Case(claim=StatisticsStillAtInference())
 
 
 def build(fused):
-    """The source's graph: two features and one layer. `fused` is the layer's argument."""
+    """Build the source's graph: two features and one layer, which gets `fused`."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     y = bn(x, is_training, "bn", fused)
@@ -52,7 +53,7 @@ def build(fused):
 
 
 def bn(x, is_training, name, fused):
-    """The layer, inside `scope` name; `is_training` is a 0-D bool tensor."""
+    """Normalize `x` by the layer in scope `name`; `is_training` is a 0-D bool tensor."""
     return batch_norm(
         x,
         decay=0.9,

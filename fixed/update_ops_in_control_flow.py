@@ -1,25 +1,25 @@
-"""Batch norm inside a tf.cond, its updates in place.
+"""Batch norm inside a tf.cond, with its updates in place.
 
 Symptom
-    The train op silently does nothing on some steps: no error, but the weights and even
-    global_step stand still. Around a while loop it is an error: "inputs from different frames".
+    The train op silently does nothing on some steps. There is no error, but the weights and even
+    global_step stand still. With a while loop there is an error: "inputs from different frames".
 
 Cause
-    The update ops are created inside one branch of a tf.cond, and are control dependencies of
-    the train op outside of it. When the other branch runs they are dead, and deadness spreads
-    along control edges: the whole train op is dead, and the session skips dead ops without a
-    word. Under control flow v2, ops inside a branch cannot be referred to from outside:
-    TensorFlow refuses the graph.
+    The layer creates its update ops inside one branch of a tf.cond, and the train op outside has
+    control dependencies on them. When the other branch runs, the update ops are dead. Deadness
+    spreads along control edges, so the train op is dead too, and the session skips dead ops
+    silently. Under control flow v2, an op outside a branch cannot refer to an op inside it, and
+    TensorFlow rejects the graph.
 
 Fix
-    Inside control flow update in place, updates_collections=None: the outputs of the branch then
-    wait for the updates, and nothing outside refers to them.
+    Inside control flow, update in place with updates_collections=None. The outputs of the branch
+    then wait for the updates, and nothing outside refers to them.
 
 How to see it in your own program
-    `bnguard audit`, rule BN203 update-ops-dead-in-training.
+    `bnguard audit` reports BN203 update-ops-dead-in-training.
 
 Reports
-    tensorflow/tensorflow#14699 (silent: a collected op in a cond stops whatever depends on it)
+    tensorflow/tensorflow#14699 (silent: a collected op in a cond stops all ops that need it)
     tensorflow/tensorflow#6087 (inputs from different frames)
     tensorflow/tensorflow#18795 (a layer in a while loop cannot be trained)
     tensorflow/tensorflow#24795 (the same in a recurrent network)
@@ -41,7 +41,7 @@ CASE = Case(EveryRunTrains(), mean=(10.0, -5.0), deviation=3.0)
 
 
 def build(fused):
-    """A regression on normalized or on raw features, as the program is told."""
+    """Build a regression on normalized or raw features; a placeholder selects which."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     normalize = tf.placeholder(tf.bool, [], name="normalize")
 

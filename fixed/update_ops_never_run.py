@@ -1,20 +1,20 @@
 """Batch norm trained by create_train_op, which runs the update ops.
 
 Symptom
-    Training looks fine, and test accuracy is garbage: after training all moving means are still
-    0 and all moving variances still 1, so that inference with is_training=False guesses.
+    Training looks fine, and test accuracy is garbage. After training, all moving means are still 0
+    and all moving variances are still 1, so inference with is_training=False is a guess.
 
 Cause
-    With its default updates_collections the layer only adds the two assignments of its
-    statistics to the collection UPDATE_OPS. minimize depends on the loss and the gradients; no
-    path leads from there to the collection, so no training step runs them.
+    With its default updates_collections, the layer only adds the two assignments of its statistics
+    to the collection UPDATE_OPS. minimize depends on the loss and the gradients. Neither depends
+    on the collection, so no training step runs the assignments.
 
 Fix
-    Use create_train_op, which makes the step depend on all of UPDATE_OPS. Equivalent: call
-    minimize inside `with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):`.
+    Use create_train_op, which makes the train op depend on all of UPDATE_OPS. Or call minimize
+    inside `with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):`.
 
 How to see it in your own program
-    `bnguard audit`, rule BN201 update-ops-never-run.
+    `bnguard audit` reports BN201 update-ops-never-run.
 
 Reports
     https://habr.com/ru/post/1667048/ (its second answer)
@@ -42,7 +42,7 @@ CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     features = convolution(images)

@@ -1,20 +1,20 @@
-"""A train op that runs the update ops of its own network.
+"""A train op that runs only the update ops of its own network.
 
 Symptom
     The first training step asks for the inputs of another network: "You must feed a value for
-    placeholder tensor ..."
+    placeholder tensor ...".
 
 Cause
     UPDATE_OPS belongs to the graph, not to a network. A second network in training mode (another
-    tower, an actor, a teacher) has added its updates, and they need its inputs. The loss does
-    not; the train op, which depends on the whole collection, does.
+    tower, an actor, a teacher) has added its updates, and they need its inputs. The loss does not
+    need these inputs, but the train op depends on the whole collection.
 
 Fix
-    Depend on the updates of the network that is trained: get_collection takes a scope. Or give
-    the layers of each network a collection of their own.
+    Make the train op depend only on the updates of the network that it trains: pass a scope to
+    get_collection. Or give the layers of each network their own collection.
 
 How to see it in your own program
-    `bnguard audit`, rule BN204 updates-pull-other-inputs.
+    `bnguard audit` reports BN204 updates-pull-other-inputs.
 
 Reports
     ray-project/ray#2023 (the observation placeholder of another tower is not set)
@@ -40,7 +40,7 @@ CASE = Case(CLAIM, mean=(10.0, -5.0), deviation=3.0)
 
 
 def build(fused):
-    """A student to be trained, and a teacher that is run at other times."""
+    """Build a student to train, and a teacher that runs at other times."""
     x, normalized = network("student", fused)
     network("teacher", fused)
     loss = regression_loss(normalized, x[:, 0])
@@ -54,7 +54,7 @@ def build(fused):
 
 
 def network(name, fused):
-    """The inputs of a network in training mode, and its features."""
+    """Build a network in training mode; return its inputs and its features."""
     with tf.variable_scope(name):
         x = tf.placeholder(tf.float32, [None, 2], name="x")
         return x, batch_norm(x, decay=0.9, scale=True, fused=fused, scope="bn")

@@ -1,23 +1,25 @@
-"""Control dependencies around something that makes no op.
+"""Control dependencies around a call that creates no op.
 
 Symptom
-    moving_mean stays 0 although the program has the documented lines on UPDATE_OPS and
+    moving_mean stays 0 although the program contains the documented lines with UPDATE_OPS and
     control_dependencies.
 
 Cause
-    tf.control_dependencies acts on ops created inside its block. Making an optimizer creates
-    none; minimize, after the block, creates them all. The same in other clothes: to name an
-    existing op or tensor inside the block (`train_op = total_loss`), or to wrap the loss there
-    by tf.identity, whose value the gradients do not need.
+    tf.control_dependencies affects only the ops that are created inside its block. The constructor
+    of an optimizer creates no op; minimize, called after the block, creates all of them. Two
+    variants fail in the same way: naming an existing op or tensor inside the block (`train_op =
+    total_loss`), and wrapping the loss there in tf.identity, whose value the gradients do not
+    need.
 
 Fix
-    Call minimize (or apply_gradients) inside the block: one level of indentation.
+    Call minimize (or apply_gradients) inside the block. The difference is one level of
+    indentation.
 
 How to see it in your own program
-    `bnguard audit`, rule BN201 update-ops-never-run.
+    `bnguard audit` reports BN201 update-ops-never-run.
 
 Reports
-    yd8534976/conGAN#1 (only the optimizer is made in the block)
+    yd8534976/conGAN#1 (the block creates only the optimizer)
     tensorflow/models#1487 (review: an existing tensor in the block "probably won't work")
     tflearn/tflearn#7
 """
@@ -39,7 +41,7 @@ CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     features = convolution(images)

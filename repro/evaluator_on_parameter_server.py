@@ -1,27 +1,28 @@
-"""An evaluator whose network is built for training, on the trainer's variables.
+"""An evaluator that builds its network for training, on the trainer's variables.
 
 Symptom
     Training in a cluster gets worse whenever the evaluator runs, and recovers when it does not.
     The trainer's moving_mean and moving_variance jump between two of its own steps, and its
-    checkpoints hold statistics of evaluation data. The trainer's program is right.
+    checkpoints contain statistics of the evaluation data. The trainer's program is correct.
 
 Cause
-    The variables live on the parameter server, so the evaluator's network, built by the
-    trainer's function with is_training=True, has the trainer's very variables. The update ops
-    that its output waits for run in the evaluator's process and write them all the same.
+    The variables are on the parameter server. The evaluator builds its network with the trainer's
+    function and is_training=True, so both processes use the same variables. The output of the
+    evaluator's network depends on its update ops, so each evaluation runs them, and they write the
+    trainer's statistics.
 
 Fix
-    Build the evaluator's network with is_training=False: it reads the variables and no op of it
-    writes them. Or evaluate a checkpoint, on variables of the evaluator's own.
+    Build the evaluator's network with is_training=False, so that none of its ops writes the
+    variables. Or evaluate a checkpoint, in a session with its own variables.
 
 How to see it in your own program
-    In the evaluator: `with bnguard.frozen(session):` around the evaluation, or
-    `hooks=[bnguard.FrozenStatisticsHook()]`, which refuses the step before it runs. Or
-    `bnguard audit` on the evaluator's graph, rule BN101 statistics-written-at-inference.
+    Run the evaluation inside `with bnguard.frozen(session):`, which raises if a statistic changes.
+    With `hooks=[bnguard.FrozenStatisticsHook()]`, the evaluator's session refuses the step before
+    it runs. `bnguard audit` of the evaluator's graph reports BN101
+    statistics-written-at-inference.
 
 Reports
-    none found of exactly this; of evaluation that moves the averages in one process, see
-    updates_attached_to_loss
+    none found of exactly this; for evaluation in one process, see updates_attached_to_loss
 """
 
 if __name__ == "__main__":
@@ -41,7 +42,7 @@ CASE = Case(StatisticsStillAtInference(), mean=(10.0, -5.0), deviation=3.0)
 
 
 def build(fused):
-    """The trainer's network and the evaluator's, each run by its own server of a cluster."""
+    """Build the trainer's network and the evaluator's; each has its own server in a cluster."""
     local = cluster.start()
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     with tf.device(local.on_parameter_server):
@@ -57,7 +58,7 @@ def build(fused):
 
 
 def network(x, fused, is_training):
-    """What trainer and evaluator share: the function, and by their names the variables."""
+    """Build the layer on the variables that trainer and evaluator share."""
     return batch_norm(
         x,
         decay=0.9,

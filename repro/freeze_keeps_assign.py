@@ -1,24 +1,25 @@
-"""A training graph frozen: assignments to constants.
+"""A frozen training graph, which assigns to constants.
 
 Symptom
-    The frozen graph cannot be imported: "Input 0 of node .../AssignMovingAvg was passed float
-    from .../moving_mean:0 incompatible with expected float_ref".
+    The frozen graph cannot be imported: "Input 0 of node .../AssignMovingAvg was passed float from
+    .../moving_mean:0 incompatible with expected float_ref".
 
 Cause
-    Freezing turns variables into constants and keeps what the output needs. With updates in
-    place and is_training a tensor, the output needs the tf.cond, whose training branch assigns
-    to the statistics: there is now an assignment to a constant. The widely copied remedy, to
-    rewrite RefSwitch and AssignSub nodes in the frozen graph, is for ref variables alone.
+    Freezing replaces the variables with constants and keeps the ops that the output needs. If the
+    layer updates in place and is_training is a tensor, the output needs a tf.cond whose training
+    branch assigns to the statistics. In the frozen graph, this branch assigns to constants. A
+    widely copied workaround rewrites the RefSwitch and AssignSub nodes of the frozen graph, but it
+    only works for ref variables.
 
 Fix
-    Build the graph once more with is_training=False, restore the checkpoint into it, and freeze
-    that: it has no tf.cond and no assignment.
+    Build the graph again with is_training=False, restore the checkpoint into it, and freeze that
+    graph. It contains no tf.cond and no assignment.
 
 How to see it in your own program
-    `bnguard audit frozen.pb`, rule BN302 assign-left-in-frozen-graph.
+    `bnguard audit frozen.pb` reports BN302 assign-left-in-frozen-graph.
 
 Reports
-    tensorflow/tensorflow#3628 (unable to import a frozen graph with batch norm; the rewriting)
+    tensorflow/tensorflow#3628 (unable to import a frozen graph with batch norm; the workaround)
     tensorflow/tensorflow#17729
     davidsandberg/facenet#161
     onnx/tensorflow-onnx#77
@@ -46,7 +47,7 @@ CASE = Case(ProgramRuns(SAYS, fails_in="serve"), mean=(10.0,), deviation=3.0, sp
 
 
 def build(fused):
-    """The program that trains: a convolution, the layer, and a regression."""
+    """Build the training program: a convolution, the layer, and a regression."""
     is_training = tf.placeholder_with_default(False, [], name="is_training")
     images, features, normalized = network(is_training, fused)
     loss = regression_loss(normalized, images[:, 0, 0, 0])
@@ -60,7 +61,7 @@ def build(fused):
 
 
 def serve(fused, checkpoint):
-    """The program that imports the frozen graph."""
+    """Build the serving program, which imports the frozen graph."""
     names = ["images", "features", "output", *VARIABLES]
     images, features, output, *variables = tf.import_graph_def(
         freeze(fused, checkpoint), return_elements=[f"{name}:0" for name in names], name=""
@@ -75,7 +76,7 @@ def serve(fused, checkpoint):
 
 
 def freeze(fused, checkpoint):
-    """The program that freezes: a graph whose variables are constants."""
+    """Return the GraphDef of the network, with constants in place of the variables."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         network(tf.placeholder_with_default(False, [], name="is_training"), fused)
         tf.train.Saver().restore(session, checkpoint)
@@ -85,7 +86,7 @@ def freeze(fused, checkpoint):
 
 
 def network(is_training, fused):
-    """What all three are made of: the images, the layer's inputs and its outputs."""
+    """Build the network; return the images, and the layer's inputs and outputs."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     features = convolution(images)
     normalized = batch_norm(

@@ -1,21 +1,22 @@
-"""A frozen batch norm in training mode.
+"""A frozen batch norm layer in training mode.
 
 Symptom
-    I froze the layer, and its weights still change: after fine-tuning only the new head,
-    moving_mean and moving_variance of the pretrained layers are those of my data, and the
-    features of the old ones are gone.
+    I froze the layer, and its weights still change. After I fine-tune only the new head,
+    moving_mean and moving_variance of the pretrained layers describe my data, and the old features
+    are lost.
 
 Cause
-    A list of variables to train keeps the optimizer away from beta and gamma. Gradients never
-    moved the statistics: the layer's update ops do, and in training mode they run. trainable=False
-    changes that for some layers and not for others: contrib and tf.layers then make no update
-    ops, but with updates_collections=None contrib does, and so did the Keras of the reports.
+    A list of variables to train keeps the optimizer away from beta and gamma. It has no effect on
+    the statistics: update ops move them, not gradients, and in training mode the update ops run.
+    trainable=False helps in some layers only. With it, contrib and tf.layers add no update ops to
+    UPDATE_OPS, but contrib with updates_collections=None still updates, and so did the Keras
+    versions in the reports.
 
 Fix
-    Run a frozen layer in inference mode, is_training=False, also while the rest trains.
+    Run a frozen layer in inference mode, is_training=False, even while other layers train.
 
 How to see it in your own program
-    `bnguard audit`, rule BN206 frozen-layer-still-updates.
+    `bnguard audit` reports BN206 frozen-layer-still-updates.
 
 Reports
     keras-team/keras#4762 (the trainable flag does not work for batch normalization)
@@ -41,7 +42,7 @@ CASE = Case(CLAIM, mean=(-5.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):
-    """A pretrained convolution and layer, and a new regression that alone is to be trained."""
+    """Build a pretrained convolution and layer, and a new regression, the only part to train."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     features = convolution(images)

@@ -1,20 +1,20 @@
-"""Batch norm restored by a map of the trainable variables' names.
+"""Batch norm restored by a name map of the trainable variables only.
 
 Symptom
-    The restored or warm-started model loses all predictive power at its first step, and no
-    error says why: beta and gamma are right, moving_mean is 0 and moving_variance 1.
+    The restored or warm-started model loses all predictive power at its first step, and no error
+    says why. beta and gamma are right, but moving_mean is 0 and moving_variance is 1.
 
 Cause
-    The checkpoint has the statistics, but the program that restores names its variables
-    otherwise, and its map from old names to new ones is made from trainable_variables, as
-    warm-starting by default is. Statistics are not trainable: nothing restores them, and the
-    initializer has already given them a value.
+    The checkpoint contains the statistics, but the program that restores it uses other variable
+    names. Its map from checkpoint names to variables comes from trainable_variables, as it does by
+    default in warm-starting. Statistics are not trainable, so nothing restores them, and they keep
+    the values from the initializer.
 
 Fix
-    Make the map from all variables of the scope, and let one that it leaves out be an error.
+    Make the map from all variables of the scope, and raise an error if it lacks one.
 
 How to see it in your own program
-    `bnguard audit --checkpoint PATH`, rule BN301 statistics-not-saved.
+    `bnguard audit --checkpoint PATH` reports BN301 statistics-not-saved.
 
 Reports
     tensorflow/tensorflow#19903 (warm-starting moving averages is not possible)
@@ -39,7 +39,7 @@ CASE = Case(StatisticsSurviveRestore(), mean=(10.0,), deviation=3.0, spatial=(6,
 
 
 def build(fused):
-    """The program that trains: a convolution, the layer, and a regression."""
+    """Build the training program: a convolution, the layer, and a regression."""
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     images, features, normalized = network(is_training, fused)
     loss = regression_loss(normalized, images[:, 0, 0, 0])
@@ -53,7 +53,7 @@ def build(fused):
 
 
 def serve(fused, checkpoint):
-    """The program that restores: the same network in a scope of its own."""
+    """Build the serving program, which restores the same network in its own scope."""
     with tf.variable_scope("serving"):
         images, features, normalized = network(False, fused)
     variables = tf.trainable_variables("serving/")
@@ -68,7 +68,7 @@ def serve(fused, checkpoint):
 
 
 def network(is_training, fused):
-    """What both programs are made of: the images, the layer's inputs and its outputs."""
+    """Build the network; return the images, and the layer's inputs and outputs."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     features = convolution(images)
     normalized = batch_norm(

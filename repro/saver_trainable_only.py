@@ -1,20 +1,21 @@
-"""Batch norm saved by a Saver of the trainable variables.
+"""Batch norm saved by a Saver of the trainable variables only.
 
 Symptom
-    The model was good when it was saved, and is useless once restored: "weird values", or
+    The model was good when it was saved, and is useless after it is restored: "weird values", or
     "Attempting to use uninitialized value .../moving_mean".
 
 Cause
-    moving_mean and moving_variance are not trainable: gradients do not move them. A Saver over
-    trainable_variables leaves them out of the checkpoint, so a program that runs the initializer
-    before it restores keeps 0 and 1, silently, and one that does not run it fails.
+    moving_mean and moving_variance are not trainable, because gradients do not move them. A Saver
+    of trainable_variables therefore leaves them out of the checkpoint. A program that runs the
+    initializer before it restores silently keeps 0 and 1. A program that does not run the
+    initializer fails.
 
 Fix
-    Save all variables, tf.train.Saver(). To leave out the optimizer's slots, filter
-    tf.global_variables(), and keep what is under the scopes of your layers.
+    Save all variables with tf.train.Saver(). To leave out the optimizer's slots, filter
+    tf.global_variables() and keep the variables in the scopes of your layers.
 
 How to see it in your own program
-    `bnguard audit`, rule BN301 statistics-not-saved.
+    `bnguard audit` reports BN301 statistics-not-saved.
 
 Reports
     tinghuiz/SfMLearner#17 (uninitialized value moving_mean; the saver had only the trainable)
@@ -39,7 +40,7 @@ CASE = Case(StatisticsSurviveRestore(), mean=(10.0,), deviation=3.0, spatial=(6,
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     features = convolution(images)

@@ -1,20 +1,20 @@
-"""Batch norm by tf.layers without its training argument.
+"""Batch norm from tf.layers without its training argument.
 
 Symptom
-    Batch norm does nothing: training is as slow and as unstable as without it, UPDATE_OPS is
-    empty, moving_mean stays 0 and moving_variance 1.
+    Batch norm does nothing, and training is as slow and as unstable as without it. UPDATE_OPS is
+    empty, moving_mean stays 0, and moving_variance stays 1.
 
 Cause
-    The argument training of tf.layers.batch_normalization defaults to False (that of contrib
-    and slim, to True). A layer built so divides by sqrt(1 + epsilon), its initial statistics,
-    in training too. It computes no moments and makes no update op, so the dependency on
-    UPDATE_OPS that the program has, has nothing to run.
+    The training argument of tf.layers.batch_normalization defaults to False, unlike is_training in
+    contrib and slim, which defaults to True. Without it, the layer normalizes by its initial
+    statistics in training too, so it only divides by sqrt(1 + epsilon). It computes no moments and
+    creates no update op, so the program's control dependency on UPDATE_OPS has no effect.
 
 Fix
     Pass training=is_training.
 
 How to see it in your own program
-    `bnguard audit`, rule BN202 statistics-never-written.
+    `bnguard audit` reports BN202 statistics-never-written.
 
 Reports
     mouna99/dien#36 (the training argument is never passed)
@@ -37,7 +37,7 @@ CASE = Case(NormalizesInTraining(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     features = convolution(images)

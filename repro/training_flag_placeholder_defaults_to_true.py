@@ -1,24 +1,23 @@
-"""Batch norm whose training flag is True for whoever does not feed it.
+"""Batch norm whose training flag defaults to True.
 
 Symptom
-    The exported model trains on its users: whoever feeds only the images gets answers that
-    depend on the batch, and every request changes the answers to later ones.
+    The exported model trains on its users. A caller who feeds only the images gets answers that
+    depend on the batch, and every request changes later answers.
 
 Cause
-    is_training is a placeholder_with_default(True): convenient in the training loop, which then
-    need not feed it. A caller who does not know of it runs the training side of the tf.cond,
-    with its updates in place.
+    is_training is a placeholder_with_default(True), so that the training loop need not feed it. A
+    caller who does not know the flag runs the training branch of the tf.cond, which updates the
+    statistics in place.
 
 Fix
-    Let the default be False, and feed True in the training loop: what is forgotten then shows
-    in training, where somebody looks.
+    Make False the default, and feed True in the training loop. A forgotten feed then shows in
+    training, where somebody notices it.
 
 How to see it in your own program
-    `bnguard audit`, rule BN104 training-flag-defaults-to-true.
+    `bnguard audit` reports BN104 training-flag-defaults-to-true.
 
 Reports
-    none found of exactly this; of a Python argument that defaults to True, see
-    training_flag_true_at_inference
+    none found of exactly this; for a Python default, see training_flag_true_at_inference
 """
 
 if __name__ == "__main__":
@@ -37,7 +36,7 @@ CASE = Case(StatisticsStillAtInference(), mean=(10.0,), deviation=3.0, spatial=(
 
 
 def build(fused):
-    """A convolution, the layer, and a regression on one pixel of each image."""
+    """Build a convolution, the layer, and a regression on one pixel of each image."""
     images = tf.placeholder(tf.float32, [None, 6, 6, 1], name="images")
     is_training = tf.placeholder_with_default(True, [], name="is_training")
     features = convolution(images)

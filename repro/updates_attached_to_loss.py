@@ -1,27 +1,27 @@
-"""Batch norm whose update ops hang on the loss, and so on the validation loss.
+"""Batch norm whose update ops are attached to every loss, even the validation loss.
 
 Symptom
-    Evaluating the validation loss changes the model: moving_mean and moving_variance move with
-    every validation batch, though nothing is trained and the layer is built with
+    Evaluating the validation loss changes the model. moving_mean and moving_variance move with
+    every validation batch, although nothing is trained and the layer is built with
     is_training=False.
 
 Cause
-    The function that makes a loss puts it under control dependencies on UPDATE_OPS, as the
-    documentation of contrib's layer once said. Both losses are made by it, so computing either
-    runs the training layer's assignments, on the batch fed. The mirror of it: the gradients do
-    not need the value of the loss, so minimize alone, without fetching the loss, runs nothing.
+    One function builds both losses, under control dependencies on UPDATE_OPS, as the documentation
+    of contrib's layer once recommended. Computing either loss therefore runs the training layer's
+    assignments on the fed batch. The opposite defect has the same origin: the gradients do not
+    need the value of the loss, so minimize without a fetch of the loss runs no update.
 
 Fix
-    Make the train op, not the loss, depend on the update ops: create_train_op, or minimize under
-    control dependencies. A loss is then only a number.
+    Make the train op, not the loss, depend on the update ops, with create_train_op or with
+    minimize under control dependencies. Computing a loss then has no side effects.
 
 How to see it in your own program
-    `bnguard audit --fetch VALIDATION_LOSS`, rule BN101 statistics-written-at-inference.
+    `bnguard audit --fetch VALIDATION_LOSS` reports BN101 statistics-written-at-inference.
 
 Reports
-    tensorflow/tensorflow#7577 (the documented form updates when one only evaluates the loss)
-    tensorflow/tensorflow#8292 (the documentation, mended)
-    tensorflow/tensorflow#9179 (the mirror: train does not depend on the identity of the cost)
+    tensorflow/tensorflow#7577 (the documented form updates even if only the loss is evaluated)
+    tensorflow/tensorflow#8292 (the documentation, corrected)
+    tensorflow/tensorflow#9179 (the opposite: train does not depend on the identity of the cost)
 """
 
 if __name__ == "__main__":
@@ -40,7 +40,7 @@ CASE = Case(StatisticsStillAtInference(), mean=(10.0, -5.0), deviation=3.0)
 
 
 def build(fused):
-    """One layer in two networks, for training and for validation, each with its loss."""
+    """Build one layer in two networks, for training and for validation, each with its loss."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     training = batch_norm(x, decay=0.9, scale=True, fused=fused, scope="bn")
     inference = batch_norm(
@@ -57,6 +57,6 @@ def build(fused):
 
 
 def loss_of(features, targets):
-    """The loss of one of the networks."""
+    """Build the loss of one of the networks."""
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         return regression_loss(features, targets)
