@@ -31,11 +31,13 @@ ENVIRONMENTS = json.loads(
 @nox.session(python=False)
 def interpreters(session):
     """Record environments whose interpreter is not on PATH as not run, and fail if there are."""
-    missing = [one for one in ENVIRONMENTS if not _starts(f"python{one['python']}")]
-    for one in missing:
-        reason = f"python{one['python']} is not on PATH"
-        session.warn(f"{one['name']}: NOT RUN, {reason}")
-        _record_as_not_run(session, one, reason)
+    missing = [
+        environment for environment in ENVIRONMENTS if not _starts(f"python{environment['python']}")
+    ]
+    for environment in missing:
+        reason = f"python{environment['python']} is not on PATH"
+        session.warn(f"{environment['name']}: NOT RUN, {reason}")
+        _record_as_not_run(session, environment, reason)
     if missing:
         session.error(f"{len(missing)} environments of the matrix cannot run: see above")
 
@@ -43,7 +45,10 @@ def interpreters(session):
 @nox.session
 @nox.parametrize(
     "python,environment",
-    [nox.param(one["python"], one, id=one["name"]) for one in ENVIRONMENTS],
+    [
+        nox.param(environment["python"], environment, id=environment["name"])
+        for environment in ENVIRONMENTS
+    ],
 )
 def matrix(session, environment):
     """Run the probes, the cases and the suite in an environment; record them; delete it."""
@@ -83,7 +88,9 @@ def _fail_if_any_did(session, result):
         for case, sides in cases.items():
             # TensorFlow may refuse to build the defect, but not its fix.
             may_be_refused = {"repro": True, "fixed": False}
-            wrong = [one for one, may in may_be_refused.items() if not sides[one].get("shown", may)]
+            wrong = [
+                side for side, may in may_be_refused.items() if not sides[side].get("shown", may)
+            ]
             failed.extend(f"{side}/{case}.py: not shown with {combination}" for side in wrong)
     if failed:
         session.error("\n".join(["", *failed]))

@@ -227,7 +227,7 @@ def _write_chain(nodes: int, path: str) -> None:
             step = add(f"{statistic}/mul", "Mul", difference, decay)
             updates.append(add(f"{statistic}/AssignSub", "AssignSub", statistic, step))
         features = add(f"{scope}/Relu", "Relu", fused)
-        features = add(f"{scope}/out", "Identity", features, *(f"^{one}" for one in updates))
+        features = add(f"{scope}/out", "Identity", features, *(f"^{update}" for update in updates))
     with open(path, "wb") as file:
         file.write(graph.SerializeToString())
 

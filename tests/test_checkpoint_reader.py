@@ -71,7 +71,10 @@ def test_a_checkpoint_of_the_first_format_is_read(tmp_path):
 @pytest.mark.slow
 def test_no_deprecation_warning_is_printed(saved):
     """A warning of TensorFlow's own log, which names our line, is the user's to wonder at."""
-    code = "import sys; from bnguard import checkpoint_reader; print(checkpoint_reader.names(sys.argv[1]))"
+    code = (
+        "import sys; from bnguard import checkpoint_reader; "
+        "print(checkpoint_reader.names(sys.argv[1]))"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code, saved],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""bnguard runs no code of a user's file but a case, no name leaves its folder, an audit only reads."""
+"""bnguard runs no code from files but cases, no name leaves its folder, an audit only reads."""
 
 import ast
 import os

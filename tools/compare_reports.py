@@ -6,7 +6,9 @@
 
 The graphs are all committed networks, both sides of every case in every build, and random
 programs. Messages and remedies are left out, as they are prose, and so is the order of training
-flags. Everything else must be equal, in order. To record another version, put its checkout first on PYTHONPATH.
+flags. Everything else must be equal, in order.
+
+To record another version, put its checkout first on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ def _questions(model):
     run = model.inference
     feeds = {model.x.name: None, **{key.name: value for key, value in run.feed.items()}}
     fetches = [training.fetch for training in model.training]
-    train_ops = {one.name for one in tf.nest.flatten(fetches)}
+    train_ops = {fetch.name for fetch in tf.nest.flatten(fetches)}
     return [
         {},
         {"fetches": [run.output.name]},

@@ -84,12 +84,12 @@ class Subject:
         """With the case's own fetches and feeds; two training steps are not one, so not these."""
         run = self._model.inference
         feeds = {self._model.x.name: None, **{key.name: feed for key, feed in run.feed.items()}}
-        steps = [one.fetch for one in self._model.training]
+        steps = [training.fetch for training in self._model.training]
         return bnguard.audit(
             source,
-            [run.output.name, *(one.name for one in run.beside)],
+            [run.output.name, *(fetch.name for fetch in run.beside)],
             feeds,
-            steps[0] if steps and all(one is steps[0] for one in steps) else None,
+            steps[0] if steps and all(step is steps[0] for step in steps) else None,
             checkpoint=self._checkpoint,
         )
 
@@ -102,7 +102,7 @@ def trained(case, side, folder):
         return tf.train.Saver().save(session, str(folder / "trained"), write_meta_graph=False)
 
 
-def loaded(case, side, folder):
+def built_case(case, side, folder):
     if case == "restore_misses_stats":  # what is wrong is the program that restores
         prefix = trained(case, side, folder)
         return Subject(lambda: load(case, side).serve(False, prefix), folder, prefix)
@@ -122,25 +122,25 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
     with build_with(variables, control_flow):
         if (case, side, variables, control_flow) in REFUSED:
             with pytest.raises(ValueError, match="is not an element of this graph"):
-                loaded(case, side, tmp_path)
+                built_case(case, side, tmp_path)
             return
-        one = loaded(case, side, tmp_path)
+        built = built_case(case, side, tmp_path)
     expected = covering_rules(case) if side == "repro" else set()
     also = ALSO.get((case, side), {"found": set(), "said": set()})
-    find = one.audit_output if case in FETCHES_WHAT_IT_TRAINS else one.audit
-    for source in (one.graph, one.meta):
+    find = built.audit_output if case in FETCHES_WHAT_IT_TRAINS else built.audit
+    for source in (built.graph, built.meta):
         assert rules(find(source)) == expected | also["found"]
-        assert rules(one.audit_as_told(source)) == expected | also["said"]
+        assert rules(built.audit_as_told(source)) == expected | also["said"]
         assert all(finding.certain for finding in find(source).findings)
 
 
 @pytest.mark.parametrize("case", sorted(FETCHES_WHAT_IT_TRAINS))
-def test_where_no_fetch_for_inference_is_found_the_report_says_so(case, tmp_path):
-    one = loaded(case, "repro", tmp_path)
-    report = one.audit(one.meta)
+def test_the_report_says_where_no_fetch_for_inference_is_found(case, tmp_path):
+    built = built_case(case, "repro", tmp_path)
+    report = built.audit(built.meta)
     assert (report.findings, report.assumed.unknown) == ((), ("fetch",))
     assert "found no fetch (--fetch)" in format_reports([report], "text").splitlines()[0]
-    assert one.audit_output(one.meta).assumed.unknown == ()
+    assert built.audit_output(built.meta).assumed.unknown == ()
 
 
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)

@@ -97,7 +97,7 @@ class TestExitStatus:
         assert "BN101 statistics-written-at-inference" in result.output
         assert "healthy.meta: assumed" in result.output
         for name, reason in (("garbage.meta", "not a graph"), ("absent.meta", "cannot be read")):
-            (line,) = (one for one in result.output.splitlines() if name in one)
+            (line,) = (line for line in result.output.splitlines() if name in line)
             assert line.startswith("Error: ")
             assert reason in line
 
@@ -119,7 +119,7 @@ class TestExitStatus:
     def test_bad_usage_is_2_and_one_line(self, files, arguments, message):
         result = run(files / "healthy.meta", *arguments)
         assert result.exit_code == FAILED
-        (line,) = (one for one in result.output.splitlines() if one.startswith("Error: "))
+        (line,) = (line for line in result.output.splitlines() if line.startswith("Error: "))
         assert message in line
 
     def test_a_file_named_like_the_start_of_its_error_is_named(self, tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ class TestWhatIsAsked:
     def test_several_fetches_are_one_step(self, files):
         arguments = ["--fetch", "x", "--fetch", "output", "--train-op", "Momentum"]
         document = as_json(files / "broken.meta", *arguments)
-        assert {one["fetch"] for one in document["findings"]} == {"x, output"}
+        assert {finding["fetch"] for finding in document["findings"]} == {"x, output"}
         assert document["assumed"]["train_ops"] == []
 
     def test_select_and_ignore(self, files):
@@ -158,7 +158,7 @@ class TestWhatIsAsked:
 
     def test_tags_choose_a_graph(self, saved_model):
         both = as_json(saved_model)["reports"]
-        assert [one["source"].rpartition(" ")[2] for one in both] == ["[serve]", "[train]"]
+        assert [report["source"].rpartition(" ")[2] for report in both] == ["[serve]", "[train]"]
         assert codes(as_json(saved_model, "--tags", "train")) == {"BN101", "BN102"}
         result = run(saved_model, "--tags", "serve,gpu")
         assert result.exit_code == FAILED
@@ -168,8 +168,8 @@ class TestWhatIsAsked:
         serve = ["--tags", "serve", "--select", "BN101"]
         assert run(saved_model, *serve, "--signature", "predict").exit_code == CLEAN
         findings = as_json(saved_model, *serve, "--signature", "adapt")["findings"]
-        assert {one["fetch"] for one in findings} == {"signature adapt"}
-        assert {one["fetch"] for one in as_json(saved_model, *serve)["findings"]} == {
+        assert {finding["fetch"] for finding in findings} == {"signature adapt"}
+        assert {finding["fetch"] for finding in as_json(saved_model, *serve)["findings"]} == {
             "signature adapt"
         }
 
@@ -183,7 +183,10 @@ class TestWhatIsAsked:
         rule = ("--select", "BN301", "--checkpoint")
         assert run(f"{whole}.meta", *rule, whole).exit_code == CLEAN
         missing = as_json(f"{whole}.meta", *rule, part)["findings"]
-        assert [one["variable"] for one in missing] == ["bn/moving_mean", "bn/moving_variance"]
+        assert [finding["variable"] for finding in missing] == [
+            "bn/moving_mean",
+            "bn/moving_variance",
+        ]
         assert "not in the checkpoint, which holds 2 names" in missing[0]["message"]
 
 
@@ -195,7 +198,7 @@ class TestFiles:
             (tmp_path / "runs" / "1" / name).write_bytes(data)
         (tmp_path / "runs" / "notes.txt").write_text("none")
         reports = as_json(tmp_path, saved_model)["reports"]
-        assert [os.path.basename(one["source"].split(" ")[0]) for one in reports] == [
+        assert [os.path.basename(report["source"].split(" ")[0]) for report in reports] == [
             "broken.meta",
             "healthy.meta",
             "saved_model.pb",
@@ -209,8 +212,8 @@ class TestFiles:
 
     def test_jobs_change_nothing_that_is_said(self, files):
         paths = [files / name for name in ("broken.meta", "garbage.meta", "healthy.meta")]
-        one, three = run(*paths), run(*paths, "--jobs", "3")
-        assert (one.exit_code, one.output) == (three.exit_code, three.output)
+        alone, three = run(*paths), run(*paths, "--jobs", "3")
+        assert (alone.exit_code, alone.output) == (three.exit_code, three.output)
 
     def test_a_file_that_no_memory_holds_does_not_lose_the_others_reports(self, files, monkeypatch):
         audit_all, (large, good) = audit.audit_all, (files / "broken.meta", files / "healthy.meta")
@@ -301,7 +304,7 @@ class TestFiles:
         binary, text = tmp_path / "binary.pb", tmp_path / "text.pbtxt"
         binary.write_bytes(message.SerializeToString())
         text.write_text(text_format.MessageToString(message))
-        first, second = (run(one).output.replace(str(one), "") for one in (binary, text))
+        first, second = (run(path).output.replace(str(path), "") for path in (binary, text))
         assert first == second
         assert "BN101" in first
 

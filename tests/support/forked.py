@@ -43,7 +43,7 @@ class Command:
         return not self._process.is_alive()
 
     def wait(self):
-        """Return exit status, stdout and stderr; minus the signal's number if a signal killed it."""
+        """Return exit status, stdout and stderr; a signal that killed it is a negative status."""
         self._process.join(_BOUND)
         assert self.ended
         return (self._process.exitcode, *map(_text, self._outputs))

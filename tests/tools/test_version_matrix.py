@@ -161,7 +161,9 @@ def test_the_page_is_what_the_records_say():
 
 def test_the_page_names_every_environment_and_case(environments):
     text = read("docs", "matrix.md")
-    assert [row[0] for row in rows(text, "Environments")] == [one["name"] for one in environments]
+    assert [row[0] for row in rows(text, "Environments")] == [
+        environment["name"] for environment in environments
+    ]
     for name in PAGE["cases"]():
         assert f"\n### {name}\n" in text
 
@@ -170,11 +172,13 @@ def test_the_workflow_lists_every_environment(environments):
     listed = re.findall(
         r'{environment: (\S+), python: "(\S+)"}', read(".github", "workflows", "matrix.yml")
     )
-    assert listed == [(one["name"], one["python"]) for one in environments]
+    assert listed == [(environment["name"], environment["python"]) for environment in environments]
 
 
 def test_an_environments_name_says_its_versions(environments):
-    for one in environments[:-1]:
-        (tensorflow,) = [what for what in one["bare"] if what.startswith("tensorflow==")]
-        assert one["name"] == tensorflow.replace("tensorflow==", one["python"] + "-tf")
+    for environment in environments[:-1]:
+        (tensorflow,) = [what for what in environment["bare"] if what.startswith("tensorflow==")]
+        assert environment["name"] == tensorflow.replace(
+            "tensorflow==", environment["python"] + "-tf"
+        )
     assert environments[-1]["name"] == "lowest"

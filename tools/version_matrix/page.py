@@ -37,7 +37,7 @@ def main():
 def environments():
     """The names of all environments, in their order."""
     with open(os.path.join(HERE, "environments.json"), encoding="utf-8") as file:
-        return [one["name"] for one in json.load(file)]
+        return [environment["name"] for environment in json.load(file)]
 
 
 def cases():
@@ -107,10 +107,10 @@ def verdicts(result):
     for combination in COMBINATIONS:
         for case in result["cases"][combination].values():
             outcomes = [case[side] for side in SIDES if side in case]
-            if any("refused" in one for one in outcomes):
+            if any("refused" in outcome for outcome in outcomes):
                 yield "refused"
             else:
-                yield "shown" if all(one["shown"] for one in outcomes) else "not shown"
+                yield "shown" if all(outcome["shown"] for outcome in outcomes) else "not shown"
 
 
 def seconds(number):
@@ -140,7 +140,7 @@ def offers_table(complete):
 
 
 def packages_table(complete):
-    packages = sorted({package for one in complete.values() for package in one["packages"]})
+    packages = sorted({package for record in complete.values() for package in record["packages"]})
     rows = [
         [name, *(result["packages"].get(package, "") for package in packages)]
         for name, result in complete.items()
@@ -171,10 +171,12 @@ def case_text(case, complete, names):
         for name, result in complete.items()
         for combination in COMBINATIONS
     }
-    measures = next((one["measures"] for one in done.values() if "measures" in one), "unknown")
+    measures = next(
+        (outcome["measures"] for outcome in done.values() if "measures" in outcome), "unknown"
+    )
     groups = {}
-    for place, one in done.items():
-        groups.setdefault(tuple(gist(one.get(side, {})) for side in SIDES), []).append(place)
+    for place, outcome in done.items():
+        groups.setdefault(tuple(gist(outcome.get(side, {})) for side in SIDES), []).append(place)
     rows = [
         [
             *(did([done[place].get(side, {}) for place in places]) for side in SIDES),
@@ -191,7 +193,7 @@ def did(outcomes):
     if "figure" not in first:
         return gist(first)
     word = first["verdict"] if first["shown"] else f"**not shown** ({first['verdict']})"
-    figures = sorted({one["figure"] for one in outcomes})
+    figures = sorted({outcome["figure"] for outcome in outcomes})
     more = len(figures) - SHOWN_FIGURES
     shown = figures[:SHOWN_FIGURES] + ([f"and {more} more"] if more > 0 else [])
     return f"{word}: {'; '.join(shown)}"
@@ -217,7 +219,9 @@ def where(places, names):
     """Places by environments and combinations, as briefly as they can be said."""
     groups = {}
     for name in names:
-        combinations = tuple(one for one in COMBINATIONS if (name, one) in places)
+        combinations = tuple(
+            combination for combination in COMBINATIONS if (name, combination) in places
+        )
         if combinations:
             groups.setdefault(combinations, []).append(name)
     parts = []

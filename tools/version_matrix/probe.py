@@ -19,7 +19,9 @@ def main(name):
     x, is_training = tf.placeholder(tf.float32, [None, 2]), tf.placeholder(tf.bool, [])
     y = layer(x, **{momentum: 0.9, training: is_training})
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    (mean,) = [one for one in tf.global_variables() if one.op.name.endswith("moving_mean")]
+    (mean,) = [
+        variable for variable in tf.global_variables() if variable.op.name.endswith("moving_mean")
+    ]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run([y, updates], {x: [[1, 10], [3, 30]], is_training: True})

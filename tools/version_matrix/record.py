@@ -76,7 +76,7 @@ def compared(combination):
     variables, control_flow = combination.split("/")
     options = ["--variables", variables, "--control-flow", control_flow]
     entries = json.loads(bnguard("compare", "--all", *options).stdout)["cases"]
-    return {one["case"]: both_sides(one, options) for one in entries}
+    return {entry["case"]: both_sides(entry, options) for entry in entries}
 
 
 def both_sides(entry, options):
@@ -152,7 +152,10 @@ def reason(skipped):
 def packages():
     """The installed versions of what matters here."""
     listed = run([sys.executable, "-m", "pip", "list", "--format", "json"])
-    versions = {one["name"].replace("-", "_"): one["version"] for one in json.loads(listed.stdout)}
+    versions = {
+        package["name"].replace("-", "_"): package["version"]
+        for package in json.loads(listed.stdout)
+    }
     return {name: versions[name] for name in LAYERS + OTHERS if name in versions}
 
 

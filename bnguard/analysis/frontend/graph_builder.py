@@ -35,8 +35,8 @@ def read_graph(raw: Any) -> Graph:
       raw: the RawGraphDef, whose nodes are bytes.
 
     Raises:
-      AuditError: a node is damaged, or TensorFlow would not run this graph: a name is missing or used twice, an input
-        does not exist, functions call each other in a circle, or the nodes form a cycle that is
+      AuditError: a node is damaged, or TensorFlow would not run this graph: a name is missing or
+        used twice, an input does not exist, functions call each other in a circle, or the nodes form a cycle that is
         no loop.
     """
     draft = Draft(raw.node)

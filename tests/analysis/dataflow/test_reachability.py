@@ -22,7 +22,7 @@ def graphs(draw):
         before = st.sets(st.integers(0, node - 1), max_size=2) if node else st.just(set())
         taken, awaited = draw(before), draw(before)
         data[list(taken), node] = control[list(awaited), node] = True
-        inputs = [f"n{one}" for one in taken] + [f"^n{one}" for one in awaited]
+        inputs = [f"n{node}" for node in taken] + [f"^n{node}" for node in awaited]
         nodes.append((f"n{node}", "AddN", *inputs))
     return graph_of(nodes), data, control
 

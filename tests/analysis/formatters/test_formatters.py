@@ -89,14 +89,14 @@ class TestSarif:
     def test_the_results(self, log):
         (run,) = log["runs"]
         assert len(run["results"]) == 4
-        for result, one in zip(run["results"], REPORTS[0].findings):
+        for result, finding in zip(run["results"], REPORTS[0].findings):
             assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
             assert result["level"] in ("none", "note", "warning", "error")
-            assert result["level"] == one.severity
-            assert result["message"] == {"text": one.message}
-            assert result["properties"]["certain"] is one.certain
+            assert result["level"] == finding.severity
+            assert result["message"] == {"text": finding.message}
+            assert result["properties"]["certain"] is finding.certain
             (location,) = result["locations"]
-            self.check_location(location, one.op)
+            self.check_location(location, finding.op)
 
     def test_a_path_is_a_code_flow_and_without_one_there_is_none(self, log):
         flows = [result.get("codeFlows") for result in log["runs"][0]["results"]]
@@ -155,7 +155,7 @@ class TestMermaid:
         assert first == "flowchart LR"
         for line in lines:
             assert any(re.fullmatch(form, line) for form in self.LINES), line
-        assert sum(line == "  end" for line in lines) == sum("subgraph" in one for one in lines)
+        assert sum(line == "  end" for line in lines) == sum("subgraph" in line for line in lines)
         declared = set(re.findall(r"^    (\w+)\[", text, re.MULTILINE))
         used = set(re.findall(r"^    (\w+) --> (\w+)$", text, re.MULTILINE))
         assert {node for edge in used for node in edge} <= declared
@@ -181,7 +181,7 @@ class TestJson:
         (first, second) = json.loads(format_reports(REPORTS, "json"))["reports"]
         assert json.loads(format_reports(REPORTS[:1], "json")) == first
         assert second["findings"] == []
-        assert [one["variable"] for one in first["findings"]][:2] == [
+        assert [finding["variable"] for finding in first["findings"]][:2] == [
             "bn/moving_mean",
             "bn/moving_variance",
         ]

@@ -55,7 +55,7 @@ def test_all_that_tensorflow_lists(make, sharded, tmp_path):
 
 def test_objects_are_told_by_their_variables_names(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
-        mean, scale = (tf.get_variable(f"net/{one}", [2]) for one in ("moving_mean", "gamma"))
+        mean, scale = (tf.get_variable(f"net/{name}", [2]) for name in ("moving_mean", "gamma"))
         session.run(tf.global_variables_initializer())
         saver = tf.train.Checkpoint(first=mean, second=scale)
         prefix = saver.save(str(tmp_path / "model"), session=session)

@@ -21,7 +21,7 @@ def shuffled(draw):
     nodes = []
     for number in range(draw(st.integers(1, 12))):
         inputs = draw(st.lists(st.integers(0, max(0, number - 1)), max_size=3 if number else 0))
-        nodes.append((f"n{number}", "AddN", *(f"n{one}" for one in inputs)))
+        nodes.append((f"n{number}", "AddN", *(f"n{source}" for source in inputs)))
     spread = []
     for node in draw(st.permutations(nodes)):
         spread.append(node)
@@ -128,10 +128,12 @@ def test_a_graph_is_freed_without_the_garbage_collector():
         [("x", "Placeholder"), ("flag", "Placeholder"), ("switch", "Switch", "x", "flag")]
     )
     gc.collect()
-    before = {id(one) for one in gc.get_objects() if isinstance(one, Graph)}
+    before = {id(found) for found in gc.get_objects() if isinstance(found, Graph)}
     gc.disable()
     try:
         bnguard.audit(message, fetches=["switch:0", "switch:1"], feeds={"flag": False})
-        assert before.issuperset(id(one) for one in gc.get_objects() if isinstance(one, Graph))
+        assert before.issuperset(
+            id(found) for found in gc.get_objects() if isinstance(found, Graph)
+        )
     finally:
         gc.enable()

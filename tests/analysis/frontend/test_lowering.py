@@ -17,7 +17,7 @@ def test_a_function_may_be_called_as_an_op_is(name):
     graph = read(message)
     call = graph.find("call")
     assert graph.types[call] == "PartitionedCall"
-    assert [graph.names[one] for one in graph.sources[call]] == ["call/first", "call/second"]
+    assert [graph.names[source] for source in graph.sources[call]] == ["call/first", "call/second"]
     assert not gradient_nodes(graph)
 
 
@@ -45,7 +45,9 @@ def test_effects_are_in_one_order_whatever_that_of_protobufs_map():
         function.control_ret[name] = name
     graph = read(message)
     call = graph.find("call")
-    assert [graph.names[node] for node in graph.sources[call]] == [f"call/{one}" for one in EFFECTS]
+    assert [graph.names[node] for node in graph.sources[call]] == [
+        f"call/{effect}" for effect in EFFECTS
+    ]
     assert set(graph.ports[call]) == {CONTROL}
 
 

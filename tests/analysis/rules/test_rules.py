@@ -128,7 +128,9 @@ class TestWhatAFindingSays:
             else:
                 y = normalize(x, tf.equal(mode, 1))
             tf.identity(y, name="output")
-        found = {(one.rule, one.certain) for one in bnguard.audit(graph, "output").findings}
+        found = {
+            (finding.rule, finding.certain) for finding in bnguard.audit(graph, "output").findings
+        }
         expected = {("BN101", False), ("BN103", False)}
         assert found == expected | ({("BN102", False)} if in_a_loop else set())
 
@@ -247,7 +249,10 @@ class TestWhere:
         def build():
             x = dense(inputs())
             sides = layer(x, True), layer(x, False, reuse=True)
-            tf.identity(tf.cond(flag(), *(lambda side=one: side for one in sides)), name="output")
+            tf.identity(
+                tf.cond(flag(), *(lambda side=layer_of_side: side for layer_of_side in sides)),
+                name="output",
+            )
 
         report = audit(build, fetches="output", feeds={"is_training": None}, select=["BN103"])
         assert [finding.certain for finding in report.findings] == [False]
@@ -274,8 +279,8 @@ def test_statistics_that_the_program_feeds_are_those_of_a_filter_not_of_a_layer(
         variance = tf.get_variable("var", [4], initializer=tf.ones_initializer(), trainable=False)
         gamma = tf.get_variable("gamma", [4]) if scale else None
         y = tf.nn.batch_normalization(inputs(), mean, variance, None, gamma, 1e-3)
-        for one in (mean, variance):
-            tf.assign(one, tf.placeholder(tf.float32, [4]))
+        for statistic in (mean, variance):
+            tf.assign(statistic, tf.placeholder(tf.float32, [4]))
         optimizer().minimize(loss_of(dense(y)))
 
     findings = audit(build, select=["BN202"]).findings
@@ -351,10 +356,10 @@ class TestWhatIsAStatistic:
             x = layer(dense(inputs()), False)
             gamma, beta = (tf.get_variable(name, [4]) for name in ("gamma", "beta"))
             y = tf.nn.batch_normalization(x, *tf.nn.moments(x, [0]), beta, gamma, 1e-3)
-            for one, gradient in zip((gamma, beta), tf.gradients(loss_of(y), [gamma, beta])):
-                momentum = tf.get_variable(f"{one.op.name}_momentum", [4], trainable=False)
+            for parameter, gradient in zip((gamma, beta), tf.gradients(loss_of(y), [gamma, beta])):
+                momentum = tf.get_variable(f"{parameter.op.name}_momentum", [4], trainable=False)
                 step = tf.assign(momentum, momentum * 0.9 + gradient * 0.1)
-                tf.assign_sub(one, step * 0.1)
+                tf.assign_sub(parameter, step * 0.1)
 
         assert audit(build, variables).statistics == self.STATISTICS
 

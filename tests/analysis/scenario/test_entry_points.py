@@ -26,7 +26,7 @@ def changed(graph, fetch, feeds):
         before = session.run(variables)
         session.run(fetch, {f"{name}:0": value for name, value in feeds.items()})
         pairs = zip(variables, before, session.run(variables))
-        return {one.op.name for one, was, now in pairs if not np.array_equal(was, now)}
+        return {variable.op.name for variable, was, now in pairs if not np.array_equal(was, now)}
 
 
 def after_updates(build):
@@ -109,7 +109,9 @@ def test_a_second_head_that_moves_the_statistics():
     report = bnguard.audit(graph, select=["BN101"])
     assert set(report.assumed.fetches) == {"boxes:0", "classes:0"}
     assert changed(graph, "boxes:0", {"x": np.eye(4), "is_training": False}) == STATISTICS
-    assert {one.fetch for one in report.findings if one.variable in STATISTICS} >= {"boxes:0"}
+    assert {finding.fetch for finding in report.findings if finding.variable in STATISTICS} >= {
+        "boxes:0"
+    }
 
 
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
@@ -143,13 +145,13 @@ def test_a_default_that_trains_only_together_with_what_is_fed(default, combine, 
     assert changed(graph, "logits:0", {"x": np.eye(4), "is_training": False}) == (
         STATISTICS if trains else set()
     )
-    assert [one.rule for one in bnguard.audit(graph, select=["BN104"]).findings] == (
+    assert [finding.rule for finding in bnguard.audit(graph, select=["BN104"]).findings] == (
         ["BN104"] if trains else []
     )
 
 
 @pytest.mark.parametrize(
-    "same", [lambda one: one * 1.0, lambda one: one + 0.0, lambda one: one / 1]
+    "same", [lambda value: value * 1.0, lambda value: value + 0.0, lambda value: value / 1]
 )
 def test_a_value_times_one_is_the_value(same):
     with fresh_graph() as graph:
@@ -184,9 +186,9 @@ def test_a_target_network_that_follows_another(follows, left_behind, copied):
         for name in ("online", "target"):
             with tf.variable_scope(name):
                 networks.append(layer(dense(inputs()), flag()))
-        variables = {one.op.name: one for one in tf.global_variables()}
+        variables = {variable.op.name: variable for variable in tf.global_variables()}
         for name in follows:
-            mine, theirs = (variables[f"{one}/bn/{name}"] for one in ("target", "online"))
+            mine, theirs = (variables[f"{network}/bn/{name}"] for network in ("target", "online"))
             tf.assign(mine, theirs if copied else 0.9 * mine + 0.1 * theirs, name="follow")
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, "online")
         with tf.control_dependencies(updates):
@@ -215,8 +217,8 @@ def test_gradients_that_are_fetched_and_applied_elsewhere():
         loss = tf.reduce_mean(tf.square(layer(dense(inputs()), flag())))
         variables = tf.trainable_variables()
         tf.group(*tf.gradients(loss, variables), name="fetched")
-        for one in variables:
-            tf.assign(one, tf.placeholder(tf.float32, one.shape))
+        for variable in variables:
+            tf.assign(variable, tf.placeholder(tf.float32, variable.shape))
     report = bnguard.audit(graph, train_op="fetched")
     assert found(report, "BN201") == {"bn/moving_mean", "bn/moving_variance"}
 
@@ -231,7 +233,11 @@ def test_a_target_network_that_is_copied(variables, control_flow, copied):
             with tf.variable_scope(name):
                 networks.append(layer(dense(inputs()), training, center=False, scale=False))
         statistics = [
-            [one for one in tf.global_variables(name + "/") if "/moving_" in one.op.name]
+            [
+                variable
+                for variable in tf.global_variables(name + "/")
+                if "/moving_" in variable.op.name
+            ]
             for name in ("target", "online")
         ]
         if copied:
@@ -255,7 +261,7 @@ def test_a_frozen_graph_that_trains(fused, is_training):
             session, graph.as_graph_def(), ["output"]
         )
     findings = bnguard.audit(frozen, fetches="output").findings
-    assert [one.rule for one in findings] == (["BN103"] if is_training else [])
+    assert [finding.rule for finding in findings] == (["BN103"] if is_training else [])
 
 
 def test_a_standardization_with_no_gamma_or_beta_is_none():
@@ -384,7 +390,7 @@ def test_what_inference_is_fed_says_nothing_of_training(variables, control_flow)
         optimizer().minimize(loss_of(tf.identity(y, name="output")), name="train_op")
     assert bnguard.audit(graph, "output", {"mode": 0}, "train_op").findings == ()
     written = bnguard.audit(graph, "output", {"mode": 1}, "train_op", select=["BN101"])
-    assert {one.certain for one in written.findings} == {True}
+    assert {finding.certain for finding in written.findings} == {True}
 
 
 @pytest.mark.parametrize("of_all", [True, False])
@@ -396,7 +402,11 @@ def test_the_mean_of_replicas_is_saved(variables, control_flow, of_all):
             with tf.variable_scope(name):
                 layer(dense(inputs()), False)
         means = [
-            [one for one in tf.global_variables() if one.op.name.endswith(f"/{name}")]
+            [
+                variable
+                for variable in tf.global_variables()
+                if variable.op.name.endswith(f"/{name}")
+            ]
             for name in ("moving_mean", "moving_variance")
         ]
         saved = [tf.add_n(both) * 0.5 if of_all else both[0] + 0.0 for both in means]

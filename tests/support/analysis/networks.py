@@ -88,7 +88,9 @@ def chooses_moments(updates_in_the_branch):
             with tf.control_dependencies([update or averages.apply(moments)]):
                 return [tf.identity(moment) for moment in moments]
 
-        used = tf.cond(training, of_the_batch, lambda: [averages.average(one) for one in moments])
+        used = tf.cond(
+            training, of_the_batch, lambda: [averages.average(moment) for moment in moments]
+        )
         y = tf.nn.batch_normalization(x, *used, tf.Variable(tf.zeros([4])), None, 1e-3)
         optimizer().minimize(loss_of(tf.nn.relu(y, name="output")))
 
@@ -147,12 +149,12 @@ def accumulates(waits_for_updates):
         with tf.control_dependencies(update_ops):
             gradients = tf.gradients(loss, variables)
         sums = [
-            tf.get_variable(f"sum_{number}", one.shape, trainable=False)
-            for number, one in enumerate(variables)
+            tf.get_variable(f"sum_{number}", variable.shape, trainable=False)
+            for number, variable in enumerate(variables)
         ]
         pairs = zip(sums, gradients)
-        tf.group(*[tf.assign_add(one, gradient) for one, gradient in pairs], name="accumulate")
-        optimizer().apply_gradients([(one.read_value(), v) for one, v in zip(sums, variables)])
+        tf.group(*[tf.assign_add(total, gradient) for total, gradient in pairs], name="accumulate")
+        optimizer().apply_gradients([(total.read_value(), v) for total, v in zip(sums, variables)])
 
     return build
 

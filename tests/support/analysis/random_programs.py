@@ -255,7 +255,7 @@ class Program:
             return self._predicates[arguments[0]]
         if kind == "integer_is":
             return tf.equal(self._integer, arguments[0])
-        inner = [self._predicate(one) for one in arguments]
+        inner = [self._predicate(argument) for argument in arguments]
         if kind == "if":
             return tf.cond(inner[0], lambda: inner[1], lambda: inner[2])
         return {"not": tf.logical_not, "and": tf.logical_and, "or": tf.logical_or}[kind](*inner)
