@@ -104,6 +104,7 @@ with bnguard.frozen(None, on_change="warn") as before:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 def test_a_user_of_the_package_has_types(tmp_path):
     path = tmp_path / "user.py"

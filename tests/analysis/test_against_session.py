@@ -10,6 +10,8 @@ from support.analysis.random_programs import Program, recipes
 
 import bnguard
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = int(os.environ.get("BNGUARD_PROGRAMS", "0"))
 TF1 = {"variables": "ref", "control_flow": "v1"}
 RESOURCES = {"variables": "resource", "control_flow": "v1"}

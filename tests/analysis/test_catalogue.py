@@ -20,6 +20,8 @@ from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.errors import UnavailableError
 from bnguard.harness.results.terms import SIDES
 
+pytestmark = pytest.mark.slow
+
 CASES = catalogue.names()
 EVERY = os.environ.get("BNGUARD_CASES") == "all"
 BUILDS = COMBINATIONS if EVERY else [("ref", "v1"), ("resource", "v2")]

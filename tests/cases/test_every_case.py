@@ -20,6 +20,8 @@ from bnguard.harness.report.tables import print_comparison
 from bnguard.harness.report.text import as_text
 from bnguard.harness.results.terms import SIDES
 
+pytestmark = pytest.mark.slow
+
 CASES = catalogue.names()
 STEPS, ROWS = 8, 3
 FUSED = {("ref", "v2"): "auto", ("resource", "v1"): "yes"}  # the others are non-fused

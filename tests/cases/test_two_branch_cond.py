@@ -16,6 +16,8 @@ from bnguard import checkpoint_reader
 from bnguard.harness.claims import StatisticsStillAtInference
 from bnguard.harness.results.terms import SIDES
 
+pytestmark = pytest.mark.slow
+
 CASE = "two_branch_cond"
 STATISTICS = ("bn/moving_mean", "bn/moving_variance")
 BATCHES, ROWS = source_data()

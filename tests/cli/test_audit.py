@@ -246,8 +246,7 @@ class TestFiles:
         paths = [str(files / name) for name in ("broken.meta", "healthy.meta")]
         process = subprocess.run(
             [sys.executable, "-c", script, "audit", "--jobs", jobs, *paths],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env={**os.environ, "BNGUARD_TRACEBACK": "1" if wants_traceback else ""},
             cwd=ROOT,
             check=False,

@@ -13,6 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.cli import commands
 
+pytestmark = pytest.mark.slow
+
 FAILING = "update_ops_pull_other_inputs"
 
 

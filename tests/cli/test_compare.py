@@ -7,6 +7,8 @@ import shutil
 import pytest
 from support.source_case import CASE, ROOT
 
+pytestmark = pytest.mark.slow
+
 FAILING = "update_ops_pull_other_inputs"
 
 

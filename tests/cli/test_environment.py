@@ -9,6 +9,8 @@ from support.commands import ROOT, bnguard, drifting, in_shell
 
 from bnguard.runtime import tensorflow_import
 
+pytestmark = pytest.mark.slow
+
 CASE = "two_branch_cond"
 SIDES = ("repro", "fixed")
 RUNS = ("training", "trained session", "restored session")

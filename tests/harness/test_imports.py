@@ -32,6 +32,8 @@ import os, signal, sys
 {first}
 before = dict(os.environ)
 import {module}
+
+pytestmark = pytest.mark.slow
 assert dict(os.environ) == before, "the environment"
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "SIGINT"
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "SIGTERM"

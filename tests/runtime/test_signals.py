@@ -12,6 +12,8 @@ from support import forked
 
 from bnguard import checkpoint_reader
 
+pytestmark = pytest.mark.slow
+
 CASE = "update_ops_never_run"
 STEPS = "100000"  # more than a test has time for
 WORDS = {signal.SIGINT: ("Interrupted", 130), signal.SIGTERM: ("Terminated", 143)}

@@ -36,8 +36,8 @@ def read_graph(raw: Any) -> Graph:
 
     Raises:
       AuditError: a node is damaged, or TensorFlow would not run this graph: a name is missing or
-        used twice, an input does not exist, functions call each other in a circle, or the nodes form a cycle that is
-        no loop.
+        used twice, an input does not exist, functions call each other in a circle, or the nodes
+        form a cycle that is no loop.
     """
     draft = Draft(raw.node)
     _read_heads(draft, _heads(raw.node))

@@ -69,7 +69,7 @@ class TestImpossibleGraphs:
         path = tmp_path / "graph.pbtxt"
         path.write_text("library { }")
         with pytest.raises(
-            AuditError, match="the text form of a GraphDef, but damaged .it has no nodes"
+            AuditError, match=r"the text form of a GraphDef, but damaged \(it has no nodes\)"
         ):
             bnguard.audit(path)
 
