@@ -6,6 +6,7 @@ The default run draws the same few programs each time; BNGUARD_PROGRAMS=5000 dra
 import os
 
 from hypothesis import HealthCheck, Phase, example, given, settings
+import pytest
 from support.analysis.random_programs import Program, recipes
 
 import bnguard
