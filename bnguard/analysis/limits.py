@@ -1,7 +1,8 @@
 """Every limit of the analysis: its unit, its reason, and what follows when it is reached.
 
 A limit is an integer. Code that stops at one calls `reach`; `collect` gathers the limits that
-were reached, for the report.
+were reached, for the report. The limits under "Values" are not reported: that a value is unknown is
+an ordinary answer.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ OBJECT_GRAPH_BYTES = Limit(
     1 << 28, "bytes of a checkpoint's object graph", "it is read whole", "the checkpoint is refused"
 )
 
-# Values and predicates
+# Values
 
 CONSTANT_BYTES = Limit(
     1 << 20,
@@ -95,6 +96,8 @@ CONSTANT_ELEMENTS = Limit(
 FED_ELEMENTS = Limit(
     64, "elements of a fed array", "large arrays decide no branch", "its value is unknown"
 )
+# Predicates
+
 PREDICATE_TERMS = Limit(
     24,
     "branch outcomes or alternatives in a predicate",
