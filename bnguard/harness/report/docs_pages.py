@@ -128,7 +128,7 @@ def audit_example() -> str:
             [sys.executable, "-m", program, *arguments],
             cwd=folder,
             stdout=subprocess.PIPE,
-            universal_newlines=True,
+            encoding="utf-8",
         )
     if audit.returncode != 1:
         raise BnguardError(

@@ -21,6 +21,10 @@ PARTS = {
     docs_pages.README: {"audit", "symptoms"},
     docs_pages.AUDIT: {"training-flags", "rules", "limits"},
 }
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "checkpoints/README.md"]
+PAGES += [
+    f"docs/{name}" for name in sorted(os.listdir(os.path.join(ROOT, "docs"))) if ".md" in name
+]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +79,7 @@ def test_the_audit_example_finds_that_the_update_ops_of_the_network_never_run():
 
 def test_an_audit_example_that_finds_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(docs_pages, "AUDIT_COMMAND", "bnguard audit model.meta --select BN302")
-    with pytest.raises(BnguardError, match="exit status 0 .*; expected 1"):
+    with pytest.raises(BnguardError, match=r"exit status 0 .*; expected 1"):
         docs_pages.audit_example()
 
 
@@ -92,7 +96,7 @@ def test_a_rule_without_a_first_sentence_is_refused():
     class Undocumented:
         code, module, name, documentation = "BN999", "rules.undocumented", "undocumented", None
 
-    with pytest.raises(BnguardError, match="^BN999: its documentation has no sentence below"):
+    with pytest.raises(BnguardError, match=r"^BN999: its documentation has no sentence below"):
         docs_pages.rules_table([Undocumented])
 
 
@@ -117,8 +121,24 @@ def test_a_part_replaces_what_was_between_its_markers():
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END} {BEGIN}"])
 def test_missing_markers_are_refused(text):
-    with pytest.raises(BnguardError, match="^page.md: found no <!-- part:begin --> with"):
+    with pytest.raises(BnguardError, match=r"^page\.md: found no <!-- part:begin --> with"):
         filled("page.md", text, {"part": "new"})
+
+
+def anchor(heading):
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_to_a_file_and_a_heading(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", read(page))
+    for path, heading in links:
+        target = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+        assert os.path.exists(target), f"{page} links to {path}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", read(target), re.MULTILINE)
+            assert heading in map(anchor, headings), f"{page} links to {path}#{heading}"
 
 
 def test_main_writes_every_page(monkeypatch, tmp_path, cases):
