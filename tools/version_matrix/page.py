@@ -19,13 +19,16 @@ SIDES = ("repro", "fixed")
 INTRODUCTION = """\
 # What works on which TensorFlow
 
-`make matrix` makes each of these environments in turn, records it into
-`tools/version_matrix/results/`, deletes it, and writes this page.
-`tools/version_matrix/environments.json` says what is installed in each; `lowest` has
-the lower bounds of `setup.cfg`. A combination such as `ref/v2` is a kind of variables and a kind of
-control flow. TensorFlow 2.20 takes any protobuf of 5.28 or later, but cannot write a graph as text,
-as MonitoredSession does, with one of 7: hence the `protobuf<7` there. On 1.15 the suite compares
-with `tf.contrib` over a sample of the cross product of arguments; `make parity` takes the whole.
+`make matrix` runs the test suite and every case in each of these environments. It creates one
+environment after another, records the results in `tools/version_matrix/results/`, deletes the
+environment, and writes this page. `tools/version_matrix/environments.json` lists what is installed
+in each. The environment `lowest` has the lower bounds of `setup.cfg`.
+
+* A combination such as `ref/v2` is the class of the variables and the version of the control flow.
+* The environment of TensorFlow 2.20 pins `protobuf<7`. TensorFlow 2.20 accepts protobuf 7, but then
+  cannot write a graph as text, which `MonitoredSession` does.
+* On TensorFlow 1.15 the suite compares the layers with `tf.contrib` for a sample of all
+  combinations of arguments. `make parity` compares them for all.
 """
 
 
@@ -161,7 +164,10 @@ def tests_list(complete, outcome):
 
 def cases_text(catalogue, complete, names):
     """A table for each case: what both sides did, and in which environments and combinations."""
-    head = "Each side says its claim's word for what it did, and the figure that tells them apart."
+    head = (
+        "Each column gives the verdict on that file of the case, in the word of the case's claim, "
+        "and the figure that distinguishes the two files."
+    )
     return "\n".join([head + "\n", *(case_text(case, complete, names) for case in catalogue)])
 
 

@@ -1,39 +1,98 @@
-"""Generate docs from the cases' docstrings: `python -m bnguard.harness.report.docs_pages`."""
+"""Generate pages of the docs from the code: `python -m bnguard.harness.report.docs_pages`.
+
+docs/catalogue.md is generated whole. Other pages contain generated parts, each between a marker
+`<!-- NAME:begin -->` and a marker `<!-- NAME:end -->`.
+"""
 
 from __future__ import annotations
 
+import lzma
+import os
 import re
-from typing import Sequence
+import shlex
+import subprocess
+import sys
+import tempfile
+from typing import Dict, Iterable, List, Mapping, Sequence
 
+from bnguard.analysis import limits
+from bnguard.analysis.rules import RULES
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario import training_flags
 from bnguard.errors import BnguardError
 from bnguard.harness.cases import catalogue
 from bnguard.harness.cases.case_file import CaseFile
 from bnguard.harness.cases.docstring import SYMPTOM, TITLE, Docstring
 from bnguard.harness.results.terms import Side
 
-PAGE = "docs/catalogue.md"
+CATALOGUE = "docs/catalogue.md"
 README = "README.md"
-BEGIN, END = "<!-- symptoms:begin -->", "<!-- symptoms:end -->"
+AUDIT = "docs/audit.md"
+NETWORK = "tests/data/networks/resnet_v2_50-updates_never_run.meta.xz"
+AUDIT_COMMAND = "bnguard audit model.meta"
 
 _INTRODUCTION = """\
 # The catalogue
 
-Each case is a defect of batch-norm running statistics, built twice: wrong in `repro/`, right in
-`fixed/`. The two files differ in the first line of their docstring and in the construction, so
-the diff below each case is its fix. `bnguard compare CASE` runs both sides of a case, and
-`bnguard compare --all` runs every case.
+A case is one defect of batch-norm running statistics, on a small graph that is built twice:
+`repro/CASE.py` builds it wrong, and `fixed/CASE.py` builds it right. The two files differ only in
+the first line of the docstring and in the lines that build the graph, so the diff shown with each
+case is its fix.
 
-This page is generated from the docstrings by `python -m bnguard.harness.report.docs_pages`.
+`bnguard compare CASE` runs both files of a case. `bnguard compare --all` runs every case.
+
+This page is generated from the docstrings of the cases; `make docs` writes it.
 """
 
 
 def main() -> None:
-    """Write the catalogue's page, and the table between the README's two markers."""
+    """Write the catalogue, and the generated parts of the other pages."""
     cases = [catalogue.find(name, Side.REPRO) for name in catalogue.names()]
-    with open(README, encoding="utf-8") as file:
-        readme = file.read()
-    _write(PAGE, catalogue_page(cases))
-    _write(README, with_symptoms(readme, cases))
+    _write(CATALOGUE, catalogue_page(cases))
+    for page, parts in generated_parts(cases).items():
+        _write(page, filled(page, read(page), parts))
+
+
+def generated_parts(cases: Sequence[CaseFile]) -> Dict[str, Dict[str, str]]:
+    """Return the generated parts of each page, by the name in their markers."""
+    return {
+        README: {"audit": audit_example(), "symptoms": symptom_table(cases)},
+        AUDIT: {
+            "training-flags": training_flag_specification(),
+            "rules": rules_table(RULES),
+            "limits": limits_table(all_limits()),
+        },
+    }
+
+
+def filled(page: str, text: str, parts: Mapping[str, str]) -> str:
+    """Return a page's text with each part between its two markers.
+
+    Args:
+      page: the path of the page, for errors.
+      text: the page's text.
+      parts: the text of each part, by the name in its markers.
+
+    Raises:
+      BnguardError: a marker is missing, or the two are in the wrong order.
+    """
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, found_begin, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not found_begin or not found_end:
+            raise BnguardError(
+                f"{page}: found no {begin} with {end} after it; expected both around the "
+                f"generated part {name!r}. Write both markers where it belongs."
+            )
+        text = f"{before}{begin}\n{part}\n{end}{after}"
+    return text
+
+
+def read(path: str) -> str:
+    """Return the text of a page."""
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def catalogue_page(cases: Sequence[CaseFile]) -> str:
@@ -44,32 +103,76 @@ def catalogue_page(cases: Sequence[CaseFile]) -> str:
     return "\n\n".join([_INTRODUCTION + "\n" + "\n".join(contents), *map(_section, cases)]) + "\n"
 
 
-def with_symptoms(readme: str, cases: Sequence[CaseFile]) -> str:
-    """Return the README with the table of symptoms between its two markers.
+def symptom_table(cases: Sequence[CaseFile]) -> str:
+    """Return a table of the symptoms, each with a link to its case."""
+    return _table(
+        ["symptom", "case"],
+        (
+            [Docstring(case).summary(SYMPTOM), f"[{case.name}]({CATALOGUE}#{case.name})"]
+            for case in cases
+        ),
+    )
+
+
+def audit_example() -> str:
+    """Run `AUDIT_COMMAND` on the committed network, and return the command and its output.
 
     Raises:
-      BnguardError: a marker is missing, or they are in the wrong order.
+      BnguardError: the command did not find the network's defect.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise BnguardError(
-            f"{README}: no {BEGIN} with an {END} after it; the table of symptoms belongs between "
-            "them. Write both where the table should be."
+    with tempfile.TemporaryDirectory() as folder:
+        with lzma.open(NETWORK) as network, open(os.path.join(folder, "model.meta"), "wb") as file:
+            file.write(network.read())
+        program, *arguments = shlex.split(AUDIT_COMMAND)
+        audit = subprocess.run(
+            [sys.executable, "-m", program, *arguments],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
         )
-    return f"{before}{BEGIN}\n{symptom_table(cases)}\n{END}{after}"
+    if audit.returncode != 1:
+        raise BnguardError(
+            f"{AUDIT_COMMAND}: ended with exit status {audit.returncode} on {NETWORK}; expected 1, "
+            "for a defect that was found. Show another network, or another rule."
+        )
+    return f"```\n$ {AUDIT_COMMAND}\n{audit.stdout.rstrip()}\n```"
 
 
-def symptom_table(cases: Sequence[CaseFile]) -> str:
-    """Return a table of symptoms: what you see, the case, how to confirm it, and the fix."""
-    rows = []
-    for case in cases:
-        docstring = Docstring(case)
-        link = f"[{case.name}]({PAGE}#{case.name})"
-        confirm = docstring.summary("How to see it in your own program")
-        rows.append([docstring.summary(SYMPTOM), link, confirm, docstring.summary("Fix")])
-    head = ["what you see", "case", "how to confirm", "fix"]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+def training_flag_specification() -> str:
+    """Return how training flags are found, as the module that finds them documents it."""
+    _, _, specification = (training_flags.__doc__ or "").partition("\n\n")
+    return specification.strip()
+
+
+def rules_table(rules: Iterable[Rule]) -> str:
+    """Return a table of rules: the code, the name, and the first sentence of the documentation."""
+    return _table(
+        ["code", "name", "what it does"],
+        ([f"[{rule.code}](rules/{rule.code}.md)", rule.name, _summary(rule)] for rule in rules),
+    )
+
+
+def all_limits() -> List[limits.Limit]:
+    """Return every limit of the analysis, in the order of their file."""
+    return [limit for limit in vars(limits).values() if isinstance(limit, limits.Limit)]
+
+
+def limits_table(all_limits: Iterable[limits.Limit]) -> str:
+    """Return a table of limits: the number and its unit, the consequence, and the reason."""
+    return _table(
+        ["at most", "beyond it", "reason"],
+        ([f"{limit:,} {limit.unit}", limit.consequence, limit.reason] for limit in all_limits),
+    )
+
+
+def _summary(rule: Rule) -> str:
+    found = re.search(r"^## What it does\n(.*?\.)\s", rule.documentation or "", re.DOTALL | re.M)
+    if not found:
+        raise BnguardError(
+            f"{rule.code}: its documentation has no sentence below `## What it does`; expected one "
+            f"that says what the rule finds. Write it in {rule.module}."
+        )
+    return " ".join(found.group(1).split())
 
 
 def _section(case: CaseFile) -> str:
@@ -92,6 +195,10 @@ def _section(case: CaseFile) -> str:
 
 def _linked(report: str) -> str:
     return re.sub(r"([\w.-]+/[\w.-]+)#(\d+)", r"[\1#\2](https://github.com/\1/issues/\2)", report)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def _write(path: str, text: str) -> None:
