@@ -186,7 +186,7 @@ def test_a_batch_known_to_be_of_one_is_said_once(caplog, name, shape):
     (record,) = caplog.records
     said = record.getMessage()
     assert "inputs row:0 has shape" in said
-    assert "their variance is 0" in said
+    assert "the batch's variance is 0" in said
     assert "Train on larger batches" in said
 
 

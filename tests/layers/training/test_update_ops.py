@@ -112,7 +112,7 @@ def test_an_update_in_a_loop_is_run_with_a_warning(caplog):
     tf.add_to_collection(UPDATE_OPS, tf.while_loop(lambda index: index < 3, body, [0]))
     with caplog.at_level("WARNING", logger="tensorflow"):
         train_op = create_train_op(tf.square(weight("w")), optimizer())
-    assert "cannot wait until the loss was found finite" in caplog.text
+    assert "cannot wait until the loss is known to be finite" in caplog.text
     training = Training(train_op)
     training.step()
     assert training.values()["counter"] == 3
