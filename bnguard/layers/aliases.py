@@ -43,4 +43,6 @@ Reuse = Union[bool, Enum]
 UpdateOp = Union[tf.Tensor, tf.Operation, tf.Variable]
 # A gradient is dense, sparse, or None where the loss does not depend on the variable.
 Gradient = Union[tf.Tensor, tf.IndexedSlices, None]
+# Variable, or the name of its operation -> the factor of its gradient.
+Multipliers = Mapping[Union[str, tf.Variable], Scalar]
 GradientAndVariable = Tuple[Gradient, tf.Variable]

@@ -59,30 +59,26 @@ def batch_norm(
     and update ops move `moving_mean` and `moving_variance` toward them. In inference, it
     normalizes with `moving_mean` and `moving_variance`.
 
-    ===========  ===========  ==============================  =============  =============
-    is_training  updates      operations built                reads          writes
-    ===========  ===========  ==============================  =============  =============
-    True         collections  training; 2 update ops          U: both        U: both
-    True         None         training, after 2 update ops    U: both        Y: both
-    False        any          inference                       Y: both        none
-    tensor       collections  `tf.cond` of training and       Y if False:    U: both
-                              inference; 2 update ops         both
-                              outside it
-    tensor       None         `tf.cond` of training with 2    Y if False:    Y if True:
-                              update ops, and inference       both           both
-    ===========  ===========  ==============================  =============  =============
+    `is_training` and `updates_collections` decide what the call builds:
 
-    `updates` is `updates_collections`; "both" are moving_mean and moving_variance. Y: whenever
-    a step computes the outputs. U: whenever a step runs the update ops. The first update op is
-    moving_mean's. If the update ops are in collections, the program must run them in each
-    training step, as the train op of `create_train_op` does.
+    * True, collections: the outputs are normalized with the batch's moments and read no
+      statistic. Two update ops, moving_mean's first, are added to the collections. They read
+      and write both statistics when they run. The program must run them in each training
+      step, as the train op of `create_train_op` does.
+    * True, None: the same, but the update ops are in no collection and the outputs depend on
+      them. Computing the outputs reads and writes both statistics.
+    * False: the outputs are normalized with the statistics. Computing them reads both and
+      writes none. There are no update ops.
+    * tensor, collections: a `tf.cond` selects training or inference in each step, and two
+      update ops outside it are added to the collections. While False, the outputs read both
+      statistics, and the update ops write the values that are already there, bit for bit.
+    * tensor, None: the update ops are in the training branch of the `tf.cond`. While True,
+      computing the outputs reads and writes both statistics; while False, it reads both and
+      runs no update op.
 
-    * With a tensor and collections, the update ops may run in inference, too. They then write
-      the values that the statistics already have, bit for bit.
-    * The same holds for an empty batch in training.
-    * Within a step, each read of a statistic by this call is ordered with its update. Another
-      call that reuses the variables is not ordered with this one.
-    * A constant tensor counts as its value.
+    A constant tensor counts as its value. An empty batch leaves both statistics bit for bit
+    unchanged. Within a step, each read of a statistic by this call is ordered with its update;
+    a second call that reuses the variables is not ordered with this one.
 
     The variables are `beta` and `gamma` as requested, `moving_mean` and `moving_variance`, of
     shape [channels], float64 for float64 inputs and float32 otherwise.

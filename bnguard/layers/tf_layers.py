@@ -55,26 +55,22 @@ def batch_normalization(
     batch, and update ops move `moving_mean` and `moving_variance` toward them. In inference,
     it normalizes with `moving_mean` and `moving_variance`.
 
-    ========  =======================================  ==================  ===============
-    training  operations built                         reads               writes
-    ========  =======================================  ==================  ===============
-    True      training; 2 update ops                   U: both             U: both
-    False     inference                                Y: both             none
-    tensor    `tf.cond` of training and inference;     Y if False: both    U: both
-              2 update ops outside it
-    ========  =======================================  ==================  ===============
+    `training` decides what the call builds:
 
-    "Both" are moving_mean and moving_variance. Y: whenever a step computes the outputs. U:
-    whenever a step runs the update ops. They are in UPDATE_OPS, moving_mean's first, and the
-    program must run them in each training step, as the train op of `create_train_op` does.
-    With `trainable=False` no update ops are built.
+    * True: the outputs are normalized with the batch's moments and read no statistic. Two
+      update ops, moving_mean's first, are added to UPDATE_OPS. They read and write both
+      statistics when they run. The program must run them in each training step, as the train
+      op of `create_train_op` does.
+    * False: the outputs are normalized with the statistics. Computing them reads both and
+      writes none. There are no update ops.
+    * tensor: a `tf.cond` selects training or inference in each step, and two update ops
+      outside it are added to UPDATE_OPS. While False, the outputs read both statistics, and
+      the update ops write the values that are already there, bit for bit.
 
-    * With a tensor, the update ops may run in inference, too. They then write the values that
-      the statistics already have, bit for bit.
-    * The same holds for an empty batch in training.
-    * Within a step, each read of a statistic by this call is ordered with its update. Another
-      call that reuses the variables is not ordered with this one.
-    * A constant tensor counts as its value.
+    With `trainable=False`, there are no update ops. A constant tensor counts as its value. An
+    empty batch leaves both statistics bit for bit unchanged. Within a step, each read of a
+    statistic by this call is ordered with its update; a second call that reuses the variables
+    is not ordered with this one.
 
     The variables are `gamma` and `beta` as requested, `moving_mean` and `moving_variance`, of
     shape [channels], float64 for float64 inputs and float32 otherwise.

@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, TypeVar
 
 import tensorflow.compat.v1 as tf
 
-from bnguard.layers.aliases import Gradient, GradientAndVariable, Scalar, UpdateOp
+from bnguard.layers.aliases import Gradient, GradientAndVariable, Multipliers, Scalar, UpdateOp
 
 _Item = TypeVar("_Item")
 
@@ -32,26 +32,24 @@ def create_train_op(
     gate_gradients: int = tf.train.Optimizer.GATE_OP,
     aggregation_method: int | None = None,
     colocate_gradients_with_ops: bool = False,
-    gradient_multipliers: Mapping[Any, Scalar] | None = None,
+    gradient_multipliers: Multipliers | None = None,
     check_numerics: bool = True,
 ) -> tf.Tensor:
-    """Build the train op: a tensor that runs the updates, then the optimizer, and is the loss.
+    """Build the train op: a tensor of the loss that runs a training step when evaluated.
 
     A step runs the update ops; then the optimizer updates `variables_to_train`, with gradients
-    of the loss, and increments `global_step`.
+    of the loss, and increments `global_step`. `check_numerics` decides which update ops run:
 
-    ==============  ===========================  ============================================
-    check_numerics  update ops that a step runs  if the loss is NaN or infinite
-    ==============  ===========================  ============================================
-    True            copies of their writes,      the step fails with InvalidArgumentError; no
-                    behind the check             statistic, weight or step counter changes
-    False           `update_ops` themselves      everything is written
-    ==============  ===========================  ============================================
+    * True: the step checks the loss first. If it is NaN or infinite, the step fails with
+      InvalidArgumentError before a statistic, a weight or the step counter changes. The step
+      runs copies of the writes in `update_ops`, which wait for the check. So fetch the train
+      op alone: a step that also fetches UPDATE_OPS, or a second train op over the same update
+      ops, runs the updates once for each.
+    * False: the step runs `update_ops` themselves, and applies the loss whatever its value.
 
-    * Writes that the loss depends on, as with `batch_norm(updates_collections=None)`, happen
-      before the loss is known and are not undone.
-    * With `check_numerics`, fetch the train op alone. A step that also fetches UPDATE_OPS, or
-      a second train op over the same update ops, runs the updates once for each.
+    Writes that the loss depends on, as with `batch_norm(updates_collections=None)`, cannot wait
+    for the check. Neither can updates inside a `tf.while_loop` of control flow v1: if there are
+    any, no update waits, and a warning says so.
 
     The behaviour is otherwise that of TensorFlow 1.15's slim, except that the same program
     builds the same graph on every run, and that invalid arguments raise `ValueError`;
@@ -265,7 +263,7 @@ def _copy(
 
 
 def _multiply(
-    gradients: list[GradientAndVariable], multipliers: Mapping[Any, Scalar]
+    gradients: list[GradientAndVariable], multipliers: Multipliers
 ) -> list[GradientAndVariable]:
     by_name = {
         key if isinstance(key, str) else key.op.name: multiplier
