@@ -21,7 +21,7 @@ Initializer = Callable[..., Any]
 Regularizer = Callable[[tf.Tensor], Optional[tf.Tensor]]
 # A parameter -> its projection.
 Constraint = Callable[[tf.Tensor], tf.Tensor]
-# The outputs -> what the layer returns.
+# The normalized values -> the outputs.
 Activation = Callable[[tf.Tensor], tf.Tensor]
 # The inputs' dynamic shape -> scale and offset of the normalized values.
 Adjustment = Callable[[tf.Tensor], Tuple[TensorLike, TensorLike]]

@@ -1,4 +1,4 @@
-"""batch_norm, argument by argument: each test fails if the argument has no effect."""
+"""Test batch_norm argument by argument: each test fails if the argument has no effect."""
 
 import inspect
 
