@@ -1,10 +1,10 @@
-"""What it costs to build the batch norms of a ResNet-152: 155 layers, in one process.
+"""Measure the time to build 155 batch norm layers, the number in a ResNet-152, in one process.
 
     python benchmarks/building.py [--rounds 5]
 
-Each contestant builds a chain of 155 layers on one placeholder, for training and inference by
-a tensor. The table has the median time, and how many operations each layer adds to the graph.
-`tf.layers` needs tf_keras from TensorFlow 2.16 on; `tf.contrib` needs TensorFlow 1.15.
+Each contestant builds a chain of 155 layers behind a placeholder; a bool tensor selects training
+or inference. The table shows the median time, and how many operations each layer adds to the
+graph. `tf.layers` needs tf_keras from TensorFlow 2.16 on; `tf.contrib` needs TensorFlow 1.15.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def contestants():
 
 
 def build(layer, argument, options):
-    """Seconds for all layers, and the operations added for each."""
+    """Return the seconds for all layers, and the number of operations that each adds."""
     with tf.Graph().as_default() as graph:
         y = tf.placeholder(tf.float32, [None, 7, 7, CHANNELS])
         options = {argument: tf.placeholder(tf.bool, []), "scale": True, **options}
@@ -58,8 +58,8 @@ def main():
     entries = list(contestants())
     times, nodes = np.empty([arguments.rounds, len(entries)]), {}
     for index in range(arguments.rounds):
-        for which, (name, argument, layer, options) in enumerate(entries):
-            times[index, which], nodes[name] = build(layer, argument, options)
+        for position, (name, argument, layer, options) in enumerate(entries):
+            times[index, position], nodes[name] = build(layer, argument, options)
     print(f"TensorFlow {tf.__version__}: {LAYERS} layers")
     print(f"{'seconds':>10} {'ops per layer':>14}")
     for name, median in zip(nodes, np.median(times, 0)):

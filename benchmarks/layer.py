@@ -1,18 +1,18 @@
-"""What one batch_norm costs, beside the raw kernel and the other layers, in one process.
+"""Measure the time of a batch_norm step against the raw kernel and other layers, in one process.
 
     python benchmarks/layer.py [--rounds 60] [--shapes 64x56x56x64,4x2] [--threads 2]
 
-Every contestant is built on the same inputs and run in turn, round after round; the table has
-the median over rounds of its time divided by the floor's in the same round. The floor is
-`tf.nn.fused_batch_norm` in the `tf.cond` on a placeholder that a layer needs to be both
-trained and used, its moving averages beside it: what a careful program writes by hand.
+All contestants get the same inputs and run in turn, in every round. The table shows the median
+over the rounds of each contestant's time divided by the floor's time in the same round. The floor
+is what a careful program writes by hand: `tf.nn.fused_batch_norm` for training and for inference
+in a `tf.cond` on a placeholder, with the moving averages outside it.
 
-A training step is the outputs, the gradients of inputs, gamma and beta, and the updates;
-inference is the outputs. `tf.layers` needs tf_keras from TensorFlow 2.16 on, and has no fused
-kernel for inputs of rank 2: at 256x1024 and 4x2 it is `batch_normalization`'s peer.
+A training step computes the outputs, the gradients of inputs, gamma and beta, and the updates;
+inference computes the outputs. From TensorFlow 2.16 on, `tf.layers` needs tf_keras. It has no
+fused kernel for inputs of rank 2, so at 256x1024 and 4x2 its peer is `batch_normalization`.
 
-The last lines have each layer's worst cell beside the one it is measured against, and beside it
-the same contestant raced against itself: what is within that is noise.
+The last lines show the worst ratio of each layer to its peer. Beside it is the ratio of the floor
+to a second copy of itself: differences of that size are noise.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TF_LAYERS = "tf.layers"
 
 
 def hand_written(x, training, kernel):
-    """A layer as programs write it: variables, a kernel for each mode, moving averages."""
+    """Build a layer by hand: variables, a kernel for each mode, moving averages."""
     shape = x.shape[-1:]
     beta = tf.get_variable("beta", shape, initializer=tf.zeros_initializer())
     gamma = tf.get_variable("gamma", shape, initializer=tf.ones_initializer())
@@ -117,11 +117,11 @@ def our_tf_layers(x, training):
     return batch_normalization(x, momentum=DECAY, training=training)
 
 
-NOISE = "the same again: the noise"
+NOISE = "the same again: noise"
 FUSED = {
     FLOOR: by_hand(fused_in_cond),
     NOISE: by_hand(fused_in_cond),
-    "raw fused, mode known": None,  # by_hand of the kernel for the mode
+    "raw fused, mode known": None,  # KNOWN has one for each mode
     "bnguard, UPDATE_OPS": ours(),
     "bnguard, in place": ours(updates_collections=None),
     TF_LAYERS: tf_layers,
@@ -145,7 +145,7 @@ MODES = [
     (FUSED, False, "inference"),
     (NOT_FUSED, False, "inference that is not fused"),
 ]
-# Who must not be slower than whom.
+# contestant -> the peer that it must not be slower than
 TARGETS = {
     "bnguard, UPDATE_OPS": FLOOR,
     "bnguard, in place": FLOOR,
@@ -157,7 +157,7 @@ TARGETS = {
 
 
 class Contestant:
-    """A layer in a session of its own, and how long its step takes."""
+    """A layer in its own session, and the time of its step."""
 
     def __init__(self, build, data, trains, resource, threads):
         graph = tf.Graph()
@@ -166,12 +166,14 @@ class Contestant:
             x = tf.Variable(fed, trainable=False, use_resource=resource)
             self.training = tf.placeholder(tf.bool, [])
             y = build(tf.identity(x), self.training)
-            # Operations to run, not a group of them: Grappler drops what only a group waits for.
+            # A list, not a tf.group: Grappler removes operations that only a group depends on.
             self.step = [y.op]
             if trains:
-                # The gradient that arrives from the loss: any values will do.
+                # grad_ys stands for the gradient of the loss; its values do not matter.
                 gradients = tf.gradients(y, [x, *tf.trainable_variables()], grad_ys=tf.identity(x))
-                updates = [getattr(each, "op", each) for each in tf.get_collection(UPDATE_OPS)]
+                updates = [
+                    getattr(update, "op", update) for update in tf.get_collection(UPDATE_OPS)
+                ]
                 self.step += [gradient.op for gradient in gradients] + updates
             initialize = tf.global_variables_initializer()
         self.nodes = len(graph.get_operations())
@@ -183,7 +185,7 @@ class Contestant:
         self.run = self.session.make_callable(self.step, [self.training])
 
     def seconds(self, trains, repeats):
-        """The mean of so many steps."""
+        """Return the mean time of a step, over `repeats` steps."""
         start = time.perf_counter()
         for _ in range(repeats):
             self.run(trains)
@@ -191,7 +193,7 @@ class Contestant:
 
 
 def race(builds, data, trains, resource, arguments):
-    """Seconds of each contestant in each round, by its name."""
+    """Return the seconds of each contestant in each round, by name."""
     contestants = [
         Contestant(build, data, trains, resource, arguments.threads) for build in builds.values()
     ]
@@ -201,15 +203,15 @@ def race(builds, data, trains, resource, arguments):
     times = np.empty([len(contestants), arguments.rounds])
     for index in range(arguments.rounds):
         order = np.random.RandomState(index).permutation(len(contestants))
-        for which in order:
-            times[which, index] = contestants[which].seconds(trains, repeats)
+        for position in order:
+            times[position, index] = contestants[position].seconds(trains, repeats)
     for contestant in contestants:
         contestant.session.close()
     return dict(zip(builds, times))
 
 
 def report(title, times):
-    """Print one table; times holds each contestant's seconds by its name, the first the floor."""
+    """Print a table of `times`, the seconds of each contestant by name, the floor first."""
     floor = next(iter(times.values()))
     print(f"{title}: {1e6 * np.median(floor):.0f} us")
     for name, seconds in times.items():
@@ -218,7 +220,7 @@ def report(title, times):
 
 
 def report_targets(tables):
-    """Print the worst ratio of each of TARGETS over all tables, and the noise of its table."""
+    """Print the worst ratio of each pair in TARGETS over all tables, and that table's noise."""
     print("worst cells:")
     for name, peer in TARGETS.items():
         cells = {
@@ -229,7 +231,7 @@ def report_targets(tables):
         title = max(cells, key=cells.get)
         first, noise = list(tables[title].values())[:2]
         print(f"    {cells[title]:6.3f}  {name} / {peer}")
-        print(f"            {title}; the noise there: {np.median(noise / first):.3f}")
+        print(f"            {title}; noise: {np.median(noise / first):.3f}")
 
 
 def main():
@@ -241,15 +243,15 @@ def main():
     arguments = parser.parse_args()
     tf.disable_v2_behavior()
     tf.logging.set_verbosity(tf.logging.ERROR)
-    print(f"TensorFlow {tf.__version__}; median (quartiles) of the time over the first row's")
+    print(f"TensorFlow {tf.__version__}; time divided by the first row's: median (quartiles)")
     tables = {}
     for name in arguments.shapes.split(","):
         data = np.random.RandomState(0).randn(*map(int, name.split("x"))).astype(np.float32)
-        for kind in ("ref", "resource"):
-            for builds, trains, what in MODES:
-                title = f"{name}, {kind} variables, {what}"
-                known = {each: build or KNOWN[trains] for each, build in builds.items()}
-                tables[title] = race(known, data, trains, kind == "resource", arguments)
+        for variable_type in ("ref", "resource"):
+            for builds, trains, step in MODES:
+                title = f"{name}, {variable_type} variables, {step}"
+                known = {key: build or KNOWN[trains] for key, build in builds.items()}
+                tables[title] = race(known, data, trains, variable_type == "resource", arguments)
                 report(title, tables[title])
     report_targets(tables)
 

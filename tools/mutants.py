@@ -1,11 +1,11 @@
-"""Break the layers on purpose, and see the tests fail.
+"""Break the layers on purpose, and check that the tests fail.
 
     python tools/mutants.py [WORD ...]
 
-Each mutant ignores one argument, changes one default, or undoes one safeguard; signatures
-stay as they are, so it is behaviour that must give it away. For each, the tests of its function
-are run, and the number that fail is printed with the first one's name. The exit status is 1 if
-a mutant passes them all. WORDs select mutants by a part of their names.
+Each mutant ignores one argument, changes one default, or removes one safeguard. It keeps the
+signature, so only its behaviour can reveal it. For each mutant, the program runs the tests of the
+function and prints how many fail, and the name of the first. The exit status is 1 if a mutant
+passes all tests. WORDs select the mutants whose names contain one of them.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ import sys
 from unittest import mock
 
 import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_forward.py"]
@@ -69,7 +71,7 @@ OTHER_DEFAULTS = {
 
 
 def ignoring(function, name):
-    """The function, deaf to one argument."""
+    """Return the function, made to ignore one argument."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -82,7 +84,7 @@ def ignoring(function, name):
 
 
 def with_default(function, name, value):
-    """The function, with another default for one argument."""
+    """Return the function, with a different default for one argument."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -94,7 +96,7 @@ def with_default(function, name, value):
 
 
 def argument_mutants():
-    """(name, replacements of public functions, test files)."""
+    """Yield (name, replacements of public functions, test files)."""
     import bnguard
 
     for function_name, tests in FUNCTIONS.items():
@@ -113,7 +115,7 @@ def argument_mutants():
 
 
 def safeguard_mutants():
-    """(name, replacements of internals, test files)."""
+    """Yield (name, replacements of internals, test files)."""
     import tensorflow.compat.v1 as tf
 
     from bnguard.layers import forward, training, update_rules
@@ -144,19 +146,20 @@ def safeguard_mutants():
     unchanged = ("bnguard.layers.forward", "unchanged")
     yield "inference moves the statistics", {unchanged: moved}, LAYER_TESTS
     train = ("bnguard.layers.forward", "_train")
-    yield "an empty batch moves them", {train: train_on_anything}, INPUT_TESTS
+    yield "an empty batch moves the statistics", {train: train_on_anything}, INPUT_TESTS
     in_branch = ("bnguard.layers.forward", "_write_in_branch")
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.forward", "_branches_that_can_write")
-    yield "writes in branches of v2", {can_write: no_context}, LAYER_TESTS
+    yield "writes in branches of control flow v2", {can_write: no_context}, LAYER_TESTS
     write_first = ("bnguard.layers.forward", "_write_first")
     yield "in-place updates dropped", {write_first: lambda *all_: all_[2]}, LAYER_TESTS
-    hold_back = ("bnguard.training", "_hold_back")
-    originals = {hold_back: lambda updates, until, loss: updates}
-    yield "updates do not wait for the loss", originals, TRAINING_TESTS
-    blind = {("bnguard.training", "_ancestors"): forgetting_the_loss(training._ancestors)}
-    yield "what the loss needs is copied too", blind, TRAINING_TESTS
-    unique = {("bnguard.training", "_unique"): lambda items: list(set(items))}
+    defer_writes = ("bnguard.layers.training", "_defer_writes")
+    not_deferred = {defer_writes: lambda updates, until, loss: updates}
+    yield "updates do not wait for the loss", not_deferred, TRAINING_TESTS
+    ancestors = ("bnguard.layers.training", "_ancestors")
+    unaware = {ancestors: without_the_loss(training._ancestors)}
+    yield "updates that the loss depends on are copied", unaware, TRAINING_TESTS
+    unique = {("bnguard.layers.training", "_unique"): lambda items: list(set(items))}
     yield "update ops in the order of a set", unique, TRAINING_TESTS
 
 
@@ -165,29 +168,31 @@ def no_context(rule):
     yield
 
 
-def forgetting_the_loss(ancestors):
-    """_ancestors, but empty when asked for those of the loss, which is asked for first."""
+def without_the_loss(ancestors):
+    """Return `_ancestors`, made to find nothing for the loss, which is every first call."""
     calls = itertools.count()
     return lambda operations, stop: ancestors(operations, stop) if next(calls) % 2 else set()
 
 
 class Failures:
-    """A pytest plugin that remembers which tests failed."""
+    """A pytest plugin that records which tests failed."""
 
     def __init__(self):
         self.names = []
 
     def pytest_runtest_logreport(self, report):
+        """Record a failed test, whichever of its phases failed."""
         if report.failed and report.nodeid not in self.names:
             self.names.append(report.nodeid)
 
     def pytest_collectreport(self, report):
+        """Record a module that could not be imported."""
         if report.failed:
             self.names.append(report.nodeid)
 
 
 def failures(replacements, tests):
-    """The names of the tests that fail with the replacements in place."""
+    """Return the names of the tests that fail with the replacements in place."""
     found = Failures()
     with contextlib.ExitStack() as stack:
         for (module, name), value in replacements.items():
@@ -202,7 +207,7 @@ def failures(replacements, tests):
 
 
 def forget_tests():
-    """Have the test modules, which hold the functions, imported anew."""
+    """Make pytest import the test modules again: they refer to the replaced functions."""
     for name in [name for name in sys.modules if name.split(".")[-1].startswith("test_")]:
         del sys.modules[name]
 
@@ -213,7 +218,7 @@ def main(words):
     survivors = 0
     mutants = [*argument_mutants(), *safeguard_mutants()]
     for target in {target for _, replacements, _ in mutants for target in replacements}:
-        mock.patch(".".join(target)).get_original()  # before the minutes, not after them
+        mock.patch(".".join(target)).get_original()  # check all names before the long run
     for name, replacements, tests in mutants:
         if words and not any(word in name for word in words):
             continue

@@ -1,14 +1,17 @@
-"""Batch normalization for graph mode on `tensorflow.compat.v1` alone.
+"""Batch normalization and train ops for graph mode, on `tensorflow.compat.v1` alone.
 
-`batch_norm` is what `tf.contrib.layers.batch_norm` was, and `batch_normalization` what
-`tf.layers.batch_normalization` was. They differ in their arguments, names and defaults:
+`batch_norm` replaces `tf.contrib.layers.batch_norm`, `batch_normalization` replaces
+`tf.layers.batch_normalization`, and `create_train_op` replaces `slim.learning.create_train_op`.
+The two layers differ in their arguments, names and defaults, and share the rest:
 
-    contrib.py, tf_layers.py    the two signatures: which variables, kernel and rule
-    arguments.py                what they accept
-    core.py                     one forward pass and its updates, for each training mode
-    kernels.py                  how to normalize
-    updates.py                  how the running statistics move
-    variables.py                what a layer's variables are
+    contrib.py, tf_layers.py    the two signatures: choose variables, kernel and update rule
+    training.py                 create_train_op
+    validation.py               check the arguments of the layers
+    forward.py                  build the outputs and the updates for each training mode
+    kernels.py                  normalize, fused or with moments
+    update_rules.py             compute and write the new running statistics
+    variables.py                create the variables of a layer, or find them for reuse
+    aliases.py                  types of the arguments
 """
 
 from __future__ import annotations

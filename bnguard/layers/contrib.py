@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Mapping
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.layers import validation
+from bnguard.layers.aliases import (
+    Activation,
+    Adjustment,
+    Collections,
+    Initializer,
+    Mode,
+    Regularizer,
+    RenormClipping,
+    Reuse,
+    Scalar,
+    Scope,
+    TensorLike,
+    VariablesCollections,
+)
 from bnguard.layers.forward import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
 from bnguard.layers.update_rules import MovingAverages, Renorm, Rule, ZeroDebiased
@@ -14,91 +28,106 @@ from bnguard.layers.variables import Parameters, Statistics, VariableFactory, pa
 
 
 def batch_norm(
-    inputs: Any,
-    decay: Any = 0.999,
+    inputs: TensorLike,
+    decay: Scalar = 0.999,
     center: bool = True,
     scale: bool = False,
     epsilon: float = 0.001,
-    activation_fn: Any = None,
-    param_initializers: Any = None,
-    param_regularizers: Any = None,
-    updates_collections: Any = tf.GraphKeys.UPDATE_OPS,
-    is_training: Any = True,
-    reuse: Any = None,
-    variables_collections: Any = None,
-    outputs_collections: Any = None,
+    activation_fn: Activation | None = None,
+    param_initializers: dict[str, Initializer] | None = None,
+    param_regularizers: dict[str, Regularizer] | None = None,
+    updates_collections: Collections | None = tf.GraphKeys.UPDATE_OPS,
+    is_training: Mode = True,
+    reuse: Reuse | None = None,
+    variables_collections: VariablesCollections | None = None,
+    outputs_collections: Collections | None = None,
     trainable: bool = True,
-    batch_weights: Any = None,
+    batch_weights: TensorLike | None = None,
     fused: bool | None = None,
     data_format: str = "NHWC",
     zero_debias_moving_mean: bool = False,
-    scope: Any = None,
+    scope: Scope | None = None,
     renorm: bool = False,
-    renorm_clipping: Any = None,
-    renorm_decay: Any = 0.99,
-    adjustment: Any = None,
+    renorm_clipping: RenormClipping | None = None,
+    renorm_decay: Scalar = 0.99,
+    adjustment: Adjustment | None = None,
 ) -> tf.Tensor:
-    """Batch normalization (Ioffe and Szegedy, arXiv:1502.03167) with running statistics.
+    """Normalize a batch (Ioffe and Szegedy, arXiv:1502.03167) and keep running statistics.
 
-    ===========  ==============================  ==================  =====================
-    is_training  ops created                     statistics read     statistics written
-    ===========  ==============================  ==================  =====================
-    True         moments, normalize, updates     by the updates      both, by the updates
-    False        normalize                       both                none
-    tensor       one `tf.cond` of the two above  while False: both   while True: both
-    ===========  ==============================  ==================  =====================
+    The layer behaves as that of TensorFlow 1.15, except for the differences that
+    docs/layers.md lists. In training, it normalizes with the mean and variance of the batch,
+    and update ops move `moving_mean` and `moving_variance` toward them. In inference, it
+    normalizes with `moving_mean` and `moving_variance`.
 
-    With `updates_collections=None` the outputs wait for the updates. Otherwise the two
-    update ops, moving_mean's first, go to these collections, and whoever trains must run
-    them, as `create_train_op` does; with a tensor they may also run while it is False, and
-    then write the statistics back unchanged, bit for bit, as they do after an empty batch.
-    Within a step, every read of a statistic in this call is ordered with its update; another
-    call that reuses the variables is not.
+    `is_training` and `updates_collections` decide what the call builds:
 
-    The behaviour is that of TensorFlow 1.15's layer but for the differences listed in
-    docs/layers.md.
+    * True, collections: the outputs are normalized with the batch's moments and read no
+      statistic. Two update ops, moving_mean's first, are added to the collections. They read
+      and write both statistics when they run. The program must run them in each training
+      step, as the train op of `create_train_op` does.
+    * True, None: the same, but the update ops are in no collection and the outputs depend on
+      them. Computing the outputs reads and writes both statistics.
+    * False: the outputs are normalized with the statistics. Computing them reads both and
+      writes none. There are no update ops.
+    * tensor, collections: a `tf.cond` selects training or inference in each step, and two
+      update ops outside it are added to the collections. While False, the outputs read both
+      statistics, and the update ops write the values that are already there, bit for bit.
+    * tensor, None: the update ops are in the training branch of the `tf.cond`. While True,
+      computing the outputs reads and writes both statistics; while False, it reads both and
+      runs no update op.
+
+    A constant tensor counts as its value. An empty batch leaves both statistics bit for bit
+    unchanged. Within a step, each read of a statistic by this call is ordered with its update;
+    a second call that reuses the variables is not ordered with this one.
+
+    The variables are `beta` and `gamma` as requested, `moving_mean` and `moving_variance`, of
+    shape [channels], float64 for float64 inputs and float32 otherwise.
 
     Args:
-      inputs: floating point, rank at least 2, [batch, ..., channels] or, for `NCHW`,
-        [batch, channels, ...]; only rank and channels need to be known.
-      decay: of the moving averages, a number or a scalar tensor.
+      inputs: floating point, rank at least 2: [batch, ..., channels] or, for `NCHW`,
+        [batch, channels, ...]. Only the rank and the number of channels must be known.
+      decay: the decay of the moving averages, a number or a scalar tensor.
       center: whether to add `beta`.
       scale: whether to multiply by `gamma`.
-      epsilon: added to the variance.
-      activation_fn: applied to the outputs, or None.
+      epsilon: a number added to the variance.
+      activation_fn: a function applied to the outputs, or None.
       param_initializers: dict with any of beta, gamma, moving_mean, moving_variance.
-      param_regularizers: dict with any of beta, gamma; adds to REGULARIZATION_LOSSES.
-      updates_collections: the name or names of collections, or None.
+      param_regularizers: dict with any of beta, gamma; the losses are added to
+        REGULARIZATION_LOSSES.
+      updates_collections: the name or names of the collections for the update ops, or None
+        to run the updates before the outputs.
       is_training: a Python bool (or 0 or 1), or a 0-D bool tensor or variable.
       reuse: as for `tf.variable_scope`; needs `scope`.
       variables_collections: more collections for the variables: a list for all of them,
         or a dict of lists by variable name.
-      outputs_collections: the name or names of collections for the outputs, which then
-        have the scope's name in their `aliases`.
+      outputs_collections: the name or names of collections for the outputs. The scope's
+        name is then added to their attribute `aliases`.
       trainable: whether beta and gamma are added to TRAINABLE_VARIABLES. With False and the
-        default updates_collections there are no update ops either, unless with
-        batch_weights, with zero_debias_moving_mean, or where fused for rank 2.
-      batch_weights: [batch], a frequency weight for each element in the moments.
-      fused: None and True use the fused kernel where there is one: rank 2 or 4, at most 32
-        bits, no batch_weights, renorm or adjustment. Its moving_variance has Bessel's
-        correction; that of False, and elsewhere, is of the population.
+        default updates_collections, no update ops are built, unless with batch_weights,
+        with zero_debias_moving_mean, or for fused inputs of rank 2.
+      batch_weights: [batch], a frequency weight for each example in the moments.
+      fused: None and True use the fused kernel where one exists: rank 2 or 4, at most 32
+        bits, no batch_weights, renorm or adjustment. The fused kernel puts the variance with
+        Bessel's correction into moving_variance; False, and all other cases, the population
+        variance.
       data_format: `NHWC` or `NCHW`, for any rank.
       zero_debias_moving_mean: divide the moving mean by 1 - decay ** updates; adds the
         variables `biased` and `local_step`.
-      scope: a name or scope for `tf.variable_scope`; by default a new `BatchNorm`.
-      renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
-        `renorm_stddev`.
+      scope: the name or scope for `tf.variable_scope`; by default a new `BatchNorm`.
+      renorm: use batch renormalization (Ioffe, arXiv:1702.03275); adds the variables
+        `moving_stddev`, `renorm_mean` and `renorm_stddev`. In training, the outputs read the
+        last two.
       renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
-      renorm_decay: of `renorm_mean` and `renorm_stddev`.
+      renorm_decay: the decay of `renorm_mean` and `renorm_stddev`.
       adjustment: a function from the inputs' shape, an int tensor, to a scale and an
-        offset of the normalized values, applied before gamma and beta in training only.
+        offset for the normalized values, applied before gamma and beta in training only.
 
     Returns:
-      A tensor of the shape and type of `inputs`.
+      A tensor of the shape and dtype of `inputs`, if there is no `activation_fn`.
 
     Raises:
-      ValueError: an argument is not as above, or `renorm` is combined with batch_weights,
-        with zero_debias_moving_mean or with other updates_collections than UPDATE_OPS.
+      ValueError: an argument is not as described, or `renorm` is combined with batch_weights,
+        with zero_debias_moving_mean or with updates_collections other than UPDATE_OPS.
       RuntimeError: eager execution is enabled.
     """
     validation.check_graph_mode()
@@ -116,8 +145,8 @@ def batch_norm(
             initializers=_initializers(param_initializers),
             regularizers=_regularizers(param_regularizers),
             constraints={},
-            kinds=(tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES),
-            collections=variables_collections,
+            common_collections=(tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES),
+            extra_collections=variables_collections,
         )
         parameters = Parameters(
             beta=variables.parameter("beta") if center else None,
@@ -141,15 +170,19 @@ def batch_norm(
 
 
 def _check_renorm(
-    renorm: bool, batch_weights: Any, updates_collections: Any, zero_debias: bool
+    renorm: bool,
+    batch_weights: TensorLike | None,
+    updates_collections: Collections | None,
+    zero_debias: bool,
 ) -> None:
-    # By identity, as contrib: an equal string that is another object is another collection.
-    elsewhere = updates_collections is not tf.GraphKeys.UPDATE_OPS
-    if renorm and (batch_weights is not None or elsewhere or zero_debias):
+    # Compared by identity, as in contrib: an equal string may still be a different object.
+    is_other_collection = updates_collections is not tf.GraphKeys.UPDATE_OPS
+    if renorm and (batch_weights is not None or is_other_collection or zero_debias):
         raise ValueError(
-            "batch normalization: leave these at their defaults, or renorm at False; of "
-            "updates_collections that is the object tf.GraphKeys.UPDATE_OPS: renorm is not "
-            "supported with batch_weights, updates_collections or zero_debias_moving_mean"
+            "batch normalization: renorm is not supported with batch_weights, updates_collections "
+            "or zero_debias_moving_mean; leave these at their defaults, which for "
+            "updates_collections is the object tf.GraphKeys.UPDATE_OPS itself, or pass "
+            "renorm=False."
         )
 
 
@@ -158,14 +191,14 @@ def _kernel(
     data_format: str,
     rule: Rule,
     fused: bool | None,
-    batch_weights: Any,
-    adjustment: Callable | None,
+    batch_weights: TensorLike | None,
+    adjustment: Adjustment | None,
 ) -> Kernel:
-    """Choose how to normalize; `common` is what both kernels take, the inputs first."""
+    """Choose the kernel; `common` are the arguments of both, with the inputs first."""
     inputs = common[0]
     correction = rule.correction if isinstance(rule, Renorm) else None
-    only_moments = [each for each in (batch_weights, adjustment, correction) if each is not None]
-    if (fused is None or fused) and not only_moments and FusedKernel.accepts(inputs):
+    needs_moments = any(option is not None for option in (batch_weights, adjustment, correction))
+    if (fused is None or fused) and not needs_moments and FusedKernel.accepts(inputs):
         return FusedKernel(*common, data_format)
     return MomentsKernel(
         *common,
@@ -186,16 +219,23 @@ def _channel_axis(inputs: tf.Tensor, data_format: str) -> int:
 
 
 def _is_frozen(
-    trainable: bool, updates_collections: Any, rule: Rule, kernel: Kernel, batch_weights: Any
+    trainable: bool,
+    updates_collections: Collections | None,
+    rule: Rule,
+    kernel: Kernel,
+    batch_weights: TensorLike | None,
 ) -> bool:
-    """Say whether contrib leaves such a call to `tf.layers`: it updates only what it trains."""
+    """Return whether the layer builds no update ops because it is not trainable.
+
+    These are the calls that contrib delegates to `tf.layers`.
+    """
     is_default = updates_collections is tf.GraphKeys.UPDATE_OPS and batch_weights is None
     is_fused_rank_2 = isinstance(kernel, FusedKernel) and kernel.inputs.shape.ndims == 2
-    elsewhere = isinstance(rule, ZeroDebiased) or is_fused_rank_2
-    return not trainable and is_default and not elsewhere
+    always_updates = isinstance(rule, ZeroDebiased) or is_fused_rank_2
+    return not trainable and is_default and not always_updates
 
 
-def _initializers(given: dict | None) -> dict:
+def _initializers(given: Mapping[str, Initializer] | None) -> dict[str, Initializer]:
     default = {
         "beta": tf.zeros_initializer(),
         "gamma": tf.ones_initializer(),
@@ -206,13 +246,13 @@ def _initializers(given: dict | None) -> dict:
     return {**default, **(given or {})}
 
 
-def _regularizers(given: dict | None) -> dict:
+def _regularizers(given: Mapping[str, Regularizer] | None) -> Mapping[str, Regularizer]:
     validation.check_names("param_regularizers", given or {}, ("beta", "gamma"))
     return given or {}
 
 
-def _collect(outputs: tf.Tensor, collections: Any, alias: str) -> tf.Tensor:
-    """Add the outputs to the collections under the scope's name, as slim's end points."""
+def _collect(outputs: tf.Tensor, collections: Collections | None, alias: str) -> tf.Tensor:
+    """Add the outputs to the collections; slim reads the alias as the name of an end point."""
     if collections:
         outputs.aliases = [*getattr(outputs, "aliases", []), alias]
         tf.add_to_collections(collections, outputs)

@@ -1,33 +1,38 @@
-"""A layer's forward pass and its updates, for each training mode."""
+"""The forward pass of a layer and its updates, for each training mode."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import Callable, Iterator
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.layers import validation
+from bnguard.layers.aliases import Collections
 from bnguard.layers.kernels import Kernel
 from bnguard.layers.update_rules import Rule, is_ref, unchanged, write
 
 
 def normalize(
-    kernel: Kernel, rule: Rule, training: bool | tf.Tensor, updates_collections: Any
+    kernel: Kernel, rule: Rule, training: bool | tf.Tensor, updates_collections: Collections | None
 ) -> tf.Tensor:
-    """Build the outputs; within a step, each read of a statistic is ordered with its update.
+    """Build the outputs and the update ops; order each read of a statistic with its update.
 
     Args:
       kernel: a `FusedKernel` or `MomentsKernel`.
       rule: a `MovingAverages`, `ZeroDebiased` or `Renorm`.
       training: a bool, or a 0-D bool tensor.
-      updates_collections: where the two update ops go; if empty there are none; None runs
-        them before the outputs.
+      updates_collections: the collections that receive the two update ops. If empty, no
+        update op is built. None makes the outputs depend on the updates instead.
+
+    Returns:
+      The outputs, of the dtype of the kernel's inputs.
     """
     in_place = updates_collections is None
     if training is False:
         return kernel.infer()
-    validation.warn_of_one(kernel.inputs, kernel.statistics.moving_mean.shape.num_elements())
+    channels = kernel.statistics.moving_mean.shape.num_elements()
+    validation.warn_of_single_values(kernel.inputs, channels)
     if training is True:
         outputs, *values = _train(kernel, rule)
         if in_place:
@@ -44,19 +49,19 @@ def normalize(
 
 
 def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
-    """Return the outputs, and the value for each of the rule's targets."""
+    """Return the outputs, followed by the value for each of the rule's targets."""
     outputs, mean, variance = kernel.train()
     values = rule.values(mean, variance)
     if kernel.inputs.shape.num_elements():
         return [outputs, *values]
-    # An empty batch has no moments, and the NaN in their place would never leave the statistics.
+    # An empty batch has no moments. Writing NaN instead would spoil the statistics for good.
     has_values = tf.cast(tf.size(kernel.inputs), tf.bool)
     pairs = zip(values, unchanged(rule.targets))
     return [outputs, *(tf.where_v2(has_values, *pair) for pair in pairs)]
 
 
 def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:
-    """Write in the training branch, so that inference runs no update op at all."""
+    """Write in the training branch, so that inference runs no update op."""
 
     def train() -> list[tf.Tensor]:
         outputs, *values = _train(kernel, rule)
@@ -69,7 +74,7 @@ def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tens
 
 @contextmanager
 def _branches_that_can_write(rule: Rule) -> Iterator[None]:
-    """Have control flow v1 where v2 is on: only its branches can assign a ref variable."""
+    """Use control flow v1 for ref variables: a branch of v2 cannot assign one."""
     if not (tf.control_flow_v2_enabled() and is_ref(rule.targets[-1].variable)):
         yield
         return
@@ -81,7 +86,7 @@ def _branches_that_can_write(rule: Rule) -> Iterator[None]:
 
 
 def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
-    """Let the branches yield what to write, at inference what changes nothing."""
+    """Let each branch return the outputs and the values to write; inference changes nothing."""
 
     def infer() -> list[tf.Tensor]:
         return [kernel.infer(), *unchanged(rule.targets)]
@@ -89,16 +94,22 @@ def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
     return _cond(training, lambda: _train(kernel, rule), infer, kernel.name)
 
 
-def _cond(training: tf.Tensor, train: Callable, infer: Callable, name: str) -> list[tf.Tensor]:
-    return tf.cond(training, train, infer, strict=True, name=name)
+_Branch = Callable[[], "list[tf.Tensor]"]
+
+
+def _cond(training: tf.Tensor, train: _Branch, infer: _Branch, name: str) -> list[tf.Tensor]:
+    outputs: list[tf.Tensor] = tf.cond(training, train, infer, strict=True, name=name)
+    return outputs
 
 
 def _readers(kernel: Kernel, outputs: tf.Tensor) -> list[tf.Tensor]:
-    """Say what reads a statistic in training beside the values to write."""
+    """Return the tensors, beside the values to write, that read a statistic in training."""
     return [outputs] if kernel.train_reads_statistics else []
 
 
-def _write_first(kernel: Kernel, rule: Rule, outputs: tf.Tensor, values: list) -> tf.Tensor:
+def _write_first(
+    kernel: Kernel, rule: Rule, outputs: tf.Tensor, values: list[tf.Tensor]
+) -> tf.Tensor:
     updates = write(rule.targets, values, after=_readers(kernel, outputs), read=False)
     with tf.control_dependencies(updates):
         return tf.identity(outputs, name=kernel.name)

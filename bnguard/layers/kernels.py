@@ -1,24 +1,28 @@
-"""The two ways to normalize: one fused kernel, or moments and elementwise ops."""
+"""The two ways to normalize: one fused kernel, or moments and elementwise operations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
+from bnguard.layers.aliases import Adjustment, Correction
 from bnguard.layers.variables import Parameters, Statistics
+
+# Scale and offset of an affine transform; None stands for 1 and 0.
+_Affine = Tuple[Optional[tf.Tensor], Optional[tf.Tensor]]
 
 
 @dataclass(frozen=True)
 class FusedKernel:
-    """`tf.nn.fused_batch_norm`; the variance that it reports has Bessel's correction.
+    """Normalize with `tf.nn.fused_batch_norm`, whose variance has Bessel's correction.
 
     Args:
       inputs: rank 4 in `data_format`, or rank 2; float16, bfloat16 or float32.
-      parameters: float32, as are the statistics.
-      statistics: what `infer` normalizes with.
-      epsilon: added to the variance.
+      parameters: float32 [channels].
+      statistics: float32 [channels]; `infer` normalizes with them.
+      epsilon: a number added to the variance.
       data_format: `NHWC` or `NCHW`.
     """
 
@@ -33,11 +37,11 @@ class FusedKernel:
 
     @staticmethod
     def accepts(inputs: tf.Tensor) -> bool:
-        """Say whether the kernel exists for this rank and type, and can do these sizes."""
+        """Return whether the kernel supports the rank, the dtype and the sizes of the inputs."""
         types = (tf.float16, tf.float32, *([tf.bfloat16] if has_fused_bfloat16() else []))
-        # TensorFlow 1.15's divides by the number of channels, and 0 kills the process.
+        # The kernel of TensorFlow 1.15 divides by the number of channels; 0 ends the process.
         fits = inputs.shape.ndims in (2, 4) and 0 not in inputs.shape.as_list()
-        return fits and inputs.dtype.base_dtype in types
+        return bool(fits and inputs.dtype.base_dtype in types)
 
     def train(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Normalize with the batch's moments: outputs, mean, variance."""
@@ -52,7 +56,7 @@ class FusedKernel:
         )
         return outputs
 
-    def _run(self, **how: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _run(self, **options: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         beta, gamma = self.parameters.beta, self.parameters.gamma
         shape = self.statistics.moving_mean.shape
         is_image = self.inputs.shape.ndims == 4
@@ -61,9 +65,9 @@ class FusedKernel:
             tf.constant(1.0, shape=shape) if gamma is None else gamma,
             tf.constant(0.0, shape=shape) if beta is None else beta,
             epsilon=self.epsilon,
-            # A 1x1 image is the same in both formats, and every device has NHWC.
+            # A 1x1 image is the same in both formats, and every device supports NHWC.
             data_format=self.data_format if is_image else "NHWC",
-            **how,
+            **options,
         )
         if not is_image:
             outputs = tf.reshape(outputs, [-1, *shape], name=self.name)
@@ -71,10 +75,10 @@ class FusedKernel:
 
 
 def has_fused_bfloat16() -> bool:
-    """Whether any CPU has the kernel: in 1.15 and from 2.14 on.
+    """Return whether this TensorFlow has the bfloat16 kernel on every CPU: 1.15 and from 2.14 on.
 
-    It was looked for in 2.4 and in every minor version from 2.8 to 2.16. 2.9 to 2.13 have only
-    oneDNN's, which depends on the CPU and on TF_ENABLE_ONEDNN_OPTS.
+    Versions 2.4 and 2.8 to 2.16 were examined. 2.9 to 2.13 have only the kernel of oneDNN, which
+    depends on the CPU and on TF_ENABLE_ONEDNN_OPTS.
     """
     major, minor = map(int, tf.__version__.split(".")[:2])
     return major < 2 or (major, minor) >= (2, 14)
@@ -82,20 +86,21 @@ def has_fused_bfloat16() -> bool:
 
 @dataclass(frozen=True)
 class MomentsKernel:
-    """`tf.nn.moments` and `tf.nn.batch_normalization`; population variance.
+    """Normalize with `tf.nn.moments` and `tf.nn.batch_normalization`; population variance.
 
     Args:
-      inputs: any rank from 2, any floating type.
-      parameters: of the statistics' shape and type.
-      statistics: what `infer` normalizes with; their shape is [channels] or has the inputs'
-        rank, or one more with `virtual_batch_size`, with 1 for what is not a channel.
-      epsilon: added to the variance.
+      inputs: rank 2 or higher, any floating dtype.
+      parameters: of the shape and dtype of the statistics.
+      statistics: `infer` normalizes with them. Their shape is [channels]; or the rank of the
+        inputs, plus one with `virtual_batch_size`, where every dimension but the channels' is 1.
+      epsilon: a number added to the variance.
       axes: the dimensions to reduce.
-      batch_weights: a frequency weight for each element of the batch, or None.
+      batch_weights: [batch], a frequency weight for each example, or None.
       adjustment: the inputs' dynamic shape -> scale and offset while training, or None.
-      correction: the batch's moments -> renorm's r and d, or None.
-      virtual_batch_size: the size of groups that have moments of their own while training;
-        the running statistics get the average of these.
+      correction: the batch's moments -> r and d of batch renormalization, or None.
+      virtual_batch_size: in training, each group of this many examples is normalized with its
+        own moments, and the running statistics receive the average over the groups. None
+        treats the batch as one group.
     """
 
     inputs: tf.Tensor
@@ -104,15 +109,15 @@ class MomentsKernel:
     epsilon: float
     axes: list[int]
     batch_weights: tf.Tensor | None = None
-    adjustment: Callable | None = None
-    correction: Callable | None = None
+    adjustment: Adjustment | None = None
+    correction: Correction | None = None
     virtual_batch_size: int | None = None
 
     name = "batchnorm"
 
     @property
     def train_reads_statistics(self) -> bool:
-        """Whether the outputs of `train` depend on running statistics: renorm's do."""
+        """Return whether the outputs of `train` read running statistics, as with renorm."""
         return self.correction is not None
 
     def train(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -128,11 +133,11 @@ class MomentsKernel:
         mean, variance = self.statistics.moving_mean, self.statistics.moving_variance
         return self._normalize(self._grouped([-1, 1]), mean, variance, *self._gamma_and_beta())
 
-    def _grouped(self, batch_shape: list) -> tf.Tensor:
-        """Give the inputs the dimensions `batch_shape` for the batch, if it has groups."""
+    def _grouped(self, batch_shape: Sequence[Any]) -> tf.Tensor:
+        """Reshape the batch dimension to `batch_shape` if the batch is split into groups."""
         if self.virtual_batch_size is None:
             return self.inputs
-        # The group is the second dimension, as in `tf.layers`: its elements lie apart.
+        # The groups are the second dimension, as in `tf.layers`: a group is not contiguous.
         shape = tf.concat([batch_shape, tf.shape(self.inputs)[1:]], 0)
         grouped = tf.reshape(self.inputs, shape)
         grouped.set_shape([None, None, *self.inputs.shape[1:]])
@@ -143,10 +148,12 @@ class MomentsKernel:
         values = tf.cast(inputs, dtype)
         keepdims = self.statistics.moving_mean.shape.ndims > 1
         if self.batch_weights is None:
-            return tf.nn.moments(values, self._reduced(), keepdims=keepdims)
+            mean, variance = tf.nn.moments(values, self._reduced(), keepdims=keepdims)
+            return mean, variance
         ones = [1] * (inputs.shape.ndims - 1)
         weights = tf.reshape(tf.cast(self.batch_weights, dtype), [-1, *ones])
-        return tf.nn.weighted_moments(values, self.axes, weights, keepdims=keepdims)
+        mean, variance = tf.nn.weighted_moments(values, self.axes, weights, keepdims=keepdims)
+        return mean, variance
 
     def _reduced(self) -> list[int]:
         if self.virtual_batch_size is None:
@@ -158,19 +165,18 @@ class MomentsKernel:
             return moment
         return tf.reduce_mean(moment, 1, keepdims=True)
 
-    def _transform(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple:
-        """Scale and offset of: correct, then adjust, then gamma and beta."""
-        scale, offset = self._gamma_and_beta()
+    def _transform(self, mean: tf.Tensor, variance: tf.Tensor) -> _Affine:
+        """Return scale and offset of the correction, the adjustment, then gamma and beta."""
+        transform = self._gamma_and_beta()
         if self.adjustment is not None:
-            then = (scale, offset)
             scale, offset = self.adjustment(tf.shape(self.inputs))
-            scale, offset = _compose(scale, offset, *then)
+            transform = _compose(scale, offset, transform)
         if self.correction is not None:
             r, d = self.correction(mean, variance)
-            scale, offset = _compose(self._broadcast(r), self._broadcast(d), scale, offset)
-        return scale, offset
+            transform = _compose(self._broadcast(r), self._broadcast(d), transform)
+        return transform
 
-    def _gamma_and_beta(self) -> tuple:
+    def _gamma_and_beta(self) -> _Affine:
         beta, gamma = self.parameters.beta, self.parameters.gamma
         return (
             None if gamma is None else self._broadcast(gamma),
@@ -178,7 +184,12 @@ class MomentsKernel:
         )
 
     def _normalize(
-        self, inputs: tf.Tensor, mean: Any, variance: Any, scale: Any, offset: Any
+        self,
+        inputs: tf.Tensor,
+        mean: tf.Tensor,
+        variance: tf.Tensor,
+        scale: tf.Tensor | None,
+        offset: tf.Tensor | None,
     ) -> tf.Tensor:
         outputs = tf.nn.batch_normalization(
             inputs,
@@ -192,8 +203,8 @@ class MomentsKernel:
             return outputs
         return tf.reshape(outputs, tf.shape(self.inputs), name=self.name)
 
-    def _broadcast(self, value: Any) -> Any:
-        """Align a value per channel with the inputs."""
+    def _broadcast(self, value: tf.Tensor) -> tf.Tensor:
+        """Reshape a value per channel so that it broadcasts over the inputs."""
         last = self.inputs.shape.ndims - 1
         if value.shape.ndims > 1 or last not in self.axes:
             return value
@@ -203,8 +214,9 @@ class MomentsKernel:
 Kernel = Union[FusedKernel, MomentsKernel]
 
 
-def _compose(scale: Any, offset: Any, then_scale: Any, then_offset: Any) -> tuple:
-    """Scale and offset of one affine transform followed by another; None is the identity."""
+def _compose(scale: Any, offset: Any, then: _Affine) -> _Affine:
+    """Return the affine transform that applies scale and offset first, and `then` second."""
+    then_scale, then_offset = then
     if then_scale is not None:
         scale, offset = scale * then_scale, offset * then_scale
     if then_offset is not None:

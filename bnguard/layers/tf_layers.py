@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow.compat.v1 as tf
 
 from bnguard.layers import validation
+from bnguard.layers.aliases import (
+    Adjustment,
+    Constraint,
+    Initializer,
+    Mode,
+    Regularizer,
+    RenormClipping,
+    Reuse,
+    Scalar,
+    TensorLike,
+)
 from bnguard.layers.forward import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
 from bnguard.layers.update_rules import MovingAverages, Renorm, Rule
@@ -14,86 +23,100 @@ from bnguard.layers.variables import Parameters, VariableFactory, parameter_type
 
 
 def batch_normalization(
-    inputs: Any,
-    axis: Any = -1,
-    momentum: Any = 0.99,
+    inputs: TensorLike,
+    axis: int | list[int] = -1,
+    momentum: Scalar = 0.99,
     epsilon: float = 1e-3,
     center: bool = True,
     scale: bool = True,
-    beta_initializer: Any = tf.zeros_initializer(),  # noqa: B008, as the original's
-    gamma_initializer: Any = tf.ones_initializer(),  # noqa: B008
-    moving_mean_initializer: Any = tf.zeros_initializer(),  # noqa: B008
-    moving_variance_initializer: Any = tf.ones_initializer(),  # noqa: B008
-    beta_regularizer: Any = None,
-    gamma_regularizer: Any = None,
-    beta_constraint: Any = None,
-    gamma_constraint: Any = None,
-    training: Any = False,
+    beta_initializer: str | Initializer = tf.zeros_initializer(),  # noqa: B008 - as in tf.layers
+    gamma_initializer: str | Initializer = tf.ones_initializer(),  # noqa: B008
+    moving_mean_initializer: str | Initializer = tf.zeros_initializer(),  # noqa: B008
+    moving_variance_initializer: str | Initializer = tf.ones_initializer(),  # noqa: B008
+    beta_regularizer: Regularizer | None = None,
+    gamma_regularizer: Regularizer | None = None,
+    beta_constraint: Constraint | None = None,
+    gamma_constraint: Constraint | None = None,
+    training: Mode = False,
     trainable: bool = True,
     name: str | None = None,
-    reuse: Any = None,
+    reuse: Reuse | None = None,
     renorm: bool = False,
-    renorm_clipping: Any = None,
-    renorm_momentum: Any = 0.99,
+    renorm_clipping: RenormClipping | None = None,
+    renorm_momentum: Scalar = 0.99,
     fused: bool | None = None,
     virtual_batch_size: int | None = None,
-    adjustment: Any = None,
+    adjustment: Adjustment | None = None,
 ) -> tf.Tensor:
-    """Batch normalization as `batch_norm`, with the names and defaults of `tf.layers`.
+    """Normalize a batch as `batch_norm` does, with the arguments of `tf.layers`.
 
-    ===========  ==============================  ==================  =====================
-    training     ops created                     statistics read     statistics written
-    ===========  ==============================  ==================  =====================
-    True         moments, normalize, updates     by the updates      both, by the updates
-    False        normalize                       both                none
-    tensor       one `tf.cond` of the two above  while False: both   while True: both
-    ===========  ==============================  ==================  =====================
+    The layer behaves as `tf.compat.v1.layers.batch_normalization`, except for the differences
+    that docs/layers.md lists. In training, it normalizes with the mean and variance of the
+    batch, and update ops move `moving_mean` and `moving_variance` toward them. In inference,
+    it normalizes with `moving_mean` and `moving_variance`.
 
-    The two update ops, moving_mean's first, go to UPDATE_OPS, and whoever trains must run
-    them, as `create_train_op` does; with a tensor they may also run while it is False, and
-    then write the statistics back unchanged, bit for bit, as they do after an empty batch.
+    `training` decides what the call builds:
 
-    The behaviour is that of `tf.compat.v1.layers.batch_normalization` but for the differences
-    listed in docs/layers.md.
+    * True: the outputs are normalized with the batch's moments and read no statistic. Two
+      update ops, moving_mean's first, are added to UPDATE_OPS. They read and write both
+      statistics when they run. The program must run them in each training step, as the train
+      op of `create_train_op` does.
+    * False: the outputs are normalized with the statistics. Computing them reads both and
+      writes none. There are no update ops.
+    * tensor: a `tf.cond` selects training or inference in each step, and two update ops
+      outside it are added to UPDATE_OPS. While False, the outputs read both statistics, and
+      the update ops write the values that are already there, bit for bit.
+
+    With `trainable=False`, there are no update ops. A constant tensor counts as its value. An
+    empty batch leaves both statistics bit for bit unchanged. Within a step, each read of a
+    statistic by this call is ordered with its update; a second call that reuses the variables
+    is not ordered with this one.
+
+    The variables are `gamma` and `beta` as requested, `moving_mean` and `moving_variance`, of
+    shape [channels], float64 for float64 inputs and float32 otherwise.
 
     Args:
-      inputs: floating point, rank at least 2; only rank and channels need to be known.
-      axis: the channels' dimension, or a list of several; then the variables have the
-        inputs' rank, with 1 for every other dimension.
-      momentum: decay of the moving averages.
-      epsilon: added to the variance.
+      inputs: floating point, rank at least 2. Only the rank and the number of channels must
+        be known.
+      axis: the dimension of the channels, or a list of several dimensions; with several, the
+        variables have the rank of the inputs, and 1 for every other dimension.
+      momentum: the decay of the moving averages, a number or a scalar tensor.
+      epsilon: a number added to the variance.
       center: whether to add `beta`.
       scale: whether to multiply by `gamma`.
-      beta_initializer: of `beta`: an initializer, or "zeros" or "ones".
-      gamma_initializer: of `gamma`.
-      moving_mean_initializer: of `moving_mean`.
-      moving_variance_initializer: of `moving_variance`.
-      beta_regularizer: adds its loss to REGULARIZATION_LOSSES, or None.
-      gamma_regularizer: the same.
-      beta_constraint: projects `beta` after an optimizer's update, or None.
-      gamma_constraint: the same.
+      beta_initializer: an initializer, or "zeros" or "ones".
+      gamma_initializer: the same for `gamma`.
+      moving_mean_initializer: the same for `moving_mean`.
+      moving_variance_initializer: the same for `moving_variance`.
+      beta_regularizer: a function from `beta` to a loss, which is added to
+        REGULARIZATION_LOSSES, or None.
+      gamma_regularizer: the same for `gamma`.
+      beta_constraint: a function that projects `beta` after an optimizer's update, or None.
+      gamma_constraint: the same for `gamma`.
       training: a Python bool (or 0 or 1), or a 0-D bool tensor or variable.
-      trainable: whether beta and gamma are added to TRAINABLE_VARIABLES, and the update ops
-        to UPDATE_OPS.
-      name: the variable scope, by default a new `batch_normalization`.
+      trainable: whether beta and gamma are added to TRAINABLE_VARIABLES, and update ops are
+        built.
+      name: the name of the variable scope; by default a new `batch_normalization`.
       reuse: as for `tf.variable_scope`; needs `name`.
-      renorm: batch renormalization; adds the variables `moving_stddev`, `renorm_mean` and
-        `renorm_stddev`.
+      renorm: use batch renormalization (Ioffe, arXiv:1702.03275); adds the variables
+        `moving_stddev`, `renorm_mean` and `renorm_stddev`. In training, the outputs read the
+        last two.
       renorm_clipping: dict with any of rmax, rmin, dmax, scalars.
-      renorm_momentum: decay of `renorm_mean` and `renorm_stddev`.
-      fused: None and True use the fused kernel where there is one: rank 4, channels in
-        dimension 1 or 3, no renorm, virtual_batch_size or adjustment. Its moving_variance
-        has Bessel's correction; that of False, and elsewhere, is of the population.
-      virtual_batch_size: normalize groups of so many elements, which must divide the
-        batch; the running statistics get the groups' average.
+      renorm_momentum: the decay of `renorm_mean` and `renorm_stddev`.
+      fused: None and True use the fused kernel where one exists: rank 4, channels in
+        dimension 1 or 3, at most 32 bits, no renorm, virtual_batch_size or adjustment. The
+        fused kernel puts the variance with Bessel's correction into moving_variance; False,
+        and all other cases, the population variance.
+      virtual_batch_size: normalize groups of this many examples, a divisor of the batch's
+        size, with their own moments; the running statistics receive the groups' average.
       adjustment: a function from the inputs' shape, an int tensor, to a scale and an
-        offset of the normalized values, applied before gamma and beta in training only.
+        offset for the normalized values, applied before gamma and beta in training only.
 
     Returns:
-      A tensor of the shape and type of `inputs`.
+      A tensor of the shape and dtype of `inputs`.
 
     Raises:
-      ValueError: an argument is not as above.
+      ValueError: an argument is not as described.
       RuntimeError: eager execution is enabled.
     """
     validation.check_graph_mode()
@@ -122,10 +145,10 @@ def batch_normalization(
             constraints=validation.functions(
                 "constraint", {"beta": beta_constraint, "gamma": gamma_constraint}
             ),
-            kinds=(tf.GraphKeys.GLOBAL_VARIABLES,),
-            collections=None,
+            common_collections=(tf.GraphKeys.GLOBAL_VARIABLES,),
+            extra_collections=None,
         )
-        # The order of creation is the original's, and the reverse of contrib's.
+        # tf.layers creates gamma first, contrib creates beta first.
         gamma = variables.parameter("gamma") if scale else None
         beta = variables.parameter("beta") if center else None
         averages = MovingAverages(variables.statistics(), momentum)
@@ -134,15 +157,15 @@ def batch_normalization(
         if renorm:
             rule = Renorm.create(averages, variables, epsilon, renorm_clipping, renorm_momentum)
         kernel: Kernel
-        only_moments = renorm or virtual_batch_size is not None or adjustment is not None
+        needs_moments = renorm or virtual_batch_size is not None or adjustment is not None
         data_format = {(4, 1): "NCHW", (4, 3): "NHWC"}.get((inputs.shape.ndims, *axes), "")
-        fusible = not only_moments and data_format and FusedKernel.accepts(inputs)
+        fusible = not needs_moments and data_format and FusedKernel.accepts(inputs)
         if (fused is None or fused) and fusible:
             kernel = FusedKernel(*common, data_format)
         else:
             kernel = MomentsKernel(
                 *common,
-                axes=[each for each in range(inputs.shape.ndims) if each not in axes],
+                axes=[reduced for reduced in range(inputs.shape.ndims) if reduced not in axes],
                 adjustment=adjustment,
                 correction=rule.correction if isinstance(rule, Renorm) else None,
                 virtual_batch_size=virtual_batch_size,
@@ -158,7 +181,7 @@ def _variable_shape(
     if len(axes) == 1 and virtual_batch_size is None:
         return [validation.channels(inputs, axes[0])]
     shape = [
-        validation.channels(inputs, each) if each in axes else 1
-        for each in range(inputs.shape.ndims)
+        validation.channels(inputs, dimension) if dimension in axes else 1
+        for dimension in range(inputs.shape.ndims)
     ]
     return shape if virtual_batch_size is None else [shape[0], 1, *shape[1:]]

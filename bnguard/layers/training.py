@@ -1,14 +1,18 @@
-"""`create_train_op`: what `slim.learning.create_train_op` was."""
+"""`create_train_op`: build a training step as `slim.learning.create_train_op` does."""
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Iterable, Mapping, Sequence, TypeVar
 
 import tensorflow.compat.v1 as tf
 
+from bnguard.layers.aliases import Gradient, GradientAndVariable, Multipliers, Scalar, UpdateOp
+
+_Item = TypeVar("_Item")
+
 
 class _GetOrCreate:
-    """The default of `global_step`, for None means that no step is counted."""
+    """The default of `global_step`; None already means that no step is counted."""
 
     def __repr__(self) -> str:
         return "<get or create>"
@@ -20,50 +24,61 @@ _GET_OR_CREATE = _GetOrCreate()
 def create_train_op(
     total_loss: tf.Tensor,
     optimizer: tf.train.Optimizer,
-    global_step: Any = _GET_OR_CREATE,
-    update_ops: Any = None,
-    variables_to_train: Any = None,
+    global_step: tf.Variable | _GetOrCreate | None = _GET_OR_CREATE,
+    update_ops: Sequence[UpdateOp] | None = None,
+    variables_to_train: Sequence[tf.Variable] | None = None,
     clip_gradient_norm: float = 0,
     summarize_gradients: bool = False,
     gate_gradients: int = tf.train.Optimizer.GATE_OP,
-    aggregation_method: Any = None,
+    aggregation_method: int | None = None,
     colocate_gradients_with_ops: bool = False,
-    gradient_multipliers: dict | None = None,
+    gradient_multipliers: Multipliers | None = None,
     check_numerics: bool = True,
 ) -> tf.Tensor:
-    """Build the tensor that runs a training step: updates, then gradients, then the loss.
+    """Build the train op: a tensor of the loss that runs a training step when evaluated.
 
-    The behaviour is that of TensorFlow 1.15's slim, with these differences: the same program
-    builds the same graph on every run; mistakes are `ValueError`s that say what to do; and
-    with `check_numerics`, a loss that is NaN or infinite stops the step before a statistic,
-    a weight or the step counter changes. Writes that the loss itself waits for, as with
-    `batch_norm(updates_collections=None)`, have happened before the loss is known. To wait
-    for the loss, the train op runs copies of the writes in UPDATE_OPS: fetch it alone, for
-    UPDATE_OPS, or another train op over the same updates, fetched beside it updates again.
+    A step runs the update ops; then the optimizer updates `variables_to_train`, with gradients
+    of the loss, and increments `global_step`. `check_numerics` decides which update ops run:
+
+    * True: the step checks the loss first. If it is NaN or infinite, the step fails with
+      InvalidArgumentError before a statistic, a weight or the step counter changes. The step
+      runs copies of the writes in `update_ops`, which wait for the check. So fetch the train
+      op alone: a step that also fetches UPDATE_OPS, or a second train op over the same update
+      ops, runs the updates once for each.
+    * False: the step runs `update_ops` themselves, and applies the loss whatever its value.
+
+    Writes that the loss depends on, as with `batch_norm(updates_collections=None)`, cannot wait
+    for the check. Neither can updates inside a `tf.while_loop` of control flow v1: if there are
+    any, no update waits, and a warning says so.
+
+    The behaviour is otherwise that of TensorFlow 1.15's slim, except that the same program
+    builds the same graph on every run, and that invalid arguments raise `ValueError`;
+    docs/layers.md lists the differences.
 
     Args:
-      total_loss: the scalar to minimize.
+      total_loss: the scalar to minimize, floating point.
       optimizer: a `tf.train.Optimizer`.
-      global_step: the variable to increment; by default the graph's own, created if there
-        is none; None counts nothing.
-      update_ops: tensors or operations to run before the loss is returned; by default
-        all of UPDATE_OPS; `[]` runs none. A list that misses some of UPDATE_OPS is run as
-        it is, with a warning.
-      variables_to_train: by default all of TRAINABLE_VARIABLES.
-      clip_gradient_norm: the largest norm for each gradient by itself; 0 does not clip.
+      global_step: an integer variable to increment; by default the graph's global step, which
+        is created if there is none; None counts no steps.
+      update_ops: a list of tensors or operations to run before the loss is returned; by
+        default all of UPDATE_OPS; `[]` runs none. A list that lacks some of UPDATE_OPS is
+        used as it is, with a warning.
+      variables_to_train: a list of variables; by default all of TRAINABLE_VARIABLES.
+      clip_gradient_norm: the largest L2 norm of each gradient; 0 does not clip.
       summarize_gradients: whether to add summaries of each gradient and its norm.
       gate_gradients: as for `tf.train.Optimizer.compute_gradients`.
       aggregation_method: the same.
       colocate_gradients_with_ops: the same.
-      gradient_multipliers: variable or its op's name -> number or scalar tensor to
-        multiply its gradient by, before clipping.
+      gradient_multipliers: variable, or the name of its operation -> number or scalar tensor
+        that multiplies its gradient, before clipping.
       check_numerics: whether to stop the step if the loss is NaN or infinite.
 
     Returns:
-      The loss, a tensor that is also added to TRAIN_OP; to evaluate it runs everything.
+      The loss, of the shape and dtype of `total_loss`; evaluating it runs the whole step. It is
+      also added to TRAIN_OP.
 
     Raises:
-      ValueError: `variables_to_train` is empty or has one that is not trainable, or
+      ValueError: `variables_to_train` is empty or has a variable that is not trainable, or
         `gradient_multipliers` names an unknown variable or one without a gradient, or
         `update_ops` is not a list.
     """
@@ -92,41 +107,41 @@ def create_train_op(
     return train_op
 
 
-def _updates(update_ops: Any) -> list:
+def _updates(update_ops: Sequence[UpdateOp] | None) -> list[UpdateOp]:
     collected = _unique(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
     if update_ops is None:
         return collected
     if isinstance(update_ops, (str, tf.Operation, tf.Tensor, tf.Variable)):
         raise ValueError(
             f"create_train_op: update_ops is {getattr(update_ops, 'name', update_ops)}; a list of "
-            "tensors or operations is expected, such as tf.get_collection(NAME) returns."
+            "tensors or operations is expected, such as tf.get_collection(NAME)."
         )
     updates = _unique(update_ops)
     missed = [update for update in collected if not _contains(updates, update)]
     if missed:
         tf.logging.warning(
             "update_ops in create_train_op does not contain all the update_ops in "
-            "GraphKeys.UPDATE_OPS; it misses %s. Their statistics will not move.",
+            "GraphKeys.UPDATE_OPS; %s will not run, so their statistics will not move.",
             ", ".join(update.name for update in missed),
         )
     return updates
 
 
-def _unique(items: Any) -> list:
-    """Drop repetitions, and keep the order: that of a set changes from run to run."""
-    unique: list = []
+def _unique(items: Iterable[_Item]) -> list[_Item]:
+    """Return the items without repetitions, in order; a set's order differs between runs."""
+    unique: list[_Item] = []
     for item in items:
         if not _contains(unique, item):
             unique.append(item)
     return unique
 
 
-def _contains(items: list, item: Any) -> bool:
-    # Not `in`: between tensors == may build an op that compares their values.
-    return any(one is item for one in items)
+def _contains(items: Sequence[Any], item: Any) -> bool:
+    # Not `in`: == between tensors may build an operation that compares their values.
+    return any(member is item for member in items)
 
 
-def _trainable(variables_to_train: Any) -> list:
+def _trainable(variables_to_train: Sequence[tf.Variable] | None) -> list[tf.Variable]:
     trainable = tf.trainable_variables()
     if variables_to_train is None:
         variables_to_train = trainable
@@ -139,7 +154,7 @@ def _trainable(variables_to_train: Any) -> list:
         if not hasattr(variable, "trainable"):
             raise ValueError(
                 f"create_train_op: variables_to_train has {variable!r}; variables are expected, "
-                "such as tf.trainable_variables(SCOPE) returns."
+                "such as tf.trainable_variables(SCOPE)."
             )
         if not variable.trainable and not _contains(trainable, variable):
             raise ValueError(
@@ -149,34 +164,39 @@ def _trainable(variables_to_train: Any) -> list:
     return list(variables_to_train)
 
 
-def _after_updates(total_loss: tf.Tensor, updates: list, check_numerics: bool) -> tf.Tensor:
-    """Return the loss, to be had once the updates have run."""
+def _after_updates(
+    total_loss: tf.Tensor, updates: list[UpdateOp], check_numerics: bool
+) -> tf.Tensor:
+    """Return the loss as a tensor that depends on the updates."""
     if check_numerics:
         finite = tf.check_numerics(total_loss, "LossTensor is inf or nan").op
-        updates = [finite, *_hold_back(updates, finite, total_loss)]
+        updates = [finite, *_defer_writes(updates, finite, total_loss)]
     with tf.control_dependencies(updates):
         barrier = tf.no_op(name="update_barrier")
     with tf.control_dependencies([barrier]):
         return tf.identity(total_loss)
 
 
-def _hold_back(updates: list, until: tf.Operation, loss: tf.Tensor) -> list[tf.Operation]:
-    """Return ops that do what `updates` do, but write no variable before `until` has run.
+def _defer_writes(
+    updates: list[UpdateOp], until: tf.Operation, loss: tf.Tensor
+) -> list[tf.Operation]:
+    """Return operations equivalent to `updates` that write no variable before `until` has run.
 
-    An op that exists cannot be told to wait, so the writes are copied, with what follows
-    from them. What the loss itself needs cannot wait for it, and stays as it is.
+    An existing operation cannot receive a control dependency. So the function copies the writes,
+    and the operations that depend on them. Operations that the loss depends on cannot wait for
+    the loss and are not copied.
     """
     operations = [getattr(update, "op", update) for update in updates]
     needed = _ancestors([loss.op], stop=set())
     own = _ancestors(operations, stop=needed)
     if any(op.type in _LOOPS for op in own):
         tf.logging.warning(
-            "create_train_op: an update op is inside of a tf.while_loop of control flow v1, so "
-            "the updates cannot wait until the loss was found finite."
+            "create_train_op: an update op is inside a tf.while_loop of control flow v1, so the "
+            "updates cannot wait until the loss is known to be finite."
         )
         return operations
-    copies: dict = {}
-    for op in loss.graph.get_operations():  # in order of creation: what is needed comes first
+    copies: dict[tf.Operation, tf.Operation] = {}
+    for op in loss.graph.get_operations():  # in order of creation: inputs come first
         if op in own and (_writes(op) or any(source in copies for source in _sources(op))):
             copies[op] = _copy(op, copies, until)
     return [copies.get(op, op) for op in operations]
@@ -186,9 +206,9 @@ _LOOPS = ("Enter", "RefEnter")
 _READS = ("Identity", "ReadVariableOp", "RefSwitch", "Switch")
 
 
-def _ancestors(operations: list, stop: set) -> set:
-    """Return the operations and all that they need, except for those in `stop`."""
-    found: set = set()
+def _ancestors(operations: Iterable[tf.Operation], stop: set[tf.Operation]) -> set[tf.Operation]:
+    """Return the operations and everything they depend on, without those in `stop`."""
+    found: set[tf.Operation] = set()
     waiting = list(operations)
     while waiting:
         op = waiting.pop()
@@ -203,26 +223,29 @@ def _sources(op: tf.Operation) -> list[tf.Operation]:
 
 
 def _writes(op: tf.Operation) -> bool:
-    """Say whether the operation may write a variable.
+    """Return whether the operation may write a variable.
 
-    Not every ref or resource is one: to copy what takes the next element of an iterator or a
-    queue would take one element more wherever the original is fetched, too.
+    An iterator or a queue is a ref or a resource, too, but not a variable: a copy of the operation
+    that takes its next element would take an extra element in each step that also fetches the
+    original.
     """
-    # Only an op on variables takes a ref of any type; a queue's handle is a ref of text.
-    takes_ref = any(taken.is_ref and taken.type_attr for taken in op.op_def.input_arg)
+    # Only operations on variables take a ref of any dtype; the handle of a queue is a string ref.
+    takes_ref = any(argument.is_ref and argument.type_attr for argument in op.op_def.input_arg)
     handles = [tensor.op for tensor in op.inputs if tensor.dtype == tf.resource]
     takes_variable = any(_origin(handle).type == "VarHandleOp" for handle in handles)
     return (takes_ref or takes_variable) and op.type not in _READS
 
 
 def _origin(op: tf.Operation) -> tf.Operation:
-    """Return the op that made a resource's handle, whatever passed it on."""
+    """Return the operation that made the handle of a resource, behind identities and switches."""
     while op.type in _READS and op.inputs:
         op = op.inputs[0].op
     return op
 
 
-def _copy(op: tf.Operation, copies: dict, until: tf.Operation) -> tf.Operation:
+def _copy(
+    op: tf.Operation, copies: Mapping[tf.Operation, tf.Operation], until: tf.Operation
+) -> tf.Operation:
     inputs = [
         copies[tensor.op].outputs[tensor.value_index] if tensor.op in copies else tensor
         for tensor in op.inputs
@@ -239,24 +262,28 @@ def _copy(op: tf.Operation, copies: dict, until: tf.Operation) -> tf.Operation:
         )
 
 
-def _multiply(gradients: list, multipliers: dict) -> list:
-    by_name = {key if isinstance(key, str) else key.op.name: by for key, by in multipliers.items()}
+def _multiply(
+    gradients: list[GradientAndVariable], multipliers: Multipliers
+) -> list[GradientAndVariable]:
+    by_name = {
+        key if isinstance(key, str) else key.op.name: multiplier
+        for key, multiplier in multipliers.items()
+    }
     _check_multipliers(by_name, {variable.op.name: gradient for gradient, variable in gradients})
 
-    def multiplied(gradient: Any, variable: tf.Variable) -> Any:
+    def multiplied(gradient: Gradient, variable: tf.Variable) -> Gradient:
         if variable.op.name not in by_name:
             return gradient
-        by = by_name[variable.op.name]
-        # Not tf.cast for a number, which would round it to float32 first.
-        is_number = isinstance(by, (int, float))
-        by = tf.constant(by, gradient.dtype) if is_number else tf.cast(by, gradient.dtype)
-        return _map_values(lambda values: values * by, gradient)
+        multiplier = by_name[variable.op.name]
+        # Not tf.cast for a number: it would round the number to float32 first.
+        convert = tf.constant if isinstance(multiplier, (int, float)) else tf.cast
+        return _map_values(lambda values: values * convert(multiplier, values.dtype), gradient)
 
     with tf.name_scope("multiply_grads"):
         return [(multiplied(*pair), pair[1]) for pair in gradients]
 
 
-def _check_multipliers(by_name: dict, gradients: dict) -> None:
+def _check_multipliers(by_name: Mapping[str, Scalar], gradients: Mapping[str, Gradient]) -> None:
     for name in by_name:
         if name not in gradients:
             raise ValueError(
@@ -265,12 +292,12 @@ def _check_multipliers(by_name: dict, gradients: dict) -> None:
             )
         if gradients[name] is None:
             raise ValueError(
-                f"create_train_op: gradient_multipliers has {name!r}, which the loss does not "
-                "depend on; drop it. Requested multiple of `None` gradient."
+                f"create_train_op: gradient_multipliers has {name!r}, but the loss does not "
+                "depend on this variable (Requested multiple of `None` gradient); drop it."
             )
 
 
-def _clip(gradients: list, norm: float) -> list:
+def _clip(gradients: list[GradientAndVariable], norm: float) -> list[GradientAndVariable]:
     with tf.name_scope("clip_grads"):
         return [
             (_map_values(lambda values: tf.clip_by_norm(values, norm), gradient), variable)
@@ -278,8 +305,8 @@ def _clip(gradients: list, norm: float) -> list:
         ]
 
 
-def _map_values(function: Callable, gradient: Any) -> Any:
-    """Apply the function to a gradient: dense, sparse or none."""
+def _map_values(function: Callable[[tf.Tensor], tf.Tensor], gradient: Gradient) -> Gradient:
+    """Apply the function to the values of a gradient: dense, sparse or None."""
     if gradient is None:
         return None
     if isinstance(gradient, tf.IndexedSlices):
@@ -287,10 +314,11 @@ def _map_values(function: Callable, gradient: Any) -> Any:
     return function(gradient)
 
 
-def _after(loss: tf.Tensor, gradients: list) -> list:
-    """Return the gradients, to be had once the loss is: they may not depend on its value.
+def _after(loss: tf.Tensor, gradients: list[GradientAndVariable]) -> list[GradientAndVariable]:
+    """Make each gradient depend on the loss, even if its value does not.
 
-    Not the optimizer's ops, some of which other steps run alone, as `SyncReplicasOptimizer`'s.
+    The dependency is not on the optimizer's operations, because other threads may run some of
+    them alone, as with `SyncReplicasOptimizer`.
     """
 
     def wait(values: tf.Tensor) -> tf.Tensor:
@@ -301,7 +329,7 @@ def _after(loss: tf.Tensor, gradients: list) -> list:
         return [(_map_values(wait, gradient), variable) for gradient, variable in gradients]
 
 
-def _summarize(gradients: list) -> None:
+def _summarize(gradients: list[GradientAndVariable]) -> None:
     with tf.name_scope("summarize_grads"):
         for gradient, variable in gradients:
             if gradient is None:

@@ -1,23 +1,24 @@
-"""How training moves the running statistics: what is written, with which values.
+"""How training moves the running statistics.
 
-A rule names the variables that it writes and computes the values from the batch's mean and
-variance; computing them writes nothing. `write` does, in the right order.
+A rule lists the variables that it writes, and computes their values from the batch's mean and
+variance. Computing writes nothing; `write` writes all values, in an order that is safe.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 import tensorflow.compat.v1 as tf
 
+from bnguard.layers.aliases import Initializer, RenormClipping, Scalar, UpdateOp
 from bnguard.layers.variables import Statistics, VariableFactory
 
 
 class Target(NamedTuple):
     """A variable that a training step writes.
 
-    The value computed for it is subtracted, or assigned where `overwrite` is set.
+    The computed value is subtracted from it, or assigned to it if `overwrite` is set.
     """
 
     variable: tf.Variable
@@ -26,14 +27,14 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class MovingAverages:
-    """Move each statistic s to `decay` s + (1 - `decay`) batch."""
+    """Move each statistic s to `decay` * s + (1 - `decay`) * the batch's value."""
 
     statistics: Statistics
-    decay: Any
+    decay: Scalar
 
     @property
     def targets(self) -> list[Target]:
-        """What is written; moving_mean and moving_variance come last, as in every rule."""
+        """Return the variables to write; as in every rule, moving_mean, moving_variance last."""
         return [Target(self.statistics.moving_mean), Target(self.statistics.moving_variance)]
 
     def values(self, mean: tf.Tensor, variance: tf.Tensor) -> list[tf.Tensor]:
@@ -46,10 +47,10 @@ class MovingAverages:
 
 @dataclass(frozen=True)
 class ZeroDebiased:
-    """As `MovingAverages`, but with a mean free of its bias toward its initial zero.
+    """Move as `MovingAverages`, without the mean's bias toward its initial zero.
 
-    `biased` is the moving average that starts from zero; moving_mean is it divided by
-    1 - decay ** `local_step` (Kingma and Ba, Adam, section 3).
+    `biased` is the moving average that starts from zero. moving_mean is `biased` divided by
+    1 - decay ** `local_step` (Kingma and Ba, Adam, arXiv:1412.6980, section 3).
     """
 
     averages: MovingAverages
@@ -58,7 +59,7 @@ class ZeroDebiased:
 
     @classmethod
     def create(cls, averages: MovingAverages, variables: VariableFactory) -> ZeroDebiased:
-        """Create the two variables where contrib does: `<scope>/<scope>/moving_mean/`."""
+        """Create the two variables in contrib's scope, `<scope>/<scope>/moving_mean/`."""
         zeros = tf.zeros_initializer()
         with tf.variable_scope(averages.statistics.moving_mean.op.name):
             return cls(
@@ -69,7 +70,7 @@ class ZeroDebiased:
 
     @property
     def targets(self) -> list[Target]:
-        """What is written."""
+        """Return the variables to write."""
         _, variance = self.averages.targets
         mean = Target(self.averages.statistics.moving_mean, overwrite=True)
         return [Target(self.biased), Target(self.local_step), mean, variance]
@@ -91,19 +92,20 @@ class Renorm:
     """Batch renormalization (Ioffe, arXiv:1702.03275), with contrib's three more variables.
 
     Args:
-      averages: how moving_mean and, through its root, moving_variance move.
-      epsilon: added to the variance.
-      clipping: any of rmax, rmin, dmax.
-      decay: of renorm_mean and renorm_stddev.
-      moving_stddev: the moving average whose square moving_variance is.
-      renorm_mean: what training corrects the batch's mean toward.
-      renorm_stddev: the same for the standard deviation.
+      averages: the rule of moving_mean, and of the root of moving_variance.
+      epsilon: a number added to the variance.
+      clipping: any of rmin, rmax and dmax -> its value.
+      decay: the decay of renorm_mean and renorm_stddev.
+      moving_stddev: the moving average of the standard deviation; moving_variance is its
+        square, less epsilon.
+      renorm_mean: the mean toward which training corrects the batch's mean.
+      renorm_stddev: the standard deviation toward which training corrects the batch's.
     """
 
     averages: MovingAverages
     epsilon: float
-    clipping: dict
-    decay: Any
+    clipping: RenormClipping
+    decay: Scalar
     moving_stddev: tf.Variable
     renorm_mean: tf.Variable
     renorm_stddev: tf.Variable
@@ -114,11 +116,11 @@ class Renorm:
         averages: MovingAverages,
         variables: VariableFactory,
         epsilon: float,
-        clipping: dict | None,
-        decay: Any,
+        clipping: RenormClipping | None,
+        decay: Scalar,
     ) -> Renorm:
-        """Create the variables beside the moving statistics."""
-        stddev = _sqrt_of(variables.initializers["moving_variance"])
+        """Create the three variables in the scope of the moving statistics."""
+        stddev = _square_root(variables.initializers["moving_variance"])
         return cls(
             averages,
             epsilon,
@@ -130,7 +132,7 @@ class Renorm:
         )
 
     def correction(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the (r, d) of the paper: normalized values become value * r + d."""
+        """Return the paper's r and d: training maps a normalized value to value * r + d."""
         floor = tf.sqrt(_scalar(self.epsilon, variance.dtype))
         reference = tf.maximum(self.renorm_stddev, floor)
         r = self._stddev(variance) / reference
@@ -143,7 +145,7 @@ class Renorm:
 
     @property
     def targets(self) -> list[Target]:
-        """What is written."""
+        """Return the variables to write."""
         mean, _ = self.averages.targets
         auxiliary = [self.renorm_mean, self.renorm_stddev, self.moving_stddev]
         variance = Target(self.averages.statistics.moving_variance, overwrite=True)
@@ -170,17 +172,20 @@ Rule = Union[MovingAverages, ZeroDebiased, Renorm]
 
 def write(
     targets: list[Target], values: list[tf.Tensor], after: list[tf.Tensor], read: bool
-) -> list[Any]:
-    """Write each value, once `after` is computed; the updates of moving_mean, moving_variance.
+) -> list[UpdateOp]:
+    """Build the writes of all values; they wait for `after`, and for every value.
 
-    Every value is computed before the first variable moves: what is read from a ref variable
-    is an alias of its buffer, and would show the new value.
+    No variable changes before the last value is computed: reading a ref variable gives an alias
+    of its buffer, so a value computed later would see the new content.
 
     Args:
-      targets: a rule's.
-      values: one for each target.
-      after: tensors whose ops read a statistic.
-      read: return tensors of the new values, not operations.
+      targets: the targets of a rule.
+      values: one for each target, of its shape and dtype.
+      after: tensors whose operations read a statistic.
+      read: whether to return tensors of the new values instead of operations.
+
+    Returns:
+      The updates of moving_mean and moving_variance; they depend on the other writes.
     """
     with tf.control_dependencies([*after, *values]):
         *auxiliary, mean, variance = zip(targets, values)
@@ -190,7 +195,7 @@ def write(
 
 
 def unchanged(targets: list[Target]) -> list[tf.Tensor]:
-    """Return the values whose writing leaves every variable as it is, to the bit."""
+    """Return values that leave every variable bit for bit unchanged when written."""
     shapes = [tuple(target.variable.shape.as_list()) for target in targets]
     dtype = targets[0].variable.dtype.base_dtype
     zeros = {shape: tf.constant(0, dtype, shape) for shape in sorted(set(shapes))}
@@ -201,24 +206,24 @@ def unchanged(targets: list[Target]) -> list[tf.Tensor]:
 
 
 def is_ref(variable: tf.Variable) -> bool:
-    """Say whether this is a ref variable, not a resource variable."""
-    return variable.dtype != variable.dtype.base_dtype
+    """Return whether this is a ref variable, as opposed to a resource variable."""
+    return bool(variable.dtype != variable.dtype.base_dtype)
 
 
-def _steps_toward(decay: Any, *pairs: Any) -> list[tf.Tensor]:
-    """Compute what to subtract from each variable, given with the batch's value for it."""
+def _steps_toward(decay: Scalar, *pairs: tuple[tf.Variable, tf.Tensor]) -> list[tf.Tensor]:
+    """Compute the value to subtract from each variable, for pairs of (variable, batch's value)."""
     rate = _scalar(1.0 - decay, pairs[0][0].dtype.base_dtype)
     return [(variable - batch) * rate for variable, batch in pairs]
 
 
-def _scalar(value: Any, dtype: tf.DType) -> tf.Tensor:
-    # Not tf.cast for a number, which would round it to float32 first.
+def _scalar(value: Scalar, dtype: tf.DType) -> tf.Tensor:
+    # Not tf.cast for a number: it would round the number to float32 first.
     if isinstance(value, (int, float)):
         return tf.constant(value, dtype)
     return tf.cast(value, dtype)
 
 
-def _sqrt_of(initializer: Any) -> Callable:
+def _square_root(initializer: Initializer) -> Initializer:
     def initial_stddev(shape: Any, dtype: Any = None, partition_info: Any = None) -> tf.Tensor:
         del partition_info  # statistics are never partitioned
         initial = initializer() if isinstance(initializer, type) else initializer
@@ -227,7 +232,7 @@ def _sqrt_of(initializer: Any) -> Callable:
     return initial_stddev
 
 
-def _write(target: Target, value: tf.Tensor, name: str, read: bool) -> Any:
+def _write(target: Target, value: tf.Tensor, name: str, read: bool) -> UpdateOp:
     with tf.name_scope(name) as scope:
         assign = target.variable.assign if target.overwrite else target.variable.assign_sub
         update = assign(value, name=scope, read_value=False)

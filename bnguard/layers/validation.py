@@ -1,22 +1,35 @@
-"""What the layers accept. Each check names the argument, what it is, and what to pass."""
+"""Check the arguments of the layers.
+
+Each error names the argument, the value that was passed, what is expected, and what to do.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, Mapping, Optional, TypeVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from bnguard.layers.aliases import (
+    Adjustment,
+    Initializer,
+    Mode,
+    RenormClipping,
+    TensorLike,
+)
 
-def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
-    """Turn `is_training` into a Python bool if its value is known, else into a 0-D tensor.
+_Function = TypeVar("_Function", bound=Optional[Callable[..., Any]])
+
+
+def training_mode(given: Mode, argument: str) -> bool | tf.Tensor:
+    """Return the mode as a bool if its value is known, else as a 0-D bool tensor.
 
     Args:
       given: a bool, the integer 0 or 1, or a 0-D bool tensor or variable.
-      argument: what the caller knows it as.
+      argument: the name of the argument, for the error.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: `given` is anything else.
     """
     if isinstance(given, (bool, np.bool_)) or _is_zero_or_one(given):
         return bool(given)
@@ -32,43 +45,45 @@ def training_mode(given: Any, argument: str) -> bool | tf.Tensor:
     return mode if value is None else bool(value)
 
 
-def _is_zero_or_one(given: Any) -> bool:
+def _is_zero_or_one(given: Mode) -> bool:
     return isinstance(given, (int, np.integer)) and given in (0, 1)
 
 
-def _bad_mode(given: Any, argument: str, seen: str) -> ValueError:
+def _bad_mode(given: Mode, argument: str, seen: str) -> ValueError:
     name = getattr(given, "name", repr(given))
     return ValueError(
         f"batch normalization: {argument} is {name}, {seen}; it must be True, False, or a bool "
-        "tensor or variable of rank 0. Feed it through tf.placeholder(tf.bool, shape=[])."
+        "tensor or variable of rank 0. To switch the mode at run time, pass "
+        "tf.placeholder(tf.bool, shape=[])."
     )
 
 
 def check_graph_mode() -> None:
-    """Accept to be called where a graph is built only."""
+    """Raise RuntimeError unless the layer is called in graph mode."""
     if tf.executing_eagerly():
         raise RuntimeError(
-            "batch normalization: eager execution is enabled, and collections and update ops "
-            "are of graphs; call tf.compat.v1.disable_eager_execution() when the program "
-            "starts, or build inside of `with tf.Graph().as_default():`."
+            "batch normalization: eager execution is enabled, but the layers need graph mode, "
+            "where collections and update ops exist; call "
+            "tf.compat.v1.disable_eager_execution() when the program starts, or build the layer "
+            "inside `with tf.Graph().as_default():`."
         )
 
 
 def check_data_format(data_format: str) -> None:
-    """Accept NHWC and NCHW only."""
+    """Raise ValueError unless the format is NHWC or NCHW."""
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError(
-            f"batch normalization: data_format is {data_format!r}; name the layout of the inputs: "
-            "data_format has to be either NCHW or NHWC."
+            f"batch normalization: data_format is {data_format!r}, but "
+            "data_format has to be either NCHW or NHWC. Pass the layout of the inputs."
         )
 
 
 def check_inputs(inputs: tf.Tensor) -> None:
-    """Accept floating point of a known rank, at least 2."""
+    """Raise ValueError unless the inputs are floating point, of a known rank of at least 2."""
     if inputs.shape.ndims is None:
         raise ValueError(
-            "batch normalization: give the inputs a rank with set_shape or in their "
-            f"placeholder: Inputs {inputs.name} has undefined rank."
+            f"batch normalization: Inputs {inputs.name} has undefined rank; a known rank of at "
+            "least 2 is expected. Set it with set_shape, or in the placeholder."
         )
     if inputs.shape.ndims < 2:
         raise ValueError(
@@ -78,28 +93,34 @@ def check_inputs(inputs: tf.Tensor) -> None:
     if not inputs.dtype.is_floating:
         raise ValueError(
             f"batch normalization: inputs {inputs.name} is of type {inputs.dtype.name}; a floating "
-            "type is expected. Convert it with tf.cast."
+            "point type is expected. Convert the inputs with tf.cast."
         )
 
 
-def warn_of_one(inputs: tf.Tensor, channels: int) -> None:
-    """Say what training comes to where each channel is known to have one value in a batch."""
+def warn_of_single_values(inputs: tf.Tensor, channels: int) -> None:
+    """Log a warning if the static shape has a single value for each channel."""
     if inputs.shape.num_elements() == channels > 0:
         tf.logging.warning(
-            "batch normalization: inputs %s has shape %s, one value for each channel: in training "
-            "their variance is 0, no gradient reaches them, and each step takes moving_variance "
-            "closer to 0. Train on larger batches, or build this layer for inference.",
+            "batch normalization: inputs %s has shape %s, a single value for each channel: in "
+            "training, the batch's variance is 0, the inputs receive no gradient, and each step "
+            "moves moving_variance closer to 0. Train on larger batches, or build this layer for "
+            "inference.",
             inputs.name,
             inputs.shape,
         )
 
 
-def axes(axis: Any, inputs: tf.Tensor) -> list[int]:
-    """Return the channels' dimensions, counted from zero."""
+def axes(axis: int | list[int], inputs: tf.Tensor) -> list[int]:
+    """Return the dimensions of the channels, counted from zero.
+
+    Raises:
+      ValueError: a dimension does not exist, or is repeated.
+    """
     rank = inputs.shape.ndims
     given = list(axis) if isinstance(axis, (list, tuple)) else [axis]
-    counted = [each + rank if each < 0 else each for each in given]
-    if len(set(counted)) != len(counted) or any(not 0 <= each < rank for each in counted):
+    counted = [dimension + rank if dimension < 0 else dimension for dimension in given]
+    is_repeated = len(set(counted)) != len(counted)
+    if is_repeated or any(not 0 <= dimension < rank for dimension in counted):
         raise ValueError(
             f"batch normalization: axis is {axis}; for inputs {inputs.name} of rank {rank}, one "
             f"or more different dimensions from {-rank} to {rank - 1} are expected."
@@ -108,37 +129,49 @@ def axes(axis: Any, inputs: tf.Tensor) -> list[int]:
 
 
 def channels(inputs: tf.Tensor, axis: int) -> int:
-    """Return the size of dimension `axis`, which must be known when the graph is built."""
-    size = inputs.shape.as_list()[axis]
+    """Return the static size of the dimension `axis`.
+
+    Raises:
+      ValueError: the size is not known when the graph is built.
+    """
+    size: int | None = inputs.shape.as_list()[axis]
     if size is None:
         raise ValueError(
-            "batch normalization: there is one beta, gamma, mean and variance for each channel, so "
-            f"give dimension {axis} a size with set_shape: Inputs {inputs.name} of shape "
-            f"{inputs.shape} has undefined channels dimension."
+            f"batch normalization: Inputs {inputs.name} of shape {inputs.shape} has undefined "
+            f"channels dimension; a known size of dimension {axis} is expected, because each "
+            "channel has its own beta, gamma, mean and variance. Set it with set_shape."
         )
     return size
 
 
-def batch_weights(given: Any, inputs: tf.Tensor) -> tf.Tensor | None:
-    """Return the weights as a tensor, which must have one for each element of the batch."""
+def batch_weights(given: TensorLike | None, inputs: tf.Tensor) -> tf.Tensor | None:
+    """Return the weights as a tensor of shape [batch], or None.
+
+    Raises:
+      ValueError: there is not one weight for each example of the batch.
+    """
     if given is None:
         return None
     weights = tf.convert_to_tensor(given)
     if not weights.shape.is_compatible_with(inputs.shape[:1]):
         raise ValueError(
             f"batch normalization: batch_weights has shape {weights.shape}; one weight for each "
-            f"element of the batch is expected, shape {inputs.shape[:1]}."
+            f"example of the batch is expected, shape {inputs.shape[:1]}."
         )
     return weights
 
 
-def initializers(given: dict) -> dict:
-    """Return the initializers by variable; of the names that Keras has for some, two are known."""
+def initializers(given: Mapping[str, str | Initializer]) -> dict[str, Initializer]:
+    """Return the initializers by variable; the names "zeros" and "ones" are resolved.
+
+    Raises:
+      ValueError: any other name; Keras, which knows more, is not used.
+    """
     named = {"zeros": tf.zeros_initializer(), "ones": tf.ones_initializer()}
     for variable, initializer in given.items():
         if isinstance(initializer, str) and initializer.lower() not in named:
             raise ValueError(
-                f"batch normalization: {variable}_initializer is {initializer!r}; of names, "
+                f"batch normalization: {variable}_initializer is {initializer!r}; the names "
                 "'zeros' and 'ones' are known. Pass an initializer, such as "
                 "tf.random_normal_initializer(stddev=0.05)."
             )
@@ -148,39 +181,52 @@ def initializers(given: dict) -> dict:
     }
 
 
-def functions(kind: str, given: dict) -> dict:
-    """Return regularizers or constraints by variable, each a function or None."""
+def functions(role: str, given: Mapping[str, _Function]) -> Mapping[str, _Function]:
+    """Return the regularizers or constraints by variable.
+
+    Args:
+      role: "regularizer" or "constraint", for the error.
+      given: variable name -> function or None.
+
+    Raises:
+      ValueError: a value is neither a function nor None.
+    """
     for variable, function in given.items():
         if function is not None and not callable(function):
             raise ValueError(
-                f"batch normalization: {variable}_{kind} is {function!r}; a function of {variable} "
-                "is expected. Names of functions, as Keras has them, mean nothing here."
+                f"batch normalization: {variable}_{role} is {function!r}; a function of {variable} "
+                "is expected. Keras's names of functions are not supported."
             )
     return given
 
 
-def check_names(argument: str, given: dict, known: tuple[str, ...]) -> None:
-    """Accept no name that nothing would be done with."""
+def check_names(argument: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise ValueError if `given` has a key that is not known."""
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(
-            f"batch normalization: {argument} has {', '.join(map(repr, unknown))}, which names "
-            f"nothing here; the names are {', '.join(known)}."
+            f"batch normalization: {argument} has {', '.join(map(repr, unknown))}, which is no "
+            f"variable of the layer; the names are {', '.join(known)}."
         )
 
 
-def check_renorm_clipping(renorm_clipping: dict) -> None:
-    """Accept the clip values of batch renormalization only."""
+def check_renorm_clipping(renorm_clipping: RenormClipping) -> None:
+    """Raise ValueError if a key is not rmax, rmin or dmax."""
     known = ["rmax", "rmin", "dmax"]
     if set(renorm_clipping) - set(known):
         raise ValueError(
-            "batch normalization: rename or drop the unknown ones: "
-            f"renorm_clipping {renorm_clipping} contains keys not in {known}"
+            f"batch normalization: renorm_clipping {renorm_clipping} contains keys not in {known}; "
+            "rename or drop them."
         )
 
 
-def check_virtual_batch_size(size: int | None, axes: list[int], adjustment: Any) -> None:
-    """Accept groups of the batch, where the batch is what is reduced."""
+def check_virtual_batch_size(
+    size: int | None, axes: list[int], adjustment: Adjustment | None
+) -> None:
+    """Raise ValueError unless the batch can be split into groups of this size.
+
+    The batch dimension must be reduced, and virtual batches have no adjustment.
+    """
     if size is None:
         return
     if size <= 0:

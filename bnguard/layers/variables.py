@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Mapping, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
+
+from bnguard.layers.aliases import (
+    Constraint,
+    Initializer,
+    Regularizer,
+    VariablesCollections,
+)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Offset and scale; None where the layer has none."""
+    """Offset and scale of a layer; each is None where the layer has none."""
 
     beta: tf.Tensor | None
     gamma: tf.Tensor | None
@@ -18,7 +25,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The running statistics that inference reads and training moves."""
+    """The running statistics, which inference reads and training updates."""
 
     moving_mean: tf.Variable
     moving_variance: tf.Variable
@@ -26,31 +33,31 @@ class Statistics:
 
 @dataclass(frozen=True)
 class VariableFactory:
-    """Gets a layer's variables in the current variable scope.
+    """Gets the variables of a layer in the current variable scope.
 
     Args:
       shape: the static shape of every variable.
-      dtype: their type.
-      trainable: whether beta and gamma are to be trained.
+      dtype: the dtype of every variable.
+      trainable: whether beta and gamma are added to TRAINABLE_VARIABLES.
       initializers: variable name -> initializer.
       regularizers: variable name -> regularizer or None.
       constraints: variable name -> constraint or None.
-      kinds: the collections of every variable.
-      collections: more collections for beta, gamma and the moving statistics: a list for
-        all of them, or variable name -> list.
+      common_collections: the collections of every variable.
+      extra_collections: more collections for beta, gamma and the moving statistics: a list
+        for all of them, or variable name -> list.
     """
 
     shape: list[int]
     dtype: tf.DType
     trainable: bool
-    initializers: dict
-    regularizers: dict
-    constraints: dict
-    kinds: tuple[str, ...]
-    collections: Any
+    initializers: Mapping[str, Initializer]
+    regularizers: Mapping[str, Optional[Regularizer]]
+    constraints: Mapping[str, Optional[Constraint]]
+    common_collections: tuple[str, ...]
+    extra_collections: VariablesCollections | None
 
     def parameter(self, name: str) -> tf.Tensor:
-        """Get beta or gamma; a partitioner in scope may cut it up."""
+        """Get beta or gamma; a partitioner in scope may split it into several variables."""
         variable = self._get(
             name,
             self.shape,
@@ -63,16 +70,16 @@ class VariableFactory:
         return tf.convert_to_tensor(variable)
 
     def statistics(self) -> Statistics:
-        """Get the moving mean and variance, in this order."""
+        """Get the moving mean and the moving variance, in this order."""
         return Statistics(self._statistic("moving_mean"), self._statistic("moving_variance"))
 
     def auxiliary(
-        self, name: str, initializer: Callable, shape: list[int] | None = None
+        self, name: str, initializer: Initializer, shape: list[int] | None = None
     ) -> tf.Variable:
-        """Get a variable that only the updates use; never trained and never partitioned."""
-        here = tf.get_variable_scope()
-        with tf.variable_scope(here, auxiliary_name_scope=False) as scope:
-            # A statistic is assigned whole, which a partitioned variable does not allow.
+        """Get a variable that is never trained and never partitioned."""
+        current_scope = tf.get_variable_scope()
+        with tf.variable_scope(current_scope, auxiliary_name_scope=False) as scope:
+            # The updates assign a statistic as a whole; a partitioned variable has no such write.
             scope.set_partitioner(None)
             return self._get(
                 name, self.shape if shape is None else shape, initializer, trainable=False
@@ -83,30 +90,33 @@ class VariableFactory:
         self._collect(name, variable)
         return variable
 
-    def _get(self, name: str, shape: list[int], initializer: Callable, **how: Any) -> Any:
+    def _get(self, name: str, shape: list[int], initializer: Initializer, **options: Any) -> Any:
         return tf.get_variable(
             name,
             shape=shape,
             dtype=self.dtype,
             initializer=initializer,
-            collections=list(self.kinds),
-            **how,
+            collections=list(self.common_collections),
+            **options,
         )
 
     def _collect(self, name: str, variable: Any) -> None:
-        named = isinstance(self.collections, dict)
-        keys = self.collections.get(name) if named else self.collections
         parts = list(variable) if hasattr(variable, "as_tensor") else [variable]
-        for key in keys or []:
-            known = tf.get_collection_ref(key)
-            known.extend(part for part in parts if not _contains(known, part))
+        for key in self._extra_collections_of(name):
+            collected = tf.get_collection_ref(key)
+            collected.extend(part for part in parts if not _contains(collected, part))
+
+    def _extra_collections_of(self, name: str) -> Sequence[str]:
+        if isinstance(self.extra_collections, dict):
+            return self.extra_collections.get(name) or []
+        return self.extra_collections or []
 
 
 def parameter_type(inputs: tf.Tensor) -> tf.DType:
-    """Return the type of a layer's variables: at least 32 bits."""
+    """Return the dtype of a layer's variables: float64 for float64 inputs, else float32."""
     return tf.float64 if inputs.dtype.base_dtype == tf.float64 else tf.float32
 
 
-def _contains(known: list, variable: tf.Variable) -> bool:
-    # Not `in`: between variables == may build an op that compares their values.
-    return any(one is variable for one in known)
+def _contains(variables: Sequence[tf.Variable], variable: tf.Variable) -> bool:
+    # Not `in`: == between variables may build an operation that compares their values.
+    return any(member is variable for member in variables)

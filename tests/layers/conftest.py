@@ -1,4 +1,4 @@
-"""A fresh graph for each test."""
+"""Give each test a fresh graph."""
 
 import pytest
 

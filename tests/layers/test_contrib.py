@@ -1,4 +1,4 @@
-"""batch_norm, argument by argument: each test fails if the argument has no effect."""
+"""Test batch_norm argument by argument: each test fails if the argument has no effect."""
 
 import inspect
 
@@ -45,7 +45,7 @@ def build(shape=SHAPE, **options):
 
 
 def assert_trains_as(layer, expected, shape=SHAPE, **options):
-    """Three training steps: outputs and every statistic that the expected layer has."""
+    """Compare the outputs and every statistic in three training steps."""
     for batch in batches(shape):
         np.testing.assert_allclose(layer.train(batch), expected.train(batch, **options), atol=2e-5)
     for name, value in layer.variables().items():
@@ -56,21 +56,21 @@ def names(collection):
     return [item.op.name for item in tf.get_collection(collection)]
 
 
-def test_order_and_defaults_are_contribs():
+def test_order_and_defaults_of_the_arguments_are_contribs():
     parameters = inspect.signature(batch_norm).parameters
     assert list(parameters) == ["inputs"] + [name for name, _ in DEFAULTS]
     assert [(name, parameters[name].default) for name, _ in DEFAULTS] == DEFAULTS
 
 
 @FUSED
-def test_with_the_defaults(fused):
+def test_the_defaults_train_as_the_closed_form(fused):
     expected = NumpyLayer([3], decay=0.999, epsilon=0.001, bessel=fused is None)
     assert_trains_as(build(fused=fused), expected)
     assert names(tf.GraphKeys.TRAINABLE_VARIABLES) == ["BatchNorm/beta"]
 
 
 @FUSED
-def test_decay(fused):
+def test_decay_sets_the_rate_of_the_moving_averages(fused):
     assert_trains_as(
         build(decay=0.7, fused=fused), NumpyLayer([3], decay=0.7, bessel=fused is None)
     )
@@ -91,7 +91,7 @@ def test_decay_may_be_a_tensor():
     ],
 )
 @FUSED
-def test_center_and_scale(fused, center, scale, expected):
+def test_center_and_scale_create_and_apply_beta_and_gamma(fused, center, scale, expected):
     layer = build(center=center, scale=scale, fused=fused)
     created = ["BatchNorm/" + name for name in expected]
     assert names(tf.GraphKeys.GLOBAL_VARIABLES) == created
@@ -100,19 +100,21 @@ def test_center_and_scale(fused, center, scale, expected):
     for name, applies in (("beta", center), ("gamma", scale)):
         if applies:
             setattr(oracle, name, np.array([2.0, -1.0, 0.5]))
-            variable = next(v for v in tf.global_variables() if v.op.name.endswith(name))
+            variable = next(
+                variable for variable in tf.global_variables() if variable.op.name.endswith(name)
+            )
             layer.session.run(variable.assign(getattr(oracle, name)))
     assert_trains_as(layer, oracle)
 
 
 @FUSED
-def test_epsilon(fused):
+def test_epsilon_is_added_to_the_variance(fused):
     layer = build(epsilon=0.5, decay=0.9, fused=fused)
     assert_trains_as(layer, NumpyLayer([3], epsilon=0.5, bessel=fused is None))
 
 
 @FUSED
-def test_activation_fn(fused):
+def test_activation_fn_is_applied_to_the_outputs(fused):
     layer = build(activation_fn=tf.nn.relu, fused=fused)
     batch = batches(SHAPE)[0]
     np.testing.assert_allclose(
@@ -123,17 +125,18 @@ def test_activation_fn(fused):
 
 @pytest.mark.parametrize("name", ["beta", "gamma", "moving_mean", "moving_variance"])
 @FUSED
-def test_param_initializers(fused, name):
+def test_param_initializers_set_the_initial_values(fused, name):
     initializer = tf.constant_initializer([2.0, 3.0, 4.0])
     layer = build(scale=True, fused=fused, param_initializers={name: initializer})
     defaults = {"beta": 0, "gamma": 1, "moving_mean": 0, "moving_variance": 1}
-    for each, value in layer.variables().items():
-        np.testing.assert_array_equal(value, [2, 3, 4] if each == name else [defaults[each]] * 3)
+    for variable, value in layer.variables().items():
+        expected = [2, 3, 4] if variable == name else [defaults[variable]] * 3
+        np.testing.assert_array_equal(value, expected)
 
 
 @pytest.mark.parametrize("name", ["beta", "gamma"])
 @FUSED
-def test_param_regularizers(fused, name):
+def test_param_regularizers_add_their_losses(fused, name):
     def regularizer(parameter):
         return 0.1 * tf.reduce_sum(parameter + 1)
 
@@ -218,13 +221,13 @@ def test_reuse_adds_update_ops_and_no_variables():
 
 @pytest.mark.parametrize("name", ["beta", "gamma", "moving_mean", "moving_variance"])
 @FUSED
-def test_variables_collections_by_name(fused, name):
+def test_variables_collections_by_name_receive_that_variable(fused, name):
     build(scale=True, fused=fused, variables_collections={name: ["mine", "yours"]})
     assert names("mine") == names("yours") == ["BatchNorm/" + name]
 
 
 @FUSED
-def test_variables_collections_for_all(fused):
+def test_variables_collections_as_a_list_receive_each_variable_once(fused):
     x = tf.placeholder(tf.float32, SHAPE)
     options = {"scale": True, "fused": fused, "variables_collections": ["mine"], "scope": "bn"}
     batch_norm(x, **options)
@@ -233,7 +236,7 @@ def test_variables_collections_for_all(fused):
 
 
 @FUSED
-def test_outputs_collections(fused):
+def test_outputs_collections_receive_the_outputs_with_an_alias(fused):
     with tf.variable_scope("net"):
         layer = build(outputs_collections=["mine", "yours"], fused=fused)
     assert tf.get_collection("mine") == tf.get_collection("yours") == [layer.y]
@@ -241,7 +244,7 @@ def test_outputs_collections(fused):
 
 
 @FUSED
-def test_trainable(fused):
+def test_trainable_false_keeps_the_parameters_out_of_the_collection(fused):
     build(scale=True, fused=fused, trainable=False)
     assert not tf.trainable_variables()
     build(scale=True, fused=fused)
@@ -249,7 +252,7 @@ def test_trainable(fused):
 
 
 @pytest.mark.parametrize("updates_collections", [None, "update_ops"])
-def test_batch_weights(updates_collections):
+def test_batch_weights_weight_the_moments(updates_collections):
     weights = [1.0, 0.0, 2.0, 0.5, 0.0, 3.0]
     layer = build(batch_weights=weights, decay=0.9, updates_collections=updates_collections)
     assert_trains_as(layer, NumpyLayer([3]), weights=weights)
@@ -264,13 +267,13 @@ def test_batch_weights(updates_collections):
         ({"fused": False}, "batchnorm", False),
     ],
 )
-def test_fused_names_and_variance(options, name, bessel):
+def test_fused_selects_the_kernel_and_its_variance(options, name, bessel):
     layer = build(IMAGES, decay=0.9, **options)
     assert layer.y.op.name.startswith("BatchNorm/" + name)
     assert_trains_as(layer, NumpyLayer([3], (0, 1, 2), bessel=bessel), IMAGES)
 
 
-def test_data_format():
+def test_data_format_nchw_reduces_all_but_dimension_1():
     layer = build((4, 3, 5, 6), data_format="NCHW", fused=False, scale=True, decay=0.9)
     assert_trains_as(layer, NumpyLayer([3], (0, 2, 3)), (4, 3, 5, 6))
 
@@ -278,7 +281,7 @@ def test_data_format():
 @pytest.mark.parametrize("mode", ["known", "tensor"])
 @pytest.mark.parametrize("updates_collections", [None, "update_ops"])
 @FUSED
-def test_zero_debias_moving_mean(fused, updates_collections, mode):
+def test_zero_debias_moving_mean_removes_the_bias(fused, updates_collections, mode):
     is_training = True if mode == "known" else tf.placeholder_with_default(True, [])
     layer = build(
         decay=0.9,
@@ -297,7 +300,7 @@ def test_zero_debias_moving_mean_creates_nothing_for_inference():
     assert len(tf.global_variables()) == 3
 
 
-def test_scope():
+def test_scope_names_the_variables():
     build(scope="mine", scale=True)
     assert names(tf.GraphKeys.GLOBAL_VARIABLES)[0] == "mine/beta"
     build(), build()
@@ -313,7 +316,7 @@ CLIPPING = {"rmin": 0.9, "rmax": 1.1, "dmax": 0.05}
 
 @pytest.mark.parametrize("clipping", [None, {"rmax": 1.1}, {"rmin": 2.9}, {"dmax": 0.05}, CLIPPING])
 @pytest.mark.parametrize("mode", ["known", "tensor"])
-def test_renorm(mode, clipping):
+def test_renorm_trains_as_the_closed_form(mode, clipping):
     is_training = True if mode == "known" else tf.placeholder_with_default(True, [])
     layer = build(
         renorm=True,
@@ -334,12 +337,12 @@ def test_renorm(mode, clipping):
     ]
 
 
-def test_renorm_decay_default():
+def test_renorm_decay_defaults_to_contribs():
     layer = build(renorm=True, decay=0.9)
     assert_trains_as(layer, NumpyRenorm([3], renorm_decay=0.99))
 
 
-def test_renorm_starts_from_the_variance_that_was_asked_for():
+def test_renorm_starts_from_the_given_initial_values():
     layer = build(
         renorm=True,
         param_initializers={
@@ -354,7 +357,7 @@ def test_renorm_starts_from_the_variance_that_was_asked_for():
 
 @pytest.mark.parametrize("updates_collections", [None, "update_ops"])
 @pytest.mark.parametrize("batch_weights", [None, [1.0] * 6])
-def test_adjustment_is_for_training_only(batch_weights, updates_collections):
+def test_adjustment_applies_in_training_only(batch_weights, updates_collections):
     training = tf.placeholder_with_default(True, [])
     layer = build(
         adjustment=lambda shape: (tf.fill(shape[-1:], 2.0), tf.fill(shape[-1:], 0.5)),

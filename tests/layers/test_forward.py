@@ -1,4 +1,4 @@
-"""What each training mode computes, writes, and in which order."""
+"""Test what each training mode computes and writes, and in which order."""
 
 from conftest import COMBINATIONS
 import numpy as np
@@ -16,7 +16,7 @@ BESSEL = {True: True, None: True, False: False}
 
 
 def build(is_training="tensor", shape=SHAPE, **options):
-    """A layer with decay 0.9 on a placeholder, in a session."""
+    """Build a layer with decay 0.9 on a placeholder, in a session."""
     x = tf.placeholder(tf.float32, [None, *shape[1:]])
     mode = tf.placeholder(tf.bool) if is_training == "tensor" else is_training
     y = batch_norm(x, decay=0.9, scale=True, is_training=mode, **options)
@@ -32,7 +32,9 @@ def assert_statistics(layer, expected):
 @pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
 @pytest.mark.parametrize("fused", [None, False])
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
-def test_training_then_inference(variables, control_flow, fused, updates_collections):
+def test_training_moves_the_statistics_and_inference_does_not(
+    variables, control_flow, fused, updates_collections
+):
     with build_with(variables, control_flow):
         layer = build(fused=fused, updates_collections=updates_collections)
     expected = NumpyLayer([3], bessel=BESSEL[fused])
@@ -49,7 +51,7 @@ def test_training_then_inference(variables, control_flow, fused, updates_collect
 @pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
 @pytest.mark.parametrize("fused", [None, False])
 @pytest.mark.parametrize("variables", ["ref", "resource"])
-def test_a_known_mode_builds_one_side_only(variables, fused, updates_collections):
+def test_a_known_mode_builds_no_branches(variables, fused, updates_collections):
     with build_with(variables, "v1"):
         options = {"fused": fused, "updates_collections": updates_collections, "scope": "bn"}
         trains = build(True, **options)
@@ -66,7 +68,7 @@ def test_a_known_mode_builds_one_side_only(variables, fused, updates_collections
 
 @pytest.mark.parametrize("shape", [(6, 3), (4, 5, 3), (2, 4, 5, 3), (2, 2, 3, 2, 3)])
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
-def test_ranks_and_formats(shape, data_format):
+def test_every_rank_and_data_format_matches_the_closed_form(shape, data_format):
     channel = 1 if data_format == "NCHW" else len(shape) - 1
     # TensorFlow 1.15 has no fused NCHW kernel for a CPU.
     fused = None if data_format == "NHWC" or tf.__version__ > "2" else False
@@ -81,7 +83,7 @@ def test_ranks_and_formats(shape, data_format):
 
 
 @pytest.mark.parametrize("fused", [None, False])
-def test_only_rank_and_channels_need_be_known(fused):
+def test_only_rank_and_channels_must_be_known(fused):
     shape = (2, 4, 5, 3)
     x = tf.placeholder(tf.float32, [None, None, None, 3])
     layer = LayerSession(x, batch_norm(x, fused=fused, decay=0.9))
@@ -122,7 +124,7 @@ def test_in_place_inference_runs_no_write_and_no_moments(fused):
 
 
 def operation_types(layer, batch, training):
-    """The types of the operations that a step ran."""
+    """Return the types of the operations that a step ran."""
     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     metadata = tf.RunMetadata()
     feed = {layer.x: batch, layer.training: training}
@@ -163,11 +165,12 @@ def test_every_read_is_ordered_with_every_write(graph, rule, mode, fused, in_pla
 
 
 def accesses(graph, variable):
-    """The operations that use a ref variable's value, and those that write it."""
+    """Return the operations that use a ref variable's value, and those that write it."""
     uses, waiting, seen = set(), [variable.op], set()
     while waiting:
         op = waiting.pop()
-        for consumer in (each for output in op.outputs for each in output.consumers()):
+        consumers = [consumer for output in op.outputs for consumer in output.consumers()]
+        for consumer in consumers:
             if consumer.type in ("Identity", "Switch", "RefSwitch"):
                 if consumer not in seen:
                     seen.add(consumer)
@@ -189,27 +192,27 @@ def ancestors(op):
     return found
 
 
-def exclusive(one, other):
-    """Whether two operations are in the two branches of one tf.cond of control flow v1."""
-    sides = [branches(op) for op in (one, other)]
-    return any((predicate, not side) in sides[1] for predicate, side in sides[0])
+def exclusive(first, second):
+    """Return whether two operations are in different branches of a tf.cond of control flow v1."""
+    sides = branches(second)
+    return any((predicate, not side) in sides for predicate, side in branches(first))
 
 
 def branches(op):
-    """The (predicate, side) that must hold for the operation to run."""
+    """Return the pairs (predicate, side) under which the operation runs."""
     if op.type == "Merge":
         return set()
     found, waiting, seen = set(), [op], set()
     while waiting:
-        each = waiting.pop()
-        if each in seen or each.type == "Merge":
+        source = waiting.pop()
+        if source in seen or source.type == "Merge":
             continue
-        seen.add(each)
-        for tensor in each.inputs:
+        seen.add(source)
+        for tensor in source.inputs:
             if tensor.op.type in ("Switch", "RefSwitch"):
                 found.add((tensor.op.inputs[1].op, tensor.value_index == 1))
             waiting.append(tensor.op)
-        waiting.extend(each.control_inputs)
+        waiting.extend(source.control_inputs)
     return found
 
 
@@ -225,7 +228,7 @@ def test_the_ordering_check_can_fail(graph):
 @pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
 @pytest.mark.parametrize("fused", [None, False])
 def test_inference_outputs_are_the_same_in_every_session(fused, updates_collections):
-    """The first runs of a fetch in a session are when an unordered read goes wrong."""
+    """Run several sessions: an unordered read fails mostly in the first runs of a session."""
     layer = build(shape=(4, 64), fused=fused, updates_collections=updates_collections)
     rows, seen = batches((1, 64), count=20), set()
     for _ in range(5):
@@ -241,7 +244,7 @@ def test_float16_inputs_keep_float32_variables():
             x = tf.placeholder(tf.float16, [6, 3])
             layer = LayerSession(x, batch_norm(x, fused=fused, decay=0.9, scale=True))
         assert layer.y.dtype == tf.float16
-        assert {v.dtype.base_dtype for v in tf.global_variables()} == {tf.float32}
+        assert {variable.dtype.base_dtype for variable in tf.global_variables()} == {tf.float32}
         batch = batches(SHAPE)[0].astype(np.float16)
         expected = NumpyLayer([3]).train(batch)
         np.testing.assert_allclose(layer.run(layer.y, batch), expected, atol=5e-3)

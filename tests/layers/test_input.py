@@ -1,8 +1,8 @@
-"""Inputs that are not what a layer hopes for: not finite, empty, a single one, of any type or size.
+"""Test unusual inputs: not finite, empty, a single example, every dtype, extreme sizes.
 
-The expected values are the closed form's. On TensorFlow 1.15 the original layers are held to
-the same ones, but for an empty batch, after which theirs are NaN for good, and for update ops run
-at inference, which may make a statistic NaN (docs/layers.md).
+The closed form gives the expected values. On TensorFlow 1.15 the original layers are compared with
+them, too. The exceptions are an empty batch, after which the original statistics stay NaN, and
+update ops run in inference, which may make an original statistic NaN (docs/layers.md).
 """
 
 import functools
@@ -36,7 +36,7 @@ OURS = [case for case in CASES if case[0] not in ORIGINALS]
 
 
 def call(name, x, mode, fused=None, updates=UPDATE_OPS, **options):
-    """Build the layer of that name, with a decay of 0.9 and a scale."""
+    """Build the layer of this name, with a decay of 0.9 and a scale."""
     if name in BATCH_NORM:
         function = batch_norm
         if name == "contrib":
@@ -49,7 +49,7 @@ def call(name, x, mode, fused=None, updates=UPDATE_OPS, **options):
 
 @functools.lru_cache(maxsize=None)
 def built(name, rank, fused, mode, updates):
-    """A layer for any number of elements, in a session: built once, for all that it is fed."""
+    """Build a layer for batches of any size, in a session, once for all tests."""
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, [None] * (rank - 1) + [3])
         training = tf.placeholder(tf.bool, []) if mode == "tensor" else None
@@ -58,7 +58,7 @@ def built(name, rank, fused, mode, updates):
 
 
 class Run:
-    """A layer at its initial values, beside the closed form of it."""
+    """A layer at its initial values, and its closed form."""
 
     def __init__(self, name, rank, fused, mode, updates):
         self.layer = built(name, rank, fused, mode, updates)
@@ -66,8 +66,8 @@ class Run:
         self.restart()
         fuses = fused is not False and (rank == 4 or name in BATCH_NORM)
         self.expected = NumpyLayer([3], range(rank - 1), bessel=fuses)
-        adds_what_is_unset = fuses and rank == 4 and mode == "tensor" and updates is not None
-        self.may_be_spoilt = name in ORIGINALS and adds_what_is_unset
+        adds_unset_moments = fuses and rank == 4 and mode == "tensor" and updates is not None
+        self.may_be_corrupted = name in ORIGINALS and adds_unset_moments
 
     def variables(self):
         with self.layer.y.graph.as_default():
@@ -79,12 +79,12 @@ class Run:
             assert_close(values[name], getattr(self.expected, name))
 
     def assert_unchanged(self, since):
-        """To the bit; an original that inference may have spoilt starts anew."""
+        """Compare bit for bit; restart an original that inference may have corrupted."""
         for name, value in self.variables().items():
-            if self.may_be_spoilt:
+            if self.may_be_corrupted:
                 value = np.where(np.isnan(value), since[name], value)
             assert value.tobytes() == since[name].tobytes(), name
-        if self.may_be_spoilt:
+        if self.may_be_corrupted:
             self.restart()
 
     def restart(self):
@@ -92,7 +92,7 @@ class Run:
 
 
 def assert_close(value, expected):
-    """As close as float32 is; what is infinite by the closed form may be NaN by TensorFlow's."""
+    """Compare with float32 tolerance; where the closed form is infinite, NaN is accepted."""
     finite = np.isfinite(expected)
     assert (np.isfinite(value) == finite).all()
     np.testing.assert_allclose(value[finite], expected[finite], atol=1e-5)
@@ -106,16 +106,16 @@ def run(request):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("run", CASES, indirect=True, ids=str)
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_a_value_that_is_not_finite_reaches_its_channel_alone(run, bad):
-    (good, spoilt), since = batches(SHAPES[run.layer.x.shape.ndims], 2), run.variables()
-    spoilt[0, ..., 1] = bad
+def test_a_value_that_is_not_finite_affects_its_channel_only(run, bad):
+    (good, bad_batch), since = batches(SHAPES[run.layer.x.shape.ndims], 2), run.variables()
+    bad_batch[0, ..., 1] = bad
     if run.infers:
-        y = run.layer.infer(spoilt)
-        assert_close(y, run.expected.infer(spoilt))
+        y = run.layer.infer(bad_batch)
+        assert_close(y, run.expected.infer(bad_batch))
         assert np.isfinite(y[1:]).all()  # the other rows
         run.assert_unchanged(since)
     if run.trains:
-        for batch in (good, spoilt, good):
+        for batch in (good, bad_batch, good):
             assert_close(run.layer.train(batch), run.expected.train(batch))
             run.assert_expected()
         for name in STATISTICS:
@@ -132,7 +132,7 @@ def test_an_empty_batch_changes_nothing(run, empty):
     (batch,) = batches(SHAPES[run.layer.x.shape.ndims], 1)
     nothing = batch[:0] if empty == "rows" else batch[:, :, :0]
     if run.trains:
-        run.layer.train(batch)  # so that there is something to lose
+        run.layer.train(batch)  # so that the statistics differ from their initial values
         run.expected.train(batch)
     since = run.variables()
     for mode in [True] * run.trains + [False] * run.infers:
@@ -162,8 +162,8 @@ def test_an_empty_batch_changes_nothing_under_any_rule(mode, options):
 
 
 @pytest.mark.parametrize("run", CASES, indirect=True, ids=str)
-def test_a_batch_of_one(run):
-    """Its variance is 0, with Bessel's correction as well, which would divide by 0."""
+def test_a_batch_of_one_example_has_variance_0(run):
+    """Bessel's correction would divide by 0, so the fused variance is 0, too."""
     (batch,) = batches((1,) * (run.layer.x.shape.ndims - 1) + (3,), 1)
     since = run.variables()
     if run.infers:
@@ -179,29 +179,29 @@ def test_a_batch_of_one(run):
 
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
 @pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3)])
-def test_a_batch_known_to_be_of_one_is_said_once(caplog, name, shape):
+def test_a_batch_with_single_values_is_warned_of_once(caplog, name, shape):
     x = tf.placeholder(tf.float32, shape, name="row")
     with caplog.at_level("WARNING", logger="tensorflow"):
         call(name, x, True)
     (record,) = caplog.records
-    said = record.getMessage()
-    assert "inputs row:0 has shape" in said
-    assert "their variance is 0" in said
-    assert "Train on larger batches" in said
+    message = record.getMessage()
+    assert "inputs row:0 has shape" in message
+    assert "the batch's variance is 0" in message
+    assert "Train on larger batches" in message
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
 @pytest.mark.parametrize(
     ("shape", "mode"), [((1, 3), False), ((2, 3), True), ((None, 3), True), ((1, 2, 1, 3), True)]
 )
-def test_other_batches_are_passed_in_silence(caplog, name, shape, mode):
+def test_other_batches_cause_no_warning(caplog, name, shape, mode):
     with caplog.at_level("WARNING", logger="tensorflow"):
         call(name, tf.placeholder(tf.float32, shape), mode)
     assert not caplog.records
 
 
 @pytest.mark.parametrize("rank", [2, 4])
-def test_a_train_op_stops_at_a_row_that_is_not_finite(rank):
+def test_a_train_op_stops_at_an_example_that_is_not_finite(rank):
     (batch,) = batches(SHAPES[rank], 1)
     x = tf.placeholder(tf.float32, batch.shape)
     y = call("batch_norm", x, True)
@@ -222,7 +222,7 @@ TOLERANCES = {"float16": 4e-3, "bfloat16": 4e-2, "float64": 1e-12}
 @pytest.mark.parametrize("rank", [2, 4])
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
-def test_floating_types(dtype, name, rank, fused):
+def test_floating_types_match_the_closed_form(dtype, name, rank, fused):
     dtype, atol = tf.as_dtype(dtype), TOLERANCES[dtype]
     training = tf.placeholder(tf.bool, [])
     x = tf.placeholder(dtype, [None] * (rank - 1) + [3])
@@ -248,8 +248,8 @@ def test_floating_types(dtype, name, rank, fused):
 @pytest.mark.parametrize("fused", [None, True, False])
 @pytest.mark.parametrize("shape", [(4, 0), (2, 2, 2, 0)])
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
-def test_no_channels(graph, name, shape, fused):
-    """TensorFlow 1.15's fused kernel divides by their number, which ends the process."""
+def test_inputs_without_channels_are_not_fused(graph, name, shape, fused):
+    """The fused kernel of TensorFlow 1.15 divides by their number, which ends the process."""
     x, training = tf.placeholder(tf.float32, [None, *shape[1:]]), tf.placeholder(tf.bool, [])
     layer = LayerSession(x, call(name, x, training, fused), training)
     assert not [op for op in graph.get_operations() if op.type.startswith("FusedBatchNorm")]
@@ -258,7 +258,7 @@ def test_no_channels(graph, name, shape, fused):
 
 @pytest.mark.parametrize("shape", [(2, 10**6), (1, 1, 2, 10**6)])
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
-def test_a_million_channels(name, shape):
+def test_a_million_channels_match_the_closed_form(name, shape):
     x = tf.placeholder(tf.float32, shape)
     layer = LayerSession(x, call(name, x, True))
     fuses = len(shape) == 4 or name == "batch_norm"
@@ -271,8 +271,8 @@ def test_a_million_channels(name, shape):
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
-def test_a_flag_is_fed_as_a_number(name):
-    """A session makes a bool of it before the layer sees it."""
+def test_a_mode_fed_as_a_number_is_true_unless_0(name):
+    """The session converts it to a bool before the layer sees it."""
     x, training = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.bool, [])
     layer = LayerSession(x, call(name, x, training))
     (batch,) = batches(SHAPES[2], 1)
@@ -288,6 +288,6 @@ def test_a_flag_is_fed_as_a_number(name):
 
 @pytest.mark.parametrize("mode", [0, 1, np.int64(0), np.int32(1)])
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization", *ORIGINALS])
-def test_a_mode_of_zero_or_one_is_false_or_true(name, mode):
+def test_the_mode_0_is_false_and_1_is_true(name, mode):
     call(name, tf.placeholder(tf.float32, [4, 3]), mode)
     assert len(tf.get_collection(UPDATE_OPS)) == (2 if mode else 0)

@@ -1,8 +1,8 @@
-"""Number for number what tf.contrib.layers.batch_norm does, where there is a tf.contrib.
+"""Compare batch_norm with tf.contrib.layers.batch_norm, where tf.contrib exists.
 
-The same program is built with either layer; then everything that a caller can see is
-compared: variables, collections, outputs, gradients and statistics, step by step.
-Where contrib is wrong is not compared here, but in docs/layers.md and test_contrib.py.
+Each test builds the same program with both layers, and compares everything that a caller can see:
+variables, collections, outputs, gradients and statistics, step by step. Combinations that contrib
+gets wrong are left out; docs/layers.md lists them, and test_contrib.py tests them.
 """
 
 import itertools
@@ -73,7 +73,7 @@ VARIANTS = {
 
 
 def comparable(rank, fused, updates, variant):
-    """Whether contrib has the combination, and gets it right."""
+    """Return whether contrib supports the combination and computes it correctly."""
     legacy = updates is None or "batch_weights" in VARIANTS[variant]
     if "renorm" in variant:
         return updates == UPDATE_OPS
@@ -95,7 +95,7 @@ CASES = [
 ]
 
 
-# `make parity` compares all; the default run a sample with each variant in several modes.
+# `make parity` compares all; the default run compares each variant in several modes.
 SAMPLE = CASES if os.environ.get("BNGUARD_PARITY") == "all" else CASES[::7]
 
 
@@ -117,12 +117,12 @@ def test_same_as_contrib(rank, fused, mode, updates, variant):
 
 
 def collect_debiasing(seen):
-    """Where contrib is fused it leaves these variables out, and has them in where it is not."""
+    """Add the debiasing variables: contrib collects them only where it is not fused."""
     names = {name for name, _, _ in seen["variables"] if "/moving_mean/" in name}
     seen["collections"]["model_variables"] |= names
 
 
-# What most programs pass, in every combination.
+# The arguments that most programs pass, in every combination.
 AXES = {
     "rank": [2, 4],
     "fused": [True, False],
@@ -139,7 +139,7 @@ AXES = {
 CROSS = [
     case
     for case in itertools.product(*AXES.values())
-    # No fused kernel of TensorFlow 1.15 has the channels first on a CPU.
+    # TensorFlow 1.15 has no fused NCHW kernel for a CPU.
     if not (case[list(AXES).index("fused")] and "NCHW" in case)
 ]
 CROSS_SAMPLE = CROSS if os.environ.get("BNGUARD_PARITY") == "all" else CROSS[::97]
@@ -164,11 +164,11 @@ def test_same_as_contrib_in_combination(case):
 
 
 def again(layer):
-    """The layer over variables that a layer for inference has created."""
+    """Return the layer, made to reuse variables that a layer for inference created."""
 
     def reusing(x, is_training, **options):
         layer(x, is_training=False, scope="bn", **options)
-        # Inference needs none of what debiases, so not all variables are there.
+        # Inference creates no debiasing variables.
         reuse = tf.AUTO_REUSE if options["zero_debias_moving_mean"] else True
         return layer(x, is_training=is_training, scope="bn", reuse=reuse, **options)
 
@@ -187,13 +187,13 @@ def test_update_ops_have_contribs_names(fused):
             ]
 
 
-def test_float16_as_contrib():
+def test_float16_outputs_are_contribs():
     outputs = []
     for function in (contrib.batch_norm, batch_norm):
         with tf.Graph().as_default():
             x = tf.placeholder(tf.float16, (4, 5, 5, 3))
             layer = LayerSession(x, function(x, fused=False, scale=True))
-            assert {v.dtype.base_dtype for v in tf.global_variables()} == {tf.float32}
+            assert {variable.dtype.base_dtype for variable in tf.global_variables()} == {tf.float32}
             batch = batches((4, 5, 5, 3))[0].astype(np.float16)
             outputs.append(layer.train(batch).astype(np.float32))
     np.testing.assert_allclose(*outputs, atol=4e-3)
@@ -209,7 +209,7 @@ def test_float16_as_contrib():
         ([4, 3], {"renorm": True, "renorm_clipping": {"max": 1.0}}, "contains keys not in"),
     ],
 )
-def test_refusals_have_contribs_words(shape, options, words):
+def test_errors_contain_contribs_words(shape, options, words):
     for function in (contrib.batch_norm, batch_norm):
         with pytest.raises(ValueError, match=words):
             function(tf.placeholder(tf.float32, shape), **options)

@@ -1,4 +1,4 @@
-"""batch_normalization against tf.layers.batch_normalization, where there is that."""
+"""Compare batch_normalization with tf.layers.batch_normalization, where that exists."""
 
 import inspect
 
@@ -38,13 +38,14 @@ DEFAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "mode", "variant"), CASES)
 def test_same_as_tf_layers(rank, mode, variant):
     ours = observe(batch_normalization, SHAPES[rank], {"training": mode}, **VARIANTS[variant])
     assert_same(ours, observations()[rank, mode, variant])
 
 
-def test_order_and_defaults():
+def test_order_and_defaults_of_the_arguments_are_those_of_tf_layers():
     parameters = inspect.signature(batch_normalization).parameters
     initializers = [name for name in parameters if name.endswith("_initializer")]
     assert list(parameters) == [
@@ -75,7 +76,7 @@ def test_variables_are_created_in_the_originals_order():
     assert not tf.model_variables()
 
 
-def test_with_the_defaults():
+def test_the_defaults_train_as_the_closed_form():
     x = tf.placeholder(tf.float32, [6, 3])
     layer = LayerSession(x, batch_normalization(x, training=True))
     expected = NumpyLayer([3], decay=0.99, epsilon=0.001)
@@ -93,7 +94,7 @@ def test_inference_is_the_default():
     np.testing.assert_allclose(layer.run(layer.y, batch), NumpyLayer([3]).infer(batch), atol=1e-5)
 
 
-def test_reuse_and_name():
+def test_reuse_by_name_adds_update_ops_and_no_variables():
     x = tf.placeholder(tf.float32, [4, 2])
     batch_normalization(x, training=True, name="bn")
     batch_normalization(x, training=True, name="bn", reuse=True)
@@ -101,11 +102,13 @@ def test_reuse_and_name():
 
 
 @pytest.mark.parametrize("name", ["beta", "gamma"])
-def test_constraints(name):
+def test_a_constraint_projects_its_parameter(name):
     x = tf.placeholder(tf.float32, [6, 3])
     y = batch_normalization(x, **{name + "_constraint": halve})
     layer = LayerSession(x, y)
-    (parameter,) = [v for v in tf.trainable_variables() if v.op.name.endswith(name)]
+    (parameter,) = [
+        variable for variable in tf.trainable_variables() if variable.op.name.endswith(name)
+    ]
     assert parameter.constraint is halve
     before = layer.variables()[name]
     optimizer = tf.train.GradientDescentOptimizer(0.0).minimize(tf.reduce_sum(y))
@@ -113,7 +116,7 @@ def test_constraints(name):
     np.testing.assert_allclose(layer.variables()[name], before / 2)
 
 
-def test_virtual_batches_need_not_divide_the_batch_of_inference():
+def test_inference_with_virtual_batches_accepts_any_batch_size():
     x, training = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.bool)
     y = batch_normalization(x, training=training, virtual_batch_size=4)
     layer = LayerSession(x, y, training)

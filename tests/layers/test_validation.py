@@ -1,4 +1,4 @@
-"""What the layers refuse, and that the message says what to do."""
+"""Test that the layers refuse invalid arguments, and that the error says what to do."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ def inputs(*shape):
 
 
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
-def test_eager_execution(layer, monkeypatch):
-    # It cannot be enabled again in a process in which it was disabled.
+def test_eager_execution_is_refused(layer, monkeypatch):
+    # A process cannot enable eager execution again after disabling it.
     monkeypatch.setattr(tf, "executing_eagerly", lambda: True)
     with pytest.raises(RuntimeError, match="eager execution is enabled") as error:
         layer(np.zeros([4, 2], np.float32))
@@ -40,14 +40,14 @@ def test_eager_execution(layer, monkeypatch):
         (np.array([True, False]), "of shape (2,)"),
     ],
 )
-def test_is_training_is_not_a_bool(mode, seen):
+def test_a_mode_that_is_not_a_bool_is_refused(mode, seen):
     message = refusal(batch_norm, inputs(4, 2), is_training=mode)
     assert seen in message
     assert "must be True, False, or a bool tensor or variable of rank 0" in message
     assert "tf.placeholder(tf.bool, shape=[])" in message
 
 
-def test_is_training_is_named():
+def test_the_error_names_the_mode_argument_and_the_tensor():
     placeholder = tf.placeholder(tf.float32, [], name="phase")
     assert "is_training is phase:0, of type float32" in refusal(
         batch_norm, inputs(4, 2), is_training=placeholder
@@ -55,12 +55,12 @@ def test_is_training_is_named():
     assert "training is phase:0" in refusal(batch_normalization, inputs(4, 2), training=placeholder)
 
 
-def test_a_mode_of_unknown_shape_is_taken():
+def test_a_mode_of_unknown_shape_is_accepted():
     batch_norm(inputs(4, 2), is_training=tf.placeholder(tf.bool))
 
 
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
-def test_inputs_of_unknown_rank(layer):
+def test_inputs_of_unknown_rank_are_refused(layer):
     message = refusal(layer, inputs())
     assert "Inputs images:0 has undefined rank" in message
     assert "set_shape" in message
@@ -68,7 +68,7 @@ def test_inputs_of_unknown_rank(layer):
 
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
 @pytest.mark.parametrize("shape", [[], [3]])
-def test_inputs_of_too_low_a_rank(layer, shape):
+def test_inputs_of_rank_0_or_1_are_refused(layer, shape):
     message = refusal(layer, tf.placeholder(tf.float32, shape, name="images"))
     assert "images:0" in message
     assert "at least 2 dimensions" in message
@@ -78,38 +78,38 @@ def test_inputs_of_too_low_a_rank(layer, shape):
 @pytest.mark.parametrize(
     ("shape", "data_format"), [((5, 3, 3, None), "NHWC"), ((5, None, 3, 3), "NCHW")]
 )
-def test_unknown_channels(shape, data_format):
+def test_batch_norm_refuses_an_unknown_number_of_channels(shape, data_format):
     message = refusal(batch_norm, inputs(*shape), data_format=data_format)
     assert "Inputs images:0" in message
     assert "undefined channels dimension" in message
     assert "set_shape" in message
 
 
-def test_unknown_channels_of_batch_normalization():
+def test_batch_normalization_refuses_an_unknown_number_of_channels():
     assert "undefined channels" in refusal(batch_normalization, inputs(5, 3, None), axis=2)
 
 
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
-def test_inputs_that_are_not_floating(layer):
+def test_integer_inputs_are_refused(layer):
     message = refusal(layer, tf.placeholder(tf.int32, [4, 2], name="images"))
     assert "images:0 is of type int32" in message
     assert "tf.cast" in message
 
 
-def test_data_format():
+def test_an_unknown_data_format_is_refused():
     message = refusal(batch_norm, inputs(), data_format="CHWN")
     assert "data_format is 'CHWN'" in message
     assert "data_format has to be either NCHW or NHWC." in message
 
 
-def test_a_shape_of_batch_weights_that_is_not_the_batchs():
+def test_batch_weights_of_the_wrong_length_are_refused():
     message = refusal(batch_norm, inputs(4, 2), batch_weights=[1.0, 2.0])
     assert "batch_weights has shape (2,)" in message
     assert "shape (4,)" in message
 
 
 @pytest.mark.parametrize("argument", ["param_initializers", "param_regularizers"])
-def test_a_name_that_nothing_would_be_done_with(argument):
+def test_an_unknown_variable_name_is_refused(argument):
     message = refusal(batch_norm, inputs(4, 2), **{argument: {"betta": tf.zeros_initializer()}})
     assert f"{argument} has 'betta'" in message
     assert "the names are beta, gamma" in message
@@ -121,14 +121,14 @@ def test_a_name_that_nothing_would_be_done_with(argument):
         {"batch_weights": [1.0] * 4},
         {"updates_collections": None},
         {"updates_collections": "mine"},
-        {"updates_collections": "".join(["update_", "ops"])},  # equal, but another object
+        {"updates_collections": "".join(["update_", "ops"])},  # equal, but a different object
         {"zero_debias_moving_mean": True},
     ],
 )
-def test_renorm_with_what_it_does_not_go_with(options):
+def test_renorm_is_refused_with_arguments_it_does_not_support(options):
     message = refusal(batch_norm, inputs(4, 2), renorm=True, **options)
-    assert "at their defaults, or renorm at False" in message
-    assert "the object tf.GraphKeys.UPDATE_OPS" in message
+    assert "at their defaults" in message
+    assert "the object tf.GraphKeys.UPDATE_OPS itself, or pass renorm=False" in message
     assert (
         "renorm is not supported with batch_weights, updates_collections or "
         "zero_debias_moving_mean" in message
@@ -137,20 +137,20 @@ def test_renorm_with_what_it_does_not_go_with(options):
 
 @pytest.mark.parametrize("renorm", [True, False])
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
-def test_renorm_clipping_of_an_unknown_name(layer, renorm):
+def test_an_unknown_renorm_clipping_key_is_refused(layer, renorm):
     message = refusal(layer, inputs(4, 2), renorm=renorm, renorm_clipping={"max": 3})
     assert "rename or drop" in message
     assert "contains keys not in ['rmax', 'rmin', 'dmax']" in message
 
 
 @pytest.mark.parametrize("axis", [2, -3, [0, 0], [1, -1]])
-def test_axis(axis):
+def test_an_axis_out_of_range_or_repeated_is_refused(axis):
     message = refusal(batch_normalization, inputs(4, 2), axis=axis)
     assert f"axis is {axis}" in message
     assert "different dimensions from -2 to 1" in message
 
 
-def test_virtual_batch_size():
+def test_an_unusable_virtual_batch_size_is_refused():
     assert "virtual_batch_size is 0; a positive divisor" in refusal(
         batch_normalization, inputs(4, 2), virtual_batch_size=0
     )
@@ -161,7 +161,7 @@ def test_virtual_batch_size():
 
 
 @pytest.mark.parametrize("argument", ["beta_initializer", "moving_variance_initializer"])
-def test_a_name_of_an_initializer_that_is_not_known(argument):
+def test_an_unknown_initializer_name_is_refused(argument):
     message = refusal(batch_normalization, inputs(4, 2), **{argument: "random_normal"})
     assert f"{argument} is 'random_normal'" in message
     assert "'zeros' and 'ones' are known" in message
@@ -171,6 +171,6 @@ def test_a_name_of_an_initializer_that_is_not_known(argument):
 @pytest.mark.parametrize(
     ("argument", "name"), [("gamma_regularizer", "l2"), ("beta_constraint", "non_neg")]
 )
-def test_a_name_of_a_regularizer_or_constraint(argument, name):
+def test_a_regularizer_or_constraint_by_name_is_refused(argument, name):
     message = refusal(batch_normalization, inputs(4, 2), **{argument: name})
     assert f"{argument} is '{name}'; a function of" in message

@@ -1,4 +1,4 @@
-"""batch_norm where slim's programs use it: as a normalizer_fn, and inside an arg_scope."""
+"""Test batch_norm in slim programs: as a normalizer_fn, and in an arg_scope."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ IMAGES = (4, 6, 6, 3)
 
 
 def convolution(x, kernel):
-    """A 1x1 convolution in NumPy."""
+    """Compute a 1x1 convolution in NumPy."""
     return np.einsum("nhwc,cd->nhwd", x.astype(np.float64), kernel[0, 0])
 
 
 @pytest.mark.parametrize("is_training", [True, False])
-def test_normalizer_fn_of_conv2d(is_training):
+def test_conv2d_accepts_the_layer_as_normalizer_fn(is_training):
     x = tf.placeholder(tf.float32, IMAGES)
     y = slim.conv2d(
         x,
@@ -33,7 +33,7 @@ def test_normalizer_fn_of_conv2d(is_training):
     convolved = convolution(batch, layer.variables()["weights"])
     compute = expected.train if is_training else expected.infer
     np.testing.assert_allclose(layer.train(batch), compute(convolved), atol=1e-4)
-    assert [v.op.name for v in slim.get_model_variables()] == [
+    assert [variable.op.name for variable in slim.get_model_variables()] == [
         "Conv/weights",
         "Conv/BatchNorm/beta",
         "Conv/BatchNorm/moving_mean",
@@ -41,7 +41,7 @@ def test_normalizer_fn_of_conv2d(is_training):
     ]
 
 
-def test_normalizer_fn_of_fully_connected_reused():
+def test_reused_fully_connected_layers_share_the_statistics():
     x = tf.placeholder(tf.float32, [6, 3])
     with slim.arg_scope([slim.fully_connected], normalizer_fn=batch_norm, scope="fc"):
         slim.fully_connected(x, 4)
@@ -50,7 +50,7 @@ def test_normalizer_fn_of_fully_connected_reused():
     assert len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)) == 4
 
 
-def test_arg_scope():
+def test_arg_scope_sets_the_arguments():
     scoped = slim.add_arg_scope(batch_norm)
     x = tf.placeholder(tf.float32, [6, 3])
     outer = slim.arg_scope([scoped], decay=0.5, updates_collections=None, fused=False)
@@ -62,7 +62,7 @@ def test_arg_scope():
     np.testing.assert_allclose(layer.variables()["moving_mean"], expected.moving_mean, rtol=1e-5)
 
 
-def test_end_points():
+def test_end_points_are_named_by_the_scope():
     x = tf.placeholder(tf.float32, [6, 3])
     y = batch_norm(x, outputs_collections="end_points", scope="net/bn")
     assert slim.utils.convert_collection_to_dict("end_points") == {"net/bn": y}

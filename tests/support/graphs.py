@@ -1,4 +1,4 @@
-"""Both kinds of variables and of control flow, in one process."""
+"""Build graphs with each type of variable and each version of control flow, in one process."""
 
 from contextlib import contextmanager
 
@@ -8,12 +8,12 @@ import tensorflow.compat.v1 as tf
 @contextmanager
 def build_with(variables, control_flow):
     """Build with `ref` or `resource` variables and control flow `v1` or `v2`."""
-    was = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
+    previous = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
     _switch(variables == "resource", control_flow == "v2")
     try:
         yield
     finally:
-        _switch(*was)
+        _switch(*previous)
 
 
 def _switch(resource, v2):

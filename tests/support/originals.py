@@ -1,8 +1,8 @@
-"""The originals that ours are compared with; where there is none, a skip that says why.
+"""Load the original layers that bnguard's are compared with, or skip the test module.
 
-Whether there is one is a matter of versions and of what is installed, never of whether it can be
-imported: an original that does not load where it should is a failure. The reasons name the module,
-for pytest-xdist reports only one of several modules skipped in the same words.
+The TensorFlow version and the installed packages decide whether an original is expected. An
+expected original that fails to load is an error, not a skip. The reason names the module, because
+pytest-xdist reports several modules skipped for the same reason only once.
 """
 
 import importlib
@@ -15,13 +15,13 @@ VERSION = tuple(int(part) for part in tf.__version__.split(".")[:2])
 
 
 def contrib(module):
-    """Return tf.contrib, or skip the module, which asks for it."""
+    """Return tf.contrib, or skip the calling test module."""
     _skip_unless(VERSION < (2, 0), module, "tf.contrib ended with TensorFlow 1.15")
     return importlib.import_module("tensorflow.contrib")
 
 
 def slim(module):
-    """Return slim: of tf.contrib, or what became of it, tf_slim; or skip the module."""
+    """Return slim from tf.contrib, or its successor tf_slim, or skip the calling test module."""
     if VERSION < (2, 0):
         return contrib(module).slim
     _skip_unless(VERSION < (2, 13), module, "tf_slim 1.1.0 does not load from TensorFlow 2.13 on")
@@ -30,7 +30,7 @@ def slim(module):
 
 
 def need_tf_layers(module):
-    """Skip the module where there is no tf.layers.batch_normalization."""
+    """Skip the calling test module where tf.layers.batch_normalization does not exist."""
     installed = VERSION < (2, 16) or importlib.util.find_spec("tf_keras")
     _skip_unless(
         installed, module, "tf.layers needs tf_keras from TensorFlow 2.16 on; not installed"

@@ -1,4 +1,4 @@
-"""create_train_op: what becomes of the gradients."""
+"""Test how create_train_op multiplies, clips and summarizes gradients."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_each_gradient_is_clipped_by_itself(norm, expected):
 
 @pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize("as_tensor", [True, False])
-def test_gradient_multipliers(by_name, as_tensor):
+def test_a_multiplier_scales_the_gradient_of_its_variable_only(by_name, as_tensor):
     first, second = weight("first", 3.0), weight("second", 3.0)
     multiplier = tf.constant(0.25, tf.float64) if as_tensor else 0.25
     training = Training(
@@ -56,21 +56,21 @@ def test_sparse_gradients_are_multiplied_then_clipped():
     np.testing.assert_allclose(training.values()["table"], [[2.25, 3.0], [1.0, 1.0]])
 
 
-def test_a_multiplier_of_an_unknown_variable():
+def test_a_multiplier_for_an_unknown_variable_is_refused():
     loss = tf.square(weight("first")) + tf.square(weight("second"))
     with pytest.raises(ValueError, match="has 'third', which is not trained") as error:
         create_train_op(loss, optimizer(), gradient_multipliers={"third": 2.0})
     assert "the variables are first, second" in str(error.value)
 
 
-def test_a_multiplier_without_a_gradient():
+def test_a_multiplier_for_a_variable_without_gradient_is_refused():
     loss = tf.square(weight("first"))
     weight("second")
     with pytest.raises(ValueError, match="`None` gradient"):
         create_train_op(loss, optimizer(), gradient_multipliers={"second": 2.0})
 
 
-def test_summaries_of_gradients():
+def test_summarize_gradients_adds_a_histogram_and_the_norm():
     table, unused = weight("table", [[3.0, 4.0], [1.0, 1.0]]), weight("unused")
     loss = tf.reduce_sum(tf.square(tf.gather(table, [0])))
     create_train_op(loss, optimizer(), summarize_gradients=True)
@@ -85,7 +85,7 @@ def test_summaries_of_gradients():
     del unused
 
 
-def test_no_summaries_by_default():
+def test_no_summaries_are_added_by_default():
     create_train_op(tf.square(weight("w")), optimizer())
     assert not tf.get_collection(tf.GraphKeys.SUMMARIES)
 

@@ -1,8 +1,8 @@
-"""Number for number what slim's create_train_op does, where there is a slim.
+"""Compare create_train_op with slim's, where slim exists.
 
-The same program is built with either function; then everything that a caller can see is compared:
-the loss, every variable, the global step, how often each update ran, the summaries and collections.
-Where slim is wrong is not compared here, but in docs/layers.md and the tests beside.
+Each test builds the same program with both functions, and compares everything that a caller can
+see: the loss, every variable, the global step, how often each update ran, the summaries and
+collections. docs/layers.md lists the cases that slim gets wrong; other modules test them.
 """
 
 import itertools
@@ -29,7 +29,7 @@ AXES = {
     "global_step": ["default", "own", "none"],
 }
 CASES = list(itertools.product(*AXES.values()))
-# `make parity` compares all.
+# `make parity` compares all cases.
 SAMPLE = CASES if os.environ.get("BNGUARD_PARITY") == "all" else CASES[::37]
 
 
@@ -66,7 +66,7 @@ def observe(make, layer, updates_collections, choices):
 
 
 def program(x, layer, updates_collections):
-    """A regression behind two layers, and two updates that count how often they run."""
+    """Build a regression behind two layers, and two updates that count how often they run."""
     hidden = layer(x, decay=0.9, scale=True, updates_collections=updates_collections)
     weights = tf.get_variable("weights", initializer=tf.constant([[1.0], [-2.0], [0.5]]))
     output = layer(tf.matmul(hidden, weights), decay=0.5, updates_collections=updates_collections)
@@ -77,8 +77,10 @@ def program(x, layer, updates_collections):
 
 
 def arguments(choices):
-    """The arguments of create_train_op that the choices stand for, in this graph."""
-    weights, *_ = [one for one in tf.trainable_variables() if one.op.name == "weights"]
+    """Return the arguments of create_train_op that the choices mean in this graph."""
+    weights, *_ = [
+        variable for variable in tf.trainable_variables() if variable.op.name == "weights"
+    ]
     own = tf.get_variable("own", initializer=np.int64(7), trainable=False)
     multiplier = {"number": {weights: 0.25}, "tensor": {"weights": tf.constant(3.0)}}
     chosen = {
@@ -112,8 +114,8 @@ def batches():
 
 
 def collections():
-    """Names in each collection; of the update ops, their number."""
+    """Return the names in each collection; for UPDATE_OPS, the number."""
     graph = tf.get_default_graph()
     found = {key: tf.get_collection(key) for key in graph.get_all_collection_keys()}
     updates = len(found.pop(UPDATE_OPS))
-    return {UPDATE_OPS: updates, **{key: {one.name for one in found[key]} for key in found}}
+    return {UPDATE_OPS: updates, **{key: {item.name for item in found[key]} for key in found}}

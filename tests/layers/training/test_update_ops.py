@@ -1,4 +1,4 @@
-"""create_train_op and update ops: which a step runs, in which order, how often."""
+"""Test which update ops a step of create_train_op runs, in which order, and how often."""
 
 import pytest
 from support.programs.training_program import Training, optimizer, weight
@@ -21,7 +21,7 @@ def test_copies_of_updates_stay_on_their_device():
 
 
 def counters(number=3):
-    """Variables that the ops of UPDATE_OPS count up."""
+    """Create variables that the operations in UPDATE_OPS increment."""
     for index in range(number):
         counter = tf.get_variable(f"counter_{index}", initializer=0.0, trainable=False)
         tf.add_to_collection(UPDATE_OPS, counter.assign_add(1.0))
@@ -41,7 +41,7 @@ def test_all_update_ops_are_run_by_default(check_numerics):
     assert counted(training) == [2, 2, 2]
 
 
-def test_some_update_ops_warn_and_are_run_alone(caplog):
+def test_a_partial_list_of_update_ops_is_run_with_a_warning(caplog):
     updates = counters()
     with caplog.at_level("WARNING", logger="tensorflow"):
         train_op = create_train_op(tf.square(weight("w")), optimizer(), update_ops=updates[:1])
@@ -53,14 +53,14 @@ def test_some_update_ops_warn_and_are_run_alone(caplog):
     assert counted(training) == [1, 0, 0]
 
 
-def test_no_update_ops():
+def test_an_empty_list_runs_no_update_op():
     counters()
     training = Training(create_train_op(tf.square(weight("w")), optimizer(), update_ops=[]))
     training.step()
     assert counted(training) == [0, 0, 0]
 
 
-def test_more_update_ops_than_collected_do_not_warn(caplog):
+def test_update_ops_outside_the_collection_run_without_a_warning(caplog):
     updates = counters()
     other = tf.get_variable("counter_other", initializer=0.0, trainable=False)
     with caplog.at_level("WARNING", logger="tensorflow"):
@@ -83,8 +83,8 @@ def test_the_graph_is_the_same_on_every_run():
     assert len({graph() for _ in range(5)}) == 1
 
 
-def test_update_ops_stay_in_their_order():
-    """Which that of a set, as in slim, is not."""
+def test_update_ops_keep_the_order_of_the_collection():
+    """The order of a set, as in slim, would change between runs."""
     updates = counters(20)
     train_op = create_train_op(tf.square(weight("w")), optimizer(), check_numerics=False)
     barrier = train_op.graph.get_operation_by_name("update_barrier")
@@ -112,17 +112,17 @@ def test_an_update_in_a_loop_is_run_with_a_warning(caplog):
     tf.add_to_collection(UPDATE_OPS, tf.while_loop(lambda index: index < 3, body, [0]))
     with caplog.at_level("WARNING", logger="tensorflow"):
         train_op = create_train_op(tf.square(weight("w")), optimizer())
-    assert "cannot wait until the loss was found finite" in caplog.text
+    assert "cannot wait until the loss is known to be finite" in caplog.text
     training = Training(train_op)
     training.step()
     assert training.values()["counter"] == 3
 
 
-def test_two_losses_over_the_same_updates_do_not_need_each_other():
-    """As in adversarial training, where slim's users make one train op for each side."""
+def test_two_train_ops_over_the_same_updates_are_independent():
+    """Adversarial training with slim builds a train op for each of the two sides."""
     counters()
     fed = [tf.placeholder(tf.float32, []) for _ in range(2)]
-    losses = [tf.square(weight(f"w_{index}")) * each for index, each in enumerate(fed)]
+    losses = [tf.square(weight(f"w_{index}")) * factor for index, factor in enumerate(fed)]
     train_ops = [create_train_op(loss, optimizer()) for loss in losses]
     training = Training(train_ops[0])
     training.session.run(train_ops[0], {fed[0]: 1.0})
@@ -133,8 +133,8 @@ def test_two_losses_over_the_same_updates_do_not_need_each_other():
 
 
 @pytest.mark.parametrize(("check_numerics", "times"), [(True, 2), (False, 1)])
-def test_update_ops_fetched_beside_the_train_op(check_numerics, times):
-    """The documented price of updates that wait for the loss; without the check there is none."""
+def test_update_ops_fetched_with_the_train_op_run_again_if_deferred(check_numerics, times):
+    """Updates that wait for the loss are copies, so a fetched original runs as well."""
     counters()
     train_op = create_train_op(tf.square(weight("w")), optimizer(), check_numerics=check_numerics)
     training = Training(train_op)
@@ -142,7 +142,7 @@ def test_update_ops_fetched_beside_the_train_op(check_numerics, times):
     assert counted(training) == [times] * 3
 
 
-def test_one_update_op_without_a_list_is_an_error():
+def test_a_single_update_op_without_a_list_is_refused():
     counters()
     update, *_ = tf.get_collection(UPDATE_OPS)
     with pytest.raises(ValueError, match="a list of tensors or operations is expected"):

@@ -1,1 +1,1 @@
-"""Layers run, observed, and computed again in NumPy."""
+"""Run layers, observe them, and compute them in NumPy."""

@@ -1,4 +1,4 @@
-"""A session around a layer: feeds, steps, and the variables by their short names."""
+"""Run a layer in a session: feed batches, train, infer, read the variables."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,9 +8,10 @@ class LayerSession:
     """Runs a layer built in the default graph, its variables initialized.
 
     Args:
-      x: the placeholder for inputs.
+      x: the placeholder for the inputs.
       y: the outputs.
       training: the placeholder or the variable for the mode, or None.
+      updates: the update ops; by default all of UPDATE_OPS.
     """
 
     def __init__(self, x, y, training=None, updates=None):
@@ -22,11 +23,11 @@ class LayerSession:
         self.session.run(tf.global_variables_initializer())
 
     def train(self, x):
-        """Run the outputs and the updates once, training; the outputs."""
+        """Run the outputs and the updates once in training mode; return the outputs."""
         return self._run(x, True)
 
     def infer(self, x):
-        """Run the outputs and the updates once, not training; the outputs."""
+        """Run the outputs and the updates once in inference mode; return the outputs."""
         return self._run(x, False)
 
     def run(self, fetch, x, training=True):
@@ -38,8 +39,10 @@ class LayerSession:
         return self.session.run(fetch, feed)
 
     def variables(self):
-        """Every variable's value, a copy, by the last part of its name."""
-        variables = {v.op.name.split("/")[-1]: v for v in tf.global_variables()}
+        """Return a copy of every variable's value, by the last part of its name."""
+        variables = {
+            variable.op.name.split("/")[-1]: variable for variable in tf.global_variables()
+        }
         values = self.session.run(variables)
         return {name: np.array(value) for name, value in values.items()}
 
@@ -49,7 +52,7 @@ class LayerSession:
 
 
 def batches(shape, count=3, seed=0):
-    """Batches whose channels differ in mean and spread."""
+    """Return random batches whose channels differ in mean and spread."""
     random = np.random.RandomState(seed)
     scale = 1 + np.arange(np.prod(shape[1:])).reshape(shape[1:]) % 5
     return [(random.randn(*shape) * scale + scale).astype(np.float32) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Batch normalization in NumPy, float64, from the papers: what the layers are held against."""
+"""Batch normalization in NumPy, float64, from the papers: the expected values of the layers."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ NAMES = ("moving_mean", "moving_variance")
 
 
 class NumpyLayer:
-    """One layer's statistics; `train` and `infer` return what the layer puts out.
+    """The statistics of a layer; `train` and `infer` return its outputs.
 
     Args:
-      shape: of the variables.
-      axes: the dimensions that are reduced.
-      bessel: whether moving_variance gets the unbiased variance, as the fused kernel's does.
+      shape: the shape of the variables.
+      axes: the dimensions to reduce.
+      bessel: whether moving_variance receives the unbiased variance, as with the fused kernel.
     """
 
     def __init__(self, shape, axes=(0,), decay=0.9, epsilon=0.001, bessel=False, zero_debias=False):
@@ -46,7 +46,7 @@ class NumpyLayer:
         return (x - mean) / np.sqrt(variance + self.epsilon) * gamma + beta
 
     def aligned(self, value, x):
-        """Shape a value per channel so that it broadcasts over x."""
+        """Reshape a value per channel so that it broadcasts over x."""
         return value.reshape([1 if axis in self.axes else -1 for axis in range(x.ndim)])
 
     def _move(self, mean, variance):
@@ -61,7 +61,7 @@ class NumpyLayer:
 
 
 class NumpyRenorm(NumpyLayer):
-    """Batch renormalization, as in arXiv:1702.03275 with contrib's variables."""
+    """Batch renormalization as in arXiv:1702.03275, with contrib's variables."""
 
     def __init__(self, shape, renorm_decay=0.99, clipping=None, **options):
         super().__init__(shape, **options)

@@ -1,4 +1,4 @@
-"""Everything that a caller can see of a layer, for comparing two implementations of it."""
+"""Observe everything a caller can see of a layer, to compare two implementations."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -9,13 +9,16 @@ STATISTICS = ("moving_mean", "moving_variance")
 
 
 def observe(function, shape, mode, **options):
-    """Build a layer in a graph of its own; train it, use it, train it on; tell what is seen.
+    """Build a layer in a new graph, run four steps (train, train, infer, train), and observe it.
 
     Args:
       function: the layer.
-      shape: of the inputs.
-      mode: the name of its argument for the mode, to True, False, "tensor" or "variable".
-      options: its other arguments.
+      shape: the shape of the inputs.
+      mode: the name of the layer's mode argument -> True, False, "tensor" or "variable".
+      options: the other arguments of the layer.
+
+    Returns:
+      A dict of variables, collections, aliases, and steps: fetched values by name.
     """
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, shape)
@@ -23,19 +26,20 @@ def observe(function, shape, mode, **options):
         switch = _switch(training)
         y = function(x, **{argument: training if switch is None else switch}, **options)
         sources = [x, *tf.trainable_variables()]
-        # Weighted by constants: what y is off by in its last digit moves no gradient.
+        # Constant weights: an error in the last digit of y does not change the gradients.
         weights = np.sin(np.arange(np.prod(shape), dtype=np.float32)).reshape(shape)
         gradients = tf.gradients(tf.reduce_sum(y * weights), sources)
         fetches = {
             "gradient of " + source.op.name.split("/")[-1]: gradient
             for source, gradient in zip(sources, gradients)
         }
-        fetches["outputs"] = y  # with what waits for them, which no gradient needs
+        fetches["outputs"] = y  # no gradient depends on in-place updates, the outputs do
         losses = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
         fetches.update({loss.op.name: loss for loss in losses})
         return {
             "variables": {
-                (v.op.name, tuple(v.shape.as_list()), v.dtype.name) for v in tf.global_variables()
+                (variable.op.name, tuple(variable.shape.as_list()), variable.dtype.name)
+                for variable in tf.global_variables()
             },
             "collections": _collections(),
             "aliases": getattr(y, "aliases", []),
@@ -44,7 +48,7 @@ def observe(function, shape, mode, **options):
 
 
 def _switch(training):
-    """What the mode can be switched by, if it can."""
+    """Return the placeholder or variable that switches the mode, or None."""
     if training == "tensor":
         return tf.placeholder(tf.bool, [])
     if training == "variable":
@@ -61,7 +65,7 @@ def _steps(layer, fetches, shape):
 
 
 def _collections():
-    """Names in each collection; of ops whose names vary, their number or their aliases."""
+    """Return the names in each collection; where names vary, the number or the aliases."""
     found = {}
     for key in tf.get_default_graph().get_all_collection_keys():
         members = tf.get_collection(key)
@@ -80,12 +84,12 @@ def assert_same(ours, theirs):
     before = None
     for our_step, their_step in zip(ours["steps"], theirs["steps"]):
         assert our_step.keys() == their_step.keys()
-        if before is not None and _is_spoilt(their_step):
+        if before is not None and _is_corrupted(their_step):
             for name in STATISTICS:
                 np.testing.assert_array_equal(our_step[name], before[name])
             return
         for name, value in their_step.items():
-            # Sums of large terms may be small: what counts is the largest that is about.
+            # A sum of large terms may be small, so the tolerance follows the largest value.
             largest = max(1.0, np.abs(value).max())
             np.testing.assert_allclose(
                 our_step[name], value, rtol=1e-6, atol=1e-6 * largest, err_msg=name
@@ -93,11 +97,11 @@ def assert_same(ours, theirs):
         before = our_step
 
 
-def _is_spoilt(step):
-    """Whether an original's update ops, run at inference, have made a statistic NaN.
+def _is_corrupted(step):
+    """Return whether an original's update ops, run in inference, made a statistic NaN.
 
-    Where they are fused and the mode is a tensor they add 0 times the kernel's moments, which it
-    leaves unset at inference: what is in that memory may be NaN. So the originals have two possible
-    outcomes there, and ours has one, the statistics as they were.
+    With the fused kernel and a tensor mode, the original adds 0 times the kernel's moments. The
+    kernel leaves these unset in inference, so the memory may contain NaN. The original has two
+    possible outcomes there; bnguard has one, the unchanged statistics.
     """
     return any(np.isnan(step[name]).any() for name in STATISTICS)

@@ -1,8 +1,8 @@
-"""What tf.layers.batch_normalization shows, observed in a process of its own.
+"""Observe tf.layers.batch_normalization in a separate process.
 
-`python tf_layers_cases.py FILE` writes it to FILE. From TensorFlow 2.16 on the original needs
-tf_keras and, before TensorFlow is imported, TF_USE_LEGACY_KERAS=1, which tests of a layer
-that does without Keras should not run under.
+`python tf_layers_cases.py FILE` writes the observations to FILE. From TensorFlow 2.16 on, the
+original needs tf_keras, and TF_USE_LEGACY_KERAS=1 before TensorFlow is imported. The tests of
+bnguard's layer, which needs no Keras, should not run with that setting.
 """
 
 import functools
@@ -80,19 +80,19 @@ ALL_CASES = [
 
 
 def is_sampled(rank, mode, variant):
-    """Each variant once, in both modes; each mode and rank once."""
-    of_variant = mode == "tensor" and rank == (3 if variant == "first axis" else 4)
-    return of_variant or variant == "defaults"
+    """Return whether the default run includes the case: each variant once, the defaults always."""
+    represents_variant = mode == "tensor" and rank == (3 if variant == "first axis" else 4)
+    return represents_variant or variant == "defaults"
 
 
-# `make parity` compares all.
+# `make parity` compares all cases.
 is_complete = os.environ.get("BNGUARD_PARITY") == "all"
 CASES = [case for case in ALL_CASES if is_complete or is_sampled(*case)]
 
 
 @functools.lru_cache(maxsize=None)
 def observations():
-    """Run this file, and return what each case showed, by case."""
+    """Run this file as a program, and return the observations by case."""
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": f"{TESTS}:{ROOT}"}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "observations")
