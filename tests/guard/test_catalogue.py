@@ -57,9 +57,7 @@ class Program:
         self.session = tf.Session(self._model.target, self._graph)
         self.session.run(initializer)
         self.evaluating = self.session
-        if (
-            self._model.inference.target is not None
-        ):  # the session of an evaluator in the same cluster
+        if self._model.inference.target is not None:  # an evaluator in the same cluster
             self.evaluating = tf.Session(self._model.inference.target, self._graph)
         shape = [4, *self._model.x.shape.as_list()[1:]]
         self._data = np.random.RandomState(0).normal(10, 3, shape)
