@@ -44,6 +44,16 @@ ELSEWHERE = {
 UNMOVED = {"frozen_layer_stats_drift", "stats_in_trainable_collection"}  # on purpose
 
 
+CLUSTER = "evaluator_on_parameter_server"
+
+
+def marked(cases):
+    """Mark the case that starts a cluster, which takes seconds, as slow."""
+    return [
+        pytest.param(case, marks=pytest.mark.slow) if case == CLUSTER else case for case in cases
+    ]
+
+
 class Program:
     """The graph of a case in a session, run as in its own program."""
 
@@ -145,7 +155,7 @@ def test_every_case_is_in_one_group():
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", marked(CASES))
 def test_the_guards_detect_the_defect_and_pass_the_fix(case, side):
     is_broken = side == "repro"
     with program(case, side) as running:
@@ -161,7 +171,7 @@ def test_the_guards_detect_the_defect_and_pass_the_fix(case, side):
     ("variables", "control_flow"), [("ref", "v2"), ("resource", "v1"), ("resource", "v2")]
 )
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", sorted(AT_INFERENCE))
+@pytest.mark.parametrize("case", marked(sorted(AT_INFERENCE)))
 def test_the_guards_detect_the_defect_with_every_variable_class_and_control_flow(
     case, side, variables, control_flow
 ):
