@@ -1,10 +1,10 @@
-"""What the guards cost on a network of ResNet-50's size: 53 layers, 106 running statistics.
+"""Measure the cost of the guards on a network like ResNet-50: 53 layers, 106 running statistics.
 
     python benchmarks/guard.py [--variables ref|resource] [--repeats N]
 
-Everything is measured in one process. What is compared is run in turn, and medians are taken.
-The network is trained by Momentum, so that its graph has all that a training program's has; the
-inference step is that of one image of 224 x 224 pixels.
+All measurements run in one process. Actions that are compared run alternately, and the figures are
+medians. The network has a Momentum optimizer, so that its graph is that of a training program. An
+inference step processes one image of 224 x 224 pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 class Program:
-    """ResNet-50 version 1 with one training flag, its loss and a training step."""
+    """ResNet-50 version 1 with a training flag, its loss and a training step."""
 
     def __init__(self) -> None:
         self.images = tf.placeholder(tf.float32, [None, 224, 224, 3], name="images")
@@ -54,7 +54,7 @@ class Program:
         self.initializer = tf.global_variables_initializer()
 
     def inference_feed(self) -> Any:
-        """One image, and the flag."""
+        """Return the feeds of an inference step of one image."""
         image = np.random.RandomState(0).rand(1, 224, 224, 3).astype(np.float32)
         return {self.images: image, self.is_training: False}
 
@@ -88,20 +88,20 @@ class Program:
 
 
 def _report(session: tf.Session, program: Program, options: Any) -> None:
-    indexing = _anew(session, 3, lambda: bnguard.snapshot(session))
+    analysis = _after_change(session, 3, lambda: bnguard.snapshot(session))
     names = list(bnguard.snapshot(session))
     print(
         f"TensorFlow {tf.__version__}, {options.variables} variables, "
         f"{len(session.graph.get_operations())} ops, {len(names)} running statistics"
     )
-    _line("first snapshot, which indexes the graph", f"{1e3 * median(indexing):.0f} ms")
+    _line("first snapshot, analyses the graph", f"{1e3 * median(analysis):.0f} ms")
     _report_hook(session, program, options.repeats)
     _report_snapshots(session, names, options.repeats)
     _report_steps(session, options.repeats)
 
 
-def _anew(session: tf.Session, repeats: int, action: Callable[[], Any]) -> List[float]:
-    """The times of an action where the graph has changed, and nothing is known of it yet."""
+def _after_change(session: tf.Session, repeats: int, action: Callable[[], Any]) -> List[float]:
+    """Return the times of an action, each after a change of the graph."""
     times = []
     for _ in range(repeats):
         session.run(tf.no_op())
@@ -112,7 +112,7 @@ def _anew(session: tf.Session, repeats: int, action: Callable[[], Any]) -> List[
 def _report_hook(session: tf.Session, program: Program, repeats: int) -> None:
     feed = program.inference_feed()
     context = tf.train.SessionRunContext(tf.train.SessionRunArgs(program.logits, feed), session)
-    whole = _anew(session, 3, lambda: _begun(session).before_run(context))
+    start = _after_change(session, 3, lambda: _begun(session).before_run(context))
     hooks = [_begun(session) for _ in range(max(3, repeats // 10))]
     audited = [seconds(functools.partial(hook.before_run, context)) for hook in hooks]
     refused = [seconds(functools.partial(_refuse, hook, session, program)) for hook in hooks]
@@ -123,11 +123,11 @@ def _report_hook(session: tf.Session, program: Program, repeats: int) -> None:
     ]
     step = median([seconds(lambda: session.run(program.logits, feed)) for _ in range(repeats)])
     _line("inference step, one image", f"{1e3 * step:.1f} ms")
-    _line("static hook, begin to first step", f"{1e3 * median(whole):.0f} ms, indexes the graph")
-    _line("static hook, first step of a kind", f"{1e3 * median(audited):.1f} ms")
+    _line("static hook, begin to first step", f"{1e3 * median(start):.0f} ms, analyses the graph")
+    _line("static hook, first time of a step", f"{1e3 * median(audited):.1f} ms")
     _line("static hook, a training step, refused", f"{1e3 * median(refused):.1f} ms")
     each = median(later)
-    _line("static hook, every later step", f"{1e6 * each:.1f} us, {each / step:.3%} of a step")
+    _line("static hook, each repeated step", f"{1e6 * each:.1f} us, {each / step:.3%} of a step")
 
 
 def _begun(session: tf.Session) -> Any:
@@ -147,8 +147,8 @@ def _refuse(hook: Any, session: tf.Session, program: Program) -> None:
 
 
 def _report_snapshots(session: tf.Session, names: List[str], repeats: int) -> None:
-    variables = [one for one in tf.global_variables() if one.op.name in names]
-    tensors = [session.graph.as_graph_element(one) for one in variables]
+    variables = [variable for variable in tf.global_variables() if variable.op.name in names]
+    tensors = [session.graph.as_graph_element(variable) for variable in variables]
 
     def guarded() -> None:
         with bnguard.frozen(session):
@@ -162,13 +162,16 @@ def _report_snapshots(session: tf.Session, names: List[str], repeats: int) -> No
         guarded,
     )
     _line("fetching the statistics bare", _milliseconds(bare))
-    _line("snapshot", f"{_milliseconds(snapshot)}, {ratio(snapshot, bare):.2f} of bare")
+    _line("snapshot", f"{_milliseconds(snapshot)}, {ratio(snapshot, bare):.2f} times bare")
     _line("two snapshots", _milliseconds(twice))
-    _line("frozen, an empty block", f"{_milliseconds(block)}, {ratio(block, twice):.2f} of those")
+    _line(
+        "frozen, an empty block",
+        f"{_milliseconds(block)}, {ratio(block, twice):.2f} of two snapshots",
+    )
 
 
 def _report_steps(session: tf.Session, repeats: int) -> None:
-    """What a step costs more inside a block than outside of one."""
+    """Report the additional cost of a step inside a block."""
     constants = [tf.constant(float(number)) for number in range(200)]
     session.run(constants)
     bnguard.snapshot(session)
@@ -176,33 +179,33 @@ def _report_steps(session: tf.Session, repeats: int) -> None:
         step = functools.partial(session.run, constants[:count])
         inside: List[float] = []
         outside: List[float] = []
-        for _ in range(repeats):  # blocks and stretches of 20 steps in turn, for they drift
+        for _ in range(repeats):  # alternately, because the times drift
             with bnguard.frozen(session):
-                tapped = functools.partial(session.run, constants[:count])
-                tapped()  # the block's first look at this step
-                inside += [seconds(tapped) for _ in range(20)]
+                recorded = functools.partial(session.run, constants[:count])
+                recorded()  # the first run of this step in the block
+                inside += [seconds(recorded) for _ in range(20)]
             outside += [seconds(step) for _ in range(20)]
         more = 1e6 * (median(inside) - median(outside))
-        what = f"frozen, each later step of {count} fetches"
-        _line(what, f"{more:.1f} us more than {1e6 * median(outside):.0f} us")
+        label = f"frozen, each repeated step of {count} fetches"
+        _line(label, f"{more:.1f} us more than {1e6 * median(outside):.0f} us")
 
 
 def _milliseconds(times: Sequence[float]) -> str:
     return f"{1e3 * median(times):.2f} ms"
 
 
-def _line(what: str, figures: str) -> None:
-    print(f"  {what:40} {figures}")
+def _line(label: str, figures: str) -> None:
+    print(f"  {label:40} {figures}")
 
 
 def interleaved(repeats: int, *actions: Callable[[], Any]) -> Iterable[Sequence[float]]:
-    """The times of each action, all run in turn, without the first round."""
+    """Run the actions alternately, and return the times of each without the first round."""
     rounds = [[seconds(action) for action in actions] for _ in range(1 + repeats)]
     return zip(*rounds[1:])
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """The median over rounds of one time divided by the other."""
+    """Return the median over rounds of the ratio of two times."""
     return median([time / other for time, other in zip(times, others)])
 
 

@@ -64,6 +64,6 @@ def _statistics() -> Any:
 
 def _print(found: Any, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
         click.echo("\n".join(map(printable, str(found).split("\n"))))

@@ -1,4 +1,4 @@
-"""In a user's own program: nothing moves the running statistics without being heard of.
+"""Guards for a user's own program: running statistics change in training, and only then.
 
-Importing this package imports no TensorFlow: pytest loads the plugin in it at every start.
+Importing this package does not import TensorFlow, because pytest loads its plugin at every start.
 """

@@ -1,4 +1,4 @@
-"""What the block guards share: the statistics at both ends of a block, and re-entry."""
+"""Compare the running statistics at both ends of a `with` block, and explain the difference."""
 
 from __future__ import annotations
 
@@ -10,63 +10,70 @@ import tensorflow.compat.v1 as tf
 from bnguard.guard.diagnosis import Diagnosis
 from bnguard.guard.run_recorder import RecordedRuns, record_runs
 from bnguard.statistics import RunningStatistics, session_values, sessions
+from bnguard.statistics.scopes import Scope
+from bnguard.statistics.sessions import Session
 
-# How a loop over a dataset ends; `MonitoredSession` swallows both.
+# The exceptions that end a loop over a dataset; `MonitoredSession` swallows both.
 END_OF_DATA = (tf.errors.OutOfRangeError, StopIteration)
 
 
 class Block:
-    """The running statistics of a session when a block began, and now.
+    """The running statistics of a session at the start of a block.
 
     Args:
-      session: the session whose graph holds them.
-      scope: which of them; None: all.
+      session: its graph contains the statistics.
+      scope: selects statistics; None selects all.
+
+    Attributes:
+      session: as given.
+      statistics: the selected statistics.
+      before: their values at the start.
 
     Raises:
-      BnguardError: there are none there; the session is closed or they have no values yet.
+      BnguardError: there are no statistics, the session is closed, or they are not initialized.
     """
 
-    def __init__(self, session: Any, scope: Any) -> None:
+    def __init__(self, session: Session, scope: Scope) -> None:
         self.session = session
         self.statistics = session_values.find(sessions.graph_of(session), scope)
-        self.before = self.now()
+        self.before = self.current()
 
-    def now(self) -> RunningStatistics:
-        """The statistics at this moment."""
+    def current(self) -> RunningStatistics:
+        """Return the current values of the statistics."""
         return session_values.read(self.session, self.statistics)
 
-    def put_back(self) -> None:
-        """Give the statistics the values that they had when the block began."""
+    def restore(self) -> None:
+        """Restore the values that the statistics had at the start."""
         session_values.write(self.session, self.statistics, self.before)
 
     @contextmanager
-    def judged(
-        self, judge: Callable[[Block, RecordedRuns], Optional[Exception]]
+    def check_at_end(
+        self, check: Callable[[Block, RecordedRuns], Optional[Exception]]
     ) -> Iterator[RunningStatistics]:
-        """Record the steps of a `with` block, and raise at its end what `judge` makes of them.
+        """Record the runs in a `with` block, and at its end raise the error that `check` returns.
 
-        The end of the data is an end like any other, and goes on where there is nothing to
-        raise. Any other exception of the block goes on, and nothing is judged.
+        The check runs if the body completes or ends with the end of the data, which is raised
+        again if `check` finds no error. After any other exception there is no check.
         """
         end: Optional[Exception] = None
-        with record_runs(self.session) as steps:
+        with record_runs(self.session) as runs:
             try:
                 yield self.before
             except END_OF_DATA as error:
                 end = error
-        verdict = judge(self, steps)
-        if verdict is not None:
-            raise verdict from end
+        failure = check(self, runs)
+        if failure is not None:
+            raise failure from end
         if end is not None:
             raise end
 
     def diagnosis(self) -> Diagnosis:
-        """Tells what wrote these statistics, or did not."""
+        """Return a diagnosis of these statistics."""
         return Diagnosis(sessions.graph_of(self.session), self.statistics)
 
 
 class Reentrant:
-    """A context manager that may be entered again, also inside its own block.
+    """A context manager that can be entered repeatedly, also inside its own block.
 
     Args:
       block: makes the context manager for one entry.
@@ -82,5 +89,5 @@ class Reentrant:
         self._entered.append(block)
         return before
 
-    def __exit__(self, *exc: Any) -> Any:
+    def __exit__(self, *exc: Any) -> Optional[bool]:
         return self._entered.pop().__exit__(*exc)

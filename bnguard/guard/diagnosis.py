@@ -1,4 +1,4 @@
-"""The cause: what the audit of the steps that ran says about the statistics that moved or not."""
+"""Explain from an audit of the recorded runs why statistics changed, or did not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bnguard.analysis.findings import Finding
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
-from bnguard.guard.errors import Moved, Still
+from bnguard.guard.errors import Moved, Unmoved
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import StatisticsDiff
@@ -20,74 +20,80 @@ from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
 
 
 class Diagnosis:
-    """Audits steps of one graph, as to some of its running statistics.
+    """Audits of a graph's steps, limited to some of its running statistics.
 
     Args:
-      graph: the graph; ops that are added to it later are not seen.
-      statistics: the ones in question.
+      graph: the graph; ops that are added to it later are ignored.
+      statistics: the running statistics to explain.
     """
 
     def __init__(self, graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
         self._recognized = structure_of(graph).recognized
-        self._whole = {part.name: one.name for one in statistics for part in one.parts}
+        self._full_names = {
+            part.name: statistic.name for statistic in statistics for part in statistic.parts
+        }
 
-    def findings(self, step: RunKey) -> Dict[str, Finding]:
-        """What rule BN101 says of each statistic that a step writes, or may write."""
+    def findings(self, run_key: RunKey) -> Dict[str, Finding]:
+        """Return the BN101 finding of each statistic that a step writes, or may write."""
         found: Dict[str, Finding] = {}
-        for finding in statistics_written_at_inference.check_step(self._audited(step)):
-            if finding.variable in self._whole:
-                found.setdefault(self._whole[finding.variable], finding)
+        for finding in statistics_written_at_inference.check_step(self._audited(run_key)):
+            if finding.variable in self._full_names:
+                found.setdefault(self._full_names[finding.variable], finding)
         return found
 
-    def explain_changes(self, difference: StatisticsDiff, steps: RecordedRuns) -> List[Moved]:
-        """Each variable that changed, with what the audit finds in these steps."""
-        moved = [Moved(one.name, one.absolute) for one in difference.changed]
-        for one in difference.reshaped:
-            moved.append(Moved(one.name, inf, reshaped=f"{one.before} became {one.after}"))
-        found: Dict[str, Dict[Any, Finding]] = {one.variable: {} for one in moved}
-        for step in steps:
-            for name, finding in self.findings(step).items():
-                # Steps that differ in a counter that is fed have one cause.
-                found.get(name, {}).setdefault((step.fetches, finding.op), finding)
-        return [one._replace(findings=tuple(found[one.variable].values())) for one in moved]
+    def explain_changes(self, difference: StatisticsDiff, runs: RecordedRuns) -> List[Moved]:
+        """Return each variable that changed, with the audit's findings in these runs."""
+        moved = [Moved(change.name, change.absolute) for change in difference.changed]
+        for reshaped in difference.reshaped:
+            types = f"{reshaped.before} became {reshaped.after}"
+            moved.append(Moved(reshaped.name, inf, reshaped=types))
+        found: Dict[str, Dict[Any, Finding]] = {variable.variable: {} for variable in moved}
+        for run_key in runs:
+            for name, finding in self.findings(run_key).items():
+                # Runs that differ only in a fed counter have the same cause.
+                found.get(name, {}).setdefault((run_key.fetches, finding.op), finding)
+        return [
+            variable._replace(findings=tuple(found[variable.variable].values()))
+            for variable in moved
+        ]
 
-    def explain_stillness(self, names: Sequence[str], steps: RecordedRuns) -> List[Still]:
-        """Each of these variables, with the reason why these steps did not move it."""
+    def explain_unmoved(self, names: Sequence[str], runs: RecordedRuns) -> List[Unmoved]:
+        """Return each of these variables with the reason why the runs did not change it."""
         updates: Dict[str, List[Write]] = {name: [] for name in names}
-        for one in self._recognized.statistics:
-            name = self._whole.get(one.name)
+        for statistic in self._recognized.statistics:
+            name = self._full_names.get(statistic.name)
             if name in updates:
-                updates[name] += one.updates
-        audited = [self._audited(step) for step in steps.whole()]
-        return [Still(name, self._why_still(updates[name], audited)) for name in names]
+                updates[name] += statistic.updates
+        steps = [self._audited(run_key) for run_key in runs.completed()]
+        return [Unmoved(name, self._why_unmoved(updates[name], steps)) for name in names]
 
-    def _audited(self, step: RunKey) -> Step:
+    def _audited(self, run_key: RunKey) -> Step:
         recognized = self._recognized
-        feeds = {recognized.tensor(name): value for name, value in step.feeds}
+        feeds = {recognized.tensor(name): value for name, value in run_key.feeds}
         fetches = [
             recognized.tensor(name) if ":" in name else recognized.operation(name)
-            for name in step.fetches
+            for name in run_key.fetches
         ]
-        return Step(recognized, str(step), Execution(recognized.graph, fetches, feeds))
+        return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
 
-    def _why_still(self, updates: Sequence[Write], steps: Sequence[Step]) -> str:
-        ops = ", ".join(self._recognized.graph.names[one.node] for one in updates)
+    def _why_unmoved(self, updates: Sequence[Write], steps: Sequence[Step]) -> str:
+        ops = ", ".join(self._recognized.graph.names[update.node] for update in updates)
         ran = "; ".join(step.fetch for step in steps)
         if not updates:
-            return "nothing in the graph updates it. Build its layer for training, too"
+            return "no op in the graph updates it. Build its layer for training too"
         if not steps:
-            return "no step ran to its end in the block. Train inside it, by session.run"
-        if not any(step.execution.needs(one.node) for step in steps for one in updates):
+            return "no step completed in the block. Train inside the block, with session.run"
+        if not any(step.execution.needs(update.node) for step in steps for update in updates):
             return (
-                f"no step reaches its update op {ops}; these ran: {ran}. Make the train op depend "
-                "on the collection UPDATE_OPS, or use updates_collections=None"
+                f"no step reaches its update op {ops}; steps that ran: {ran}. Make the train op "
+                "depend on the collection UPDATE_OPS, or use updates_collections=None"
             )
-        if not any(step.execution.may_run(one.node) for step in steps for one in updates):
+        if not any(step.execution.may_run(update.node) for step in steps for update in updates):
             return (
-                f"its update op {ops} is in a branch that the step does not take; these ran: "
-                f"{ran}. Feed the training flag, or move the update out of the branch"
+                f"its update op {ops} is in a branch that no step takes; steps that ran: {ran}. "
+                "Check the value fed to the training flag, or move the update out of the branch"
             )
         return (
-            f"its update op {ops} is reached, but leaves the value as it is; these ran: {ran}. "
+            f"its update op {ops} is reached but does not change the value; steps that ran: {ran}. "
             "Check the training flag, and that decay is below 1"
         )

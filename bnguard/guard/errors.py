@@ -1,4 +1,4 @@
-"""What the guards raise: the figures, the cause and the remedy. All of it survives a pickle."""
+"""The exceptions of the guards: figures, cause and remedy. They can be pickled."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.analysis.findings import Finding
 
-_SHOWN = 10  # a network has a hundred statistics, and they mostly move for one reason
+_SHOWN = 10  # a network has a hundred statistics, which mostly change for the same reason
 
 
 class Moved(NamedTuple):
-    """A running statistic that changed, or was about to.
+    """A running statistic that changed, or that a step would have changed.
 
     Attributes:
       variable: its name.
-      change: the largest absolute change of an element; infinite where the shape changed, and
-        None where the step was not run.
-      findings: what the audit says, for each fetch and each op that writes it; empty where no
-        step that was seen does.
-      reshaped: the types and shapes before and after, in words; empty where they are the same.
+      change: the largest absolute change of an element; infinite if the shape or type changed;
+        None if the step was not run.
+      findings: the audit's findings, one per fetch and op that writes the variable; empty if no
+        recorded step writes it.
+      reshaped: the types and shapes before and after, in words; empty if they are equal.
     """
 
     variable: str
@@ -27,19 +27,19 @@ class Moved(NamedTuple):
     reshaped: str = ""
 
 
-class Still(NamedTuple):
-    """A running statistic that did not move, and why."""
+class Unmoved(NamedTuple):
+    """A running statistic that did not change, and the reason."""
 
     variable: str
     reason: str
 
 
 class StatisticsChanged(AssertionError):  # noqa: N818 - it reads well after `raises`
-    """Running statistics changed, or were about to, where nothing may change them.
+    """Running statistics changed, or a step would have changed them, where they must not change.
 
     Attributes:
-      where: the guard that saw it, and what it guards.
-      moved: each variable with its change and what wrote it.
+      where: the guard that detected it, and what it guards.
+      moved: each variable with its change and the ops that wrote it.
     """
 
     def __init__(self, where: str, moved: Sequence[Moved]) -> None:
@@ -49,51 +49,53 @@ class StatisticsChanged(AssertionError):  # noqa: N818 - it reads well after `ra
 
     def __str__(self) -> str:
         lines = [self.where]
-        for one in self.moved[:_SHOWN]:
-            lines += _described(one)
-        rest = [one.variable for one in self.moved[_SHOWN:]]
+        for variable in self.moved[:_SHOWN]:
+            lines += _described(variable)
+        rest = [variable.variable for variable in self.moved[_SHOWN:]]
         lines += [f"  and {len(rest)} more: {', '.join(rest)}"] if rest else []
         return "\n".join([*lines, _REMEDY])
 
 
 class StatisticsDidNotMove(AssertionError):  # noqa: N818 - as above
-    """Running statistics stayed bit-identical where training should move them.
+    """Running statistics stayed bit-identical where training must change them.
 
     Attributes:
-      where: the guard that saw it, and what it guards.
-      still: each variable with the reason.
+      where: the guard that detected it, and what it guards.
+      unmoved: each variable with the reason.
     """
 
-    def __init__(self, where: str, still: Sequence[Still]) -> None:
-        super().__init__(where, tuple(still))
+    def __init__(self, where: str, unmoved: Sequence[Unmoved]) -> None:
+        super().__init__(where, tuple(unmoved))
         self.where = where
-        self.still = tuple(still)
+        self.unmoved = tuple(unmoved)
 
     def __str__(self) -> str:
         lines = [self.where]
-        for reason in dict.fromkeys(one.reason for one in self.still):
-            names = [one.variable for one in self.still if one.reason == reason]
+        for reason in dict.fromkeys(variable.reason for variable in self.unmoved):
+            names = [variable.variable for variable in self.unmoved if variable.reason == reason]
             lines.append(f"  {', '.join(names)}: {reason}")
         return "\n".join(lines)
 
 
 _REMEDY = (
     "Expected: every running statistic bit-identical. Feed the training flag as False, fetch no "
-    "update op, and build both modes in one layer; `bnguard explain BN101` has examples."
+    "update op, and build both modes in one layer; see `bnguard explain BN101` for examples."
 )
 
 
-def _described(one: Moved) -> Iterator[str]:
-    yield f"  {one.variable} {_change(one)}"
-    for finding in one.findings:
-        verb = "written" if finding.certain else "perhaps written"
+def _described(variable: Moved) -> Iterator[str]:
+    yield f"  {variable.variable} {_change(variable)}"
+    for finding in variable.findings:
+        verb = "written" if finding.certain else "possibly written"
         yield f"    {verb} by {finding.op} when {finding.fetch} is fetched"
         yield f"    path: {' <- '.join(f'{op.name} ({op.type})' for op in finding.path)}"
 
 
-def _change(one: Moved) -> str:
-    if one.reshaped:
-        return f"changed: {one.reshaped}"
-    if one.change is None:
+def _change(variable: Moved) -> str:
+    if variable.reshaped:
+        return f"changed: {variable.reshaped}"
+    if variable.change is None:
         return "would change"
-    return f"changed by up to {one.change:.6g}" if one.change else "changed in its bits only"
+    return (
+        f"changed by up to {variable.change:.6g}" if variable.change else "changed in its bits only"
+    )

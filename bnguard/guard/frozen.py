@@ -1,9 +1,9 @@
-"""`frozen`: in this block nothing may change the running statistics."""
+"""`frozen`: a block in which no running statistic may change."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import Any, ContextManager, Iterator, Optional
+from typing import ContextManager, Iterator, Optional
 import warnings
 
 import tensorflow.compat.v1 as tf
@@ -14,38 +14,42 @@ from bnguard.guard.errors import StatisticsChanged
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics, session_values
 from bnguard.statistics.difference import compare
+from bnguard.statistics.scopes import Scope
+from bnguard.statistics.sessions import Session
 
-_WHERE = "frozen: running statistics changed in a block that may change none"
+_WHERE = "frozen: running statistics changed in a block that must not change them"
 _ON_CHANGE = ("raise", "warn", "restore")
 
 
 def frozen(
-    session: Any, scope: Any = None, on_change: str = "raise"
+    session: Session, scope: Scope = None, on_change: str = "raise"
 ) -> ContextManager[RunningStatistics]:
-    """A block in which no running statistic may change.
+    """Guard a block in which no running statistic may change.
 
         with bnguard.frozen(session):
             session.run(y, {x: batch, is_training: False})
 
-    Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
-    again inside its own block. An exception of the body goes on as it is; then nothing is
-    raised about statistics. Only where the data end, with `OutOfRangeError` or
-    `StopIteration`, the block is judged as at any end.
+    The guard takes a snapshot at each end of the block and adds no op. It can be nested, and the
+    same object can be entered again, also inside its own block. If the body raises an exception,
+    it propagates and the statistics are not compared. The end of the data (`OutOfRangeError` or
+    `StopIteration`) counts as a normal end: the statistics are compared first, and the exception
+    propagates if they did not change.
 
     Args:
       session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
-      scope: a variable scope or its name; only the statistics inside count. None: all.
-      on_change: `raise` raises `StatisticsChanged` at the end of the block; `warn` warns
-        with its message; `restore` puts the values back, also where the body failed, and is
-        silent.
+      scope: a variable scope or its name; selects the statistics in it. None selects all.
+      on_change: `raise` raises `StatisticsChanged` at the end of the block; `warn` emits its
+        message as a RuntimeWarning; `restore` silently restores the values, also if the body
+        raises an exception.
 
     Returns:
       A context manager whose value is the snapshot at the start.
 
     Raises:
       StatisticsChanged: a statistic is not bit-identical at the end of the block.
-      BnguardError: there are no running statistics there; the session is closed or they have
-        no values yet; `on_change` is none of the three, or cannot put a variable back.
+      BnguardError: there are no running statistics; the session is closed or they are not
+        initialized; `on_change` is none of the three, or is `restore` and the initializer of a
+        variable is unknown.
     """
     if on_change not in _ON_CHANGE:
         raise BnguardError(
@@ -54,12 +58,12 @@ def frozen(
     return Reentrant(lambda: _frozen(session, scope, on_change))
 
 
-def _frozen(session: Any, scope: Any, on_change: str) -> ContextManager[RunningStatistics]:
+def _frozen(session: Session, scope: Scope, on_change: str) -> ContextManager[RunningStatistics]:
     block = Block(session, scope)
     if on_change == "restore":
         session_values.check_writable(block.statistics)
         return _restored(block)
-    return block.judged(_warn if on_change == "warn" else _changes)
+    return block.check_at_end(_warn if on_change == "warn" else _changes)
 
 
 @contextmanager
@@ -67,22 +71,22 @@ def _restored(block: Block) -> Iterator[RunningStatistics]:
     try:
         yield block.before
     except BaseException:
-        with suppress(BnguardError, tf.errors.OpError):  # the session may be what failed
-            block.put_back()
+        with suppress(BnguardError, tf.errors.OpError):  # the session itself may have failed
+            block.restore()
         raise
-    if block.now() != block.before:
-        block.put_back()
+    if block.current() != block.before:
+        block.restore()
 
 
-def _changes(block: Block, steps: RecordedRuns) -> Optional[StatisticsChanged]:
-    after = block.now()
+def _changes(block: Block, runs: RecordedRuns) -> Optional[StatisticsChanged]:
+    after = block.current()
     if after == block.before:
         return None
-    moved = block.diagnosis().explain_changes(compare(block.before, after), steps)
+    moved = block.diagnosis().explain_changes(compare(block.before, after), runs)
     return StatisticsChanged(_WHERE, moved)
 
 
-def _warn(block: Block, steps: RecordedRuns) -> None:
-    error = _changes(block, steps)
+def _warn(block: Block, runs: RecordedRuns) -> None:
+    error = _changes(block, runs)
     if error is not None:
-        warnings.warn(str(error), RuntimeWarning, stacklevel=5)  # where the block ends
+        warnings.warn(str(error), RuntimeWarning, stacklevel=5)  # the line where the block ends

@@ -1,8 +1,8 @@
-"""`must_move`: in this block training has to move every running statistic."""
+"""`must_move`: a block in which training must change every running statistic."""
 
 from __future__ import annotations
 
-from typing import Any, ContextManager, Optional
+from typing import ContextManager, Optional
 
 from bnguard.guard.block import Block, Reentrant
 from bnguard.guard.errors import StatisticsDidNotMove
@@ -10,41 +10,49 @@ from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
 from bnguard.statistics.names import COUNT
+from bnguard.statistics.scopes import Scope
+from bnguard.statistics.sessions import Session
 
-_WHERE = "must_move: running statistics stayed bit-identical in a block that has to move them"
+_WHERE = "must_move: running statistics stayed bit-identical in a block that must change them"
 
 
-def must_move(session: Any, scope: Any = None) -> ContextManager[RunningStatistics]:
-    """A block in which every running statistic has to change: training, once at least.
+def must_move(session: Session, scope: Scope = None) -> ContextManager[RunningStatistics]:
+    """Guard a block in which training must change every running statistic.
 
         with bnguard.must_move(session):
             session.run(train_op, {x: batch, is_training: True})
 
-    What counts updates need not change: a large float comes to rest.
+    A count of updates need not change, because a large float stops growing.
 
-    Costs a snapshot at each end, and adds no op. It nests, and one object may be entered
-    again inside its own block. An exception of the body goes on as it is, and nothing is judged;
-    but the end of the data, `OutOfRangeError` or `StopIteration`, is an end like any other.
+    The guard takes a snapshot at each end of the block and adds no op. It can be nested, and the
+    same object can be entered again, also inside its own block. If the body raises an exception,
+    it propagates and the statistics are not compared. The end of the data (`OutOfRangeError` or
+    `StopIteration`) counts as a normal end: the statistics are compared first, and the exception
+    propagates if they all changed.
 
     Args:
       session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
-      scope: a variable scope or its name; only the statistics inside count. None: all.
+      scope: a variable scope or its name; selects the statistics in it. None selects all.
 
     Returns:
       A context manager whose value is the snapshot at the start.
 
     Raises:
       StatisticsDidNotMove: a statistic is bit-identical at the end of the block.
-      BnguardError: there are no running statistics there; the session is closed or they have
-        no values yet.
+      BnguardError: there are no running statistics; the session is closed or they are not
+        initialized.
     """
-    return Reentrant(lambda: Block(session, scope).judged(_stillness))
+    return Reentrant(lambda: Block(session, scope).check_at_end(_unmoved))
 
 
-def _stillness(block: Block, steps: RecordedRuns) -> Optional[StatisticsDidNotMove]:
-    difference = compare(block.before, block.now())
+def _unmoved(block: Block, runs: RecordedRuns) -> Optional[StatisticsDidNotMove]:
+    difference = compare(block.before, block.current())
     roles = block.before.roles
-    still = [one.name for one in difference.changes if one.identical and roles[one.name] != COUNT]
-    if not still:
+    names = [
+        change.name
+        for change in difference.changes
+        if change.identical and roles[change.name] != COUNT
+    ]
+    if not names:
         return None
-    return StatisticsDidNotMove(_WHERE, block.diagnosis().explain_stillness(still, steps))
+    return StatisticsDidNotMove(_WHERE, block.diagnosis().explain_unmoved(names, runs))

@@ -1,17 +1,22 @@
-"""The guards as pytest fixtures, and a report of all that they checked.
+"""The guards as pytest fixtures, and a report of their outcomes.
 
-pytest loads this at every start, so all else is imported when a fixture is used.
+pytest loads this module at every start, so the guards are imported when a fixture is first used.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, ContextManager, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, List
 
 import pytest
 
-Guard = Callable[..., ContextManager[Any]]
-_PROPERTY = "bnguard"  # the user property of a test that holds one check
+if TYPE_CHECKING:
+    from bnguard.statistics import RunningStatistics
+    from bnguard.statistics.scopes import Scope
+    from bnguard.statistics.sessions import Session
+
+Guard = Callable[..., ContextManager["RunningStatistics"]]
+_PROPERTY = "bnguard"  # the user property of a test that contains the outcome of a guard
 
 
 @pytest.fixture
@@ -22,7 +27,9 @@ def frozen_statistics(request: pytest.FixtureRequest) -> Guard:
     """
     from bnguard.guard.frozen import frozen
 
-    def guard(session: Any, scope: Any = None, on_change: str = "raise") -> ContextManager[Any]:
+    def guard(
+        session: Session, scope: Scope = None, on_change: str = "raise"
+    ) -> ContextManager[RunningStatistics]:
         return _recorded(request, scope, frozen(session, scope, on_change))
 
     return guard
@@ -36,14 +43,14 @@ def moving_statistics(request: pytest.FixtureRequest) -> Guard:
     """
     from bnguard.guard.must_move import must_move
 
-    def guard(session: Any, scope: Any = None) -> ContextManager[Any]:
+    def guard(session: Session, scope: Scope = None) -> ContextManager[RunningStatistics]:
         return _recorded(request, scope, must_move(session, scope))
 
     return guard
 
 
 @pytest.fixture
-def statistics_of() -> Callable[..., Any]:
+def statistics_of() -> Callable[..., RunningStatistics]:
     """Take a snapshot of running statistics.
 
     statistics_of(session_or_checkpoint, scope=None)
@@ -59,46 +66,47 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--bnguard-report",
         metavar="FILE",
-        help="write what frozen_statistics and moving_statistics checked to FILE, as JSON",
+        help="write the outcome of each frozen_statistics and moving_statistics guard to FILE, "
+        "as JSON",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect a report, if one is wanted; under xdist, where the workers' results meet."""
+    """Collect a report if one is requested; under xdist, in the controller only."""
     path = config.getoption("--bnguard-report")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Report(path), "bnguard-report")
 
 
 def _recorded(
-    request: pytest.FixtureRequest, scope: Any, guard: ContextManager[Any]
-) -> ContextManager[Any]:
+    request: pytest.FixtureRequest, scope: Scope, guard: ContextManager[RunningStatistics]
+) -> ContextManager[RunningStatistics]:
     from bnguard.guard.pytest_record import RecordedGuard
 
     def record(check: Dict[str, Any]) -> None:
-        # As text: xdist sends properties from its workers.
+        # As text, because xdist sends properties from its workers.
         request.node.user_properties.append((_PROPERTY, json.dumps(check, allow_nan=False)))
 
     return RecordedGuard(record, request.node.nodeid, str(request.fixturename), scope, guard)
 
 
 class _Report:
-    """Collects what the tests noted, and writes it at the end.
+    """Collect the outcomes of all guards, and write them at the end of the session.
 
     Raises:
-      pytest.UsageError: the file cannot be written; said before any test runs.
+      pytest.UsageError: the file cannot be written; raised before any test runs.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._checks: List[Dict[str, Any]] = []
-        self._write()  # so that no earlier report outlives a run that crashes
+        self._write()  # so that no older report remains after a crash
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take what a test noted, wherever it ran."""
+        """Collect the outcomes of a test, from any worker."""
         if report.when == "teardown":
-            noted = [value for key, value in report.user_properties if key == _PROPERTY]
-            self._checks += [json.loads(str(value)) for value in noted]
+            recorded = [value for key, value in report.user_properties if key == _PROPERTY]
+            self._checks += [json.loads(str(value)) for value in recorded]
 
     def pytest_sessionfinish(self) -> None:
         """Write the report."""
@@ -116,5 +124,5 @@ class _Report:
         except OSError as error:
             raise pytest.UsageError(
                 f"--bnguard-report={self._path}: cannot be written ({error.strerror}); expected a "
-                "file in a folder that exists."
+                "file in an existing folder."
             ) from error

@@ -7,16 +7,18 @@ from typing import Any, Callable, ContextManager, Dict, Optional
 from bnguard.errors import BnguardError
 from bnguard.guard.block import END_OF_DATA
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove
-from bnguard.statistics.tables import plain
+from bnguard.statistics import RunningStatistics
+from bnguard.statistics.scopes import Scope
+from bnguard.statistics.tables import json_value
 
 
 class RecordedGuard:
-    """Enter and leave a guard, and record the outcome.
+    """A guard that records its outcome.
 
     Args:
-      record: takes each check, a JSON object.
+      record: receives the outcome, a JSON object.
       test: the node id of the test.
-      fixture: which fixture made the guard.
+      fixture: the fixture that made the guard.
       scope: the guard's scope.
       guard: the guard.
     """
@@ -26,14 +28,14 @@ class RecordedGuard:
         record: Callable[[Dict[str, Any]], Any],
         test: str,
         fixture: str,
-        scope: Any,
-        guard: ContextManager[Any],
+        scope: Scope,
+        guard: ContextManager[RunningStatistics],
     ) -> None:
         self._add = record
         self._check = {"test": test, "fixture": fixture, "scope": _name(scope)}
         self._guard = guard
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> RunningStatistics:
         try:
             return self._guard.__enter__()
         except BnguardError as error:
@@ -44,10 +46,10 @@ class RecordedGuard:
         try:
             swallowed = self._guard.__exit__(*exc)
         except StatisticsChanged as error:
-            self._record("failed", moved=[_moved(one) for one in error.moved])
+            self._record("failed", moved=[_to_dict(variable) for variable in error.moved])
             raise
         except StatisticsDidNotMove as error:
-            self._record("failed", still=[one._asdict() for one in error.still])
+            self._record("failed", unmoved=[variable._asdict() for variable in error.unmoved])
             raise
         except BnguardError as error:
             self._record("error", message=str(error))
@@ -56,19 +58,18 @@ class RecordedGuard:
         self._record("passed" if is_judged else "not judged")
         return swallowed
 
-    def _record(self, outcome: str, **found: Any) -> None:
-        self._add({**self._check, "outcome": outcome, **found})
+    def _record(self, outcome: str, **details: Any) -> None:
+        self._add({**self._check, "outcome": outcome, **details})
 
 
-def _name(scope: Any) -> Optional[str]:
+def _name(scope: Scope) -> Optional[str]:
     return None if scope is None else str(getattr(scope, "name", scope))
 
 
-def _moved(one: Moved) -> Dict[str, Any]:
-    findings = [finding.to_dict() for finding in one.findings]
+def _to_dict(variable: Moved) -> Dict[str, Any]:
     return {
-        "variable": one.variable,
-        "change": plain(one.change),
-        "reshaped": one.reshaped,
-        "findings": findings,
+        "variable": variable.variable,
+        "change": json_value(variable.change),
+        "reshaped": variable.reshaped,
+        "findings": [finding.to_dict() for finding in variable.findings],
     }

@@ -1,4 +1,4 @@
-"""A step of a session: what it fetches and feeds, as far as that decides what runs."""
+"""The fetches and feeds of a `Session.run`, reduced to what determines which ops it executes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, U
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from bnguard.statistics.sessions import FeedDict, Fetches
+
 FedScalar = Union[bool, int, bytes, None]
 
 
 class RunKey(NamedTuple):
-    """What decides which ops a `Session.run` executes.
+    """The fetches and feeds that determine which ops a `Session.run` executes.
 
     Attributes:
-      fetches: names of the tensors and ops fetched.
-      feeds: name and value of each tensor fed; the value is None where it cannot be a flag:
-        where it is no scalar bool, integer or string.
+      fetches: names of the fetched tensors and ops.
+      feeds: name and value of each fed tensor, sorted by name. The value is None unless it can be
+        a training flag: a scalar bool, integer or string.
     """
 
     fetches: Tuple[str, ...]
@@ -29,7 +31,7 @@ class RunKey(NamedTuple):
 
 
 def fed_scalar(value: Any) -> FedScalar:
-    """The value of a scalar bool, integer or string; None for anything else."""
+    """Return the value of a scalar bool, integer or string; None for anything else."""
     if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
         value = value.item()
     if isinstance(value, str):
@@ -39,27 +41,27 @@ def fed_scalar(value: Any) -> FedScalar:
 
 def run_key_of(
     graph: tf.Graph,
-    fetches: Any,
-    feed: Optional[Any],
-    flag: Callable[[Any], FedScalar] = fed_scalar,
+    fetches: Fetches,
+    feed: Optional[FeedDict],
+    scalar_of: Callable[[Any], FedScalar] = fed_scalar,
 ) -> RunKey:
-    """The step that `session.run(fetches, feed)` is in a session of this graph.
+    """Return the key of `session.run(fetches, feed)`.
 
     Args:
       graph: the session's graph.
-      fetches: as for `Session.run`, nested at will; what is not of the graph is left out.
+      fetches: as for `Session.run`; elements that are not in the graph are ignored.
       feed: as for `Session.run`.
-      flag: the value of a flag, or None, from the value fed.
+      scalar_of: maps a fed value to its value in the key.
     """
     feeds = []
     for key, value in (feed or {}).items():
         names = _names(graph, key)
-        feeds += [(name, flag(value) if len(names) == 1 else None) for name in names]
+        feeds += [(name, scalar_of(value) if len(names) == 1 else None) for name in names]
     return RunKey(_names(graph, fetches), tuple(sorted(feeds, key=itemgetter(0))))
 
 
-def leaves(fetches: Any) -> Iterator[Any]:
-    """What a nest of lists, tuples and dicts holds."""
+def leaves(fetches: Fetches) -> Iterator[Any]:
+    """Yield the elements of nested lists, tuples and dicts."""
     if isinstance(fetches, dict):
         fetches = fetches.values()
     elif not isinstance(fetches, (list, tuple)):
@@ -69,12 +71,12 @@ def leaves(fetches: Any) -> Iterator[Any]:
         yield from leaves(item)
 
 
-def _names(graph: tf.Graph, thing: Any) -> Tuple[str, ...]:
+def _names(graph: tf.Graph, fetches: Fetches) -> Tuple[str, ...]:
     names: Dict[str, None] = {}
-    for leaf in leaves(thing):
+    for leaf in leaves(fetches):
         for element in tf.nest.flatten(leaf, expand_composites=True):
             try:
                 names[graph.as_graph_element(element).name] = None
             except (TypeError, ValueError, LookupError):
-                continue  # Session.run will say what is wrong with it
+                continue  # Session.run raises an error that describes the problem
     return tuple(names)

@@ -1,93 +1,96 @@
-"""The steps that a session runs in a block, noted as it runs them."""
+"""Record the distinct runs of a session in a `with` block."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.step_cache import StepCache
 from bnguard.statistics import sessions
+from bnguard.statistics.sessions import FeedDict, Fetches, Session
 
-_MOST = 100  # distinct steps remembered of one block; each is audited if it comes to that
+_MAX_RUNS = 100  # distinct runs recorded per block, because each may need an audit
 
 
 class RecordedRuns:
-    """The distinct steps of a block, in order; the first hundred of them."""
+    """The first hundred distinct runs of a block, in order."""
 
     def __init__(self) -> None:
-        self._seen: Dict[RunKey, bool] = {}  # in order, with whether it ever ran to its end
+        self._runs: Dict[RunKey, bool] = {}  # in order, with whether it ever completed
 
     def __iter__(self) -> Iterator[RunKey]:
-        return iter(self._seen)
+        return iter(self._runs)
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._runs)
 
-    def add(self, step: RunKey, is_whole: bool = True) -> None:
-        """Note a step that was run; one that failed may have run in part."""
-        if step in self._seen or len(self._seen) < _MOST:
-            self._seen[step] = is_whole or self._seen.get(step, False)
+    def add(self, run_key: RunKey, is_completed: bool = True) -> None:
+        """Record a run; one that failed may have executed some of its ops."""
+        if run_key in self._runs or len(self._runs) < _MAX_RUNS:
+            self._runs[run_key] = is_completed or self._runs.get(run_key, False)
 
-    def whole(self) -> List[RunKey]:
-        """Those that ran to their ends."""
-        return [step for step, is_whole in self._seen.items() if is_whole]
+    def completed(self) -> List[RunKey]:
+        """Return the runs that completed at least once."""
+        return [run_key for run_key, is_completed in self._runs.items() if is_completed]
 
 
 @contextmanager
-def record_runs(session: Any) -> Iterator[RecordedRuns]:
-    """Note each distinct step that the session runs in the block, hooks' fetches included.
+def record_runs(session: Session) -> Iterator[RecordedRuns]:
+    """Record each distinct run of the session in the block, including the fetches of hooks.
 
-    For the block, `session.run` is replaced on this one object. Blocks nest, and may end in
-    any order. `make_callable` and `partial_run` are not seen.
+    In the block, `session.run` of this object is replaced. Blocks can be nested and can end in any
+    order. `make_callable` and `partial_run` are not recorded.
 
     Raises:
       BnguardError: the session is closed.
     """
     inner = sessions.unwrap(session)
     run = vars(inner).get("run")
-    tap = run if isinstance(run, _RecordingRun) else _RecordingRun(inner)
-    steps = RecordedRuns()
-    tap.listeners.append(steps)
+    recorder = run if isinstance(run, _RecordingRun) else _RecordingRun(inner)
+    runs = RecordedRuns()
+    recorder.listeners.append(runs)
     try:
-        yield steps
+        yield runs
     finally:
-        tap.leave(steps)
+        recorder.remove(runs)
 
 
 class _RecordingRun:
-    """Stands in for `session.run` as long as anybody listens."""
+    """The replacement for `session.run`, as long as it has listeners."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: tf.Session) -> None:
         self.listeners: List[RecordedRuns] = []
         self._session = session
-        self._known = StepCache()
-        self._before = session.run
+        self._cache = StepCache()
+        self._replaced = session.run
         self._had_own = "run" in vars(session)
         session.run = self
 
-    def __call__(self, fetches: Any, feed_dict: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, fetches: Fetches, feed_dict: Optional[FeedDict] = None, *args: Any, **kwargs: Any
+    ) -> Any:
         try:
-            result = self._before(fetches, feed_dict, *args, **kwargs)
+            result = self._replaced(fetches, feed_dict, *args, **kwargs)
         except tf.errors.OpError:
-            self._note(fetches, feed_dict, is_whole=False)
+            self._record(fetches, feed_dict, is_completed=False)
             raise
-        self._note(fetches, feed_dict, is_whole=True)
+        self._record(fetches, feed_dict, is_completed=True)
         return result
 
-    def leave(self, steps: RecordedRuns) -> None:
-        """Listen no more; the last one to leave puts everything back."""
-        self.listeners = [one for one in self.listeners if one is not steps]
+    def remove(self, runs: RecordedRuns) -> None:
+        """Remove a listener; without listeners, restore `session.run`."""
+        self.listeners = [listener for listener in self.listeners if listener is not runs]
         if self.listeners or vars(self._session).get("run") is not self:
             return
         if self._had_own:
-            self._session.run = self._before
+            self._session.run = self._replaced
         else:
             del self._session.run
 
-    def _note(self, fetches: Any, feed: Any, is_whole: bool) -> None:
-        step = self._known.step(self._session.graph, fetches, feed)
-        for steps in self.listeners:
-            steps.add(step, is_whole)
+    def _record(self, fetches: Fetches, feed: Optional[FeedDict], is_completed: bool) -> None:
+        run_key = self._cache.run_key(self._session.graph, fetches, feed)
+        for listener in self.listeners:
+            listener.add(run_key, is_completed)

@@ -1,4 +1,4 @@
-"""Steps known already, recognised in microseconds: a hook asks before every step."""
+"""Cache the key of each step, so that a repeated step is recognized in microseconds."""
 
 from __future__ import annotations
 
@@ -7,56 +7,58 @@ from typing import Any, Callable, Dict, Hashable, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from bnguard.guard.run_key import FedScalar, RunKey, fed_scalar, leaves, run_key_of
+from bnguard.statistics.sessions import FeedDict, Fetches
 
-_MANY = 64  # steps; from here on a scalar that is no bool counts as a counter, not as a flag
-_MOST = 1000
+_MANY = 64  # steps; with more, a fed integer or string is taken for data, such as a counter
+_MAX_STEPS = 1000
 
 
 class StepCache:
-    """Steps by what was fetched and fed: by the very objects, without a look at the graph."""
+    """The keys of steps, by the identity of the objects fetched and fed."""
 
     def __init__(self) -> None:
         self._steps: Dict[Hashable, Tuple[RunKey, Any]] = {}
 
-    def step(
+    def run_key(
         self,
         graph: tf.Graph,
-        fetches: Any,
-        feed: Optional[Any],
-        check: Callable[[RunKey], Any] = lambda step: None,
+        fetches: Fetches,
+        feed: Optional[FeedDict],
+        check: Callable[[RunKey], Any] = lambda run_key: None,
     ) -> RunKey:
-        """The step that `session.run(fetches, feed)` is in a session of this graph.
+        """Return the key of `session.run(fetches, feed)`, and cache it.
 
-        Where it is new, `check` is called with it; if that raises, it stays new.
+        `check` is called with the key of a step that is not cached. If it raises an exception, the
+        step is not cached.
         """
-        step = self.find(fetches, feed)
-        if step is None:
-            step = run_key_of(graph, fetches, feed, self.flag)
-            check(step)
-            self.add(fetches, feed, step)
-        return step
+        run_key = self.find(fetches, feed)
+        if run_key is None:
+            run_key = run_key_of(graph, fetches, feed, self._scalar)
+            check(run_key)
+            self.add(fetches, feed, run_key)
+        return run_key
 
-    def find(self, fetches: Any, feed: Optional[Any]) -> Optional[RunKey]:
-        """The step that these fetches and flags made, if it has been added."""
-        known = self._steps.get(self._key(fetches, feed))
-        return known and known[0]
+    def find(self, fetches: Fetches, feed: Optional[FeedDict]) -> Optional[RunKey]:
+        """Return the key of a step, or None if it is not cached."""
+        cached = self._steps.get(self._identify(fetches, feed))
+        return cached and cached[0]
 
-    def add(self, fetches: Any, feed: Optional[Any], step: RunKey) -> None:
-        """Remember a step. With too many, begin anew: they must be made up for each run."""
-        if len(self._steps) >= _MOST:
+    def add(self, fetches: Fetches, feed: Optional[FeedDict], run_key: RunKey) -> None:
+        """Cache the key of a step. A full cache is cleared: its steps were not repeated."""
+        if len(self._steps) >= _MAX_STEPS:
             self._steps.clear()
-        named = (tuple(leaves(fetches)), tuple(feed or ()))  # kept, so that no id is used again
-        self._steps[self._key(fetches, feed)] = step, named
+        objects = (tuple(leaves(fetches)), tuple(feed or ()))  # kept, so that no id is reused
+        self._steps[self._identify(fetches, feed)] = run_key, objects
 
-    def flag(self, value: Any) -> FedScalar:
-        """What of a fed value tells one step from another."""
+    def _identify(self, fetches: Fetches, feed: Optional[FeedDict]) -> Hashable:
+        fed = tuple([(_identity(key), self._scalar(value)) for key, value in (feed or {}).items()])
+        return tuple(map(_identity, leaves(fetches))), fed
+
+    def _scalar(self, value: Any) -> FedScalar:
+        """Return the part of a fed value that distinguishes steps."""
         value = fed_scalar(value)
         return value if isinstance(value, bool) or len(self._steps) < _MANY else None
 
-    def _key(self, fetches: Any, feed: Optional[Any]) -> Hashable:
-        fed = tuple([(_identity(key), self.flag(value)) for key, value in (feed or {}).items()])
-        return tuple(map(_identity, leaves(fetches))), fed
 
-
-def _identity(thing: Any) -> Hashable:
-    return thing if isinstance(thing, str) else id(thing)
+def _identity(element: object) -> Hashable:
+    return element if isinstance(element, str) else id(element)

@@ -1,4 +1,4 @@
-"""Running statistics of a session or a checkpoint: snapshot, difference, health, summaries."""
+"""Running statistics of a session or a checkpoint: snapshots, differences, health, summaries."""
 
 from __future__ import annotations
 

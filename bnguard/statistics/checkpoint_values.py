@@ -1,9 +1,9 @@
-"""The running statistics of a checkpoint: by name only, for a checkpoint has no graph."""
+"""Read running statistics from a checkpoint, which has no graph, by variable name."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Collection, Dict, Iterator, Tuple
+from typing import Collection, Dict, Iterator, Tuple
 
 import numpy as np
 
@@ -11,26 +11,29 @@ from bnguard import checkpoint_reader
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.errors import BnguardError
 from bnguard.statistics.names import UNKNOWN, role_of
-from bnguard.statistics.scopes import within
+from bnguard.statistics.scopes import Scope, within
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def read(path: str, scope: Any = None, also: Collection[str] = ()) -> Dict[str, np.ndarray]:
-    """Running statistics of a checkpoint by variable name; no other variable is read.
+def read(path: str, scope: Scope = None, also: Collection[str] = ()) -> Dict[str, np.ndarray]:
+    """Read the running statistics of a checkpoint, and no other variable.
 
-    An object-based checkpoint of TF 2.x tells the names that its variables had. Where it tells
-    none, or the same one twice, the path through the objects stands for it.
+    An object-based checkpoint of TF 2.x records the names of its variables. A variable without
+    a name, or with the same name as another variable, gets its path through the objects instead.
 
     Args:
       path: a checkpoint's prefix, or a directory whose `checkpoint` file names one.
       scope: as for `within`.
-      also: variables that are running statistics whatever their names say.
+      also: names of variables to treat as running statistics, whatever their names.
+
+    Returns:
+      Variable name to value, sorted by name.
 
     Raises:
-      BnguardError: there is no such checkpoint, it is damaged, or nothing in it is named like
-        a running statistic of this scope.
+      BnguardError: the checkpoint is missing or damaged, or no variable in this scope has the
+        name of a running statistic.
     """
     keys = _keys(path)
     wanted = {name: name for name in keys if name in also or role_of(name, also) != UNKNOWN}
@@ -40,7 +43,7 @@ def read(path: str, scope: Any = None, also: Collection[str] = ()) -> Dict[str, 
 
 
 def _keys(path: str) -> Dict[str, str]:
-    """Variable name to the checkpoint's name of its tensor."""
+    """Map each variable name to the key of its tensor in the checkpoint."""
     keys = checkpoint_reader.names(path)
     if _OBJECT_GRAPH not in keys:
         return {key: key for key in keys}
@@ -50,14 +53,14 @@ def _keys(path: str) -> Dict[str, str]:
 
 
 def _named_objects(path: str, keys: Collection[str]) -> Iterator[Tuple[str, str]]:
-    """The name that each variable of an object-based checkpoint had, and its key."""
+    """Yield the name and the key of each variable of an object-based checkpoint."""
     content = checkpoint_reader.read(path, {_OBJECT_GRAPH})[_OBJECT_GRAPH]
     try:
         graph = message("TrackableObjectGraph").FromString(content)
     except DecodeError as error:
         raise BnguardError(
-            f"{path}: the checkpoint's object graph cannot be decoded ({error}); expected an "
-            "object-based checkpoint of TensorFlow 2.x. Restore the files from a copy."
+            f"{path}: the checkpoint's object graph cannot be decoded; expected an object-based "
+            "checkpoint of TensorFlow 2.x. Restore the files from a copy."
         ) from error
     for node in graph.nodes:
         for attribute in node.attributes:

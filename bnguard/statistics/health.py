@@ -1,4 +1,4 @@
-"""What a look at one running statistic tells: never moved, not finite, not possible."""
+"""Check the values of a running statistic: never moved, not finite, impossible, implausible."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any, Dict, Iterator, Tuple
 
 import numpy as np
 
-from bnguard.statistics.tables import plain
+from bnguard.statistics.tables import json_value
 
-# No activation that anybody normalizes on purpose gets here: pixels of 16 bits have a mean of
-# at most 6.6e4, and a variance of at most 1.1e9.
+# Above these values something is wrong. 16-bit pixels, the largest plausible activations, have a
+# mean of at most 6.6e4 and a variance of at most 1.1e9.
 LARGEST = {"mean": 1e5, "variance": 1e10, "deviation": 1e5}
 INITIAL = {"mean": 0.0, "variance": 1.0, "deviation": 1.0, "biased": 0.0, "count": 0.0}
 
 
 @dataclass(frozen=True)
 class Health:
-    """One running statistic in figures.
+    """The figures and the problems of one running statistic.
 
     Attributes:
       name: of the variable.
-      kind: as `role_of` has it.
+      role: as in `role_of`.
       shape: of the variable.
-      smallest, average, largest: over the elements that are finite; NaN where none is.
-      problems: what is wrong, in words; empty where nothing is.
+      smallest, average, largest: over the finite elements; NaN if there are none.
+      problems: in words; empty if there are none.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Health:
     largest: float
     problems: Tuple[str, ...]
 
-    def as_json(self) -> Dict[str, Any]:
-        """As a JSON object."""
-        return {key: plain(value) for key, value in vars(self).items()}
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the JSON form; a figure that is not finite is a string."""
+        return {key: json_value(value) for key, value in vars(self).items()}
 
 
 def examine(name: str, role: str, value: np.ndarray) -> Health:
-    """Look at the value of one running statistic, a float array of any shape."""
-    value = value.astype(np.float64)  # NumPy knows little of bfloat16
+    """Return the health of one running statistic, given its value, an array of any shape."""
+    value = value.astype(np.float64)  # NumPy cannot compute with bfloat16
     finite = value[np.isfinite(value)]
     figures = finite if finite.size else np.array([np.nan])
     return Health(
@@ -60,13 +60,13 @@ def _problems(role: str, value: np.ndarray) -> Iterator[str]:
     initial = INITIAL.get(role)
     if initial is not None and value.size and np.all(value == initial):
         yield f"never moved from its initial value {initial:g}"
-    for what, where in _suspects(role, value):
-        count = int(np.count_nonzero(where))
+    for problem, is_affected in _element_problems(role, value):
+        count = int(np.count_nonzero(is_affected))
         if count:
-            yield f"{what} in {count} of {value.size}"
+            yield f"{problem} in {count} of {value.size}"
 
 
-def _suspects(role: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
+def _element_problems(role: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
     finite = np.isfinite(value)
     yield "not finite", ~finite
     if role in ("variance", "deviation"):

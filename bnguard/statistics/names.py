@@ -1,4 +1,4 @@
-"""What a variable's name says: that it is a running statistic, or belongs to one, and which."""
+"""Determine from a variable's name whether it is a running statistic, or belongs to one."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import re
 from typing import Collection
 
 UNKNOWN = "unknown"
-COUNT = "count"  # of updates, or the weight that they have had; at rest once it is large
+COUNT = "count"  # of updates, or their accumulated weight; it stops changing once it is large
 
 _STATISTIC = re.compile(
     r"(?:moving|running|renorm)_(?:(?P<mean>mean)|(?P<variance>var(?:iance)?)|(?P<deviation>stddev))"
     r"(?P<count>_weight)?(?:_\d+)?\Z"
 )
-# Zero debiasing has them in a scope of the statistic's own name, of contrib's layers and TF 1's
-# `moving_averages`.
+# Zero debiasing, in contrib's layers and in TF 1's `moving_averages`, creates these variables in
+# a scope that has the name of the statistic.
 _BELOW_A_STATISTIC = {"biased": "biased", "local_step": COUNT}
 
 
 def role_of(name: str, statistics: Collection[str] = ()) -> str:
-    """What a variable of this name holds, or `unknown`, where it does not belong here.
+    """Return the role of a variable with this name, or `unknown` if it is not a statistic.
 
-    * `mean`, `variance`, `deviation`: moving ones, or those of batch renormalization.
-    * `biased`: of zero debiasing, a moving average that began at zero.
-    * `count`: of zero debiasing, the number of updates; or the weight of renormalization's.
+    * `mean`, `variance`, `deviation`: a moving average, or one of batch renormalization.
+    * `biased`: of zero debiasing, a moving average that started at zero.
+    * `count`: of zero debiasing, the number of updates; of batch renormalization, their weight.
 
     Args:
       name: the variable's full name.
-      statistics: variables that are running statistics whatever their names say.
+      statistics: names of variables that are running statistics, whatever their names.
     """
     parent, _, last = name.rpartition("/")
     if last in _BELOW_A_STATISTIC and _is_statistic(parent, statistics):
@@ -38,4 +38,4 @@ def role_of(name: str, statistics: Collection[str] = ()) -> str:
 def _is_statistic(name: str, statistics: Collection[str]) -> bool:
     if _STATISTIC.match(name.rpartition("/")[2]):
         return True
-    return any(name == one or name.endswith(f"/{one}") for one in statistics)
+    return any(name == statistic or name.endswith(f"/{statistic}") for statistic in statistics)

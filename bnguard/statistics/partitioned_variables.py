@@ -1,4 +1,4 @@
-"""A variable of a live graph, by the names of the ops that read and write it."""
+"""The variables of a live graph, partitioned or not, with the ops that read and write them."""
 
 from __future__ import annotations
 
@@ -12,42 +12,43 @@ _VARIABLES = (*_REF_VARIABLES, "VarHandleOp")
 
 
 class Part(NamedTuple):
-    """A variable of the graph: a whole statistic, or one slice of a partitioned one.
+    """A variable of the graph: a complete statistic, or one slice of a partitioned one.
 
-    Names, not tensors: what is remembered of a graph must not keep it alive.
+    It stores names, not tensors, because a cached part must not keep its graph alive.
 
     Attributes:
-      name: of the variable's op.
-      read: name of the tensor to fetch for its value; None where the graph has none.
-      initializer: name of the op whose input 1 becomes the value; None where unknown.
-      whole: the variable's full name where it is a slice, else `name`.
-      place: which elements of the whole it holds; empty where it is no slice.
+      name: name of the variable's op.
+      read: name of the tensor to fetch for its value; None if the graph has none.
+      initializer: name of the op that assigns its input 1 to the variable; None if unknown.
+      full_name: for a slice, the name of the partitioned variable; otherwise `name`.
+      slices: the elements of the partitioned variable that it contains, one slice per axis;
+        empty if it is not a slice.
     """
 
     name: str
     read: Optional[str]
     initializer: Optional[str]
-    whole: str
-    place: Tuple[slice, ...] = ()
+    full_name: str
+    slices: Tuple[slice, ...] = ()
 
-    def of(self, whole: np.ndarray) -> np.ndarray:
-        """The share that this part holds of the whole."""
-        return whole[self.place] if self.place else whole
+    def slice_of(self, value: np.ndarray) -> np.ndarray:
+        """Return the elements of this part, given the value of the complete variable."""
+        return value[self.slices] if self.slices else value
 
 
-def parts(graph: tf.Graph) -> Dict[str, Part]:
-    """Every variable of a graph by the name of its op, ref and resource variables alike."""
-    known = _python_variables(graph)
-    with graph.as_default():  # else a variable's VariableDef is refused where TF 2 runs eagerly
+def variable_parts(graph: tf.Graph) -> Dict[str, Part]:
+    """Return every ref and resource variable of a graph, by the name of its op."""
+    variables = _python_variables(graph)
+    with graph.as_default():  # where TF 2 runs eagerly, a VariableDef needs a default graph
         return {
-            op.name: _part(op, known.get(op.name))
+            op.name: _part(op, variables.get(op.name))
             for op in graph.get_operations()
             if op.type in _VARIABLES
         }
 
 
 def _python_variables(graph: tf.Graph) -> Dict[str, Any]:
-    """The variables in the graph's collections, by the name of their op."""
+    """Return the variables in the graph's collections, by the name of their op."""
     return {
         item.op.name: item
         for key in graph.get_all_collection_keys()
@@ -58,21 +59,22 @@ def _python_variables(graph: tf.Graph) -> Dict[str, Any]:
 
 def _part(op: tf.Operation, variable: Any) -> Part:
     if variable is None:
-        return Part(op.name, _bare_read(op), None, op.name)
+        return Part(op.name, _read_in_graph(op), None, op.name)
     read = op.graph.as_graph_element(variable).name
-    whole = Part(op.name, read, variable.initializer.name, op.name)
+    part = Part(op.name, read, variable.initializer.name, op.name)
     info = variable.to_proto().save_slice_info_def
     if not info.full_name:
-        return whole
-    place = tuple(slice(at, at + size) for at, size in zip(info.var_offset, info.var_shape))
-    return whole._replace(whole=info.full_name, place=place)
+        return part
+    offsets = zip(info.var_offset, info.var_shape)
+    slices = tuple(slice(start, start + size) for start, size in offsets)
+    return part._replace(full_name=info.full_name, slices=slices)
 
 
-def _bare_read(op: tf.Operation) -> Optional[str]:
-    """A tensor that is the variable's value and waits for nothing else."""
+def _read_in_graph(op: tf.Operation) -> Optional[str]:
+    """Return the name of a tensor that has the variable's value and no control inputs."""
     if op.type in _REF_VARIABLES:
-        return op.outputs[0].name
+        return str(op.outputs[0].name)
     for reader in op.outputs[0].consumers():
         if reader.type == "ReadVariableOp" and not reader.control_inputs:
-            return reader.outputs[0].name
+            return str(reader.outputs[0].name)
     return None

@@ -1,4 +1,4 @@
-"""Running statistics as values: what a snapshot holds."""
+"""A snapshot of running statistics: values by variable name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 import numpy as np
 
 from bnguard.errors import BnguardError
+from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
 from bnguard.statistics.names import role_of
@@ -15,17 +16,18 @@ _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
 
 
 class RunningStatistics(Mapping[str, np.ndarray]):
-    """The running statistics of a session or a checkpoint at one moment, by variable name.
+    """The running statistics of a session or a checkpoint at one moment.
 
-    A mapping from variable name (without `:0`; a partitioned variable under its full name) to
-    a read-only array. Two are equal where they hold the same names and the same bits.
-    `print` shows a table, one row for each variable.
+    A mapping from variable name to a read-only array, sorted by name. Names have no `:0`; a
+    partitioned variable appears joined, under its full name. Two snapshots are equal if they
+    contain the same names and bit-identical values. `print` shows a table with one row per
+    variable; `repr` is one line.
 
     Args:
-      source: where they come from, in words.
-      values: by variable name. They are copied: a fetched ref variable may share its memory
+      source: where the values come from, in words.
+      values: by variable name. They are copied, because a fetched ref variable may share memory
         with the variable.
-      kinds: what each is, as `role_of` has it; where not given, their names say.
+      roles: by variable name, as in `role_of`; a missing role is determined from the name.
 
     Raises:
       BnguardError: a value is text.
@@ -58,38 +60,38 @@ class RunningStatistics(Mapping[str, np.ndarray]):
         return RunningStatistics, (self.source, self._values, self.roles)
 
     def __repr__(self) -> str:
-        return f"RunningStatistics({self.source}, {len(self)} variables)"
+        return printable(f"RunningStatistics({self.source}, {len(self)} variables)")
 
     def __str__(self) -> str:
         return f"running statistics of {self.source}\n{tables.table(_HEADINGS, self._rows())}"
 
     def health(self) -> List[Health]:
-        """What a look at each variable tells, in the order of their names."""
+        """Return the health of each variable, sorted by name."""
         return [examine(name, self.roles[name], value) for name, value in self.items()]
 
-    def as_json(self) -> Dict[str, Any]:
-        """As a JSON object: the source, and the health of each variable."""
-        return {"source": self.source, "variables": [one.as_json() for one in self.health()]}
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the JSON form: the source, and the health of each variable."""
+        return {"source": self.source, "variables": [health.to_dict() for health in self.health()]}
 
     def _rows(self) -> Iterator[List[str]]:
-        for one in self.health():
-            figures = (one.smallest, one.average, one.largest)
-            health = ", ".join(one.problems) or "ok"
-            yield [one.name, str(list(one.shape)), *map(tables.figure, figures), health]
+        for health in self.health():
+            figures = (health.smallest, health.average, health.largest)
+            problems = ", ".join(health.problems) or "ok"
+            yield [health.name, str(list(health.shape)), *map(tables.figure, figures), problems]
 
 
 def identical(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether two arrays hold the same bits; so a NaN that stays has not moved."""
-    same_kind = before.shape == after.shape and before.dtype == after.dtype
-    return same_kind and before.tobytes() == after.tobytes()
+    """Return whether two arrays have the same type, shape and bits; a NaN can equal itself."""
+    is_alike = before.shape == after.shape and before.dtype == after.dtype
+    return is_alike and before.tobytes() == after.tobytes()
 
 
 def _read_only(name: str, value: Any) -> np.ndarray:
     copy = np.array(value)
     if copy.dtype.kind in "OSU":
         raise BnguardError(
-            f"{name}: holds text; expected the numbers of a running statistic, for that is what "
-            "it is called. Look at another scope, or rename the variable."
+            f"{name}: contains text; expected numbers, because the variable has the name of a "
+            "running statistic. Select a different scope, or rename the variable."
         )
     copy.setflags(write=False)
     return copy

@@ -1,31 +1,36 @@
-"""Variable scopes: which names are inside, and what to say when none is."""
+"""Select variables by variable scope."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, TypeVar
+from typing import Any, Dict, Mapping, TypeVar, Union
+
+import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
+
+Scope = Union[str, tf.VariableScope, None]
+"""A variable scope or its name. It contains the variables below it; None contains all."""
 
 _Item = TypeVar("_Item")
 _SHOWN = 8
 
 
 class NoStatisticsError(BnguardError):
-    """What was given holds no running statistics, or none in the scope asked for."""
+    """There are no running statistics, or none in the requested scope."""
 
 
-def within(scope: Any, items: Mapping[str, _Item], where: str) -> Dict[str, _Item]:
-    """The items whose variable name is in the scope, sorted by name; at least one.
+def within(scope: Scope, items: Mapping[str, _Item], where: str) -> Dict[str, _Item]:
+    """Return the items whose variable name is in the scope, sorted by name; at least one.
 
     Args:
-      scope: a variable scope or its name; `a` holds `a/b` and `a` itself, not `ab`. None or
-        the empty name: everything.
+      scope: a variable scope or its name; `a` contains `a/b` and `a` itself, but not `ab`. None
+        and the empty name select everything.
       items: by variable name.
-      where: where the names come from, for the message.
+      where: the source of the names, for the error message.
 
     Raises:
-      NoStatisticsError: none is inside; the message lists the scopes that have some.
-      BnguardError: this is no scope.
+      NoStatisticsError: no item is in the scope; the message lists the scopes that have some.
+      BnguardError: the scope is neither a variable scope nor a name.
     """
     prefix = _name(scope)
     chosen = {name: items[name] for name in sorted(items) if _is_inside(name, prefix)}
@@ -34,7 +39,7 @@ def within(scope: Any, items: Mapping[str, _Item], where: str) -> Dict[str, _Ite
     return chosen
 
 
-def _name(scope: Any) -> str:
+def _name(scope: Scope) -> str:
     name = "" if scope is None else getattr(scope, "name", scope)
     if not isinstance(name, str):
         raise BnguardError(
@@ -52,11 +57,11 @@ def _nothing(prefix: str, items: Mapping[str, Any], where: str) -> NoStatisticsE
         return NoStatisticsError(
             f"{where}: no running statistics found; expected variables that a batch "
             "normalization reads or a moving average writes, such as bn/moving_mean. Give a "
-            "session or checkpoint of the model that has them."
+            "session or checkpoint of a model that has them."
         )
     scopes = sorted({name.rpartition("/")[0] or name for name in items})
     more = f" and {len(scopes) - _SHOWN} more" if len(scopes) > _SHOWN else ""
     return NoStatisticsError(
         f"{where}: no running statistics found in scope {prefix!r}; these scopes have some: "
-        f"{', '.join(scopes[:_SHOWN])}{more}. Give one of them, or a scope around it."
+        f"{', '.join(scopes[:_SHOWN])}{more}. Give one of them, or an enclosing scope."
     )

@@ -1,4 +1,4 @@
-"""The running statistics of a live graph: find them, read them, write them, adding no op."""
+"""Find, read and write the running statistics of a live graph, without adding an op."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from bnguard.errors import BnguardError
 from bnguard.statistics import sessions
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
 from bnguard.statistics.running_statistics import RunningStatistics
-from bnguard.statistics.scopes import within
+from bnguard.statistics.scopes import Scope, within
+from bnguard.statistics.sessions import Session
 
 
-def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
-    """The running statistics of a graph, sorted by name; at least one.
+def find(graph: tf.Graph, scope: Scope = None) -> List[LiveStatistic]:
+    """Return the running statistics of a graph, sorted by name; at least one.
 
     Args:
-      graph: searched once for each version of it.
-      scope: a variable scope or its name; only what is inside counts. None: everything.
+      graph: it is analysed once per version.
+      scope: a variable scope or its name; selects the statistics in it. None selects all.
 
     Raises:
       BnguardError: there are none, or none in this scope.
@@ -29,18 +30,18 @@ def find(graph: tf.Graph, scope: Any = None) -> List[LiveStatistic]:
     return list(within(scope, structure_of(graph).statistics, where).values())
 
 
-def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics:
-    """Running statistics of the session's graph, in one `Session.run`.
+def read(session: Session, statistics: Sequence[LiveStatistic]) -> RunningStatistics:
+    """Read running statistics of the session's graph in one `Session.run`.
 
     Raises:
-      BnguardError: the session is closed, or a variable has no value or cannot be read.
+      BnguardError: the session is closed, or a variable is not initialized or cannot be read.
     """
-    fetches = {part.name: part.read for one in statistics for part in one.parts}
+    fetches = {part.name: part.read for statistic in statistics for part in statistic.parts}
     unreadable = sorted(name for name, tensor in fetches.items() if tensor is None)
     if unreadable:
         raise BnguardError(
             f"{', '.join(unreadable)}: the graph has no op that only reads this resource "
-            "variable, and none is added here. Call tf.identity on the variable while the graph "
+            "variable, and a snapshot adds none. Call tf.identity on the variable while the graph "
             "is being built."
         )
     try:
@@ -49,23 +50,25 @@ def read(session: Any, statistics: Sequence[LiveStatistic]) -> RunningStatistics
         raise _uninitialized(session, fetches) from error
     return RunningStatistics(
         f"the {type(session).__name__}",
-        {one.name: _join(one, values) for one in statistics},
-        {one.name: one.role for one in statistics},
+        {statistic.name: _join(statistic, values) for statistic in statistics},
+        {statistic.name: statistic.role for statistic in statistics},
     )
 
 
 def make_readable(graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
-    """Add an op to read each resource variable that `read` could not; mostly there is none.
+    """Add a read op for each resource variable that has none; most graphs need none.
 
     Raises:
-      BnguardError: it has to add one, and the graph is finalized.
+      BnguardError: an op is needed, and the graph is finalized.
     """
-    missing = [part.name for one in statistics for part in one.parts if part.read is None]
+    missing = [
+        part.name for statistic in statistics for part in statistic.parts if part.read is None
+    ]
     if missing and graph.finalized:
         raise BnguardError(
-            f"{', '.join(sorted(missing))}: the graph is finalized, and has no op that only reads "
-            "this resource variable; expected a graph that can still be added to. Add the hook "
-            "before the graph is finalized."
+            f"{', '.join(sorted(missing))}: the graph is finalized and has no op that only reads "
+            "this resource variable; expected a graph that is not finalized. Add the hook before "
+            "the graph is finalized."
         )
     with graph.as_default(), tf.control_dependencies(None):
         for name in missing:
@@ -73,42 +76,51 @@ def make_readable(graph: tf.Graph, statistics: Sequence[LiveStatistic]) -> None:
             tf.raw_ops.ReadVariableOp(resource=handle.outputs[0], dtype=handle.get_attr("dtype"))
 
 
-def write(session: Any, statistics: Sequence[LiveStatistic], values: Mapping[str, Any]) -> None:
-    """Give running statistics these values, by initializers that the graph has already.
+def write(session: Session, statistics: Sequence[LiveStatistic], values: Mapping[str, Any]) -> None:
+    """Assign values to running statistics with the initializers that the graph already has.
 
     Raises:
-      BnguardError: the session is closed, or no initializer of a variable is known.
+      BnguardError: the session is closed, or the initializer of a variable is unknown.
     """
     check_writable(statistics)
     graph = sessions.graph_of(session)
-    shares = [(part, part.of(values[one.name])) for one in statistics for part in one.parts]
-    while shares:
+    waiting = [
+        (part, part.slice_of(values[statistic.name]))
+        for statistic in statistics
+        for part in statistic.parts
+    ]
+    while waiting:
         feed: Dict[str, np.ndarray] = {}
-        ops, left = [], []
-        for part, value in shares:
+        ops, postponed = [], []
+        for part, value in waiting:
             op = graph.get_operation_by_name(part.initializer)
             fed = op.inputs[1].name
-            if fed in feed:  # two variables that were initialized from one tensor
-                left.append((part, value))
+            if fed in feed:  # the variables share an initial value: assign one per run
+                postponed.append((part, value))
             else:
                 feed[fed] = value
                 ops.append(op)
         sessions.run(session, ops, feed)
-        shares = left
+        waiting = postponed
 
 
 def check_writable(statistics: Sequence[LiveStatistic]) -> None:
-    """Check that `write` can be used.
+    """Check that `write` can assign these statistics.
 
     Raises:
-      BnguardError: no initializer of a variable is known.
+      BnguardError: the initializer of a variable is unknown.
     """
-    stuck = [part.name for one in statistics for part in one.parts if part.initializer is None]
+    stuck = [
+        part.name
+        for statistic in statistics
+        for part in statistic.parts
+        if part.initializer is None
+    ]
     if stuck:
         raise BnguardError(
-            f"{', '.join(sorted(stuck))}: no initializer of this variable is known, so its value "
-            "cannot be put back without adding an op; expected a variable in a collection of the "
-            "graph. Import the graph with its collections, or use on_change='raise'."
+            f"{', '.join(sorted(stuck))}: the initializer of this variable is unknown, so its "
+            "value cannot be restored without adding an op; expected a variable in a collection "
+            "of the graph. Import the graph with its collections, or use on_change='raise'."
         )
 
 
@@ -117,7 +129,7 @@ def _join(statistic: LiveStatistic, values: Mapping[str, np.ndarray]) -> np.ndar
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, statistic.axis)
 
 
-def _uninitialized(session: Any, fetches: Mapping[str, Any]) -> BnguardError:
+def _uninitialized(session: Session, fetches: Mapping[str, Any]) -> BnguardError:
     empty = []
     for name, tensor in fetches.items():
         try:
@@ -125,6 +137,6 @@ def _uninitialized(session: Any, fetches: Mapping[str, Any]) -> BnguardError:
         except tf.errors.FailedPreconditionError:
             empty.append(name)
     return BnguardError(
-        f"{', '.join(sorted(empty))}: no value yet; expected initialized variables. Run the "
+        f"{', '.join(sorted(empty))}: not initialized; expected variables with values. Run the "
         "initializer or restore a checkpoint in this session first."
     )

@@ -1,31 +1,40 @@
-"""Any kind of session, one way to use it: its graph, and a run that no hook sees."""
+"""Use every type of session in the same way: its graph, and runs without hooks."""
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Mapping, Optional, Union
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
 
+Session = Union[tf.Session, tf.InteractiveSession, tf.train.MonitoredSession]
+"""A session of any type."""
 
-def is_session(thing: Any) -> bool:
-    """Whether `thing` is a Session, InteractiveSession, MonitoredSession or the like."""
-    return hasattr(thing, "graph") and callable(getattr(thing, "run", None))
+Fetches = Any
+"""The fetches of a `Session.run`: tensors, ops or their names, nested in any way."""
+
+FeedDict = Mapping[Any, Any]
+"""The feeds of a `Session.run`: a tensor, its name or a nest of tensors to its value."""
 
 
-def unwrap(session: Any) -> Any:
-    """The session that does the work: of a MonitoredSession the one inside, else itself.
+def is_session(value: object) -> bool:
+    """Return whether `value` is a Session, InteractiveSession, MonitoredSession or similar."""
+    return hasattr(value, "graph") and callable(getattr(value, "run", None))
 
-    A step in the inner session runs no hooks, so it counts as no step of the program.
+
+def unwrap(session: Session) -> tf.Session:
+    """Return the session inside a MonitoredSession; any other session is returned as it is.
+
+    A step of the inner session runs no hooks, so the program does not count it.
 
     Raises:
-      BnguardError: this is no session, or it is closed.
+      BnguardError: the argument is not a session, or it is closed.
     """
     if not is_session(session):
         raise BnguardError(
-            f"{session!r} is no session; expected a tf.Session, tf.InteractiveSession or "
-            "tf.train.MonitoredSession of the graph that holds the statistics."
+            f"{session!r}: not a session; expected a tf.Session, tf.InteractiveSession or "
+            "tf.train.MonitoredSession whose graph has running statistics."
         )
     if not hasattr(session, "run_step_fn"):
         return session
@@ -35,21 +44,21 @@ def unwrap(session: Any) -> Any:
         raise _closed(session) from error
 
 
-def graph_of(session: Any) -> tf.Graph:
-    """The graph of an open session.
+def graph_of(session: Session) -> tf.Graph:
+    """Return the graph of an open session.
 
     Raises:
-      BnguardError: as `unwrap` does.
+      BnguardError: as for `unwrap`.
     """
     return unwrap(session).graph
 
 
-def run(session: Any, fetches: Any, feed: Optional[Any] = None) -> Any:
-    """What `session.run` returns, without any hooks.
+def run(session: Session, fetches: Fetches, feed: Optional[FeedDict] = None) -> Any:
+    """Return the result of `session.run`, without running any hooks.
 
     Raises:
-      BnguardError: the session is closed.
-      tf.errors.OpError: as `Session.run` does.
+      BnguardError: as for `unwrap`.
+      tf.errors.OpError: as for `Session.run`.
     """
     inner = unwrap(session)
     try:
@@ -60,7 +69,7 @@ def run(session: Any, fetches: Any, feed: Optional[Any] = None) -> Any:
         raise
 
 
-def _closed(session: Any) -> BnguardError:
+def _closed(session: Session) -> BnguardError:
     return BnguardError(
         f"{type(session).__name__}: the session is closed; expected an open one. Read the "
         "statistics before the session's `with` block ends, or from a checkpoint."

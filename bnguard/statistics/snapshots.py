@@ -1,54 +1,61 @@
-"""`snapshot` and `diff`: of live sessions and checkpoints, in any mixture."""
+"""`snapshot` and `diff`: read and compare running statistics of sessions and checkpoints."""
 
 from __future__ import annotations
 
 from numbers import Real
 import os
-from typing import Any, Collection
+from typing import Collection, Union
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
 from bnguard.statistics import checkpoint_values, session_values, sessions
 from bnguard.statistics.difference import StatisticsDiff, compare
 from bnguard.statistics.running_statistics import RunningStatistics
-from bnguard.statistics.scopes import NoStatisticsError, within
+from bnguard.statistics.scopes import NoStatisticsError, Scope, within
+from bnguard.statistics.sessions import Session
 
-Source = Any  # a session, a path or a snapshot
+Source = Union[Session, str, "os.PathLike[str]", RunningStatistics]
+"""A session, the path of a checkpoint, or a snapshot."""
 
 
-def snapshot(session_or_checkpoint: Source, scope: Any = None) -> RunningStatistics:
-    """The running statistics of a session or a checkpoint now, copied.
+def snapshot(session_or_checkpoint: Source, scope: Scope = None) -> RunningStatistics:
+    """Return a copy of the current running statistics of a session or a checkpoint.
 
-    Of a session, by the structure of its graph, in one `Session.run`: no op is added, so the
-    graph may be finalized, and a MonitoredSession's hooks see no step. Of a checkpoint, by
-    variable name only.
+    In a session, the structure of the graph determines the statistics. They are read in one
+    `Session.run` that adds no op, so the graph may be finalized, and the hooks of a
+    MonitoredSession see no step. In a checkpoint, the names of the variables determine them.
 
     Args:
-      session_or_checkpoint: a `tf.Session`, `tf.InteractiveSession`, `tf.train.MonitoredSession`,
-        or the path of a checkpoint of TF 1.x or 2.x: its prefix, or a directory whose
-        `checkpoint` file names one.
-      scope: a variable scope or its name; only what is inside counts. None: everything.
+      session_or_checkpoint: a `tf.Session`, `tf.InteractiveSession` or
+        `tf.train.MonitoredSession`; or the path of a checkpoint of TF 1.x or 2.x, which is its
+        prefix, or a directory whose `checkpoint` file names one; or a snapshot.
+      scope: a variable scope or its name; selects the statistics in it. None selects all.
 
     Raises:
-      BnguardError: there are no running statistics there, or none in this scope; the session is
-        closed or holds uninitialized variables; the checkpoint is missing or damaged.
+      BnguardError: there are no running statistics, or none in this scope; the session is closed
+        or its variables are not initialized; the checkpoint is missing or damaged.
     """
     return _take(session_or_checkpoint, scope)
 
 
-def diff(before: Source, after: Source, scope: Any = None, tolerance: float = 0) -> StatisticsDiff:
-    """How the running statistics `after` differ from those `before`, variable by variable.
+def diff(
+    before: Source, after: Source, scope: Scope = None, tolerance: float = 0
+) -> StatisticsDiff:
+    """Return the difference between two sets of running statistics, variable by variable.
+
+    A variable that is a running statistic on one side is one on the other side too: if that is a
+    checkpoint, the variable is read from it whatever its name.
 
     Args:
-      before: a snapshot, or what `snapshot` takes one of.
-      after: the same. What either knows to be a running statistic is looked for in the other,
-        if that is a checkpoint, whatever its name.
-      scope: as for `snapshot`; a given snapshot is compared whole.
-      tolerance: an absolute change of at most this counts as none; at 0 the bits must agree.
+      before: a session, the path of a checkpoint or a snapshot, as for `snapshot`.
+      after: the same.
+      scope: as for `snapshot`.
+      tolerance: absolute changes up to this are ignored; with 0, the values must be bit-identical.
 
     Raises:
-      BnguardError: as `snapshot` does, but one of the two may hold none: then every variable
-        of the other is added or removed. Or the tolerance is negative or no number.
+      BnguardError: as for `snapshot`, except that one side may have no statistics: then every
+        variable of the other side is added or removed. Or the tolerance is negative or not a
+        number.
     """
     if not isinstance(tolerance, Real) or not tolerance >= 0:
         raise BnguardError(f"tolerance: got {tolerance!r}; expected a number of at least 0.")
@@ -59,18 +66,18 @@ def diff(before: Source, after: Source, scope: Any = None, tolerance: float = 0)
         earlier = _take_any(before, scope)
         later = _take_any(after, scope, also=earlier)
     if not earlier and not later:
-        _take(before, scope)  # raises, and says what there is
+        _take(before, scope)  # raises an error that lists the scopes that have statistics
     return compare(earlier, later, tolerance)
 
 
-def _take_any(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStatistics:
+def _take_any(source: Source, scope: Scope, also: Collection[str] = ()) -> RunningStatistics:
     try:
         return _take(source, scope, also)
     except NoStatisticsError:
         return RunningStatistics(_name(source), {})
 
 
-def _take(source: Source, scope: Any, also: Collection[str] = ()) -> RunningStatistics:
+def _take(source: Source, scope: Scope, also: Collection[str] = ()) -> RunningStatistics:
     if isinstance(source, RunningStatistics):
         chosen = within(scope, source, source.source)
         return RunningStatistics(source.source, chosen, source.roles)

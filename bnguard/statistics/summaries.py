@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List
+from typing import Iterator, List
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.statistics import session_values
 from bnguard.statistics.graph_discovery import LiveStatistic
 from bnguard.statistics.partitioned_variables import Part
+from bnguard.statistics.scopes import Scope
 
 _FIGURES = [("min", tf.reduce_min), ("mean", tf.reduce_mean), ("max", tf.reduce_max)]
 
 
-def statistics_summaries(scope: Any = None) -> tf.Tensor:
-    """Summaries of the running statistics of the default graph, merged, for TensorBoard.
+def statistics_summaries(scope: Scope = None) -> tf.Tensor:
+    """Create one merged summary of the running statistics of the default graph.
 
-    Of each variable V the scalars `V/min`, `V/mean` and `V/max` and the histogram `V/histogram`
-    over the elements that are finite, and the scalar `V/non_finite`: how many are not. The tags
-    are these wherever, and however often, this is called. Fetched in the same step as an update,
-    they may show a statistic before or after it; fetch them in a step of their own to know.
+    For each variable V it contains the scalars `V/min`, `V/mean` and `V/max` and the histogram
+    `V/histogram` of the finite elements, and the scalar `V/non_finite`, the number of the other
+    elements. The tags do not depend on the name scope or on the number of calls. In a step that
+    also updates a statistic, the summary may show the value before or after the update; run it in
+    a step of its own to be sure.
 
     Args:
-      scope: a variable scope or its name; only what is inside counts. None: everything.
+      scope: a variable scope or its name; selects the statistics in it. None selects all.
 
     Returns:
-      A 0-D string tensor, a serialized `Summary`, in no collection.
+      A scalar string tensor, a serialized `Summary`. It is in no collection.
 
     Raises:
       BnguardError: there are no running statistics in the default graph, or in this scope.
@@ -33,8 +35,8 @@ def statistics_summaries(scope: Any = None) -> tf.Tensor:
     graph = tf.get_default_graph()
     merged: List[tf.Tensor] = []
     with tf.name_scope("running_statistics"):
-        for one in session_values.find(graph, scope):
-            merged += _summaries(one.name, _value(graph, one))
+        for statistic in session_values.find(graph, scope):
+            merged += _summaries(statistic.name, _value(graph, statistic))
         return tf.summary.merge(merged, collections=[])
 
 
@@ -53,13 +55,13 @@ def _part_value(graph: tf.Graph, part: Part) -> tf.Tensor:
 
 
 def _summaries(name: str, value: tf.Tensor) -> Iterator[tf.Tensor]:
-    """The ops themselves, for `tf.summary` makes a tag unique in its graph, as a name is."""
+    """Create the summary ops of a value; `tf.summary` would make their tags unique per graph."""
     value = tf.reshape(value, [-1])
     value = value if value.dtype.is_floating else tf.cast(value, tf.float64)
     is_finite = tf.is_finite(value)
     finite = tf.boolean_mask(value, is_finite)  # a histogram of NaN fails the step
-    for what, reduce in _FIGURES:
-        yield tf.raw_ops.ScalarSummary(tags=f"{name}/{what}", values=reduce(finite))
-    lost = tf.reduce_sum(tf.cast(tf.logical_not(is_finite), tf.int64))
-    yield tf.raw_ops.ScalarSummary(tags=f"{name}/non_finite", values=lost)
+    for figure, reduce in _FIGURES:
+        yield tf.raw_ops.ScalarSummary(tags=f"{name}/{figure}", values=reduce(finite))
+    non_finite = tf.reduce_sum(tf.cast(tf.logical_not(is_finite), tf.int64))
+    yield tf.raw_ops.ScalarSummary(tags=f"{name}/non_finite", values=non_finite)
     yield tf.raw_ops.HistogramSummary(tag=f"{name}/histogram", values=finite)

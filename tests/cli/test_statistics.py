@@ -44,7 +44,7 @@ def test_stats_of_a_directory_names_the_checkpoint_that_it_read(save, tmp_path):
 def test_equal_checkpoints_have_exit_status_0(save):
     result = bnguard("diff", save("a", HEALTHY), save("b", HEALTHY))
     assert result.exit_code == 0
-    assert "2 of 2 variables that both hold are bit-identical" in result.output
+    assert "2 of 2 common variables are bit-identical" in result.output
 
 
 def test_a_difference_is_a_table_and_exit_status_1(save):
@@ -116,7 +116,7 @@ def test_unhealthy_statistics_have_exit_status_1(save):
         (["stats", "{folder}/weights.h5"], "weights.h5: a file of Keras"),
         (["stats", "{folder}/model.keras"], "tf.train.Checkpoint(model=model).save"),
         (["stats", "{folder}/exported"], "exported/variables/variables, the checkpoint in it"),
-        (["stats", "{text}"], "bn/moving_mean: holds text; expected the numbers"),
+        (["stats", "{text}"], "bn/moving_mean: contains text; expected numbers"),
         (["stats", "{folder}/garbled"], "garbled: no checkpoint found"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every case on both sides: which guard hears of the defect, and that all are silent on the fix."""
+"""Every case on both sides: the guard that detects the defect, and no alarm on the fix."""
 
 from functools import lru_cache, partial
 
@@ -20,7 +20,7 @@ AT_INFERENCE = {
     "two_branch_cond",
     "updates_attached_to_loss",
 }
-# The scope that the first run of a training step must leave alone.
+# The scope that the first run of a training step must not change.
 IN_TRAINING = {
     "frozen_layer_stats_drift": "bn",
     "gan_mixed_stats": "g",
@@ -34,18 +34,28 @@ NEVER_MOVES = {
 }
 AFTER_RESTORE = {"restore_misses_stats", "saver_trainable_only"}
 FAILS = {"update_ops_pull_other_inputs"}
-# Statistics move when they should and only then; what says otherwise, and what is wrong.
+# The guards see correct statistics; another rule detects the defect.
 ELSEWHERE = {
-    "freeze_keeps_assign": "BN302: the frozen graph is refused at its import",
-    "multi_tower_updates": "BN201: they move, but see one tower's data only",
-    "training_flag_true_at_inference": "BN103: inference does not look at them",
-    "update_ops_in_control_flow": "BN203: the train op is dead in a step that is not theirs",
+    "freeze_keeps_assign": "BN302: importing the frozen graph fails",
+    "multi_tower_updates": "BN201: they change, but from the data of one tower only",
+    "training_flag_true_at_inference": "BN103: inference does not read them",
+    "update_ops_in_control_flow": "BN203: the train op is dead where their branch is not taken",
 }
-STANDS_STILL = {"frozen_layer_stats_drift", "stats_in_trainable_collection"}  # on purpose
+UNMOVED = {"frozen_layer_stats_drift", "stats_in_trainable_collection"}  # on purpose
+
+
+CLUSTER = "evaluator_on_parameter_server"
+
+
+def marked(cases):
+    """Mark the case that starts a cluster, which takes seconds, as slow."""
+    return [
+        pytest.param(case, marks=pytest.mark.slow) if case == CLUSTER else case for case in cases
+    ]
 
 
 class Program:
-    """A case's graph in a session, as its own program runs it."""
+    """The graph of a case in a session, run as in its own program."""
 
     def __init__(self, make, variables, control_flow):
         self._graph = tf.Graph()
@@ -57,13 +67,13 @@ class Program:
         self.session = tf.Session(self._model.target, self._graph)
         self.session.run(initializer)
         self.evaluating = self.session
-        if self._model.inference.target is not None:  # an evaluator's, of the same cluster
+        if self._model.inference.target is not None:  # an evaluator in the same cluster
             self.evaluating = tf.Session(self._model.inference.target, self._graph)
         shape = [4, *self._model.x.shape.as_list()[1:]]
         self._data = np.random.RandomState(0).normal(10, 3, shape)
 
     def __enter__(self):
-        self.session.__enter__()  # its graph becomes the default: a Saver wants that
+        self.session.__enter__()  # makes its graph the default, which a Saver needs
         return self
 
     def __exit__(self, *exc):
@@ -79,7 +89,7 @@ class Program:
         self.evaluating.run(*self._inference())
 
     def audit(self, step, scope=None):
-        """Let the static hook look at a step, which does not run."""
+        """Audit a step with the static hook, without running it."""
         hook = bnguard.FrozenStatisticsHook(scope=scope)
         hook.begin()
         hook.after_create_session(self.session, None)
@@ -112,11 +122,11 @@ def program(case, side, variables="ref", control_flow="v1"):
 
 
 def changed(action, *args):
-    """The variables that the action changed, or would have, as a guard says."""
+    """Return the variables that, according to a guard, the action changes."""
     try:
         action(*args)
     except bnguard.StatisticsChanged as error:
-        return {one.variable for one in error.moved}
+        return {statistic.variable for statistic in error.moved}
     return set()
 
 
@@ -126,12 +136,12 @@ def frozen(session, action, scope=None):
 
 
 def unmoved(program):
-    """The variables that a training step should have moved, as a guard says."""
+    """Return the variables that, according to a guard, training does not change."""
     try:
         with bnguard.must_move(program.session):
             program.train()
     except bnguard.StatisticsDidNotMove as error:
-        return {one.variable for one in error.still}
+        return {statistic.variable for statistic in error.unmoved}
     return set()
 
 
@@ -139,64 +149,68 @@ def statistics(scope):
     return {f"{scope}/moving_mean", f"{scope}/moving_variance"}
 
 
-def test_every_case_is_accounted_for():
-    heard = [AT_INFERENCE, IN_TRAINING, NEVER_MOVES, AFTER_RESTORE, FAILS, ELSEWHERE]
-    assert sorted(case for cases in heard for case in cases) == CASES
+def test_every_case_is_in_one_group():
+    groups = [AT_INFERENCE, IN_TRAINING, NEVER_MOVES, AFTER_RESTORE, FAILS, ELSEWHERE]
+    assert sorted(case for cases in groups for case in cases) == CASES
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", CASES)
-def test_inference_and_training(case, side):
+@pytest.mark.parametrize("case", marked(CASES))
+def test_the_guards_detect_the_defect_and_pass_the_fix(case, side):
     is_broken = side == "repro"
-    with program(case, side) as one:
+    with program(case, side) as running:
         at_inference = statistics("bn") if is_broken and case in AT_INFERENCE else set()
-        assert changed(one.audit_inference) == at_inference
-        assert changed(frozen, one.evaluating, one.infer) == at_inference
-        if case not in STANDS_STILL | FAILS:
+        assert changed(running.audit_inference) == at_inference
+        assert changed(frozen, running.evaluating, running.infer) == at_inference
+        if case not in UNMOVED | FAILS:
             never = statistics("bn") if is_broken and case in NEVER_MOVES else set()
-            assert unmoved(one) == never
+            assert unmoved(running) == never
 
 
 @pytest.mark.parametrize(
     ("variables", "control_flow"), [("ref", "v2"), ("resource", "v1"), ("resource", "v2")]
 )
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", sorted(AT_INFERENCE))
-def test_inference_with_other_variables_and_control_flow(case, side, variables, control_flow):
+@pytest.mark.parametrize("case", marked(sorted(AT_INFERENCE)))
+def test_the_guards_detect_the_defect_with_every_variable_class_and_control_flow(
+    case, side, variables, control_flow
+):
     expected = statistics("bn") if side == "repro" else set()
-    with program(case, side, variables, control_flow) as one:
-        assert changed(one.audit_inference) == expected
-        assert changed(frozen, one.evaluating, one.infer) == expected
+    with program(case, side, variables, control_flow) as running:
+        assert changed(running.audit_inference) == expected
+        assert changed(frozen, running.evaluating, running.infer) == expected
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(("case", "scope"), sorted(IN_TRAINING.items()))
-def test_a_layer_that_training_must_leave_alone(case, scope, side):
-    with program(case, side) as one:
-        layer = set(bnguard.snapshot(one.session, scope))
+def test_a_training_step_that_changes_a_frozen_layer_is_detected(case, scope, side):
+    with program(case, side) as running:
+        layer = set(bnguard.snapshot(running.session, scope))
         expected = layer if side == "repro" else set()
-        assert changed(one.audit_training, scope) == expected
-        assert changed(frozen, one.session, partial(one.train, 1), scope) == expected
+        assert changed(running.audit_training, scope) == expected
+        assert changed(frozen, running.session, partial(running.train, 1), scope) == expected
 
 
 @pytest.mark.parametrize("case", sorted(FAILS))
-def test_what_fails_by_itself_fails_as_without_a_guard(case):
+def test_an_error_of_the_program_propagates_through_a_guard(case):
     fails = pytest.raises(tf.errors.InvalidArgumentError, match="teacher/x")
-    with program(case, "repro") as one, fails, bnguard.must_move(one.session):
-        one.train()
-    with program(case, "fixed") as one, bnguard.must_move(one.session, "student"):
-        one.train()
+    with program(case, "repro") as running, fails, bnguard.must_move(running.session):
+        running.train()
+    with program(case, "fixed") as running, bnguard.must_move(running.session, "student"):
+        running.train()
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", sorted(AFTER_RESTORE))
-def test_what_a_restore_left_at_its_initial_values(case, side, tmp_path):
-    with program(case, side) as one:
-        one.train()
-        path = one.saver.save(one.session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+def test_statistics_missing_from_a_checkpoint_are_unhealthy_after_restore(case, side, tmp_path):
+    with program(case, side) as running:
+        running.train()
+        path = running.saver.save(
+            running.session, str(tmp_path / "model.ckpt"), write_meta_graph=False
+        )
     make = partial(load(case, side).serve, False, path)
     with Program(make, "ref", "v1") as restored:
         restored.saver.restore(restored.session, path)
-        problems = [one.problems for one in bnguard.snapshot(restored.session).health()]
+        problems = [health.problems for health in bnguard.snapshot(restored.session).health()]
     lost = [("never moved from its initial value 0",), ("never moved from its initial value 1",)]
     assert problems == (lost if side == "repro" else [(), ()])

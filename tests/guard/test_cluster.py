@@ -1,4 +1,4 @@
-"""Trainer, evaluator and parameter server, three processes: who moves the trainer's statistics."""
+"""Trainer, evaluator and parameter server in three processes: the evaluator's effect."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 import threading
 
 import numpy as np
+import pytest
 from support.paths import ROOT, TESTS
 from support.programs import evaluator
 from support.programs import tf1_programs as programs
@@ -20,7 +21,7 @@ BOUND = 120  # seconds
 
 
 class Evaluator:
-    """The evaluator's process; killed where it takes longer than it can."""
+    """The evaluator's process; it is killed after BOUND."""
 
     def __init__(self, spec):
         folders = [TESTS, ROOT]
@@ -49,7 +50,8 @@ class Evaluator:
         return json.loads(self._process.stdout.readline())
 
 
-def test_only_the_evaluator_built_for_training_moves_the_trainers_statistics():
+@pytest.mark.slow
+def test_only_an_evaluator_in_training_mode_changes_the_trainers_statistics():
     spec = cluster.spec()
     parameter_server = cluster.serve_elsewhere(spec, "ps")
     with Evaluator(spec) as other, tf.Graph().as_default():
@@ -65,7 +67,7 @@ def test_only_the_evaluator_built_for_training_moves_the_trainers_statistics():
             assert bnguard.snapshot(session) == trained
 
             assert other.evaluate("train", "hook") == NAMES
-            assert bnguard.snapshot(session) == trained  # the hook let no step run
+            assert bnguard.snapshot(session) == trained  # the hook refused the step
 
             assert other.evaluate("train", "frozen") == NAMES
             moved = bnguard.snapshot(session)
@@ -75,5 +77,5 @@ def test_only_the_evaluator_built_for_training_moves_the_trainers_statistics():
         np.testing.assert_allclose(moved[name], expected, rtol=1e-6)
         assert not np.allclose(moved[name], trained[name])
 
-    parameter_server.stdin.close()  # as when this process ends, even by a kill
+    parameter_server.stdin.close()  # the same happens when this process ends or is killed
     assert parameter_server.wait(BOUND) == 0

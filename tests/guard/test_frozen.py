@@ -1,4 +1,4 @@
-"""`frozen`: it fires when statistics move, is silent when not, and says who did it."""
+"""`frozen`: it raises if statistics change, is silent if not, and names the cause."""
 
 import contextlib
 import pickle
@@ -7,27 +7,33 @@ import warnings
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
-from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_branches
+from support.programs.tf1_programs import (
+    MOVED,
+    VARIABLE_CLASSES,
+    entering_fails_with,
+    fires,
+    two_branches,
+)
 import tensorflow.compat.v1 as tf
 
 import bnguard
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_it_fires_on_the_two_branch_graph(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_inference_in_the_two_branch_graph_is_detected(variables):
     with programs.session(variables, build=two_branches) as (session, layers), fires(
         session
     ) as caught:
         programs.infer(session, layers)
     error = caught.value
-    assert [one.variable for one in error.moved] == MOVED
+    assert [statistic.variable for statistic in error.moved] == MOVED
     mean, variance = programs.after_one_step()
     changes = [np.abs(mean).max(), np.abs(variance - 1).max()]
-    np.testing.assert_allclose([one.change for one in error.moved], changes, rtol=1e-5)
+    np.testing.assert_allclose([statistic.change for statistic in error.moved], changes, rtol=1e-5)
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_it_names_the_fetch_the_op_and_the_path(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_the_error_names_the_fetch_the_op_and_the_path(variables):
     with programs.session(variables, build=two_branches) as (session, layers):
         with fires(session) as caught:
             programs.infer(session, layers)
@@ -44,9 +50,9 @@ def test_it_names_the_fetch_the_op_and_the_path(variables):
         assert fragment in str(caught.value)
 
 
-@pytest.mark.parametrize("variables", KINDS)
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
 @pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
-def test_it_is_silent_on_the_fixed_graph(variables, updates_collections):
+def test_inference_in_the_fixed_graph_passes(variables, updates_collections):
     with programs.session(variables, updates_collections=updates_collections) as (session, layers):
         programs.train(session, layers)
         with bnguard.frozen(session) as before:
@@ -54,9 +60,9 @@ def test_it_is_silent_on_the_fixed_graph(variables, updates_collections):
         assert bnguard.snapshot(session) == before
 
 
-@pytest.mark.parametrize("variables", KINDS)
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
 @pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
-def test_what_belongs_to_a_statistic_counts_too(variables, arguments, companions):
+def test_variables_of_renorm_and_zero_debiasing_are_guarded(variables, arguments, companions):
     with programs.session(variables, **arguments) as (session, layers):
         programs.train(session, layers)
         auxiliary = [
@@ -70,11 +76,11 @@ def test_what_belongs_to_a_statistic_counts_too(variables, arguments, companions
         assert bnguard.snapshot(session) == before
         with fires(session, scope="one") as caught:
             session.run(auxiliary, feed)
-    assert [one.variable for one in caught.value.moved] == companions
-    assert all("AssignAuxiliary" in one.findings[0].op for one in caught.value.moved)
+    assert [statistic.variable for statistic in caught.value.moved] == companions
+    assert all("AssignAuxiliary" in statistic.findings[0].op for statistic in caught.value.moved)
 
 
-def test_only_the_scope_counts():
+def test_only_statistics_in_the_scope_are_guarded():
     with programs.session() as (session, layers):
         with bnguard.frozen(session, scope="two"):
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
@@ -82,13 +88,13 @@ def test_only_the_scope_counts():
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
 
 
-def test_a_change_that_is_undone_is_none():
+def test_a_change_that_is_undone_passes():
     with programs.session(build=two_branches) as (session, layers), bnguard.frozen(session):
         programs.infer(session, layers)
         session.run([variable.initializer for variable in tf.global_variables()])
 
 
-def test_warn_warns_with_the_same_message():
+def test_warn_emits_the_message_as_a_warning():
     with programs.session(build=two_branches) as (
         session,
         layers,
@@ -101,7 +107,7 @@ def test_warn_warns_with_the_same_message():
     assert caught[0].filename == __file__
 
 
-def test_it_nests():
+def test_blocks_can_be_nested():
     with programs.session(build=two_branches) as (session, layers):
         with fires(session) as outer:
             with fires(session) as inner:
@@ -112,7 +118,7 @@ def test_it_nests():
     assert inner.value.moved == outer.value.moved
 
 
-def test_one_guard_may_be_entered_again():
+def test_a_guard_can_be_entered_again_inside_its_own_block():
     with programs.session(build=two_branches) as (session, layers):
         guard = bnguard.frozen(session)
         with guard, guard:
@@ -124,7 +130,7 @@ def test_one_guard_may_be_entered_again():
         assert "run" not in vars(session)
 
 
-def test_an_interactive_session_and_eval():
+def test_a_change_by_eval_in_an_interactive_session_is_explained():
     with tf.Graph().as_default():
         layers = two_branches()
         session = tf.InteractiveSession()
@@ -137,19 +143,19 @@ def test_an_interactive_session_and_eval():
     assert caught.value.moved[0].findings[0].fetch == "y:0 with is_training:0=False"
 
 
-def test_a_change_that_no_fetch_explains_is_reported_all_the_same():
+def test_a_change_that_no_recorded_run_explains_is_reported():
     def build():
         return tf.get_variable("bn/moving_mean", initializer=[1.0]).assign([3.0])
 
     with programs.session(build=build) as (session, move):
-        behind_its_back = session.make_callable(move.op)
+        unrecorded = session.make_callable(move.op)
         with fires(session) as caught:
-            behind_its_back()
+            unrecorded()
     (moved,) = caught.value.moved
     assert (moved.variable, moved.change, moved.findings) == ("bn/moving_mean", 2.0, ())
 
 
-def test_a_variable_of_another_shape_has_changed():
+def test_a_variable_with_a_new_shape_has_changed():
     def build():
         mean = tf.get_variable("bn/moving_mean", initializer=[1.0, 2.0], validate_shape=False)
         return tf.assign(mean, [1.0, 2.0, 3.0], validate_shape=False)
@@ -162,20 +168,20 @@ def test_a_variable_of_another_shape_has_changed():
     assert "bn/moving_mean changed: float32 [2] became float32 [3]" in str(caught.value)
 
 
-def test_every_fetch_that_did_it_is_a_cause():
+def test_every_fetch_that_writes_a_statistic_is_a_cause():
     with programs.session(build=two_branches) as (session, layers), fires(session) as caught:
         programs.infer(session, layers)
         session.run("one/AssignMovingAvg", {layers.x: programs.BATCH})
     mean, variance = caught.value.moved
-    assert {one.op for one in mean.findings} == {"one/AssignMovingAvg"}
-    assert [one.fetch for one in mean.findings] == [
+    assert {finding.op for finding in mean.findings} == {"one/AssignMovingAvg"}
+    assert [finding.fetch for finding in mean.findings] == [
         "y:0 with is_training:0=False",
         "one/AssignMovingAvg",
     ]
     assert len(variance.findings) == 1
 
 
-def test_a_counter_that_is_fed_does_not_make_more_causes():
+def test_runs_that_differ_in_a_fed_counter_are_one_cause():
     def build():
         layers = two_branches()
         return layers, tf.placeholder_with_default(0, [], name="count")
@@ -184,10 +190,10 @@ def test_a_counter_that_is_fed_does_not_make_more_causes():
         for count in range(30):
             feed = {layers.x: programs.BATCH, layers.is_training: False, "count:0": count}
             session.run(layers.y, feed)
-    assert [len(one.findings) for one in caught.value.moved] == [1, 1]
+    assert [len(statistic.findings) for statistic in caught.value.moved] == [1, 1]
 
 
-def test_the_exception_survives_a_pickle():
+def test_the_exception_survives_pickling():
     with programs.session(build=two_branches) as (session, layers), fires(session) as caught:
         programs.infer(session, layers)
     again = pickle.loads(pickle.dumps(caught.value))
@@ -196,7 +202,7 @@ def test_the_exception_survives_a_pickle():
     assert str(again) == str(caught.value)
 
 
-def test_it_is_silent_under_any_filter_of_warnings():
+def test_no_warning_is_emitted_if_nothing_changed():
     with programs.session() as (session, layers), warnings.catch_warnings():
         warnings.simplefilter("error")
         with bnguard.frozen(session, on_change="warn"):
@@ -210,27 +216,29 @@ def test_it_is_silent_under_any_filter_of_warnings():
         ({"scope": "three"}, ["no running statistics found in scope 'three'", "one, two"]),
     ],
 )
-def test_bad_arguments(given, fragments):
-    with programs.session() as (session, _), programs.says(*fragments):
+def test_invalid_arguments_are_reported(given, fragments):
+    with programs.session() as (session, _), programs.fails_with(*fragments):
         bnguard.frozen(session, **given).__enter__()
 
 
 @pytest.mark.parametrize("thing", [None, "a/checkpoint", 3])
-def test_something_that_is_no_session(thing):
-    refused(bnguard.frozen(thing), "is no session; expected a tf.Session")
+def test_an_object_that_is_not_a_session_is_refused(thing):
+    entering_fails_with(bnguard.frozen(thing), ": not a session; expected a tf.Session")
 
 
-def test_a_session_of_another_graph():
+def test_a_session_whose_graph_is_not_the_default_is_mentioned():
     with tf.Graph().as_default():
         programs.layers()
         with tf.Session(graph=tf.Graph()) as session, tf.Graph().as_default():
-            refused(
+            entering_fails_with(
                 bnguard.frozen(session),
                 "the session's graph, which is not the default graph: no running statistics",
             )
 
 
-def test_bad_sessions():
+def test_uninitialized_and_closed_sessions_are_reported():
     with programs.session(initialize=False) as (session, _):
-        refused(bnguard.frozen(session), "no value yet; expected initialized variables")
-    refused(bnguard.frozen(session), "the session is closed; expected an open one")
+        entering_fails_with(
+            bnguard.frozen(session), "not initialized; expected variables with values"
+        )
+    entering_fails_with(bnguard.frozen(session), "the session is closed; expected an open one")

@@ -1,16 +1,22 @@
-"""How a `frozen` block ends: values put back, an exception, the end of the data."""
+"""The end of a `frozen` block: restored values, an exception, the end of the data."""
 
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
-from support.programs.tf1_programs import KINDS, MOVED, fires, refused, two_branches
+from support.programs.tf1_programs import (
+    MOVED,
+    VARIABLE_CLASSES,
+    entering_fails_with,
+    fires,
+    two_branches,
+)
 import tensorflow.compat.v1 as tf
 
 import bnguard
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_restore_puts_the_values_back_and_nothing_else(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_restore_restores_the_statistics_and_no_other_variable(variables):
     with programs.session(variables, build=two_branches) as (session, layers):
         programs.infer(session, layers)
         before, beta = bnguard.snapshot(session), tf.global_variables("one/beta")[0]
@@ -21,7 +27,7 @@ def test_restore_puts_the_values_back_and_nothing_else(variables):
         np.testing.assert_array_equal(session.run(beta), [7, 8])
 
 
-def test_restore_where_two_variables_were_initialized_from_one_tensor():
+def test_restore_works_for_variables_that_share_an_initial_value():
     def build():
         start = tf.constant([1.0, 2.0])
         mean = tf.get_variable("bn/moving_mean", initializer=start)
@@ -36,7 +42,7 @@ def test_restore_where_two_variables_were_initialized_from_one_tensor():
         np.testing.assert_array_equal(before["bn/moving_mean"], [3, 4])
 
 
-def test_restore_of_a_partitioned_variable():
+def test_restore_works_for_a_partitioned_variable():
     def build():
         with tf.variable_scope("bn", partitioner=tf.fixed_size_partitioner(2)):
             parts = tf.get_variable("moving_mean", [5], initializer=tf.ones_initializer())
@@ -48,7 +54,7 @@ def test_restore_of_a_partitioned_variable():
         np.testing.assert_array_equal(bnguard.snapshot(session)["bn/moving_mean"], np.ones(5))
 
 
-def test_restore_says_at_once_that_it_cannot():
+def test_restore_without_an_initializer_is_refused_at_the_start():
     with programs.session() as (session, _):
         definition = session.graph.as_graph_def()
     with tf.Graph().as_default(), tf.Session() as session:
@@ -56,15 +62,15 @@ def test_restore_says_at_once_that_it_cannot():
         session.run(
             [f"{name}/Assign" for name in [*MOVED, "two/moving_mean", "two/moving_variance"]]
         )
-        refused(
+        entering_fails_with(
             bnguard.frozen(session, on_change="restore"),
             "one/moving_mean",
-            "no initializer of this variable is known",
+            "the initializer of this variable is unknown",
             "on_change='raise'",
         )
 
 
-def test_an_interrupt_restores_too():
+def test_restore_restores_after_an_interrupt():
     with programs.session(build=two_branches) as (session, layers):
         before = bnguard.snapshot(session)
         with pytest.raises(KeyboardInterrupt), bnguard.frozen(session, on_change="restore"):
@@ -73,7 +79,7 @@ def test_an_interrupt_restores_too():
 
 
 @pytest.mark.parametrize("on_change", ["raise", "warn", "restore"])
-def test_the_bodys_own_exception_goes_on(on_change):
+def test_an_exception_of_the_body_propagates(on_change):
     with programs.session(build=two_branches) as (session, layers):
         before = bnguard.snapshot(session)
         with pytest.raises(ZeroDivisionError), bnguard.frozen(session, on_change=on_change):
@@ -82,17 +88,17 @@ def test_the_bodys_own_exception_goes_on(on_change):
         assert "run" not in vars(session)
 
 
-def test_the_end_of_the_data_is_an_end_in_a_monitored_session():
+def test_a_change_before_the_end_of_the_data_is_detected():
     with tf.Graph().as_default():
         layers = two_branches(programs.data())
         with pytest.raises(bnguard.StatisticsChanged) as caught:
             evaluate_to_the_end(layers, bnguard.frozen)
-    assert [one.variable for one in caught.value.moved] == MOVED
+    assert [statistic.variable for statistic in caught.value.moved] == MOVED
     assert caught.value.moved[0].findings[0].fetch == "y:0 with is_training:0=False"
     assert isinstance(caught.value.__cause__, tf.errors.OutOfRangeError)
 
 
-def test_the_end_of_the_data_goes_on_where_nothing_moved():
+def test_the_end_of_the_data_propagates_if_nothing_changed():
     with tf.Graph().as_default():
         evaluate_to_the_end(programs.layers(programs.data()), bnguard.frozen)
     with programs.session(build=lambda: programs.layers(programs.data(0))) as (session, layers):
@@ -102,14 +108,14 @@ def test_the_end_of_the_data_goes_on_where_nothing_moved():
             next(iter(()))
 
 
-def test_stop_iteration_is_an_end_too():
+def test_a_change_before_stop_iteration_is_detected():
     with programs.session(build=two_branches) as (session, layers), fires(session) as caught:
         programs.infer(session, layers)
         next(iter(()))
     assert isinstance(caught.value.__cause__, StopIteration)
 
 
-def test_restore_at_the_end_of_the_data():
+def test_restore_restores_at_the_end_of_the_data():
     with tf.Graph().as_default():
         layers = two_branches(programs.data())
         seen = evaluate_to_the_end(
@@ -119,7 +125,7 @@ def test_restore_at_the_end_of_the_data():
 
 
 def evaluate_to_the_end(layers, guard):
-    """TF1's own evaluation loop; the statistics after it."""
+    """Run the usual evaluation loop of TF1, and return the statistics after it."""
     after = {}
 
     class Last(tf.train.SessionRunHook):
@@ -132,19 +138,19 @@ def evaluate_to_the_end(layers, guard):
     return after
 
 
-def test_a_body_that_fails_with_its_session_goes_on_too():
+def test_an_exception_propagates_even_if_the_session_is_closed():
     fails = pytest.raises(ZeroDivisionError)
     with programs.session() as (session, _), fails, bnguard.frozen(session, on_change="restore"):
         raise ZeroDivisionError(session.close())
 
 
-def test_a_session_closed_in_the_block_is_said_to_be():
-    says = programs.says("the session is closed; expected an open one")
-    with programs.session() as (session, _), says, bnguard.frozen(session):
+def test_a_session_closed_in_the_block_is_reported():
+    closed = programs.fails_with("the session is closed; expected an open one")
+    with programs.session() as (session, _), closed, bnguard.frozen(session):
         session.close()
 
 
-def test_nothing_is_left_behind():
+def test_the_session_and_the_graph_are_unchanged_after_the_block():
     with programs.session() as (session, layers):
         ops = len(session.graph.get_operations())
         with bnguard.frozen(session):
@@ -154,7 +160,7 @@ def test_nothing_is_left_behind():
         assert len(session.graph.get_operations()) == ops
 
 
-def test_a_session_that_somebody_wrapped_stays_wrapped():
+def test_a_wrapped_session_run_stays_wrapped():
     with programs.session() as (session, layers):
         calls = []
         run = session.run
@@ -166,7 +172,7 @@ def test_a_session_that_somebody_wrapped_stays_wrapped():
         assert session.run is wrapper
 
 
-def test_blocks_may_end_in_any_order():
+def test_blocks_can_end_in_any_order():
     with programs.session() as (session, layers):
         first, second = bnguard.frozen(session), bnguard.frozen(session)
         first.__enter__()
@@ -179,9 +185,9 @@ def test_blocks_may_end_in_any_order():
 
 
 @pytest.mark.parametrize("on_change", ["raise", "restore"])
-def test_a_monitored_session(on_change):
+def test_a_change_by_a_hook_of_a_monitored_session_is_detected(on_change):
     class Fetching(tf.train.SessionRunHook):
-        """A hook moves the statistics, and the program does not."""
+        """A hook that changes the statistics; the program does not."""
 
         def before_run(self, run_context):
             return tf.train.SessionRunArgs("one/AssignMovingAvg")
@@ -201,7 +207,7 @@ def test_a_monitored_session(on_change):
                 assert (moved.variable, moved.findings[0].op) == (MOVED[0], "one/AssignMovingAvg")
 
 
-def test_a_step_that_failed_after_its_update_is_the_cause():
+def test_a_step_that_fails_after_its_update_is_the_cause():
     def build():
         mean = tf.get_variable("bn/moving_mean", initializer=[1.0], use_resource=True)
         moved = mean.assign_sub([0.5])
@@ -212,4 +218,4 @@ def test_a_step_that_failed_after_its_update_is_the_cause():
         with pytest.raises(tf.errors.InvalidArgumentError):
             session.run(fails)
     (moved,) = caught.value.moved
-    assert (moved.change, [one.fetch for one in moved.findings]) == (0.5, ["fails/Assert"])
+    assert (moved.change, [finding.fetch for finding in moved.findings]) == (0.5, ["fails/Assert"])

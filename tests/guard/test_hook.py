@@ -1,4 +1,4 @@
-"""The hook: it refuses a step that would write, is silent on others, and says how it is used."""
+"""The hook: it refuses a step that writes statistics, runs all others, and reports misuse."""
 
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
-from support.programs.tf1_programs import KINDS, MOVED
+from support.programs.tf1_programs import MOVED, VARIABLE_CLASSES
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -22,95 +22,95 @@ class Evaluation(NamedTuple):
 
 @contextmanager
 def evaluation(build=programs.layers, variables="ref", hooks=(), **arguments):
-    """A monitored session of a fresh graph, with the hook."""
+    """Open a monitored session of a new graph, with the hook."""
     hook = bnguard.FrozenStatisticsHook(**arguments)
     with tf.Graph().as_default():
-        with programs.kind_of_variables(variables):
+        with programs.variable_class(variables):
             built = build()
         with tf.train.MonitoredSession(hooks=[hook, *hooks]) as session:
             yield Evaluation(session, hook, built)
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_static_refuses_the_step_before_it_runs(variables):
-    with evaluation(programs.two_branches, variables) as one:
-        before = bnguard.snapshot(one.session)
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_a_step_that_writes_is_refused_before_it_runs(variables):
+    with evaluation(programs.two_branches, variables) as evaluated:
+        before = bnguard.snapshot(evaluated.session)
         with pytest.raises(bnguard.StatisticsChanged) as caught:
-            programs.infer(one.session, one.built)
-        assert [(one.variable, one.change) for one in caught.value.moved] == [
+            programs.infer(evaluated.session, evaluated.built)
+        assert [(statistic.variable, statistic.change) for statistic in caught.value.moved] == [
             (name, None) for name in MOVED
         ]
-        assert bnguard.snapshot(one.session) == before
+        assert bnguard.snapshot(evaluated.session) == before
     text = str(caught.value)
     assert "a step of this session, not run yet, writes running statistics" in text
     assert "one/moving_mean would change" in text
     assert "when y:0 with is_training:0=False is fetched" in text
 
 
-@pytest.mark.parametrize("variables", KINDS)
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
 @pytest.mark.parametrize("mode", ["static", "static+dynamic"])
-def test_the_fixed_graph_may_be_evaluated(variables, mode):
-    with evaluation(variables=variables, mode=mode, every_n_steps=2) as one:
+def test_evaluating_the_fixed_graph_passes(variables, mode):
+    with evaluation(variables=variables, mode=mode, every_n_steps=2) as evaluated:
         for _ in range(5):
-            programs.infer(one.session, one.built)
+            programs.infer(evaluated.session, evaluated.built)
 
 
 def test_every_fetch_and_every_value_of_the_flag_is_audited():
-    with evaluation() as one:
-        layers, session = one.built, one.session
+    with evaluation() as evaluated:
+        layers, session = evaluated.built, evaluated.session
         programs.infer(session, layers)
         session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
         programs.infer(session, layers)
         with pytest.raises(bnguard.StatisticsChanged) as caught:
             programs.train(session, layers)
-    assert {one.findings[0].fetch.rpartition(" with ")[2] for one in caught.value.moved} == {
-        "is_training:0=True"
-    }
+    assert {
+        statistic.findings[0].fetch.rpartition(" with ")[2] for statistic in caught.value.moved
+    } == {"is_training:0=True"}
 
 
-def test_what_belongs_to_a_statistic_may_not_be_written():
-    with evaluation(lambda: programs.layers(renorm=True)) as one:
+def test_a_step_that_writes_a_renorm_variable_is_refused():
+    with evaluation(lambda: programs.layers(renorm=True)) as evaluated:
         fetch = "one/AssignAuxiliary"
         with pytest.raises(bnguard.StatisticsChanged) as caught:
-            one.session.run(fetch, {"x:0": programs.BATCH, "is_training:0": True})
-    assert [one.variable for one in caught.value.moved] == ["one/renorm_mean"]
+            evaluated.session.run(fetch, {"x:0": programs.BATCH, "is_training:0": True})
+    assert [statistic.variable for statistic in caught.value.moved] == ["one/renorm_mean"]
 
 
-def test_a_default_that_nobody_overrides_decides():
+def test_the_default_of_an_unfed_flag_is_used():
     def build():
         flag = tf.placeholder_with_default(True, [], name="is_training")
         return programs.layers(is_training=flag, updates_collections=None)._replace(
             is_training=flag
         )
 
-    with evaluation(build) as one:
-        layers, session = one.built, one.session
+    with evaluation(build) as evaluated:
+        layers, session = evaluated.built, evaluated.session
         programs.infer(session, layers)
         with pytest.raises(bnguard.StatisticsChanged):
             session.run(layers.y, {layers.x: programs.BATCH})
 
 
-def test_a_step_is_audited_once(monkeypatch):
+def test_a_repeated_step_is_audited_once(monkeypatch):
     audited = []
-    with evaluation() as one:
-        diagnosis = one.hook._audits._diagnosis
+    with evaluation() as evaluated:
+        diagnosis = evaluated.hook._static_check._diagnosis
         findings = diagnosis.findings
         monkeypatch.setattr(
-            diagnosis, "findings", lambda step: audited.append(step) or findings(step)
+            diagnosis, "findings", lambda run_key: audited.append(run_key) or findings(run_key)
         )
         for _ in range(10):
-            programs.infer(one.session, one.built)
+            programs.infer(evaluated.session, evaluated.built)
     assert len(audited) == 1
 
 
-def test_a_refused_step_is_refused_again():
-    with evaluation(programs.two_branches) as one:
+def test_a_refused_step_is_refused_every_time():
+    with evaluation(programs.two_branches) as evaluated:
         for _ in range(2):
             with pytest.raises(bnguard.StatisticsChanged):
-                programs.infer(one.session, one.built)
+                programs.infer(evaluated.session, evaluated.built)
 
 
-def test_dynamic_looks_at_the_scope_only():
+def test_dynamic_mode_compares_only_the_scope():
     def build():
         x = tf.placeholder(tf.float32, [None, 2], name="x")
         moving = {"is_training": True, "updates_collections": None}
@@ -119,17 +119,17 @@ def test_dynamic_looks_at_the_scope_only():
 
     def run(scope):
         arguments = {"mode": "static+dynamic", "scope": scope, "every_n_steps": 1}
-        with evaluation(build, hooks=[Fetching("y")], **arguments) as one:
-            one.session.run([], {"x:0": programs.BATCH})
+        with evaluation(build, hooks=[Fetching("y")], **arguments) as evaluated:
+            evaluated.session.run([], {"x:0": programs.BATCH})
 
     run("two")
     with pytest.raises(bnguard.StatisticsChanged) as caught:
         run("one")
-    assert [one.variable for one in caught.value.moved] == MOVED
+    assert [statistic.variable for statistic in caught.value.moved] == MOVED
 
 
 class Fetching(tf.train.SessionRunHook):
-    """Another hook, which fetches in each step: the static audit does not see it."""
+    """Another hook, which fetches in each step; the static audit does not see that."""
 
     def __init__(self, fetch, feed=None):
         self._arguments = tf.train.SessionRunArgs(fetch, feed)
@@ -139,81 +139,83 @@ class Fetching(tf.train.SessionRunHook):
 
 
 def undecided():
-    """The layer's flag is computed from data, so the graph does not tell which side runs."""
+    """Build a layer whose flag is computed from data, so that an audit cannot decide it."""
     x = tf.placeholder(tf.float32, [None, 2], name="x")
     return programs.layers(x, is_training=tf.reduce_max(x) > 20, updates_collections=None)
 
 
-def test_what_only_may_write_is_warned_of_once():
-    with evaluation(undecided, "resource") as one, warnings.catch_warnings(record=True) as caught:
+def test_a_step_that_may_write_is_warned_about_once():
+    with evaluation(undecided, "resource") as evaluated, warnings.catch_warnings(
+        record=True
+    ) as caught:
         warnings.simplefilter("always")
         for _ in range(3):
-            one.session.run("y:0", {"x:0": programs.BATCH})
-    (warning,) = [one for one in caught if issubclass(one.category, RuntimeWarning)]
-    assert "perhaps written by" in str(warning.message)
+            evaluated.session.run("y:0", {"x:0": programs.BATCH})
+    (warning,) = [warned for warned in caught if issubclass(warned.category, RuntimeWarning)]
+    assert "possibly written by" in str(warning.message)
 
 
-def test_dynamic_settles_what_static_could_not():
+def test_dynamic_mode_detects_a_change_that_static_mode_cannot_decide():
     def run():
-        with evaluation(undecided, "resource", mode="static+dynamic") as one:
-            one.session.run("y:0", {"x:0": np.zeros([3, 2])})
-            one.session.run("y:0", {"x:0": programs.BATCH})
+        with evaluation(undecided, "resource", mode="static+dynamic") as evaluated:
+            evaluated.session.run("y:0", {"x:0": np.zeros([3, 2])})
+            evaluated.session.run("y:0", {"x:0": programs.BATCH})
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         with pytest.raises(bnguard.StatisticsChanged) as caught:
             run()
-    assert sorted(one.variable for one in caught.value.moved) == [
+    assert sorted(statistic.variable for statistic in caught.value.moved) == [
         *MOVED,
         "two/moving_mean",
         "two/moving_variance",
     ]
     mean, _ = programs.after_one_step()
     assert caught.value.moved[0].change == pytest.approx(mean.max())
-    assert "running statistics changed since the session was made" in str(caught.value)
-    assert "perhaps written by" in str(caught.value)
+    assert "running statistics changed since the session was created" in str(caught.value)
+    assert "possibly written by" in str(caught.value)
 
 
 @pytest.mark.parametrize(("every_n_steps", "steps"), [(1, 1), (3, 3), (100, 10)])
-def test_dynamic_compares_every_n_steps_and_at_the_end(every_n_steps, steps):
+def test_dynamic_mode_compares_every_n_steps_and_at_the_end(every_n_steps, steps):
     ran = []
 
     def run():
         with evaluation(
             undecided, "resource", mode="static+dynamic", every_n_steps=every_n_steps
-        ) as one:
+        ) as evaluated:
             for _ in range(10):
                 ran.append(0)
-                one.session.run("y:0", {"x:0": programs.BATCH})
+                evaluated.session.run("y:0", {"x:0": programs.BATCH})
 
     with pytest.raises(bnguard.StatisticsChanged):
         run()
     assert len(ran) == steps
 
 
-def test_dynamic_sees_what_another_hook_fetches():
+def test_dynamic_mode_detects_a_change_by_another_hook():
     def run(mode):
         hooks = [Fetching("one/AssignMovingAvg", {"is_training:0": True})]
-        with evaluation(hooks=hooks, mode=mode) as one:
-            one.session.run("y:0", {"x:0": programs.BATCH})
+        with evaluation(hooks=hooks, mode=mode) as evaluated:
+            evaluated.session.run("y:0", {"x:0": programs.BATCH})
 
     with pytest.raises(bnguard.StatisticsChanged) as caught:
         run("static+dynamic")
-    assert [one.variable for one in caught.value.moved] == ["one/moving_mean"]
+    assert [statistic.variable for statistic in caught.value.moved] == ["one/moving_mean"]
 
 
-def test_only_the_scope_counts():
+def test_only_statistics_in_the_scope_are_guarded():
     with evaluation(programs.two_branches, scope="one"):
         pass
     refused = evaluation(programs.two_branches, scope="two")
-    with programs.says("scope 'two'", "these scopes have some: one"):
+    with programs.fails_with("scope 'two'", "these scopes have some: one"):
         refused.__enter__()
 
 
-def test_no_op_is_added():
-    with evaluation(mode="static+dynamic") as one:
-        with_hook = [op.name for op in one.session.graph.get_operations()]
-    with tf.Graph().as_default() as graph, programs.kind_of_variables("ref"):
+def test_the_hook_adds_no_op():
+    with evaluation(mode="static+dynamic") as evaluated:
+        with_hook = [op.name for op in evaluated.session.graph.get_operations()]
+    with tf.Graph().as_default() as graph, programs.variable_class("ref"):
         programs.layers()
         with tf.train.MonitoredSession():
             pass
@@ -221,19 +223,19 @@ def test_no_op_is_added():
 
 
 def without_reads():
-    """A resource variable as an imported graph has it, with no op that only reads it."""
+    """Build a resource variable without an op that only reads it, as in an imported graph."""
     tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], shared_name="v", name="bn/moving_mean")
     handle = tf.get_default_graph().get_tensor_by_name("bn/moving_mean:0")
     zeros = tf.raw_ops.AssignVariableOp(resource=handle, value=[0.0, 0.0])
     tf.add_to_collection(tf.GraphKeys.LOCAL_INIT_OP, zeros)
 
 
-def test_a_read_that_is_missing_is_added_where_it_may_be():
-    with evaluation(without_reads, mode="static+dynamic") as one:
-        np.testing.assert_array_equal(bnguard.snapshot(one.session)["bn/moving_mean"], [0, 0])
+def test_a_missing_read_op_is_added_before_the_graph_is_finalized():
+    with evaluation(without_reads, mode="static+dynamic") as evaluated:
+        np.testing.assert_array_equal(bnguard.snapshot(evaluated.session)["bn/moving_mean"], [0, 0])
 
 
-def test_a_read_that_is_added_waits_for_nothing():
+def test_an_added_read_op_has_no_control_inputs():
     hook = bnguard.FrozenStatisticsHook("static+dynamic")
     with tf.Graph().as_default() as graph:
         without_reads()
@@ -243,12 +245,12 @@ def test_a_read_that_is_added_waits_for_nothing():
     assert read.control_inputs == []
 
 
-def test_a_read_that_is_missing_from_a_finalized_graph_is_reported():
+def test_a_missing_read_op_in_a_finalized_graph_is_reported():
     with tf.Graph().as_default() as graph:
         without_reads()
         graph.finalize()
         bnguard.FrozenStatisticsHook().begin()
-        with programs.says("bn/moving_mean: the graph is finalized", "Add the hook before"):
+        with programs.fails_with("bn/moving_mean: the graph is finalized", "Add the hook before"):
             bnguard.FrozenStatisticsHook("static+dynamic").begin()
 
 
@@ -260,20 +262,20 @@ def test_a_hook_added_too_late_is_reported(mode, has_begun):
         if has_begun:
             hook.begin()
         context = tf.train.SessionRunContext(tf.train.SessionRunArgs(layers.y), session)
-        with programs.says("added to a session that exists already", "finalized", "hooks="):
+        with programs.fails_with("added to an existing session", "finalized", "hooks="):
             hook.before_run(context)
 
 
-def test_another_graph_is_reported():
+def test_a_session_of_a_different_graph_is_reported():
     hook = bnguard.FrozenStatisticsHook()
     with tf.Graph().as_default():
         programs.layers()
         hook.begin()
-    with programs.session() as (session, _), programs.says("of another graph", "as_default"):
+    with programs.session() as (session, _), programs.fails_with("a different graph", "as_default"):
         hook.after_create_session(session, None)
 
 
-def test_one_hook_may_serve_one_session_after_the_other():
+def test_a_hook_can_be_used_in_several_sessions():
     hook = bnguard.FrozenStatisticsHook("static+dynamic")
     for build in (programs.layers, programs.layers):
         with tf.Graph().as_default():
@@ -295,36 +297,36 @@ def test_one_hook_may_serve_one_session_after_the_other():
         ({"every_n_steps": True}, ["every_n_steps: got True", "a positive integer"]),
     ],
 )
-def test_bad_arguments(given, fragments):
-    with programs.says(*fragments):
+def test_invalid_arguments_are_reported(given, fragments):
+    with programs.fails_with(*fragments):
         bnguard.FrozenStatisticsHook(**given)
 
 
-def test_an_integer_of_numpy_is_one():
+def test_a_numpy_integer_is_accepted():
     bnguard.FrozenStatisticsHook(every_n_steps=np.int64(5))
 
 
 @pytest.mark.parametrize("mode", ["static", "static+dynamic"])
 def test_a_graph_without_statistics_is_reported(mode):
     without = evaluation(lambda: None, mode=mode)
-    with programs.says("no running statistics found"):
+    with programs.fails_with("no running statistics found"):
         without.__enter__()
 
 
-def test_static_understands_the_graph_once(monkeypatch):
-    understood = []
+def test_static_mode_analyses_the_graph_once(monkeypatch):
+    analysed = []
     load = graph_discovery.load
     monkeypatch.setattr(
-        graph_discovery, "load", lambda graph: understood.append(graph) or load(graph)
+        graph_discovery, "load", lambda graph: analysed.append(graph) or load(graph)
     )
-    with evaluation() as one:
-        programs.infer(one.session, one.built)
-    assert len(understood) == 1
+    with evaluation() as evaluated:
+        programs.infer(evaluated.session, evaluated.built)
+    assert len(analysed) == 1
 
 
 @pytest.mark.skipif(not hasattr(tf, "estimator"), reason="this TensorFlow has no Estimator")
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_an_estimators_evaluation(is_broken, tmp_path):
+def test_the_evaluation_of_an_estimator_is_guarded(is_broken, tmp_path):
     def model(features, labels, mode):
         training = is_broken or mode == tf.estimator.ModeKeys.TRAIN
         layers = programs.layers(features, is_training=training, updates_collections=None)

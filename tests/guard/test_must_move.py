@@ -1,4 +1,4 @@
-"""`must_move`: it fires when training leaves statistics alone, and says why."""
+"""`must_move`: it raises if training does not change the statistics, and names the reason."""
 
 import contextlib
 import pickle
@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
-from support.programs.tf1_programs import KINDS
+from support.programs.tf1_programs import VARIABLE_CLASSES
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -16,58 +16,58 @@ NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/movin
 
 @contextlib.contextmanager
 def fires(session):
-    """A must_move block that has to fire."""
+    """Expect a must_move block to raise StatisticsDidNotMove."""
     with pytest.raises(bnguard.StatisticsDidNotMove) as caught, bnguard.must_move(session):
         yield caught
 
 
 def why(caught):
-    """The variables that stood still, and the one reason for all of them."""
-    (reason,) = {one.reason for one in caught.value.still}
-    return [one.variable for one in caught.value.still], reason
+    """Return the variables that did not change, and their common reason."""
+    (reason,) = {statistic.reason for statistic in caught.value.unmoved}
+    return [statistic.variable for statistic in caught.value.unmoved], reason
 
 
-@pytest.mark.parametrize("variables", KINDS)
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
 @pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
-def test_training_that_runs_the_updates(variables, updates_collections):
+def test_training_that_runs_the_updates_passes(variables, updates_collections):
     with programs.session(variables, updates_collections=updates_collections) as (session, layers):
         with bnguard.must_move(session) as before:
             programs.train(session, layers)
         np.testing.assert_array_equal(before["one/moving_mean"], [0, 0])
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_update_ops_that_nothing_reaches(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_update_ops_that_no_step_reaches_are_the_reason(variables):
     with programs.session(variables) as (session, layers), fires(session) as caught:
         session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
-    reasons = {one.variable: one.reason for one in caught.value.still}
+    reasons = {statistic.variable: statistic.reason for statistic in caught.value.unmoved}
     assert sorted(reasons) == NAMES
     assert reasons["two/moving_mean"] == (
-        "no step reaches its update op two/AssignMovingAvg; these ran: y:0 with "
+        "no step reaches its update op two/AssignMovingAvg; steps that ran: y:0 with "
         "is_training:0=True. Make the train op depend on the collection UPDATE_OPS, or use "
         "updates_collections=None"
     )
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_one_layer_of_two(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_a_layer_without_updates_is_detected_unless_out_of_scope(variables):
     with programs.session(variables) as (session, layers):
         with fires(session) as caught:
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
-        assert [one.variable for one in caught.value.still] == NAMES[2:]
+        assert [statistic.variable for statistic in caught.value.unmoved] == NAMES[2:]
         with bnguard.must_move(session, scope="one"):
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
 
 
-def test_a_graph_without_updates():
+def test_a_graph_without_update_ops_is_the_reason():
     with programs.session(is_training=False) as (session, layers), fires(session) as caught:
         session.run(layers.y, {layers.x: programs.BATCH})
     names, reason = why(caught)
     assert names == NAMES
-    assert reason.startswith("nothing in the graph updates it.")
+    assert reason.startswith("no op in the graph updates it.")
 
 
-def test_a_dead_branch():
+def test_a_branch_that_no_step_takes_is_the_reason():
     def build():
         flag = tf.placeholder(tf.bool, [], name="flag")
         mean = tf.get_variable("bn/moving_mean", initializer=[1.0], use_resource=True)
@@ -84,25 +84,25 @@ def test_a_dead_branch():
         with fires(session) as caught:
             session.run(moved, {**feed, "flag:0": False})
     _, reason = why(caught)
-    assert "is in a branch that the step does not take" in reason
+    assert "is in a branch that no step takes" in reason
     assert "moved:0 with flag:0=False" in reason
 
 
-def test_an_update_that_changes_nothing():
-    still = programs.session(decay=1.0, is_training=True)
-    with still as (session, layers), fires(session) as caught:
+def test_an_update_without_effect_is_the_reason():
+    without_decay = programs.session(decay=1.0, is_training=True)
+    with without_decay as (session, layers), fires(session) as caught:
         session.run([layers.y, layers.updates], {layers.x: programs.BATCH})
-    assert "is reached, but leaves the value as it is" in caught.value.still[0].reason
+    assert "is reached but does not change the value" in caught.value.unmoved[0].reason
 
 
 @pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
-def test_what_belongs_to_a_statistic_has_to_move_but_a_count(arguments, companions):
+def test_variables_of_renorm_and_zero_debiasing_must_move_except_counts(arguments, companions):
     with programs.session(**arguments) as (session, layers):
         with bnguard.must_move(session):
             programs.train(session, layers)
         with fires(session) as caught:
             programs.infer(session, layers)
-    reasons = {one.variable: one.reason for one in caught.value.still}
+    reasons = {statistic.variable: statistic.reason for statistic in caught.value.unmoved}
     for name in companions:
         if name.endswith("local_step"):
             assert name not in reasons
@@ -110,31 +110,31 @@ def test_what_belongs_to_a_statistic_has_to_move_but_a_count(arguments, companio
             assert "no step reaches its update op one/AssignAuxiliary" in reasons[name]
 
 
-def test_a_block_without_steps():
+def test_a_block_without_steps_is_the_reason():
     with programs.session() as (session, _), fires(session) as caught:
         pass
     names, reason = why(caught)
     assert names == NAMES
-    assert reason == "no step ran to its end in the block. Train inside it, by session.run"
+    assert reason == "no step completed in the block. Train inside the block, with session.run"
     assert str(caught.value).splitlines()[1].startswith("  one/moving_mean, one/moving_variance, ")
 
 
-def test_a_step_that_failed_has_not_run():
+def test_a_failed_step_does_not_count_as_completed():
     with programs.session() as (session, layers), fires(session) as caught:
         with pytest.raises(tf.errors.InvalidArgumentError):
             session.run([layers.y, layers.updates], {layers.is_training: True})
     _, reason = why(caught)
-    assert reason.startswith("no step ran to its end in the block.")
+    assert reason.startswith("no step completed in the block.")
 
 
-def test_the_bodys_own_exception_goes_on_and_nothing_is_left_behind():
+def test_an_exception_of_the_body_propagates_and_the_session_is_restored():
     with programs.session() as (session, _):
         with pytest.raises(ZeroDivisionError), bnguard.must_move(session):
             raise ZeroDivisionError
         assert "run" not in vars(session)
 
 
-def test_it_nests_and_may_be_entered_again():
+def test_a_guard_can_be_nested_and_entered_again():
     with programs.session() as (session, layers):
         guard = bnguard.must_move(session)
         with guard, guard:
@@ -145,7 +145,7 @@ def test_it_nests_and_may_be_entered_again():
                 programs.infer(session, layers)
 
 
-def test_a_monitored_session():
+def test_a_monitored_session_is_guarded():
     with tf.Graph().as_default():
         layers = programs.layers(updates_collections=None)
         with tf.train.MonitoredSession() as session:
@@ -156,7 +156,7 @@ def test_a_monitored_session():
 
 
 @pytest.mark.parametrize("trains", [True, False])
-def test_the_end_of_the_data_is_an_end(trains):
+def test_the_statistics_are_compared_at_the_end_of_the_data(trains):
     with tf.Graph().as_default():
         layers = programs.layers(programs.data(), updates_collections=None)
         expected = (
@@ -167,13 +167,13 @@ def test_the_end_of_the_data_is_an_end(trains):
                 while not session.should_stop():
                     session.run(layers.y, {layers.is_training: trains})
     if not trains:
-        assert [one.variable for one in caught.value.still] == NAMES
+        assert [statistic.variable for statistic in caught.value.unmoved] == NAMES
         assert isinstance(caught.value.__cause__, tf.errors.OutOfRangeError)
 
 
-def test_the_exception_survives_a_pickle():
+def test_the_exception_survives_pickling():
     with programs.session() as (session, _), fires(session) as caught:
         pass
     again = pickle.loads(pickle.dumps(caught.value))
-    assert again.still == caught.value.still
+    assert again.unmoved == caught.value.unmoved
     assert str(again) == str(caught.value)

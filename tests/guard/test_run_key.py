@@ -1,4 +1,4 @@
-"""Steps: what was fetched and fed, in every form that Session.run takes."""
+"""Run keys: fetches and feeds in every form that Session.run accepts."""
 
 from collections import namedtuple
 
@@ -40,11 +40,11 @@ def graph():
         (lambda t: ["nosuch:0", 3, None, t("y:0")], ["y:0"]),
     ],
 )
-def test_fetches(graph, fetches, names):
+def test_fetches_of_every_form_are_named(graph, fetches, names):
     assert list(run_key_of(graph, fetches(graph.get_tensor_by_name), None).fetches) == names
 
 
-def test_feeds_are_named_and_flags_have_values(graph):
+def test_feeds_are_named_and_only_flags_keep_their_values(graph):
     x = graph.get_tensor_by_name("x:0")
     feed = {x: [1, 2], "y:0": np.bool_(True)}
     assert run_key_of(graph, [], feed).feeds == (("x:0", None), ("y:0", True))
@@ -72,7 +72,7 @@ def test_a_flag_is_a_scalar_bool_integer_or_string(value, expected):
     assert type(fed_scalar(value)) is type(expected)
 
 
-def test_a_step_reads_as_what_was_run():
+def test_a_run_key_is_printed_as_fetches_and_flags():
     assert str(RunKey(("y:0", "train"), (("x:0", None), ("flag:0", False)))) == (
         "y:0, train with flag:0=False"
     )

@@ -1,4 +1,4 @@
-"""Steps known already: recognised by the objects and flags, and never without bound."""
+"""The step cache: steps are identified by objects and flags, and their number is bounded."""
 
 import numpy as np
 
@@ -7,42 +7,42 @@ from bnguard.guard.step_cache import StepCache
 
 
 def test_the_same_objects_and_flags_are_the_same_step():
-    known, x, y = StepCache(), object(), object()
-    step = RunKey(("y:0",), ())
-    assert known.find([y], {x: True}) is None
-    known.add([y], {x: True}, step)
-    assert known.find([y], {x: True}) is step
-    assert known.find((y,), {x: np.bool_(True)}) is step
+    cache, x, y = StepCache(), object(), object()
+    run_key = RunKey(("y:0",), ())
+    assert cache.find([y], {x: True}) is None
+    cache.add([y], {x: True}, run_key)
+    assert cache.find([y], {x: True}) is run_key
+    assert cache.find((y,), {x: np.bool_(True)}) is run_key
     for fetches, feed in [([y], {x: False}), ([y, x], {x: True}), ([y], {}), ([y], None)]:
-        assert known.find(fetches, feed) is None
+        assert cache.find(fetches, feed) is None
 
 
-def test_data_do_not_matter():
-    known, x, y = StepCache(), object(), object()
-    known.add(y, {x: np.zeros(3)}, RunKey((), ()))
-    assert known.find(y, {x: np.ones(5)}) is not None
-    assert known.find(y, {x: 0.5}) is not None
+def test_fed_data_do_not_distinguish_steps():
+    cache, x, y = StepCache(), object(), object()
+    cache.add(y, {x: np.zeros(3)}, RunKey((), ()))
+    assert cache.find(y, {x: np.ones(5)}) is not None
+    assert cache.find(y, {x: 0.5}) is not None
 
 
-def test_names_are_known_by_their_letters():
-    known = StepCache()
-    known.add("y:0", {"x:0": 1}, RunKey((), ()))
-    assert known.find("".join(["y", ":0"]), {"".join(["x", ":0"]): 1}) is not None
+def test_equal_names_are_the_same_step():
+    cache = StepCache()
+    cache.add("y:0", {"x:0": 1}, RunKey((), ()))
+    assert cache.find("".join(["y", ":0"]), {"".join(["x", ":0"]): 1}) is not None
 
 
-def test_a_counter_is_no_flag_for_ever():
-    known, x, y = StepCache(), object(), object()
+def test_a_fed_counter_stops_distinguishing_steps():
+    cache, x, y = StepCache(), object(), object()
     missed = 0
     for count in range(1000):
-        if known.find(y, {x: count}) is None:
-            known.add(y, {x: count}, RunKey((), ()))
+        if cache.find(y, {x: count}) is None:
+            cache.add(y, {x: count}, RunKey((), ()))
             missed += 1
     assert missed < 100
 
 
-def test_it_does_not_grow_without_bound():
-    known = StepCache()
+def test_a_full_cache_is_cleared():
+    cache = StepCache()
     for count in range(2500):
-        known.add(f"y_{count}", None, RunKey((), ()))
-    assert known.find("y_2499", None) is not None
-    assert known.find("y_0", None) is None
+        cache.add(f"y_{count}", None, RunKey((), ()))
+    assert cache.find("y_2499", None) is not None
+    assert cache.find("y_0", None) is None

@@ -1,4 +1,4 @@
-"""The difference of two snapshots, against figures that can be worked out by hand."""
+"""The difference between two snapshots, compared with figures worked out by hand."""
 
 import json
 
@@ -14,32 +14,32 @@ def statistics(**values):
 
 
 def only_change(before, after, tolerance=0.0):
-    (one,) = compare(statistics(v=before), statistics(v=after), tolerance).changes
-    return one
+    (change,) = compare(statistics(v=before), statistics(v=after), tolerance).changes
+    return change
 
 
 def test_equal_snapshots_have_no_difference():
     difference = compare(statistics(a=[1, np.nan], b=[0]), statistics(a=[1, np.nan], b=[0]))
     assert not difference
     assert difference.changed == ()
-    assert "2 of 2 variables that both hold are bit-identical" in str(difference)
+    assert "2 of 2 common variables are bit-identical" in str(difference)
 
 
-def test_the_largest_changes_are_of_elements():
-    one = only_change([1, -8, 0], [1.5, -10, 0])
-    assert (one.absolute, one.relative) == (2.0, 0.5)
-    assert not one.identical
+def test_the_largest_absolute_and_relative_changes_are_over_elements():
+    change = only_change([1, -8, 0], [1.5, -10, 0])
+    assert (change.absolute, change.relative) == (2.0, 0.5)
+    assert not change.identical
 
 
-def test_a_change_from_zero_is_infinitely_large_relatively():
+def test_a_change_from_zero_has_an_infinite_relative_change():
     assert only_change([0, 2], [1, 2]).relative == np.inf
 
 
-def test_the_last_bit_counts():
+def test_a_change_of_the_last_bit_is_a_difference():
     assert compare(statistics(v=1.0), statistics(v=np.nextafter(np.float32(1), np.float32(2))))
 
 
-def test_values_that_are_equal_and_bits_that_are_not():
+def test_equal_values_with_different_bits_are_a_difference():
     difference = compare(statistics(v=[0.0, 1]), statistics(v=[-0.0, 1]))
     assert difference.changed[0].absolute == 0
     assert "| bits only |" in str(difference)
@@ -48,7 +48,7 @@ def test_values_that_are_equal_and_bits_that_are_not():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_becomes_non_finite_is_counted(bad):
+def test_elements_that_become_non_finite_are_counted(bad):
     difference = compare(statistics(v=[1, 2, np.nan]), statistics(v=[bad, bad, np.nan]))
     assert difference.changes[0].newly_non_finite == 2
     assert difference.changes[0].absolute == np.inf
@@ -56,12 +56,12 @@ def test_what_becomes_non_finite_is_counted(bad):
     assert "2 newly not finite" in str(difference)
 
 
-def test_what_becomes_finite_has_changed_too():
-    one = only_change([np.nan], [1])
-    assert (one.absolute, one.newly_non_finite) == (np.inf, 0)
+def test_an_element_that_becomes_finite_has_changed():
+    change = only_change([np.nan], [1])
+    assert (change.absolute, change.newly_non_finite) == (np.inf, 0)
 
 
-def test_added_removed_and_reshaped_are_told_apart():
+def test_added_removed_and_reshaped_variables_are_distinguished():
     before = statistics(gone=[1], wide=[1, 2], same=[1])
     difference = compare(before, statistics(new=[1], wide=[1, 2, 3], same=[1]))
     assert (difference.added, difference.removed) == (("new",), ("gone",))
@@ -76,24 +76,63 @@ def test_added_removed_and_reshaped_are_told_apart():
         assert fragment in str(difference)
 
 
-def test_another_type_is_a_difference():
+def test_a_different_type_is_a_difference():
     wide = RunningStatistics("somewhere", {"v": np.ones(2, np.float64)})
     assert compare(statistics(v=[1, 1]), wide).reshaped[0].after == "float64 [2]"
 
 
 @pytest.mark.parametrize(("tolerance", "moved"), [(0, True), (0.25, True), (0.5, False)])
-def test_a_change_within_the_tolerance_counts_as_none(tolerance, moved):
+def test_a_change_within_the_tolerance_is_ignored(tolerance, moved):
     difference = compare(statistics(v=[1]), statistics(v=[1.5]), tolerance)
     assert bool(difference) == moved
-    assert [one.name for one in difference.changed] == (["v"] if moved else [])
+    assert [change.name for change in difference.changed] == (["v"] if moved else [])
+
+
+def test_repr_is_one_line_with_the_sources_and_counts():
+    before = RunningStatistics("start.ckpt", {"a": 1.0, "b": 2.0, "c": 3.0})
+    after = RunningStatistics("the Session", {"a": 1.0, "b": 2.5, "c": 4.0})
+    assert (
+        repr(compare(before, before)) == "StatisticsDiff(start.ckpt -> start.ckpt: 0 of 3 changed)"
+    )
+    assert (
+        repr(compare(before, after)) == "StatisticsDiff(start.ckpt -> the Session: 2 of 3 changed)"
+    )
+    assert repr(compare(before, after, tolerance=0.75)) == (
+        "StatisticsDiff(start.ckpt -> the Session: 1 of 3 changed)"
+    )
+
+
+def test_repr_counts_added_removed_and_reshaped_variables():
+    before = RunningStatistics("a", {"gone": 1.0, "old": 1.0, "wide": [1.0], "same": 1.0})
+    after = RunningStatistics("b", {"new": 1.0, "wide": [1.0, 2.0], "same": 1.0})
+    assert repr(compare(before, after)) == (
+        "StatisticsDiff(a -> b: 0 of 1 changed, 1 added, 2 removed, 1 reshaped)"
+    )
+
+
+def test_repr_escapes_line_breaks_in_a_source():
+    statistics = RunningStatistics("a\nb", {"v": 1.0})
+    assert repr(statistics) == r"RunningStatistics(a\nb, 1 variables)"
+    assert repr(compare(statistics, statistics)) == (
+        r"StatisticsDiff(a\nb -> a\nb: 0 of 1 changed)"
+    )
+
+
+def test_print_shows_a_table_of_the_changes(capsys):
+    print(compare(statistics(moved=[1, -8], same=[1]), statistics(moved=[1.5, -10], same=[1])))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "running statistics: somewhere -> somewhere"
+    (row,) = [line for line in lines if line.startswith("| moved")]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["moved", "2", "0.5", ""]
+    assert lines[-1] == "1 of 2 common variables are bit-identical"
 
 
 def test_no_tolerance_hides_a_nan():
     assert compare(statistics(v=[1]), statistics(v=[np.nan]), tolerance=1e9)
 
 
-def test_json_holds_the_figures_and_nothing_that_json_has_not():
-    document = compare(statistics(v=[0, 1]), statistics(v=[1, 1])).as_json()
+def test_the_dict_is_valid_json_without_nan_or_infinity():
+    document = compare(statistics(v=[0, 1]), statistics(v=[1, 1])).to_dict()
     document = json.loads(json.dumps(document, allow_nan=False))
     assert document["different"] is True
     assert document["changed"] == ["v"]

@@ -1,4 +1,4 @@
-"""The audit's model of a live graph: made once for each version, and no reason to keep it."""
+"""The structure of a live graph: analysed once per version, and never keeping it alive."""
 
 import gc
 import weakref
@@ -12,22 +12,22 @@ import bnguard
 from bnguard.statistics import graph_discovery
 
 
-def test_a_graph_is_understood_once_for_each_version(monkeypatch):
-    understood = []
+def test_a_graph_is_analysed_once_per_version(monkeypatch):
+    analysed = []
     load = graph_discovery.load
     monkeypatch.setattr(
-        graph_discovery, "load", lambda graph: understood.append(graph) or load(graph)
+        graph_discovery, "load", lambda graph: analysed.append(graph) or load(graph)
     )
     with tf.Graph().as_default(), tf.Session() as session:
         programs.layers()
         session.run(tf.global_variables_initializer())
         assert len(bnguard.snapshot(session)) == len(bnguard.snapshot(session)) == 4
-        assert len(understood) == 1
+        assert len(analysed) == 1
         with tf.variable_scope("again"):
             programs.layers()
         session.run(tf.global_variables_initializer())
         assert len(bnguard.snapshot(session)) == 8
-        assert len(understood) == 2
+        assert len(analysed) == 2
 
 
 def test_a_graph_is_not_kept_alive():
@@ -43,7 +43,9 @@ def test_a_graph_is_not_kept_alive():
 
 @pytest.mark.parametrize("variables", ["ref", "resource"])
 @pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
-def test_what_belongs_to_a_statistic_is_one(variables, arguments, companions, tmp_path):
+def test_variables_of_renorm_and_zero_debiasing_are_statistics(
+    variables, arguments, companions, tmp_path
+):
     names = sorted(["one/moving_mean", "one/moving_variance", *companions])
     with programs.session(variables, **arguments) as (session, layers):
         programs.train(session, layers)
@@ -53,7 +55,7 @@ def test_what_belongs_to_a_statistic_is_one(variables, arguments, companions, tm
         assert not bnguard.diff(path, session)
     assert list(taken) == names
     assert bnguard.snapshot(path, scope="one") == taken
-    assert [one.problems for one in taken.health()] == [()] * len(names)
+    assert [health.problems for health in taken.health()] == [()] * len(names)
     mean, _ = programs.after_one_step()
     if "renorm" in arguments:
         np.testing.assert_allclose(taken["one/renorm_mean"], mean / 10, rtol=1e-6)  # decay 0.99
@@ -63,7 +65,7 @@ def test_what_belongs_to_a_statistic_is_one(variables, arguments, companions, tm
         assert taken.roles["one/one/moving_mean/local_step"] == "count"
 
 
-def test_partitioned_companions_of_a_statistic_that_only_structure_tells(tmp_path):
+def test_partitioned_companions_of_a_statistic_with_any_name_are_found(tmp_path):
     def build():
         mu = tf.get_variable("net/mu", [4], initializer=tf.zeros_initializer(), trainable=False)
         sigma = tf.get_variable("net/s", [4], initializer=tf.ones_initializer(), trainable=False)

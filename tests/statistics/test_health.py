@@ -1,4 +1,4 @@
-"""Health: what is wrong is named and counted, and what is right is left alone."""
+"""Health: problems are named and counted, and healthy statistics have none."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_a_healthy_statistic_has_no_problems():
     assert problems("bn/moving_variance", 1, 0.5, 1e6) == []
 
 
-def test_one_that_never_moved_is_named():
+def test_a_statistic_that_never_moved_is_reported():
     assert problems("moving_mean", 0, 0) == ["never moved from its initial value 0"]
     assert problems("moving_variance", 1, 1) == ["never moved from its initial value 1"]
     assert problems("moving_mean", 1, 1) == []
@@ -32,17 +32,17 @@ def test_one_that_never_moved_is_named():
         ((1.5, 2, 2e10), "above 1e+10 in 1 of 3"),
     ],
 )
-def test_an_impossible_variance_is_named_and_counted(value, problem):
+def test_impossible_elements_of_a_variance_are_counted(value, problem):
     assert problems("bn/moving_variance", *value) == [problem]
 
 
-def test_a_mean_may_be_zero_or_negative_but_not_huge_or_nan():
+def test_a_mean_may_be_zero_or_negative_but_not_huge_or_non_finite():
     assert problems("bn/moving_mean", 0, -1) == []
     assert problems("bn/moving_mean", -2e5, 1) == ["above 100000 in 1 of 2"]
     assert problems("bn/moving_mean", -np.inf, 1) == ["not finite in 1 of 2"]
 
 
-def test_a_count_of_updates_is_no_variance():
+def test_a_count_of_updates_is_not_checked_as_a_variance():
     name = "bn/bn/moving_variance/local_step"
     assert problems(name, 1e12) == []
     assert problems(name, 0) == ["never moved from its initial value 0"]
@@ -51,13 +51,13 @@ def test_a_count_of_updates_is_no_variance():
     assert problems("bn/bn/moving_variance/biased", 0.5, 0) == []
 
 
-def test_the_figures_are_of_the_finite_elements():
-    one = examine("bn/moving_mean", "mean", np.array([1, np.nan, 4, -np.inf], np.float32))
-    assert (one.smallest, one.average, one.largest) == (1.0, 2.5, 4.0)
-    assert one.shape == (4,)
+def test_the_figures_are_over_the_finite_elements():
+    health = examine("bn/moving_mean", "mean", np.array([1, np.nan, 4, -np.inf], np.float32))
+    assert (health.smallest, health.average, health.largest) == (1.0, 2.5, 4.0)
+    assert health.shape == (4,)
 
 
-def test_nothing_finite_has_no_figures():
-    one = examine("bn/moving_mean", "mean", np.array([np.nan], np.float32))
-    assert np.isnan([one.smallest, one.average, one.largest]).all()
-    assert one.as_json()["smallest"] == "nan"
+def test_without_finite_elements_the_figures_are_nan():
+    health = examine("bn/moving_mean", "mean", np.array([np.nan], np.float32))
+    assert np.isnan([health.smallest, health.average, health.largest]).all()
+    assert health.to_dict()["smallest"] == "nan"

@@ -1,4 +1,4 @@
-"""Names: which variables are running statistics or belong to one, and which do not."""
+"""The role of a variable by its name."""
 
 import pytest
 
@@ -25,11 +25,11 @@ from bnguard.statistics.names import role_of
         ("w/ExponentialMovingAverage/biased", "unknown"),
     ],
 )
-def test_the_name_says_what_it_is(name, role):
+def test_the_name_determines_the_role(name, role):
     assert role_of(name) == role
 
 
-def test_what_belongs_to_a_statistic_of_any_name():
+def test_companions_of_a_statistic_with_any_name_have_a_role():
     assert role_of("net/net/mu/biased", ["net/mu"]) == "biased"
     assert role_of("net/mu/local_step", ["net/mu"]) == "count"
     assert role_of("net/menu/local_step", ["nu"]) == "unknown"

@@ -1,4 +1,4 @@
-"""Snapshots as values: read-only, comparable, and they survive a pickle."""
+"""Snapshots as values: read-only, comparable and picklable."""
 
 import pickle
 
@@ -13,13 +13,13 @@ def statistics(mean=(1.0, 2.0)):
     return RunningStatistics("the Session", values)
 
 
-def test_it_is_a_mapping_sorted_by_name():
+def test_a_snapshot_is_a_mapping_sorted_by_name():
     assert list(statistics()) == ["bn/moving_mean", "bn/moving_variance"]
     assert len(statistics()) == 2
     np.testing.assert_array_equal(statistics()["bn/moving_mean"], [1, 2])
 
 
-def test_it_holds_copies_that_nobody_can_write():
+def test_a_snapshot_contains_read_only_copies():
     buffer = np.zeros(2, np.float32)
     taken = RunningStatistics("the Session", {"v": buffer})
     buffer += 1
@@ -28,7 +28,7 @@ def test_it_holds_copies_that_nobody_can_write():
         taken["v"][0] = 1
 
 
-def test_equal_means_the_same_names_and_bits():
+def test_snapshots_are_equal_if_names_and_bits_are():
     assert statistics() == statistics()
     assert statistics(mean=[np.nan, 1]) == statistics(mean=[np.nan, 1])
     assert statistics() != statistics(mean=[1, 3])
@@ -36,14 +36,14 @@ def test_equal_means_the_same_names_and_bits():
     assert statistics() != {"bn/moving_mean": 1}
 
 
-def test_a_pickle_gives_it_back():
+def test_a_snapshot_survives_pickling():
     again = pickle.loads(pickle.dumps(statistics()))
     assert again == statistics()
     assert again.source == "the Session"
     assert not again["bn/moving_mean"].flags.writeable
 
 
-def test_print_is_a_table_of_figures_and_health(capsys):
+def test_print_shows_a_table_of_figures_and_health(capsys):
     print(statistics())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "running statistics of the Session"

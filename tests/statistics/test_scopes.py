@@ -1,4 +1,4 @@
-"""Scopes: which names are inside, and what is said when none is."""
+"""Scopes: the names in them, and the message when there are none."""
 
 import pytest
 from support.programs import tf1_programs as programs
@@ -24,30 +24,30 @@ class VariableScope:
         (VariableScope(), ["net/one/moving_mean"]),
     ],
 )
-def test_a_scope_holds_what_is_below_it(scope, inside):
+def test_a_scope_contains_the_names_below_it(scope, inside):
     assert list(within(scope, NAMES, "here")) == inside
 
 
-def test_an_empty_scope_lists_the_others():
+def test_a_scope_without_names_lists_the_scopes_that_have_some():
     with pytest.raises(NoStatisticsError) as caught:
         within("net/on", NAMES, "here")
     assert str(caught.value) == (
         "here: no running statistics found in scope 'net/on'; these scopes have some: moving_mean, "
-        "net/one, net/one_more. Give one of them, or a scope around it."
+        "net/one, net/one_more. Give one of them, or an enclosing scope."
     )
 
 
-def test_many_scopes_are_counted():
+def test_a_long_list_of_scopes_is_cut_and_counted():
     names = dict.fromkeys(f"bn_{number:02}/moving_mean" for number in range(20))
-    with programs.says("bn_06, bn_07 and 12 more"):
+    with programs.fails_with("bn_06, bn_07 and 12 more"):
         within("nosuch", names, "here")
 
 
-def test_no_statistics_at_all():
-    with programs.says("here: no running statistics found; expected"):
+def test_no_statistics_at_all_are_reported():
+    with programs.fails_with("here: no running statistics found; expected"):
         within(None, {}, "here")
 
 
-def test_something_that_is_no_scope():
-    with programs.says("got 3; expected a variable scope or its name"):
+def test_a_scope_that_is_not_a_name_is_refused():
+    with programs.fails_with("got 3; expected a variable scope or its name"):
         within(3, NAMES, "here")

@@ -1,11 +1,11 @@
-"""Snapshots and differences of sessions and checkpoints: one Session.run, and no op added."""
+"""Snapshots and differences of sessions and checkpoints: one Session.run, no added op."""
 
 import pathlib
 
 import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
-from support.programs.tf1_programs import KINDS
+from support.programs.tf1_programs import VARIABLE_CLASSES
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -20,8 +20,8 @@ def count_runs(session):
     return calls
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_a_session_is_read_in_one_run_and_nothing_is_added(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_a_session_is_read_in_one_run_without_adding_an_op(variables):
     with programs.session(variables) as (session, layers):  # its graph is finalized
         programs.train(session, layers)
         ops, calls = len(session.graph.get_operations()), count_runs(session)
@@ -34,18 +34,18 @@ def test_a_session_is_read_in_one_run_and_nothing_is_added(variables):
     np.testing.assert_allclose(taken["one/moving_variance"], variance, rtol=1e-6)
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_a_snapshot_stays_what_it_was(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_a_snapshot_does_not_change_with_its_session(variables):
     with programs.session(variables) as (session, layers):
         before = bnguard.snapshot(session)
         programs.train(session, layers)
         after = bnguard.snapshot(session)
     np.testing.assert_array_equal(before["one/moving_mean"], [0, 0])
-    assert [one.name for one in bnguard.diff(before, after).changed] == NAMES
+    assert [change.name for change in bnguard.diff(before, after).changed] == NAMES
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_statistics_are_found_by_structure_whatever_their_names(variables, tmp_path):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_statistics_with_any_name_are_found_by_structure(variables, tmp_path):
     def build():
         mu = tf.get_variable("net/mu", [2], initializer=tf.zeros_initializer(), trainable=False)
         sigma = tf.get_variable("net/s", [2], initializer=tf.ones_initializer(), trainable=False)
@@ -56,13 +56,13 @@ def test_statistics_are_found_by_structure_whatever_their_names(variables, tmp_p
     with programs.session(variables, build) as (session, _):
         taken = bnguard.snapshot(session)
         path = session.saver.save(session, str(tmp_path / "model.ckpt"))
-        assert not bnguard.diff(session, path)  # which by its names alone has none
+        assert not bnguard.diff(session, path)  # by name alone, the checkpoint has none
         assert not bnguard.diff(path, session)
     assert taken.roles == {"net/mu": "mean", "net/s": "variance"}
     assert taken.health()[1].problems == ("never moved from its initial value 1",)
 
 
-def test_what_only_the_body_of_a_function_knows_is_left_out():
+def test_variables_inside_a_function_body_are_left_out():
     @tf.function
     def infer(x):
         handles = [
@@ -81,9 +81,9 @@ def test_what_only_the_body_of_a_function_knows_is_left_out():
         assert list(bnguard.snapshot(session)) == NAMES
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_no_graph_need_be_the_default(variables):
-    with tf.Graph().as_default(), programs.kind_of_variables(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_the_graph_need_not_be_the_default_graph(variables):
+    with tf.Graph().as_default(), programs.variable_class(variables):
         programs.layers()
         session, initializer = tf.Session(), tf.global_variables_initializer()
     session.run(initializer)
@@ -91,12 +91,12 @@ def test_no_graph_need_be_the_default(variables):
     session.close()
 
 
-def test_only_the_scope_is_read():
+def test_a_scope_selects_statistics():
     with programs.session() as (session, _):
         assert list(bnguard.snapshot(session, scope="two")) == NAMES[2:]
 
 
-def test_an_interactive_session():
+def test_an_interactive_session_is_read():
     with tf.Graph().as_default():
         programs.layers()
         session = tf.InteractiveSession()
@@ -122,8 +122,8 @@ def test_a_monitored_sessions_hooks_see_no_step():
     assert hook.steps == 0
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_a_graph_without_its_collections(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_a_graph_imported_without_collections_is_read(variables):
     with programs.session(variables) as (session, _):
         definition = session.graph.as_graph_def()
     with tf.Graph().as_default(), tf.Session() as session:
@@ -132,15 +132,15 @@ def test_a_graph_without_its_collections(variables):
         np.testing.assert_array_equal(bnguard.snapshot(session)["two/moving_variance"], [1, 1])
 
 
-def test_a_resource_variable_that_nothing_reads_is_named():
+def test_a_resource_variable_without_a_read_op_is_reported():
     with tf.Graph().as_default(), tf.Session() as session:
         handle = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2], name="bn/moving_mean")
         tf.raw_ops.AssignVariableOp(resource=handle, value=tf.zeros([2]))
-        with programs.says("bn/moving_mean: the graph has no op that only reads"):
+        with programs.fails_with("bn/moving_mean: the graph has no op that only reads"):
             bnguard.snapshot(session)
 
 
-@pytest.mark.parametrize("variables", KINDS)
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
 def test_a_partitioned_variable_is_joined(variables, tmp_path):
     values = np.arange(23, dtype=np.float32)
 
@@ -160,8 +160,8 @@ def test_a_partitioned_variable_is_joined(variables, tmp_path):
     assert not bnguard.diff(taken, path)
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_a_variable_that_is_cut_along_its_second_axis_is_joined_there(variables):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_a_variable_partitioned_along_its_second_axis_is_joined_and_restored(variables):
     values = np.arange(18, dtype=np.float32).reshape(2, 9)
 
     def columns(shape, dtype, partition_info):
@@ -182,79 +182,85 @@ def test_a_variable_that_is_cut_along_its_second_axis_is_joined_there(variables)
 
 
 @pytest.mark.parametrize("spelling", ["prefix", "path", "folder"])
-def test_a_checkpoint_holds_what_the_session_held(spelling, tmp_path):
+def test_a_checkpoint_gives_the_same_snapshot_as_its_session(spelling, tmp_path):
     with programs.session() as (session, layers):
         programs.train(session, layers)
         prefix = session.saver.save(session, str(tmp_path / "model.ckpt"))
         taken = bnguard.snapshot(session)
     path = {"prefix": prefix, "path": pathlib.Path(prefix), "folder": str(tmp_path)}[spelling]
     assert bnguard.snapshot(path) == taken
-    assert bnguard.snapshot(path).source == prefix  # also where a folder stands for it
+    assert bnguard.snapshot(path).source == prefix  # even if a folder is given
 
 
-def test_any_mixture_can_be_compared(tmp_path):
+def test_sessions_checkpoints_and_snapshots_can_be_compared_with_each_other(tmp_path):
     with programs.session() as (session, layers):
         start = session.saver.save(session, str(tmp_path / "start.ckpt"))
         programs.train(session, layers)
         assert bnguard.diff(start, session).before == start
         assert bnguard.diff(session, start).after == start
-        assert [one.name for one in bnguard.diff(start, session).changed] == NAMES
-        assert [one.name for one in bnguard.diff(start, session, scope="one").changed] == NAMES[:2]
+        assert [change.name for change in bnguard.diff(start, session).changed] == NAMES
+        assert [
+            change.name for change in bnguard.diff(start, session, scope="one").changed
+        ] == NAMES[:2]
         assert not bnguard.diff(session, bnguard.snapshot(session))
         mean = bnguard.diff(session, start).changes[0]
     assert mean.absolute == pytest.approx(programs.after_one_step()[0].max())
 
 
-def test_a_checkpoint_without_statistics_lost_them_all(tmp_path):
+def test_all_statistics_are_removed_in_a_checkpoint_without_any(tmp_path):
     with programs.session() as (session, _):
-        whole = session.saver.save(session, str(tmp_path / "whole.ckpt"))
+        complete = session.saver.save(session, str(tmp_path / "complete.ckpt"))
     with tf.Graph().as_default(), tf.Session() as session:
         beta = tf.get_variable("one/beta", [2])
         session.run(beta.initializer)
         trainable = tf.train.Saver([beta]).save(session, str(tmp_path / "trainable.ckpt"))
-    assert bnguard.diff(whole, trainable).removed == tuple(NAMES)
-    assert bnguard.diff(trainable, whole).added == tuple(NAMES)
-    with programs.says("trainable.ckpt: no running statistics"):
+    assert bnguard.diff(complete, trainable).removed == tuple(NAMES)
+    assert bnguard.diff(trainable, complete).added == tuple(NAMES)
+    with programs.fails_with("trainable.ckpt: no running statistics"):
         bnguard.snapshot(trainable)
-    with programs.says("trainable.ckpt: no running statistics"):
+    with programs.fails_with("trainable.ckpt: no running statistics"):
         bnguard.diff(trainable, trainable)
 
 
-def test_no_statistics_in_a_session_lists_the_scopes():
-    with programs.session() as (session, _), programs.says("these scopes have some: one, two"):
+def test_a_scope_without_statistics_lists_the_scopes_that_have_some():
+    with programs.session() as (session, _), programs.fails_with(
+        "these scopes have some: one, two"
+    ):
         bnguard.snapshot(session, scope="three")
 
 
-@pytest.mark.parametrize("variables", KINDS)
-def test_uninitialized_variables_are_named(variables):
-    message = f"{', '.join(NAMES)}: no value yet; expected initialized variables"
-    with programs.session(variables, initialize=False) as (session, _), programs.says(message):
+@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
+def test_uninitialized_variables_are_reported(variables):
+    message = f"{', '.join(NAMES)}: not initialized; expected variables with values"
+    with programs.session(variables, initialize=False) as (session, _), programs.fails_with(
+        message
+    ):
         bnguard.snapshot(session)
 
 
-def test_a_closed_session_is_said_to_be_closed():
+def test_a_closed_session_is_reported():
     with programs.session() as (session, _):
         pass
-    with programs.says("Session: the session is closed; expected an open one"):
+    with programs.fails_with("Session: the session is closed; expected an open one"):
         bnguard.snapshot(session)
 
 
-def test_a_closed_monitored_session_is_said_to_be_closed():
+def test_a_closed_monitored_session_is_reported():
     with tf.Graph().as_default():
         programs.layers()
         with tf.train.MonitoredSession() as session:
             pass
-    with programs.says("MonitoredSession: the session is closed"):
+    with programs.fails_with("MonitoredSession: the session is closed"):
         bnguard.snapshot(session)
 
 
 @pytest.mark.parametrize("thing", [None, 3, ["x"]])
-def test_something_else_is_refused(thing):
-    with programs.says("neither a session nor a checkpoint", "expected a tf.Session"):
+def test_other_objects_are_refused(thing):
+    with programs.fails_with("neither a session nor a checkpoint", "expected a tf.Session"):
         bnguard.snapshot(thing)
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan"), "x", None])
-def test_a_tolerance_is_a_number_and_not_negative(tolerance):
-    with programs.says(f"tolerance: got {tolerance!r}; expected a number of at least 0"):
+def test_a_tolerance_that_is_not_a_number_of_at_least_0_is_refused(tolerance):
+    with programs.fails_with(f"tolerance: got {tolerance!r}; expected a number of at least 0"):
         bnguard.diff("a", "b", tolerance=tolerance)

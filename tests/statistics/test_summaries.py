@@ -1,4 +1,4 @@
-"""Summaries, read back from the events that TensorBoard would open."""
+"""Summaries, read back from the events that TensorBoard reads."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def events(folder):
 
 
 @pytest.mark.parametrize("variables", ["ref", "resource"])
-def test_the_events_hold_the_statistics(variables, tmp_path):
+def test_the_events_contain_the_statistics(variables, tmp_path):
     def build():
         return programs.layers(), bnguard.statistics_summaries()
 
@@ -48,7 +48,7 @@ def values_of(session, summaries):
     return {value.tag: value for value in values}
 
 
-def test_they_are_in_no_collection_and_of_the_scope_alone():
+def test_summaries_are_in_no_collection_and_cover_only_the_scope():
     def build():
         programs.layers()
         return bnguard.statistics_summaries(scope="two")
@@ -59,7 +59,7 @@ def test_they_are_in_no_collection_and_of_the_scope_alone():
     assert {tag.rpartition("/")[0] for tag in tags} == {"two/moving_mean", "two/moving_variance"}
 
 
-def test_a_tag_is_the_same_wherever_and_however_often_it_is_made():
+def test_tags_do_not_depend_on_name_scope_or_number_of_calls():
     def build():
         programs.layers()
         with tf.name_scope("metrics"):
@@ -67,7 +67,7 @@ def test_a_tag_is_the_same_wherever_and_however_often_it_is_made():
         return first, bnguard.statistics_summaries()
 
     with programs.session(build=build) as (session, summaries):
-        first, second = (values_of(session, one) for one in summaries)
+        first, second = (values_of(session, summary) for summary in summaries)
     assert list(first) == list(second)
     assert "one/moving_mean/min" in first
 
@@ -75,7 +75,7 @@ def test_a_tag_is_the_same_wherever_and_however_often_it_is_made():
 @pytest.mark.parametrize(
     ("values", "finite"), [([1.0, np.nan, 4.0, -np.inf], [1.0, 4.0]), ([np.nan], [])]
 )
-def test_what_is_not_finite_is_counted(values, finite):
+def test_non_finite_elements_are_counted(values, finite):
     def build():
         tf.get_variable("bn/moving_mean", initializer=np.float32(values))
         return bnguard.statistics_summaries()
@@ -85,11 +85,13 @@ def test_what_is_not_finite_is_counted(values, finite):
     assert found["bn/moving_mean/non_finite"].simple_value == len(values) - len(finite)
     assert found["bn/moving_mean/histogram"].histo.num == len(finite)
     if finite:
-        figures = [found[f"bn/moving_mean/{what}"].simple_value for what in ("min", "mean", "max")]
+        figures = [
+            found[f"bn/moving_mean/{figure}"].simple_value for figure in ("min", "mean", "max")
+        ]
         assert figures == [1.0, 2.5, 4.0]
 
 
-def test_an_integer_is_summarized_too():
+def test_an_integer_variable_is_summarized():
     def build():
         tf.get_variable("bn/moving_mean/local_step", initializer=7, trainable=False)
         return bnguard.statistics_summaries()
@@ -99,7 +101,7 @@ def test_an_integer_is_summarized_too():
     assert found["bn/moving_mean/local_step/max"].simple_value == 7
 
 
-def test_a_resource_variable_that_nothing_reads_is_read_for_it():
+def test_a_resource_variable_without_a_read_op_is_summarized():
     with tf.Graph().as_default(), tf.Session() as session:
         handle = tf.raw_ops.VarHandleOp(
             dtype=tf.float32, shape=[2], shared_name="v", name="bn/moving_mean"
@@ -110,7 +112,7 @@ def test_a_resource_variable_that_nothing_reads_is_read_for_it():
         assert values_of(session, summaries)["bn/moving_mean/max"].simple_value == 3
 
 
-def test_a_partitioned_variable_is_summarized_whole():
+def test_a_partitioned_variable_is_summarized_joined():
     def build():
         with tf.variable_scope("bn", partitioner=tf.fixed_size_partitioner(2)):
             tf.get_variable("moving_variance", [4], initializer=tf.constant_initializer(3.0))
@@ -121,6 +123,6 @@ def test_a_partitioned_variable_is_summarized_whole():
     assert found["bn/moving_variance/histogram"].histo.num == 4
 
 
-def test_nothing_to_summarize():
-    with tf.Graph().as_default(), programs.says("no running statistics found"):
+def test_a_graph_without_statistics_is_refused():
+    with tf.Graph().as_default(), programs.fails_with("no running statistics found"):
         bnguard.statistics_summaries()

@@ -2,7 +2,7 @@
 
 import pytest
 from support.graphs import build_with
-from support.programs.tf1_programs import says
+from support.programs.tf1_programs import fails_with
 import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
@@ -54,7 +54,7 @@ def test_a_refusal_inside_a_branch_is_not_blamed_on_the_case_file(tmp_path):
     )
     names = {}
     exec(compile(path.read_text(), str(path), "exec"), names)
-    with says("repro/branch.py: phase build fails on TensorFlow", "with ref variables"):
+    with fails_with("repro/branch.py: phase build fails on TensorFlow", "with ref variables"):
         session(names["build"], BuildOptions("no", "ref", "v1"), str(path))
 
 

@@ -1,1 +1,1 @@
-"""Programs as TF1 users write them."""
+"""Programs in the style of TF1 users, for tests to run."""

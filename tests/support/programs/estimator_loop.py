@@ -1,7 +1,7 @@
-"""An Estimator's loop by hand: train, save, evaluate from the checkpoint now and then, resume.
+"""The loop of an Estimator, written by hand: train, save, evaluate from the checkpoint, resume.
 
-A program of its own, so that it can be killed: python estimator_loop.py FOLDER. It prints each
-step that it took, and takes the next when it gets a line.
+It is a separate program so that a test can kill it: python estimator_loop.py FOLDER. It prints the
+number of each step after running it, and waits for a line before the next step.
 """
 
 import sys
@@ -16,7 +16,7 @@ STEPS, SAVE_EVERY, EVALUATE_EVERY = 10, 4, 6
 
 
 def run(folder, report):
-    """Train up to STEPS, from where the checkpoint in the folder is; return the evaluations."""
+    """Resume from the checkpoint in the folder, train up to STEPS, and return the evaluations."""
     evaluated = []
     with tf.Graph().as_default():
         images, train_op = build(trains=True)
@@ -36,7 +36,7 @@ def run(folder, report):
 
 
 def evaluate(folder, **arguments):
-    """The outputs of two steps on the last checkpoint, with the guard watching."""
+    """Return the outputs of two steps on the last checkpoint, with the hook added."""
     with tf.Graph().as_default():
         images, output = build(trains=False, **arguments)
         creator = tf.train.ChiefSessionCreator(checkpoint_dir=folder, config=one_thread())
@@ -46,7 +46,7 @@ def evaluate(folder, **arguments):
 
 
 def build(trains, **arguments):
-    """The images, and the train op or the output of a network of 21 layers."""
+    """Return the images, and the train op or the output of a network of 21 layers."""
     arguments = {"is_training": trains, "decay": 0.9, **arguments}
     tf.set_random_seed(7)
     images = tf.placeholder(tf.float32, [8, 8, 8, 3], name="images")
@@ -66,12 +66,12 @@ def build(trains, **arguments):
 
 
 def batch(step):
-    """The images of a step: the same whenever it is taken."""
+    """Return the images of a step, which depend on its number only."""
     return np.random.RandomState(step).rand(8, 8, 8, 3)
 
 
 def one_thread():
-    """So that sums are taken in one order, and bits are the same in every run."""
+    """Return a config that fixes the order of sums, so that every run gives the same bits."""
     return tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
 
 

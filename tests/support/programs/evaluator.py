@@ -1,7 +1,7 @@
-"""The evaluator of a cluster, a program of its own: python evaluator.py SPEC.
+"""The evaluator of a cluster, as a separate program: python evaluator.py SPEC.
 
-For each line `train|infer frozen|hook` it builds its network that way, evaluates a batch under
-that guard, and answers with a JSON list of the variables that the guard said change.
+For each input line `train|infer frozen|hook` it builds its network in that mode, evaluates a batch
+under that guard, and prints a JSON list of the variables that the guard reports.
 """
 
 import json
@@ -27,7 +27,7 @@ def evaluate(spec, target, mode, guard):
 
 
 def network(spec, is_training):
-    """One layer, its variables on the parameter server."""
+    """Build one layer with its variables on the parameter server."""
     with tf.device(tf.train.replica_device_setter(cluster=spec, worker_device="")):
         x = tf.placeholder(tf.float32, [None, 2], name="x")
         arguments = {"updates_collections": None, "fused": False, "scope": "bn"}
@@ -44,7 +44,7 @@ def main():
         try:
             evaluate(spec, server.target, *line.split())
         except bnguard.StatisticsChanged as error:
-            moved = [one.variable for one in error.moved]
+            moved = [statistic.variable for statistic in error.moved]
         print(json.dumps(moved), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Programs as TF1 users write them, small, for the tests of snapshots and guards."""
+"""Small programs in the style of TF1 users, for the tests of snapshots and guards."""
 
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -12,14 +12,14 @@ from bnguard.errors import BnguardError
 from support.graphs import build_with
 
 DECAY = 0.9
-KINDS = ["ref", "resource"]
-MOVED = ["one/moving_mean", "one/moving_variance"]  # what moves in `two_branches`
+VARIABLE_CLASSES = ["ref", "resource"]
+MOVED = ["one/moving_mean", "one/moving_variance"]  # the variables that change in `two_branches`
 BATCH = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]], np.float32)
 
 
 @contextmanager
-def says(*fragments):
-    """The block fails with a message of one line that holds every fragment."""
+def fails_with(*fragments):
+    """Expect a BnguardError whose message is one line that contains every fragment."""
     with pytest.raises(BnguardError) as caught:
         yield
     assert len(str(caught.value).splitlines()) == 1
@@ -27,21 +27,21 @@ def says(*fragments):
         assert fragment in str(caught.value)
 
 
-def refused(guard, *fragments):
-    """Entering the guard fails, with this message."""
-    with says(*fragments):
+def entering_fails_with(guard, *fragments):
+    """Check that entering the guard fails with this message, as in `fails_with`."""
+    with fails_with(*fragments):
         guard.__enter__()
 
 
 @contextmanager
 def fires(session, **arguments):
-    """A frozen block that has to fire."""
+    """Expect a frozen block to raise StatisticsChanged."""
     with pytest.raises(bnguard.StatisticsChanged) as caught, bnguard.frozen(session, **arguments):
         yield caught
 
 
 class Layers(NamedTuple):
-    """Two layers in a row, `one` and `two`, and what to fetch and feed."""
+    """Two consecutive layers, `one` and `two`, and the tensors to fetch and feed."""
 
     x: object
     y: object
@@ -49,7 +49,7 @@ class Layers(NamedTuple):
     updates: object
 
 
-# What a layer keeps beside moving_mean and moving_variance, by the arguments that ask for it.
+# For some arguments of a layer, the variables that it adds to moving_mean and moving_variance.
 COMPANIONS = [
     ({"renorm": True}, ["one/moving_stddev", "one/renorm_mean", "one/renorm_stddev"]),
     (
@@ -60,18 +60,18 @@ COMPANIONS = [
 
 
 def data(times=2):
-    """BATCH so many times from a dataset, and then its end."""
+    """Return the next batch of a dataset that contains BATCH several times."""
     dataset = tf.data.Dataset.from_tensors(BATCH).repeat(times)
     return tf.data.make_one_shot_iterator(dataset).get_next()
 
 
-def kind_of_variables(kind):
+def variable_class(variables):
     """Build with ref variables and control flow v1, or with resource variables and v2."""
-    return build_with(kind, {"ref": "v1", "resource": "v2"}[kind])
+    return build_with(variables, {"ref": "v1", "resource": "v2"}[variables])
 
 
 def layers(x=None, is_training=None, **arguments):
-    """Build two layers; by default the flag is a placeholder. Inference writes nothing."""
+    """Build two layers whose inference writes nothing; by default the flag is a placeholder."""
     x = tf.placeholder(tf.float32, [None, 2], name="x") if x is None else x
     if is_training is None:
         is_training = tf.placeholder(tf.bool, [], name="is_training")
@@ -82,9 +82,9 @@ def layers(x=None, is_training=None, **arguments):
 
 
 @contextmanager
-def session(kind="ref", build=layers, initialize=True, **arguments):
-    """A session of a fresh graph, its variables initialized, the graph then finalized."""
-    with tf.Graph().as_default() as graph, kind_of_variables(kind):
+def session(variables="ref", build=layers, initialize=True, **arguments):
+    """Open a session of a new finalized graph, with initialized variables."""
+    with tf.Graph().as_default() as graph, variable_class(variables):
         built = build(**arguments)
         initializer = tf.global_variables_initializer()
         saver = tf.train.Saver() if tf.global_variables() else None
@@ -97,23 +97,23 @@ def session(kind="ref", build=layers, initialize=True, **arguments):
 
 
 def train(opened, built, batch=BATCH):
-    """One training step: fetch the output and the update ops."""
+    """Run a training step: fetch the output and the update ops."""
     opened.run([built.y, built.updates], {built.x: batch, built.is_training: True})
 
 
 def infer(opened, built, batch=BATCH):
-    """One inference step."""
+    """Run an inference step."""
     return opened.run(built.y, {built.x: batch, built.is_training: False})
 
 
 def after_one_step(batch=BATCH):
-    """moving_mean and moving_variance of layer `one` after one training step, closed form."""
+    """Return moving_mean and moving_variance of layer `one` after a step, in closed form."""
     rows = batch.astype(np.float64)
     return (1 - DECAY) * rows.mean(axis=0), DECAY + (1 - DECAY) * rows.var(axis=0)
 
 
 def two_branches(x=None):
-    """The source's graph in a layer `one`: inference moves its statistics too."""
+    """Build the two-branch graph as a layer `one`, whose inference changes its statistics."""
     x = tf.placeholder(tf.float32, [None, 2], name="x") if x is None else x
     is_training = tf.placeholder(tf.bool, [], name="is_training")
     arguments = {"fused": False, "updates_collections": None, "scope": "one"}

@@ -1,4 +1,4 @@
-"""One weight, or more, and a session in which create_train_op trains them."""
+"""Weights, and a session in which create_train_op trains them."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -7,17 +7,17 @@ RATE = 0.5
 
 
 def optimizer():
-    """Plain gradient descent."""
+    """Return plain gradient descent."""
     return tf.train.GradientDescentOptimizer(RATE)
 
 
 def weight(name, value=1.0, **options):
-    """A variable with this initial value."""
+    """Create a variable with this initial value."""
     return tf.get_variable(name, initializer=tf.constant(value), **options)
 
 
 class Training:
-    """A session in which every variable is initialized; `step` runs the train op."""
+    """A session with initialized variables, in which `step` runs the train op."""
 
     def __init__(self, train_op):
         self.train_op = train_op
@@ -25,11 +25,11 @@ class Training:
         self.session.run(tf.global_variables_initializer())
 
     def step(self, feed=None):
-        """What the train op returns."""
+        """Run the train op, and return its value."""
         return self.session.run(self.train_op, feed)
 
     def values(self):
-        """Every global variable by name."""
+        """Return the value of every global variable, by name."""
         return {
             variable.op.name: np.array(self.session.run(variable))
             for variable in tf.global_variables()
