@@ -116,7 +116,7 @@ def _report_calls(meta: str, repeats: int) -> None:
 
 
 def _times(command: Sequence[str]) -> List[float]:
-    """What the first call in a process took, and the median of its later ones."""
+    """Return what the first call in a process took, and the median of its later calls."""
     output = subprocess.check_output(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     first, *later = map(float, output.split())
     return [first, median(later)]
@@ -185,7 +185,7 @@ def _make(nodes: int, folder: str) -> None:
 
 
 def _write_saved_model(meta_graph: bytes, folder: str) -> None:
-    """The network once more, with a signature."""
+    """Write the network again, with a signature."""
     from bnguard.analysis.ir import protos
 
     message = protos.message("MetaGraphDef").FromString(meta_graph)
@@ -199,7 +199,7 @@ def _write_saved_model(meta_graph: bytes, folder: str) -> None:
 
 
 def _write_chain(nodes: int, path: str) -> None:
-    """A GraphDef of so many nodes: layers that update in place, one after the other."""
+    """Return a GraphDef of so many nodes: a chain of layers that update in place."""
     from bnguard.analysis.ir import protos
 
     graph = protos.message("GraphDef")()

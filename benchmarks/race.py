@@ -89,7 +89,7 @@ def print_pair(folder):
 
 
 def trained(side, folder):
-    """The inference steps of a session that has trained for 200 steps, and its checkpoint."""
+    """Return the inference steps of a session that trained for 200 steps, and its checkpoint."""
     from bnguard.harness.run import experiment
 
     options = experiment.Options(train_steps=200, checkpoint_dir=folder)
@@ -98,7 +98,7 @@ def trained(side, folder):
 
 
 def restored(side, prefix, rows):
-    """The inference steps on these rows of a session that restores the checkpoint."""
+    """Return the inference steps on these rows of a session that restores the checkpoint."""
     import_tensorflow()
     from bnguard.harness.run.case_session import CaseSession
     from bnguard.harness.run.experiment import Options

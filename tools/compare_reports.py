@@ -199,7 +199,7 @@ def compare(before, after):
 
 
 def _normalized(line):
-    """The record of a line, with the training flags in the order of their names."""
+    """Return the record of a line, with the training flags in the order of their names."""
     record = json.loads(line)
     if "report" in record:
         record["report"]["assumed"]["flags"].sort()

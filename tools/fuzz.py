@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["bnguard.analysis"]):
 
 
 def try_one(data: bytes) -> None:
-    """The fuzzer's bytes are the choices from which a file is made; or they are the file."""
+    """Make a file from the choices in the fuzzer's bytes, or take the bytes as the file; audit it."""
     provider = atheris.FuzzedDataProvider(data)
     form = provider.ConsumeIntInRange(0, 3)
     if form == 0:

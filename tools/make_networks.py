@@ -47,7 +47,7 @@ def inception_v3(x, updates_collections, **options):
 
 
 def batch_norm_arg_scope(updates_collections):
-    """The networks' own parameters, but for where the updates go."""
+    """Return the networks' own parameters, except for the place of the updates."""
     parameters = {
         "decay": 0.997,
         "epsilon": 1e-5,

@@ -29,7 +29,7 @@ def main():
 
 
 def compare_all(folder):
-    """What `bnguard compare --all` says of the cases in a folder."""
+    """Return what `bnguard compare --all` prints about the cases in a folder."""
     process = subprocess.run(
         [
             sys.executable,

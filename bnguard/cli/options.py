@@ -13,7 +13,7 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 
-class _Text(click.ParamType):
+class _Text(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic from click 8.3 on
     """Text that is not empty, so that `--restore "$UNSET"` is an error and not the default."""
 
     name = "text"

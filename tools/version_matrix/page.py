@@ -38,19 +38,19 @@ def main():
 
 
 def environments():
-    """The names of all environments, in their order."""
+    """Return the names of all environments, in their order."""
     with open(os.path.join(HERE, "environments.json"), encoding="utf-8") as file:
         return [environment["name"] for environment in json.load(file)]
 
 
 def cases():
-    """The names of all cases of the catalogue, sorted."""
+    """Return the names of all cases, sorted."""
     files = os.listdir(os.path.join(ROOT, "repro"))
     return sorted(name[: -len(".py")] for name in files if name.endswith(".py"))
 
 
 def results():
-    """What is recorded, by the name of the environment."""
+    """Return the records, by the name of the environment."""
     found = {}
     for name in environments():
         path = os.path.join(HERE, "results", name + ".json")
@@ -61,7 +61,7 @@ def results():
 
 
 def page(names, catalogue, recorded):
-    """The page, in Markdown.
+    """Return the page, in Markdown.
 
     Args:
       names: of all environments.
@@ -121,7 +121,7 @@ def seconds(number):
 
 
 def offers_table(complete):
-    """What became of the originals, each tried in a process of its own before ours is installed."""
+    """Return the outcomes of the original layers, each tried in a process before ours is installed."""
     head = [
         "environment",
         "`tf.contrib.layers.batch_norm`",
@@ -163,7 +163,7 @@ def tests_list(complete, outcome):
 
 
 def cases_text(catalogue, complete, names):
-    """A table for each case: what both sides did, and in which environments and combinations."""
+    """Return a table for each case: what both sides did, in which environments and combinations."""
     head = (
         "Each column gives the verdict on that file of the case, in the word of the case's claim, "
         "and the figure that distinguishes the two files."
@@ -194,7 +194,7 @@ def case_text(case, complete, names):
 
 
 def did(outcomes):
-    """What a side did in all these outcomes, which have their gist in common."""
+    """Return what a side did in all these outcomes, which have one gist."""
     first = outcomes[0]
     if "figure" not in first:
         return gist(first)
@@ -206,7 +206,7 @@ def did(outcomes):
 
 
 def gist(outcome):
-    """What outcomes of a side have in common where they are told as one."""
+    """Return what groups the outcomes of a side."""
     if "refused" in outcome:
         return "refused: " + refusal(outcome["refused"])
     if "figure" not in outcome:
@@ -216,7 +216,7 @@ def gist(outcome):
 
 
 def refusal(message):
-    """What TensorFlow says, without what names the combination and the version."""
+    """Return TensorFlow's message, without the names of the combination and the version."""
     said = re.search(r"fused=\w+: (.*?)(?: If it runs with other |$)", message, re.DOTALL)
     return said.group(1) if said else message
 

@@ -41,7 +41,7 @@ def main(path, part):
 
 
 def offers():
-    """What TensorFlow itself has, before anything of ours is installed."""
+    """Record what TensorFlow itself offers, before bnguard is installed."""
     return {
         "commit": run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"]).stdout.strip(),
         "python": platform.python_version(),
@@ -50,7 +50,7 @@ def offers():
 
 
 def offers_with_keras():
-    """What tf.layers is with TF_USE_LEGACY_KERAS=1, once tf_keras is installed."""
+    """Record what tf.layers offers with TF_USE_LEGACY_KERAS=1, when tf_keras is installed."""
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
     return {"tf.layers with tf_keras": offer("tf.layers", environment)}
 
@@ -64,7 +64,7 @@ def offer(name, environment=None):
 
 
 def cases():
-    """What both sides of every case do, by kind of variables and of control flow."""
+    """Record what both sides of every case do, by variable class and control flow."""
     start = time.time()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = dict(zip(page.COMBINATIONS, pool.map(compared, page.COMBINATIONS)))
@@ -93,7 +93,7 @@ def one_side(side, case, options):
 
 
 def outcome(document):
-    """A side's word, whether that is what it claims, and the figure; the reasons where not."""
+    """Return a side's word, whether it claims that, and the figure; else the reasons."""
     kept = ["verdict", "shown", "figure"] + ([] if document["shown"] else ["reasons"])
     return {name: document[name] for name in kept}
 
@@ -150,7 +150,7 @@ def reason(skipped):
 
 
 def packages():
-    """The installed versions of what matters here."""
+    """Return the installed versions of the packages that matter here."""
     listed = run([sys.executable, "-m", "pip", "list", "--format", "json"])
     versions = {
         package["name"].replace("-", "_"): package["version"]
