@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["bnguard.analysis"]):
 
 
 def try_one(data: bytes) -> None:
-    """Make a file from the choices in the fuzzer's bytes, or take the bytes as the file; audit it."""
+    """Make a file from the fuzzer's bytes, as choices or as they are, and audit it."""
     provider = atheris.FuzzedDataProvider(data)
     form = provider.ConsumeIntInRange(0, 3)
     if form == 0:

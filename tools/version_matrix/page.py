@@ -121,7 +121,7 @@ def seconds(number):
 
 
 def offers_table(complete):
-    """Return the outcomes of the original layers, each tried in a process before ours is installed."""
+    """Return the outcomes of the original layers, each tried before bnguard is installed."""
     head = [
         "environment",
         "`tf.contrib.layers.batch_norm`",
