@@ -6,6 +6,8 @@ import sys
 import pytest
 from support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_TENSORFLOW = [
     "bnguard.__main__",
     "bnguard.cli",
@@ -32,8 +34,6 @@ import os, signal, sys
 {first}
 before = dict(os.environ)
 import {module}
-
-pytestmark = pytest.mark.slow
 assert dict(os.environ) == before, "the environment"
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "SIGINT"
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "SIGTERM"
