@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Seque
 
 import click
 
-from bnguard.cli.options import TEXT, Command, experiment_options, make_options
+from bnguard.cli.options import Command, experiment_options, make_options
+from bnguard.cli.types import TEXT
 from bnguard.harness.cases import catalogue
 from bnguard.harness.cases.docstring import SYMPTOM, Docstring
 from bnguard.harness.cases.errors import BrokenCaseError, UnavailableError

@@ -18,7 +18,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional
 import click
 
 from bnguard._version import __version__
-from bnguard.cli.options import TEXT
+from bnguard.cli.types import TEXT
 from bnguard.errors import BnguardError, first_line
 from bnguard.runtime import signals
 from bnguard.runtime.streams import Mistake, any_streams, is_stream_error

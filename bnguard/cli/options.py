@@ -7,22 +7,11 @@ from typing import Any, Callable, Dict, List
 
 import click
 
+from bnguard.cli.types import TEXT
 from bnguard.harness.run.options import BuildOptions, Options, flag
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
-
-
-class _Text(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic from click 8.3 on
-    """Text that is not empty, so that `--restore "$UNSET"` is an error and not the default."""
-
-    name = "text"
-
-    def convert(self, value: str, param: Any, ctx: Any) -> str:
-        return value or self.fail("it is empty", param, ctx)
-
-
-TEXT = _Text()
 
 
 def experiment_options(command: Command) -> Command:
