@@ -117,15 +117,20 @@ def audit_all(source: Any, options: AuditOptions) -> List[Report]:
       AuditError: the source or the checkpoint cannot be read, or a name is not there.
     """
     with _no_garbage_collection():
-        rules = choose(options.select, options.ignore)
-        stored = None if options.checkpoint is None else stored_names(options.checkpoint)
-        if isinstance(source, RecognizedGraph):
-            return [_report(source, options, rules, stored)]
-        reports = []
-        for loaded in load(source, options.tags):
-            with about(loaded.label):
-                reports.append(_report(recognize(loaded), options, rules, stored))
-        return reports
+        return _audit_all(source, options)
+
+
+def _audit_all(source: Any, options: AuditOptions) -> List[Report]:
+    """Audit. The graphs are freed when this returns, before the collector would visit them."""
+    rules = choose(options.select, options.ignore)
+    stored = None if options.checkpoint is None else stored_names(options.checkpoint)
+    if isinstance(source, RecognizedGraph):
+        return [_report(source, options, rules, stored)]
+    reports = []
+    for loaded in load(source, options.tags):
+        with about(loaded.label):
+            reports.append(_report(recognize(loaded), options, rules, stored))
+    return reports
 
 
 @contextmanager
