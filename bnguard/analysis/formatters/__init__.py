@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, Sequence
-
-from bnguard.analysis.formatters import json, mermaid, sarif, text
+from importlib import import_module
+from typing import TYPE_CHECKING, Sequence
 
 if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
-_FORMATTERS: Dict[str, Callable[[Sequence[Report], bool], str]] = {
-    "text": text.format_text,
-    "json": json.format_json,
-    "sarif": sarif.format_sarif,
-    "mermaid": mermaid.format_mermaid,
-}
-FORMATS = tuple(_FORMATTERS)
+FORMATS = ("text", "json", "sarif", "mermaid")
+"""The formats. Each is a module here with a function `render(reports, color)`."""
 
 
 def format_reports(reports: Sequence[Report], form: str, color: bool = False) -> str:
     """Return `reports` in one of FORMATS; only text is colored."""
-    return _FORMATTERS[form](reports, color)
+    formatter = import_module(f"{__name__}.{form}")
+    text: str = formatter.render(reports, color)
+    return text

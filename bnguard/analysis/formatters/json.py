@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
 
-def format_json(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False) -> str:
     """Return one report as an object, several as an object with the list `reports`."""
     documents = [report.to_dict() for report in reports]
     return json.dumps(documents[0] if len(documents) == 1 else {"reports": documents}, indent=2)

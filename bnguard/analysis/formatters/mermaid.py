@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
 
-def format_mermaid(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False) -> str:
     """Return one flowchart, with a subgraph for each defect from the fetch to the op at fault."""
     lines = ["flowchart LR"]
     groups = [members for report in reports for members in group(report.findings)]

@@ -21,7 +21,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _INDEX = {rule.code: index for index, rule in enumerate(RULES)}
 
 
-def format_sarif(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False) -> str:
     """Return one run with a result for each finding."""
     results = [_result(report, finding) for report in reports for finding in report.findings]
     driver = {

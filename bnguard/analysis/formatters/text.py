@@ -19,7 +19,7 @@ _SHOWN_OPS = 12
 _NAMES = {rule.code: rule.name for rule in RULES}
 
 
-def format_text(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False) -> str:
     """Return text of about 100 columns, with ANSI colors if `color`."""
     return "\n\n".join("\n".join(_report(report, color)) for report in reports)
 
