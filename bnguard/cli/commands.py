@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -100,7 +101,10 @@ def main(case_path: Optional[str] = None) -> None:
     """
     with any_streams():
         signals.install()  # after any_streams, so that its copy of stderr is not descriptor 1
-        cli(_arguments(case_path), prog_name="bnguard")
+        try:
+            cli(_arguments(case_path), prog_name="bnguard")
+        finally:
+            gc.freeze()  # the process ends; its last collections need not visit every object
 
 
 def _arguments(case_path: Optional[str]) -> Optional[List[str]]:
