@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import gc
 import os
-from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
@@ -19,6 +19,9 @@ from bnguard.analysis.report import Report
 from bnguard.analysis.rules import choose
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import build_scenario
+
+_Graph = TypeVar("_Graph", str, Report)  # the path of a graph, or the report on it
+_SHOWN_GRAPHS = 8
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,27 @@ def audit(
         select=tuple(select),
         ignore=tuple(ignore),
     )
-    sources = [graph_or_path]
+    source, where = graph_or_path, ""
     if isinstance(graph_or_path, (str, os.PathLike)):
-        sources = graph_files(os.fspath(graph_or_path))
-    reports = [report for source in sources for report in audit_all(source, options)]
-    if len(reports) > 1:
+        path = os.fspath(graph_or_path)
+        source, where = _only_one(graph_files(path), f"{path}: "), f"{path}: "
+    return _only_one(audit_all(source, options), where)
+
+
+def _only_one(found: Sequence[_Graph], where: str) -> _Graph:
+    """Return the only file or report.
+
+    Raises:
+      AuditError: there are several.
+    """
+    if len(found) > 1:
+        names = [graph.source if isinstance(graph, Report) else graph for graph in found]
+        more = f" and {len(names) - _SHOWN_GRAPHS} more" if len(names) > _SHOWN_GRAPHS else ""
         raise AuditError(
-            f"there are {len(reports)} graphs, {', '.join(report.source for report in reports)}; "
+            f"{where}there are {len(names)} graphs, {', '.join(names[:_SHOWN_GRAPHS])}{more}; "
             "expected one. Give the path of one of them, or choose a SavedModel's by its tags"
         )
-    return reports[0]
+    return found[0]
 
 
 def audit_all(source: Any, options: AuditOptions) -> List[Report]:

@@ -157,6 +157,31 @@ class TestPublicFace:
         with pytest.raises(AuditError, match=r"there are 2 graphs, .*a.graph.pb, .*b.graph.pb; "):
             bnguard.audit(str(tmp_path))
 
+    def test_a_directory_with_several_graphs_is_refused_before_any_is_read(self, tmp_path):
+        for number in range(20):
+            (tmp_path / f"model.ckpt-{number:02d}.meta").write_bytes(b"\xffno graph")
+        with pytest.raises(AuditError) as refusal:
+            bnguard.audit(tmp_path)
+        message = str(refusal.value)
+        assert message.startswith(
+            f"{tmp_path}: there are 20 graphs, {tmp_path}{os.sep}model.ckpt-00"
+        )
+        assert "model.ckpt-07.meta and 12 more; expected one" in message
+        assert "model.ckpt-08" not in message
+
+    def test_a_saved_model_with_several_graphs_is_refused_with_their_tags(self, tmp_path):
+        folder = tmp_path / "training" / "model"
+        builder = tf.saved_model.Builder(str(folder))
+        with fresh_graph(), tf.Session() as session:
+            one_layer()
+            session.run(tf.global_variables_initializer())
+            builder.add_meta_graph_and_variables(session, ["serve"])
+            builder.add_meta_graph(["train"])
+        builder.save()
+        with pytest.raises(AuditError, match=r"there are 2 graphs, .* \[serve\], .* \[train\]; "):
+            bnguard.audit(tmp_path)
+        assert bnguard.audit(tmp_path, tags=["train"]).source.endswith("[train]")
+
 
 class TestReport:
     def test_the_json_form_has_what_the_readme_says(self, graph):
