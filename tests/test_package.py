@@ -101,6 +101,7 @@ except bnguard.BnguardError:
     pass
 with bnguard.frozen(None, on_change="warn") as before:
     names: list[str] = list(before)
+reveal_type(bnguard.no_such_name)
 """
 
 
@@ -108,7 +109,7 @@ with bnguard.frozen(None, on_change="warn") as before:
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 def test_a_user_of_the_package_has_types(tmp_path):
     path = tmp_path / "user.py"
-    path.write_text(USER)
+    path.write_text(USER + "".join(f"reveal_type(bnguard.{name})\n" for name in bnguard.__all__))
     process = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(path)],
         stdout=subprocess.PIPE,
@@ -116,10 +117,11 @@ def test_a_user_of_the_package_has_types(tmp_path):
         env={**os.environ, "MYPYPATH": ROOT},
         check=False,
     )
-    errors = [
-        line
-        for line in process.stdout.decode().splitlines()
-        if "user.py" in line and "error" in line
-    ]
-    (error,) = errors
+    lines = [line for line in process.stdout.decode().splitlines() if "user.py" in line]
+    (error,) = (line for line in lines if ": error: " in line)
     assert 'expression has type "str", variable has type "int"' in error
+    # `__getattr__` gives every name that is not declared the type Any.
+    unknown, *revealed = (line for line in lines if "Revealed type is" in line)
+    assert 'Revealed type is "Any"' in unknown
+    assert len(revealed) == len(bnguard.__all__)
+    assert [line for line in revealed if 'Revealed type is "Any"' in line] == []
