@@ -1,5 +1,7 @@
 """Limits: each one that an audit reaches is recorded, with what follows."""
 
+import json
+
 import pytest
 from support.analysis import networks
 from support.analysis.networks import fresh_graph
@@ -51,6 +53,35 @@ def two_towers():
         networks.optimizer().minimize(networks.loss_of(tf.concat(towers, 0)))
 
 
+def trains_with_the_updates_of_two_others():
+    losses = []
+    for name in ("a", "b", "c"):
+        y = networks.layer(networks.dense(networks.inputs(f"{name}_x"), name), True, scope=name)
+        losses.append(networks.loss_of(y, f"{name}_label"))
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        networks.optimizer().minimize(losses[0])
+
+
+def written_out():
+    """A layer of single ops, which is recognized by walks over them."""
+    x = networks.inputs()
+    y = networks.layer(x, True, updates_collections=None, fused=False)
+    tf.nn.relu(y, name="output")
+    tf.train.Saver()
+
+
+def flag_that_decides_no_normalization():
+    """Its branch leads to the one Merge that could tell what training is, and does not."""
+    statistics = [
+        tf.get_variable(name, initializer=value, trainable=False)
+        for name, value in (("bn/moving_mean", [0.0] * 4), ("bn/moving_variance", [1.0] * 4))
+    ]
+    x, training = networks.inputs(), networks.flag()
+    for _ in range(2):
+        x = tf.cond(training, lambda x=x: tf.nn.relu(x), lambda x=x: tf.identity(x))
+    tf.nn.batch_normalization(x, *statistics, None, None, 1e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "build"),
     [
@@ -61,6 +92,12 @@ def two_towers():
         ("STEPS", 1, two_networks),
         ("PATH_OPS", 8, deep),
         ("TOWER_SOURCES", 0, two_towers),
+        ("FOREIGN_PLACEHOLDERS", 1, trains_with_the_updates_of_two_others),
+        ("PROVENANCE_TENSORS", 1, networks.chooses_moments(updates_in_the_branch=True)),
+        ("MOMENT_NODES", 1, written_out),
+        ("AVERAGE_TENSORS", 1, written_out),
+        ("REPLICA_TENSORS", 1, written_out),
+        ("FLAG_MERGES", 1, flag_that_decides_no_normalization),
     ],
 )
 def test_a_limit_that_is_reached_is_recorded(monkeypatch, name, value, build):
@@ -71,11 +108,16 @@ def test_a_limit_that_is_reached_is_recorded(monkeypatch, name, value, build):
     assert small.text in reached(graph)
 
 
-def test_the_text_of_a_report_names_the_limits(monkeypatch):
+def test_every_form_of_a_report_names_the_limits(monkeypatch):
     with fresh_graph() as graph:
         two_networks()
     small = lowered(monkeypatch, "STEPS", 1)
-    assert f"limit reached: {small.text}" in str(bnguard.audit(graph)).splitlines()
+    report = bnguard.audit(graph)
+    assert f"limit reached: {small.text}" in str(report).splitlines()
+    assert json.loads(report.to_json())["limits"] == [small.text]
+    (run,) = json.loads(report.to_sarif())["runs"]
+    (notification,) = run["invocations"][0]["toolExecutionNotifications"]
+    assert notification["message"]["text"] == f"tf.Graph: limit reached: {small.text}"
 
 
 def test_outputs_of_a_switch_beyond_the_limit_are_undecided(monkeypatch):
