@@ -26,16 +26,17 @@ _SHOWN_GRAPHS = 8
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """What to audit, and for what; what is left empty is inferred from the graph.
+    """The steps to analyse and the rules to apply. Empty steps are inferred from the graph.
 
     Attributes:
       fetches: the names that one inference step fetches.
-      feeds: the value of each tensor that is fed, by name; None for a value that is not known.
+      feeds: the value of each fed tensor, by name; None for an unknown value.
       train_op: the names that one training step runs.
-      tags: of a SavedModel, the graph with exactly these.
-      signature: of a SavedModel, the only signature to analyse.
-      checkpoint: the prefix of a checkpoint to compare with.
-      select, ignore: codes of rules, or how these begin.
+      tags: the tags of the only graph of a SavedModel to audit.
+      signature: the key of the only signature of a SavedModel to analyse.
+      checkpoint: the prefix of a checkpoint that must contain the statistics.
+      select: the codes of the only rules to apply, or prefixes of codes.
+      ignore: the codes of rules not to apply, or prefixes of codes.
     """
 
     fetches: Tuple[str, ...] = ()
@@ -60,32 +61,36 @@ def audit(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> Report:
-    """Find what is wrong with the running statistics of a graph, without running anything.
+    """Find defects of the running statistics of a graph, without running it.
 
     TensorFlow is not imported.
 
     Args:
       graph_or_path: the path of a `.meta` file, a GraphDef or a SavedModel, binary or text, or of a
-        directory with one of these; or a live `tf.Graph`; or a GraphDef, MetaGraphDef or SavedModel
-        message; or a `RecognizedGraph`, which saves reading the same graph again.
-      fetches: what one inference step fetches: a name, tensor or op, or a list of these. By
-        default the outputs of each signature or, without one, the ends of the networks.
-      feeds: what that step is fed, by name or tensor. Scalars, and arrays of one value, decide
-        branches; of others it only matters that they are fed. A training flag that is not among
-        them has its value for inference; but if any feeds are given, a flag with a default has
-        that.
-      train_op: what one training step runs, as `fetches`. By default what applies gradients.
-      tags: of a SavedModel, the graph with exactly these tags.
-      signature: of a SavedModel, the only signature to analyse.
-      checkpoint: the prefix of a checkpoint to compare with.
-      select: the codes of the only rules to apply, or how these begin.
-      ignore: the codes of rules not to apply, or how these begin.
+        directory that contains one of these. Or a live `tf.Graph`, or a GraphDef, MetaGraphDef or
+        SavedModel message. Or a `RecognizedGraph`, to audit one graph several times.
+      fetches: the fetches of one inference step: a name, tensor or op, or a list of these. The
+        default is the outputs of each signature, or the ends of the networks if the graph has no
+        signature.
+      feeds: the feeds of that step, by name or tensor. Scalars, and small arrays of equal
+        elements, decide branches; other values are unknown. A training flag that is not fed has its
+        value for inference. If any feed is given, the list is taken as complete, and a flag with a
+        default keeps it.
+      train_op: the fetches of one training step, given as `fetches`. The default is each op that
+        applies gradients.
+      tags: the tags of the only graph of a SavedModel to audit.
+      signature: the key of the only signature of a SavedModel to analyse.
+      checkpoint: the prefix of a checkpoint that must contain the statistics.
+      select: the codes of the only rules to apply, or prefixes of codes.
+      ignore: the codes of rules not to apply, or prefixes of codes.
 
     Returns:
-      The report; `report.ok` is whether nothing was found, and `print(report)` shows it.
+      The report. `report.ok` is True if nothing was found; `print(report)` shows the text that
+      `bnguard audit` prints.
 
     Raises:
-      AuditError: the graph cannot be read, a name is not in it, or there are several graphs.
+      AuditError: the graph or the checkpoint cannot be read, a name is not in the graph, no rule
+        has a code, or there are several graphs.
     """
     options = AuditOptions(
         fetches=tuple(_names(fetches)),
@@ -125,10 +130,11 @@ def audit_all(source: Any, options: AuditOptions) -> List[Report]:
 
     Args:
       source: a file or an object as for `audit`; not a directory, unless it is a SavedModel.
-      options: what to look for.
+      options: the steps to analyse and the rules to apply.
 
     Raises:
-      AuditError: the source or the checkpoint cannot be read, or a name is not there.
+      AuditError: the source or the checkpoint cannot be read, a name is not in the graph, or no
+        rule has a code.
     """
     with _no_garbage_collection():
         return _audit_all(source, options)

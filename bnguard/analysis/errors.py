@@ -1,4 +1,4 @@
-"""What the audit cannot do, said in one line."""
+"""The error of the analysis: a message of one line that names what it is about."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AuditError(BnguardError):
 
 @contextmanager
 def about(label: str) -> Iterator[None]:
-    """Let the errors inside begin with what they are about: the label, maybe with tags after it."""
+    """Put the label of the input in front of errors that do not start with it, or it and tags."""
     try:
         yield
     except AuditError as error:

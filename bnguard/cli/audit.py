@@ -25,38 +25,46 @@ from bnguard.runtime import signals
 from bnguard.runtime.streams import Mistake, printable, takes_color
 
 Outcome = Union[List[Report], str]
-"""The reports on a file, or the line that says why there are none."""
+"""The reports on a file, or a line with the reason why there are none."""
 
 
 @click.command("audit")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "--fetch", "fetches", metavar="NAME", multiple=True, help="What an inference step fetches."
+    "--fetch", "fetches", metavar="NAME", multiple=True, help="A fetch of the inference step."
 )
 @click.option(
     "--feed",
     "feeds",
     metavar="NAME[=VALUE]",
     multiple=True,
-    help="What an inference step is fed: a bool, number or text; without a value, any value. If "
-    "any feed is given, the list is taken as complete.",
+    help="A feed of the inference step: a bool, number or text, or any value if VALUE is missing. "
+    "If any feed is given, the list is taken as complete.",
 )
-@click.option("--train-op", metavar="NAME", multiple=True, help="What a training step runs.")
-@click.option("--tags", metavar="TAG,...", help="Of a SavedModel, the graph with these tags.")
-@click.option("--signature", metavar="KEY", help="Of a SavedModel, only this signature.")
-@click.option("--checkpoint", metavar="PREFIX", help="A checkpoint to compare with.")
+@click.option(
+    "--train-op", metavar="NAME", multiple=True, help="An op that the training step runs."
+)
+@click.option(
+    "--tags", metavar="TAG,...", help="Only the graph of a SavedModel with exactly these tags."
+)
+@click.option("--signature", metavar="KEY", help="Only this signature of a SavedModel.")
+@click.option(
+    "--checkpoint", metavar="PREFIX", help="A checkpoint that must contain the running statistics."
+)
 @click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
 @click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Audit so many files at once.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, help="Number of files to audit at once."
+)
 def audit_command(
     paths: Sequence[str], feeds: Sequence[str], form: str, jobs: int, **options: Any
 ) -> None:
-    """Find the ops that move running statistics at inference, and other defects of these.
+    """Find ops that move running statistics at inference, and other defects of the statistics.
 
-    PATH is a .meta file, a GraphDef, a SavedModel, or a directory to search for these. Anything
-    that you do not specify is inferred from the graph; the first line of the report lists what was
-    inferred. TensorFlow is not needed.
+    PATH is a .meta file, a GraphDef, a SavedModel, or a directory to search for these. Repeat
+    --fetch, --feed or --train-op to describe one step. Anything that you do not specify is inferred
+    from the graph; the first line of the report lists what was inferred. TensorFlow is not needed.
     """
     files = [file for path in paths for file in graph_files(path)]
     outcomes = list(_audit_files(files, _options(feeds, **options), jobs))
@@ -144,7 +152,7 @@ def _audit_files(files: Sequence[str], options: AuditOptions, jobs: int) -> Iter
 
 
 def _audit_file(path: str, options: AuditOptions) -> Outcome:
-    """Audit a file. Whatever happens, the reports on the other files are not lost."""
+    """Audit a file. An error of any type becomes a line, so no report on another file is lost."""
     try:
         with about(path):
             return audit_all(path, options)

@@ -90,12 +90,12 @@ class TestFetchesAndFeeds:
             assert report.assumed.flags == ()
             assert all(finding.certain for finding in report.findings)
 
-    def test_what_is_fed_cuts_the_graph(self, graph):
+    def test_a_fed_tensor_cuts_the_graph(self, graph):
         merged = graph.get_operation_by_name("output").inputs[0]
         report = bnguard.audit(graph, "output", {merged: np.zeros([2, 4])}, select=["BN101"])
         assert report.findings == ()
 
-    def test_a_name_that_is_not_there_is_refused_with_what_is(self, graph):
+    def test_an_unknown_name_is_refused_with_a_suggestion(self, graph):
         with pytest.raises(AuditError, match=r"no node is named 'putput'"):
             bnguard.audit(graph, "putput")
         with pytest.raises(AuditError, match=r"do you mean is_training\?"):
@@ -103,12 +103,12 @@ class TestFetchesAndFeeds:
         with pytest.raises(AuditError, match=r"3 is not in a graph; expected a name"):
             bnguard.audit(graph, 3)
 
-    def test_a_model_is_read_once_for_many_questions(self, graph):
+    def test_a_recognized_graph_gives_the_same_report(self, graph):
         (loaded,) = load(graph)
-        model = recognize(loaded)
-        assert bnguard.audit(model) == bnguard.audit(graph)
+        recognized = recognize(loaded)
+        assert bnguard.audit(recognized) == bnguard.audit(graph)
 
-    def test_another_object_is_refused(self):
+    def test_an_object_of_another_type_is_refused(self):
         with pytest.raises(AuditError, match="dict object: cannot audit that; expected a path"):
             bnguard.audit({})
 
@@ -120,7 +120,7 @@ class TestPublicFace:
             *("graph_or_path", "fetches", "feeds", "train_op")
         ]
         page = pydoc.render_doc(bnguard.audit, renderer=pydoc.plaintext)
-        assert "Find what is wrong with the running statistics of a graph" in page
+        assert "Find defects of the running statistics of a graph" in page
         assert len(page.splitlines()) < 60
 
     def test_printing_a_report_shows_what_the_command_shows(self, graph, tmp_path):
@@ -184,7 +184,7 @@ class TestPublicFace:
 
 
 class TestReport:
-    def test_the_json_form_has_what_the_readme_says(self, graph):
+    def test_the_json_form_has_the_documented_keys(self, graph):
         report = bnguard.audit(graph)
         document = json.loads(json.dumps(report.to_dict()))
         assert document["statistics"] == ["bn/moving_mean", "bn/moving_variance"]

@@ -59,7 +59,7 @@ def _silent_rules(report: Report) -> str:
     """Return which rules had no step to judge, if the graph has running statistics."""
     about = {"fetch": "about inference", "train op": "about training"}
     unknown = [about[step] for step in report.assumed.unknown] if report.statistics else []
-    return f"; the rules {' and '.join(unknown)} had no step to look at" if unknown else ""
+    return f"; the rules {' and '.join(unknown)} had no step to judge" if unknown else ""
 
 
 def _heading(first: Finding, color: bool) -> str:

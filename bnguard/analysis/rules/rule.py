@@ -1,4 +1,4 @@
-"""What a rule is, and the one place that makes findings."""
+"""The rule: its code, documentation and check, and the factory of its findings."""
 
 from __future__ import annotations
 

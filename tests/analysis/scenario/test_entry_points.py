@@ -318,7 +318,7 @@ class TestCommand:
         process = command("audit", meta)
         last = process.stdout.decode().splitlines()[-1]
         assert process.returncode == 0
-        assert last.endswith("nothing found; the rules about inference had no step to look at")
+        assert last.endswith("nothing found; the rules about inference had no step to judge")
         assert command("audit", meta, "--fetch", "logits").returncode == 1
 
     def test_tags_are_of_a_saved_model(self, meta):
