@@ -176,7 +176,6 @@ class Contestant:
                 ]
                 self.step += [gradient.op for gradient in gradients] + updates
             initialize = tf.global_variables_initializer()
-        self.nodes = len(graph.get_operations())
         config = tf.ConfigProto(
             inter_op_parallelism_threads=threads, intra_op_parallelism_threads=threads
         )

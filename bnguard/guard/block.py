@@ -17,7 +17,7 @@ from bnguard.statistics.sessions import Session
 END_OF_DATA = (tf.errors.OutOfRangeError, StopIteration)
 
 
-class Block:
+class GuardedBlock:
     """The running statistics of a session at the start of a block.
 
     Args:
@@ -33,7 +33,7 @@ class Block:
       BnguardError: there are no statistics, the session is closed, or they are not initialized.
     """
 
-    def __init__(self, session: Session, scope: Scope) -> None:
+    def __init__(self, session: Session, scope: Optional[Scope]) -> None:
         self.session = session
         self.statistics = session_values.find(sessions.graph_of(session), scope)
         self.before = self.current()
@@ -48,7 +48,7 @@ class Block:
 
     @contextmanager
     def check_at_end(
-        self, check: Callable[[Block, RecordedRuns], Optional[Exception]]
+        self, check: Callable[[GuardedBlock, RecordedRuns], Optional[Exception]]
     ) -> Iterator[RunningStatistics]:
         """Record the runs in a `with` block, and at its end raise the error that `check` returns.
 
@@ -72,7 +72,7 @@ class Block:
         return Diagnosis(sessions.graph_of(self.session), self.statistics)
 
 
-class Reentrant:
+class ReentrantGuard:
     """A context manager that can be entered repeatedly, also inside its own block.
 
     Args:

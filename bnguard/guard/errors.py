@@ -86,7 +86,7 @@ _REMEDY = (
 def _described(variable: Moved) -> Iterator[str]:
     yield f"  {variable.variable} {_change(variable)}"
     for finding in variable.findings:
-        verb = "written" if finding.certain else "possibly written"
+        verb = "written" if finding.certain else "may be written"
         yield f"    {verb} by {finding.op} when {finding.fetch} is fetched"
         yield f"    path: {' <- '.join(f'{op.name} ({op.type})' for op in finding.path)}"
 

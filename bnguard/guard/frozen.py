@@ -9,7 +9,7 @@ import warnings
 import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
-from bnguard.guard.block import Block, Reentrant
+from bnguard.guard.block import GuardedBlock, ReentrantGuard
 from bnguard.guard.errors import StatisticsChanged
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics, session_values
@@ -22,7 +22,7 @@ _ON_CHANGE = ("raise", "warn", "restore")
 
 
 def frozen(
-    session: Session, scope: Scope = None, on_change: str = "raise"
+    session: Session, scope: Optional[Scope] = None, on_change: str = "raise"
 ) -> ContextManager[RunningStatistics]:
     """Guard a block in which no running statistic may change.
 
@@ -55,11 +55,13 @@ def frozen(
         raise BnguardError(
             f"on_change: got {on_change!r}; expected one of {', '.join(_ON_CHANGE)}."
         )
-    return Reentrant(lambda: _frozen(session, scope, on_change))
+    return ReentrantGuard(lambda: _frozen(session, scope, on_change))
 
 
-def _frozen(session: Session, scope: Scope, on_change: str) -> ContextManager[RunningStatistics]:
-    block = Block(session, scope)
+def _frozen(
+    session: Session, scope: Optional[Scope], on_change: str
+) -> ContextManager[RunningStatistics]:
+    block = GuardedBlock(session, scope)
     if on_change == "restore":
         session_values.check_writable(block.statistics)
         return _restored(block)
@@ -67,7 +69,7 @@ def _frozen(session: Session, scope: Scope, on_change: str) -> ContextManager[Ru
 
 
 @contextmanager
-def _restored(block: Block) -> Iterator[RunningStatistics]:
+def _restored(block: GuardedBlock) -> Iterator[RunningStatistics]:
     try:
         yield block.before
     except BaseException:
@@ -78,7 +80,7 @@ def _restored(block: Block) -> Iterator[RunningStatistics]:
         block.restore()
 
 
-def _changes(block: Block, runs: RecordedRuns) -> Optional[StatisticsChanged]:
+def _changes(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsChanged]:
     after = block.current()
     if after == block.before:
         return None
@@ -86,7 +88,7 @@ def _changes(block: Block, runs: RecordedRuns) -> Optional[StatisticsChanged]:
     return StatisticsChanged(_WHERE, moved)
 
 
-def _warn(block: Block, runs: RecordedRuns) -> None:
+def _warn(block: GuardedBlock, runs: RecordedRuns) -> None:
     error = _changes(block, runs)
     if error is not None:
         warnings.warn(str(error), RuntimeWarning, stacklevel=5)  # the line where the block ends

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
-from bnguard.guard.block import Block
+from bnguard.guard.block import GuardedBlock
 from bnguard.guard.diagnosis import Diagnosis
 from bnguard.guard.errors import Moved, StatisticsChanged
 from bnguard.guard.run_key import RunKey
@@ -50,7 +50,9 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unuse
         to an existing session, or to a session of a different graph; an argument is invalid.
     """
 
-    def __init__(self, mode: str = "static", scope: Scope = None, every_n_steps: int = 100) -> None:
+    def __init__(
+        self, mode: str = "static", scope: Optional[Scope] = None, every_n_steps: int = 100
+    ) -> None:
         if mode not in _MODES:
             raise BnguardError(f"mode: got {mode!r}; expected one of {', '.join(_MODES)}.")
         is_integer = isinstance(every_n_steps, (int, np.integer))
@@ -78,7 +80,7 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unuse
         diagnosis = Diagnosis(session.graph, session_values.find(session.graph, self._scope))
         self._static_check = _StaticCheck(session.graph, diagnosis, warns=not self._dynamic)
         if self._dynamic:
-            self._dynamic_check = _DynamicCheck(Block(session, self._scope), diagnosis)
+            self._dynamic_check = _DynamicCheck(GuardedBlock(session, self._scope), diagnosis)
 
     def before_run(self, run_context: Any) -> None:
         """Audit the step, unless an equal step has been audited."""
@@ -149,7 +151,7 @@ class _DynamicCheck:
       steps: the number of steps so far.
     """
 
-    def __init__(self, block: Block, diagnosis: Diagnosis) -> None:
+    def __init__(self, block: GuardedBlock, diagnosis: Diagnosis) -> None:
         self.runs = RecordedRuns()
         self.steps = 0
         self._block = block

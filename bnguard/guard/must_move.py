@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ContextManager, Optional
 
-from bnguard.guard.block import Block, Reentrant
+from bnguard.guard.block import GuardedBlock, ReentrantGuard
 from bnguard.guard.errors import StatisticsDidNotMove
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics
@@ -16,7 +16,7 @@ from bnguard.statistics.sessions import Session
 _WHERE = "must_move: running statistics stayed bit-identical in a block that must change them"
 
 
-def must_move(session: Session, scope: Scope = None) -> ContextManager[RunningStatistics]:
+def must_move(session: Session, scope: Optional[Scope] = None) -> ContextManager[RunningStatistics]:
     """Guard a block in which training must change every running statistic.
 
         with bnguard.must_move(session):
@@ -42,10 +42,10 @@ def must_move(session: Session, scope: Scope = None) -> ContextManager[RunningSt
       BnguardError: there are no running statistics; the session is closed or they are not
         initialized.
     """
-    return Reentrant(lambda: Block(session, scope).check_at_end(_unmoved))
+    return ReentrantGuard(lambda: GuardedBlock(session, scope).check_at_end(_unmoved))
 
 
-def _unmoved(block: Block, runs: RecordedRuns) -> Optional[StatisticsDidNotMove]:
+def _unmoved(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsDidNotMove]:
     difference = compare(block.before, block.current())
     roles = block.before.roles
     names = [

@@ -6,7 +6,7 @@ pytest loads this module at every start, so the guards are imported when a fixtu
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, List, Optional
 
 import pytest
 
@@ -28,7 +28,7 @@ def frozen_statistics(request: pytest.FixtureRequest) -> Guard:
     from bnguard.guard.frozen import frozen
 
     def guard(
-        session: Session, scope: Scope = None, on_change: str = "raise"
+        session: Session, scope: Optional[Scope] = None, on_change: str = "raise"
     ) -> ContextManager[RunningStatistics]:
         return _recorded(request, scope, frozen(session, scope, on_change))
 
@@ -43,7 +43,7 @@ def moving_statistics(request: pytest.FixtureRequest) -> Guard:
     """
     from bnguard.guard.must_move import must_move
 
-    def guard(session: Session, scope: Scope = None) -> ContextManager[RunningStatistics]:
+    def guard(session: Session, scope: Optional[Scope] = None) -> ContextManager[RunningStatistics]:
         return _recorded(request, scope, must_move(session, scope))
 
     return guard
@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _recorded(
-    request: pytest.FixtureRequest, scope: Scope, guard: ContextManager[RunningStatistics]
+    request: pytest.FixtureRequest, scope: Optional[Scope], guard: ContextManager[RunningStatistics]
 ) -> ContextManager[RunningStatistics]:
     from bnguard.guard.pytest_record import RecordedGuard
 

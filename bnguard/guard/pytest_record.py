@@ -28,7 +28,7 @@ class RecordedGuard:
         record: Callable[[Dict[str, Any]], Any],
         test: str,
         fixture: str,
-        scope: Scope,
+        scope: Optional[Scope],
         guard: ContextManager[RunningStatistics],
     ) -> None:
         self._add = record
@@ -62,7 +62,7 @@ class RecordedGuard:
         self._add({**self._check, "outcome": outcome, **details})
 
 
-def _name(scope: Scope) -> Optional[str]:
+def _name(scope: Optional[Scope]) -> Optional[str]:
     return None if scope is None else str(getattr(scope, "name", scope))
 
 

@@ -108,7 +108,9 @@ def batch_normalization(
         fused kernel puts the variance with Bessel's correction into moving_variance; False,
         and all other cases, the population variance.
       virtual_batch_size: normalize groups of this many examples, a divisor of the batch's
-        size, with their own moments; the running statistics receive the groups' average.
+        size, with their own moments; the running statistics receive the groups' average. The
+        variables then have one dimension more than the inputs, and 1 for every dimension that
+        is not of the channels.
       adjustment: a function from the inputs' shape, an int tensor, to a scale and an
         offset for the normalized values, applied before gamma and beta in training only.
 

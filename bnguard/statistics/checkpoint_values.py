@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Collection, Dict, Iterator, Tuple
+from typing import Collection, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -17,7 +17,9 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def read(path: str, scope: Scope = None, also: Collection[str] = ()) -> Dict[str, np.ndarray]:
+def read(
+    path: str, scope: Optional[Scope] = None, also: Collection[str] = ()
+) -> Dict[str, np.ndarray]:
     """Read the running statistics of a checkpoint, and no other variable.
 
     An object-based checkpoint of TF 2.x records the names of its variables. A variable without

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, TypeVar, Union
+from typing import Any, Dict, Mapping, Optional, TypeVar, Union
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
 
-Scope = Union[str, tf.VariableScope, None]
-"""A variable scope or its name. It contains the variables below it; None contains all."""
+Scope = Union[str, tf.VariableScope]
+"""A variable scope or its name. It contains the variables below it."""
 
 _Item = TypeVar("_Item")
 _SHOWN = 8
@@ -19,7 +19,7 @@ class NoStatisticsError(BnguardError):
     """There are no running statistics, or none in the requested scope."""
 
 
-def within(scope: Scope, items: Mapping[str, _Item], where: str) -> Dict[str, _Item]:
+def within(scope: Optional[Scope], items: Mapping[str, _Item], where: str) -> Dict[str, _Item]:
     """Return the items whose variable name is in the scope, sorted by name; at least one.
 
     Args:
@@ -39,7 +39,7 @@ def within(scope: Scope, items: Mapping[str, _Item], where: str) -> Dict[str, _I
     return chosen
 
 
-def _name(scope: Scope) -> str:
+def _name(scope: Optional[Scope]) -> str:
     name = "" if scope is None else getattr(scope, "name", scope)
     if not isinstance(name, str):
         raise BnguardError(

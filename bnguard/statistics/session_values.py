@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,7 +15,7 @@ from bnguard.statistics.scopes import Scope, within
 from bnguard.statistics.sessions import Session
 
 
-def find(graph: tf.Graph, scope: Scope = None) -> List[LiveStatistic]:
+def find(graph: tf.Graph, scope: Optional[Scope] = None) -> List[LiveStatistic]:
     """Return the running statistics of a graph, sorted by name; at least one.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numbers import Real
 import os
-from typing import Collection, Union
+from typing import Collection, Optional, Union
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
@@ -18,7 +18,7 @@ Source = Union[Session, str, "os.PathLike[str]", RunningStatistics]
 """A session, the path of a checkpoint, or a snapshot."""
 
 
-def snapshot(session_or_checkpoint: Source, scope: Scope = None) -> RunningStatistics:
+def snapshot(session_or_checkpoint: Source, scope: Optional[Scope] = None) -> RunningStatistics:
     """Return a copy of the current running statistics of a session or a checkpoint.
 
     In a session, the structure of the graph determines the statistics. They are read in one
@@ -39,7 +39,7 @@ def snapshot(session_or_checkpoint: Source, scope: Scope = None) -> RunningStati
 
 
 def diff(
-    before: Source, after: Source, scope: Scope = None, tolerance: float = 0
+    before: Source, after: Source, scope: Optional[Scope] = None, tolerance: float = 0
 ) -> StatisticsDiff:
     """Return the difference between two sets of running statistics, variable by variable.
 
@@ -70,14 +70,16 @@ def diff(
     return compare(earlier, later, tolerance)
 
 
-def _take_any(source: Source, scope: Scope, also: Collection[str] = ()) -> RunningStatistics:
+def _take_any(
+    source: Source, scope: Optional[Scope], also: Collection[str] = ()
+) -> RunningStatistics:
     try:
         return _take(source, scope, also)
     except NoStatisticsError:
         return RunningStatistics(_name(source), {})
 
 
-def _take(source: Source, scope: Scope, also: Collection[str] = ()) -> RunningStatistics:
+def _take(source: Source, scope: Optional[Scope], also: Collection[str] = ()) -> RunningStatistics:
     if isinstance(source, RunningStatistics):
         chosen = within(scope, source, source.source)
         return RunningStatistics(source.source, chosen, source.roles)

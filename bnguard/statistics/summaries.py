@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -14,7 +14,7 @@ from bnguard.statistics.scopes import Scope
 _FIGURES = [("min", tf.reduce_min), ("mean", tf.reduce_mean), ("max", tf.reduce_max)]
 
 
-def statistics_summaries(scope: Scope = None) -> tf.Tensor:
+def statistics_summaries(scope: Optional[Scope] = None) -> tf.Tensor:
     """Create one merged summary of the running statistics of the default graph.
 
     For each variable V it contains the scalars `V/min`, `V/mean` and `V/max` and the histogram

@@ -29,11 +29,11 @@ def test_each_variable_is_shown_with_change_fetch_op_and_path():
     ]
 
 
-def test_a_step_not_run_would_change_and_an_uncertain_one_possibly_writes():
+def test_a_step_not_run_would_change_and_an_uncertain_one_may_write():
     moved = Moved("bn/moving_mean", None, (replace(FINDING, certain=False),))
     text = str(StatisticsChanged("the guard", [moved]))
     assert "bn/moving_mean would change" in text
-    assert "possibly written by bn/Assign" in text
+    assert "may be written by bn/Assign" in text
 
 
 def test_a_change_of_bits_only_and_a_change_of_shape_are_described():

@@ -152,7 +152,7 @@ def test_a_step_that_may_write_is_warned_about_once():
         for _ in range(3):
             evaluated.session.run("y:0", {"x:0": programs.BATCH})
     (warning,) = [warned for warned in caught if issubclass(warned.category, RuntimeWarning)]
-    assert "possibly written by" in str(warning.message)
+    assert "may be written by" in str(warning.message)
 
 
 def test_dynamic_mode_detects_a_change_that_static_mode_cannot_decide():
@@ -173,7 +173,7 @@ def test_dynamic_mode_detects_a_change_that_static_mode_cannot_decide():
     mean, _ = programs.after_one_step()
     assert caught.value.moved[0].change == pytest.approx(mean.max())
     assert "running statistics changed since the session was created" in str(caught.value)
-    assert "possibly written by" in str(caught.value)
+    assert "may be written by" in str(caught.value)
 
 
 @pytest.mark.parametrize(("every_n_steps", "steps"), [(1, 1), (3, 3), (100, 10)])

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-NAMES = ("moving_mean", "moving_variance")
-
 
 class NumpyLayer:
     """The statistics of a layer; `train` and `infer` return its outputs.
