@@ -27,7 +27,7 @@ SMALLEST = 1000  # nodes
 NODES_IN_LAYER = 16
 
 AUDIT = "from bnguard.analysis.api import AuditOptions, audit_all"
-PARSE = "from bnguard.analysis.ir import protos; kind = protos.message('MetaGraphDef')"
+PARSE = "from bnguard.analysis.ir import protos; message_type = protos.message('MetaGraphDef')"
 TIMED = """
 import sys, time
 {setup}
@@ -38,19 +38,19 @@ for _ in range(4):
 """
 ACTIONS = {
     "audit": TIMED.format(setup=AUDIT, action="audit_all(sys.argv[1], AuditOptions())"),
-    "parse": TIMED.format(setup=PARSE, action="kind.FromString(open(sys.argv[1], 'rb').read())"),
+    "parse": TIMED.format(setup=PARSE, action="message_type.FromString(open(sys.argv[1], 'rb').read())"),
     "parse, names, inputs": TIMED.format(
         setup=PARSE,
         action="""
-    graph = kind.FromString(open(sys.argv[1], 'rb').read()).graph_def
+    graph = message_type.FromString(open(sys.argv[1], 'rb').read()).graph_def
     names = [(node.name, node.op, list(node.input)) for node in graph.node]
     """,
     ),
 }
 if importlib.util.find_spec("tensorflow"):
     ACTIONS["parse, TensorFlow's"] = TIMED.format(
-        setup="from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef as kind",
-        action="kind.FromString(open(sys.argv[1], 'rb').read())",
+        setup="from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef as message_type",
+        action="message_type.FromString(open(sys.argv[1], 'rb').read())",
     )
 IMPORT_META_GRAPH = """
 import sys
@@ -92,9 +92,9 @@ def _report_processes(meta: str, saved_model: str, repeats: int) -> None:
         wall, cpu, peak = (median(column) for column in list(zip(*times))[:3])
         print(f"  {name:32} {wall:6.2f} s {cpu:6.2f} s {peak / MIB:5.0f} MiB  {times[0].status}")
     audited, imported = runs["bnguard audit, .meta"], runs["python -c 'import tensorflow'"]
-    for kind in ("wall", "cpu"):
-        ratios = [getattr(a, kind) / getattr(b, kind) for a, b in zip(audited, imported)]
-        print(f"  audit / import tensorflow, {kind}: {median(ratios):.3f}")
+    for clock in ("wall", "cpu"):
+        ratios = [getattr(a, clock) / getattr(b, clock) for a, b in zip(audited, imported)]
+        print(f"  audit / import tensorflow, {clock}: {median(ratios):.3f}")
     print()
 
 
@@ -204,8 +204,8 @@ def _write_chain(nodes: int, path: str) -> None:
 
     graph = protos.message("GraphDef")()
 
-    def add(name: str, kind: str, *inputs: str, **types: int) -> str:
-        node = graph.node.add(name=name, op=kind, input=inputs)
+    def add(name: str, op_type: str, *inputs: str, **types: int) -> str:
+        node = graph.node.add(name=name, op=op_type, input=inputs)
         for key, value in {"T": 1, **types}.items():
             node.attr[key].type = value
         node.attr["_output_shapes"].list.i.extend([32, 14, 14, 256])

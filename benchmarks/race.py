@@ -84,7 +84,7 @@ def print_pair(folder):
             there = fresh.apply(restored, (side, prefix, [step.x for step in here]))
         pairs = list(zip(here, there))
         different = [pair for pair in pairs if pair[0].y.tobytes() != pair[1].y.tobytes()]
-        row = " | ".join(told(step) for step in (different or pairs)[0])
+        row = " | ".join(text_of(step) for step in (different or pairs)[0])
         print(f"| {side} | {len(different)} of {len(pairs)} | {row} |")
 
 
@@ -109,7 +109,7 @@ def restored(side, prefix, rows):
         return program.infer("restored", rows).steps
 
 
-def told(step):
+def text_of(step):
     return f"{', '.join(f'{value:.3f}' for value in step.y[0])} (reads {step.reads})"
 
 

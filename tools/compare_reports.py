@@ -37,7 +37,8 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     generate_parser = commands.add_parser("generate")
     generate_parser.add_argument("graphs", type=pathlib.Path)
-    generate_parser.add_argument("--programs", type=int, default=10000)
+    generate_parser.add_argument("--cases", nargs="+", help="names of cases; all by default")
+    generate_parser.add_argument("--programs", type=int, default=10000, help="how many; 10000")
     record_parser = commands.add_parser("record")
     record_parser.add_argument("graphs", type=pathlib.Path)
     record_parser.add_argument("out", type=pathlib.Path)
@@ -46,19 +47,19 @@ def main():
     compare_parser.add_argument("after", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.command == "generate":
-        generate(arguments.graphs, arguments.programs)
+        generate(arguments.graphs, arguments.cases, arguments.programs)
     elif arguments.command == "record":
         record(arguments.graphs, arguments.out)
     else:
         sys.exit(compare(arguments.before, arguments.after))
 
 
-def generate(folder, programs):
+def generate(folder, cases, programs):
     """Write each graph beside a JSON list of the questions to ask of it."""
     folder.mkdir(parents=True, exist_ok=True)
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     _generate_networks(folder)
-    _generate_cases(folder)
+    _generate_cases(folder, cases)
     _generate_programs(folder, programs)
 
 
@@ -67,16 +68,18 @@ def _generate_networks(folder):
         _write(folder / packed.stem, lzma.decompress(packed.read_bytes()), [{}])
 
 
-def _generate_cases(folder):
+def _generate_cases(folder, cases):
     from support.graphs import build_with
     import tensorflow.compat.v1 as tf
 
-    from bnguard.harness import catalogue
+    from bnguard.harness.cases import catalogue
+    from bnguard.harness.cases.loading import load
+    from bnguard.harness.results.terms import SIDES
 
     tf.disable_eager_execution()
-    for name in catalogue.names():
-        for side in catalogue.SIDES:
-            case = catalogue.load(catalogue.find(name, side))
+    for name in cases or catalogue.names():
+        for side in SIDES:
+            case = load(catalogue.find(name, side))
             for build in BUILDS:
                 try:
                     with tf.Graph().as_default() as graph, build_with(*build[1:]):
@@ -98,7 +101,7 @@ def _meta_graph(tf, graph):
 
 
 def _questions(model):
-    """Nothing said; the output alone; and the case's own fetches and feeds."""
+    """Return the questions: nothing given; the output alone; the case's own fetches and feeds."""
     import tensorflow.compat.v1 as tf
 
     run = model.inference
@@ -118,7 +121,7 @@ def _questions(model):
 
 def _generate_programs(folder, count):
     from hypothesis import HealthCheck, Phase, given, seed, settings
-    from support.analysis.random_programs import CaseSession, recipes
+    from support.analysis.random_programs import Program, recipes
     import tensorflow.compat.v1 as tf
 
     tf.disable_eager_execution()
@@ -135,10 +138,10 @@ def _generate_programs(folder, count):
     @given(recipes())
     def generate_one(recipe):
         nonlocal made
-        program = CaseSession(recipe)
+        program = Program(recipe)
         questions = [
             {},
-            {"fetches": [program.fetch.name], "feeds": program.told},
+            {"fetches": [program.fetch.name], "feeds": program.known_feeds},
             {"fetches": [program.fetch.name]},
         ]
         data = program.graph.as_graph_def().SerializeToString()

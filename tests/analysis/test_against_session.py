@@ -17,7 +17,7 @@ PROGRAMS = int(os.environ.get("BNGUARD_PROGRAMS", "0"))
 TF1 = {"variables": "ref", "control_flow": "v1"}
 RESOURCES = {"variables": "resource", "control_flow": "v1"}
 TF2 = {"variables": "resource", "control_flow": "v2"}
-SECRET, TOLD = ("fed", "secret_false"), ("fed", "told_true")
+UNKNOWN, KNOWN = ("fed", "unknown_false"), ("fed", "known_true")
 
 
 def by_hand(test):
@@ -25,21 +25,21 @@ def by_hand(test):
     for setup in (TF1, RESOURCES, TF2):
         for body in (
             # Built before the tf.cond, and so run whatever the predicate says.
-            [("two_branch", TOLD, [("layer", True, True)], [("layer", False, True)])],
+            [("two_branch", KNOWN, [("layer", True, True)], [("layer", False, True)])],
             [("two_branch", ("not", ("constant", False)), [("barrier",)], [("write", "a")])],
             # One update op for both branches, which adds zero at inference.
-            [("layer", SECRET, False), ("barrier",)],
+            [("layer", UNKNOWN, False), ("barrier",)],
             [("layer", ("default", False), False), ("barrier",)],
             # Either branch writes, so that the write is certain, though the branch is not.
-            [("cond", SECRET, [("write", "a")], [("write", "a"), ("write", "b")])],
-            [("cond", TOLD, [("cond", SECRET, [("write", "a")], [("read", "a")])], [("cut",)])],
+            [("cond", UNKNOWN, [("write", "a")], [("write", "a"), ("write", "b")])],
+            [("cond", KNOWN, [("cond", UNKNOWN, [("write", "a")], [("read", "a")])], [("cut",)])],
             # Zero iterations, two, and nobody knows how many.
             *([("while", times, [("write", "a")])] for times in (0, 2, "secret")),
-            [("while", 2, [("cond", TOLD, [("write", "a")], [("write", "b")])])],
+            [("while", 2, [("cond", KNOWN, [("write", "a")], [("write", "b")])])],
             # Ops that nothing waits for.
-            [("while", 1, [("aside", "a")]), ("cond", TOLD, [("collect", "b")], [("cut",)])],
+            [("while", 1, [("aside", "a")]), ("cond", KNOWN, [("collect", "b")], [("cut",)])],
             [("write", "a"), ("cut",), ("write", "b")],
-            [("layer", ("if", TOLD, SECRET, TOLD), True)],
+            [("layer", ("if", KNOWN, UNKNOWN, KNOWN), True)],
         ):
             test = example({**setup, "body": body})(test)
     for setup in (RESOURCES, TF2):
@@ -69,7 +69,7 @@ def test_certain_is_what_changes_and_possible_includes_it(recipe):
     program = Program(recipe)
     changed = program.changed_by_a_session()
     report = bnguard.audit(
-        program.graph, fetches=program.fetch, feeds=program.told, select=["BN101"]
+        program.graph, fetches=program.fetch, feeds=program.known_feeds, select=["BN101"]
     )
     certain = {finding.variable for finding in report.findings if finding.certain}
     possible = {finding.variable for finding in report.findings}

@@ -1,6 +1,6 @@
 """Every case on both sides: the rules that its docstring names fire on repro, none on fixed.
 
-The default run has each kind of variables and of control flow; BNGUARD_CASES=all has them in all
+The default run has both forms of variables and of control flow; BNGUARD_CASES=all has them in all
 combinations.
 """
 
@@ -27,18 +27,18 @@ EVERY = os.environ.get("BNGUARD_CASES") == "all"
 BUILDS = COMBINATIONS if EVERY else [("ref", "v1"), ("resource", "v2")]
 # Where inference fetches the very output that training normalizes, only its author can know.
 FETCHES_WHAT_IT_TRAINS = {"training_flag_true_at_inference"}
-# What else is found, and is true; `said` is what is found once the fetches and feeds are said.
+# What else is found, and is true: of the graph alone, and with fetches and feeds given.
 ALSO = {
-    ("evaluator_on_parameter_server", "repro"): {"found": {"BN103"}, "said": {"BN103"}},
+    ("evaluator_on_parameter_server", "repro"): {"alone": {"BN103"}, "given": {"BN103"}},
     # The teacher is in training mode, and no step here trains it: who else may fetch it?
-    ("update_ops_pull_other_inputs", "fixed"): {"found": {"BN103"}, "said": set()},
+    ("update_ops_pull_other_inputs", "fixed"): {"alone": {"BN103"}, "given": set()},
     # The flag is at its default when the case infers: the model trains on its users.
     ("training_flag_placeholder_defaults_to_true", "repro"): {
-        "found": set(),
-        "said": {"BN101", "BN103"},
+        "alone": set(),
+        "given": {"BN101", "BN103"},
     },
     # Its network for validation reads what its own loss writes.
-    ("updates_attached_to_loss", "repro"): {"found": {"BN102"}, "said": {"BN102"}},
+    ("updates_attached_to_loss", "repro"): {"alone": {"BN102"}, "given": {"BN102"}},
 }
 REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 knows that
     ("update_ops_in_control_flow", "repro", "ref", "v2"),
@@ -74,16 +74,16 @@ class Subject:
         self._checkpoint = checkpoint
 
     def audit(self, source):
-        """With nothing said that can be found."""
+        """Audit with nothing given that can be found."""
         return bnguard.audit(source, checkpoint=self._checkpoint)
 
     def audit_output(self, source):
-        """With the output said, and nothing else."""
+        """Audit with the output given, and nothing else."""
         output = self._model.inference.output.name
         return bnguard.audit(source, output, checkpoint=self._checkpoint)
 
-    def audit_as_told(self, source):
-        """With the case's own fetches and feeds; two training steps are not one, so not these."""
+    def audit_as_run(self, source):
+        """Audit with the case's own fetches and feeds; two training steps are not one, so not these."""
         run = self._model.inference
         feeds = {self._model.x.name: None, **{key.name: feed for key, feed in run.feed.items()}}
         steps = [training.fetch for training in self._model.training]
@@ -128,11 +128,11 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
             return
         built = built_case(case, side, tmp_path)
     expected = covering_rules(case) if side == "repro" else set()
-    also = ALSO.get((case, side), {"found": set(), "said": set()})
+    also = ALSO.get((case, side), {"alone": set(), "given": set()})
     find = built.audit_output if case in FETCHES_WHAT_IT_TRAINS else built.audit
     for source in (built.graph, built.meta):
-        assert rules(find(source)) == expected | also["found"]
-        assert rules(built.audit_as_told(source)) == expected | also["said"]
+        assert rules(find(source)) == expected | also["alone"]
+        assert rules(built.audit_as_run(source)) == expected | also["given"]
         assert all(finding.certain for finding in find(source).findings)
 
 

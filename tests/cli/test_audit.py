@@ -285,12 +285,12 @@ class TestFiles:
         result = run(path, "--fetch", "y", "--feed", "x")
         assert (result.exit_code, "BN101" in result.output) == (1, True)
 
-    @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
-    def test_text_and_binary_are_the_same(self, kind, files, saved_model, tmp_path):
+    @pytest.mark.parametrize("message_type", ["GraphDef", "MetaGraphDef", "SavedModel"])
+    def test_text_and_binary_are_the_same(self, message_type, files, saved_model, tmp_path):
         from google.protobuf import text_format
         from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-        if kind == "SavedModel":
+        if message_type == "SavedModel":
             message, path = (
                 saved_model_pb2.SavedModel(),
                 os.path.join(saved_model, "saved_model.pb"),
@@ -299,7 +299,7 @@ class TestFiles:
             message, path = meta_graph_pb2.MetaGraphDef(), str(files / "broken.meta")
         with open(path, "rb") as file:
             message.ParseFromString(file.read())
-        message = message.graph_def if kind == "GraphDef" else message
+        message = message.graph_def if message_type == "GraphDef" else message
         binary, text = tmp_path / "binary.pb", tmp_path / "text.pbtxt"
         binary.write_bytes(message.SerializeToString())
         text.write_text(text_format.MessageToString(message))

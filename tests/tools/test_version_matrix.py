@@ -91,7 +91,7 @@ def test_what_tensorflow_offers():
     assert with_keras[3] == "works with it"
 
 
-def test_outcomes_are_told_together_where_the_words_are_the_same():
+def test_outcomes_are_listed_together_where_the_words_are_the_same():
     other = case(side(figure="2"))
     text = page(a=recorded(("ref/v2", other)), b=recorded())
     assert rows(text, "one") == [["drift: 1; 2", "still: 0", "everywhere"]]
@@ -102,7 +102,7 @@ def test_many_figures_are_counted():
     assert rows(page(a=recorded(*unlike)), "one")[0][0] == "drift: 5; 6; 7; and 1 more"
 
 
-def test_figures_in_words_are_told_apart():
+def test_figures_in_words_are_distinguished():
     text = page(a=recorded(("ref/v2", case(side(figure="Error")))))
     assert [row[0] for row in rows(text, "one")] == ["drift: 1", "drift: Error"]
 

@@ -217,12 +217,12 @@ def gist(outcome):
 
 def refusal(message):
     """Return TensorFlow's message, without the names of the combination and the version."""
-    said = re.search(r"fused=\w+: (.*?)(?: If it runs with other |$)", message, re.DOTALL)
-    return said.group(1) if said else message
+    differences = re.search(r"fused=\w+: (.*?)(?: If it runs with other |$)", message, re.DOTALL)
+    return differences.group(1) if differences else message
 
 
 def where(places, names):
-    """Places by environments and combinations, as briefly as they can be said."""
+    """Places by environments and combinations, as briefly as possible."""
     groups = {}
     for name in names:
         combinations = tuple(

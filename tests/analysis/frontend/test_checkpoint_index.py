@@ -53,7 +53,7 @@ def test_all_that_tensorflow_lists(make, sharded, tmp_path):
     assert len(names) == {many: 400, partitioned: 2}[make]
 
 
-def test_objects_are_told_by_their_variables_names(tmp_path):
+def test_objects_are_named_by_their_variables(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
         mean, scale = (tf.get_variable(f"net/{name}", [2]) for name in ("moving_mean", "gamma"))
         session.run(tf.global_variables_initializer())
@@ -108,7 +108,7 @@ class TestDamage:
             stored_names(str(tmp_path / "alone"))
 
     def test_compressed(self, tmp_path):
-        index = table(block([(0, b"a", b"")]), kind=b"\1")
+        index = table(block([(0, b"a", b"")]), compression=b"\1")
         assert_refused(tmp_path, index, "a block is compressed")
 
     def test_an_entry_that_is_longer_than_its_block(self, tmp_path):
@@ -141,10 +141,10 @@ def assert_refused(folder, index, message):
 # LevelDB's format: https://github.com/google/leveldb/blob/main/doc/table_format.md
 
 
-def table(content, kind=b"\0", times=1):
+def table(content, compression=b"\0", times=1):
     """One block, that an index points to so many times."""
     pointer = number(0) + number(len(content))
-    return footed(block([(0, b"k", pointer)] * times), content + kind + bytes(4))
+    return footed(block([(0, b"k", pointer)] * times), content + compression + bytes(4))
 
 
 def footed(index, before=b""):

@@ -54,14 +54,14 @@ class TestInputs:
             graph_of([("a", "NoOp"), ("b", "AddN", text)])
 
     @pytest.mark.parametrize(
-        ("kind", "least"),
+        ("op_type", "least"),
         [("ApplyAdam", 3), ("Assign", 2), ("FusedBatchNormV3", 5), ("Select", 3), ("Switch", 2)],
     )
-    def test_fewer_than_an_op_takes(self, kind, least):
-        graph_of([("a", "Const"), ("b", kind, *["a"] * least)])
+    def test_fewer_than_an_op_takes(self, op_type, least):
+        graph_of([("a", "Const"), ("b", op_type, *["a"] * least)])
         for inputs in (["a"] * (least - 1), ["a"] * (least - 1) + ["^a"]):
             with pytest.raises(AuditError, match=f"has too few inputs; it takes {least}"):
-                graph_of([("a", "Const"), ("b", kind, *inputs)])
+                graph_of([("a", "Const"), ("b", op_type, *inputs)])
 
     @pytest.mark.parametrize("text", ["a", "a:0", "a:3"])
     def test_data_after_control(self, text):
@@ -101,7 +101,7 @@ class TestOrder:
     @EXAMPLES
     @given(nodes=shuffled(), data=st.data())
     def test_a_cycle_is_refused_however_long(self, nodes, data):
-        names = [name for name, kind, *_ in nodes if kind == "AddN"]
+        names = [name for name, op_type, *_ in nodes if op_type == "AddN"]
         members = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
         ring = dict(zip(members, members[1:] + members[:1]))
         nodes = [(*node, ring[node[0]]) if node[0] in ring else node for node in nodes]

@@ -73,9 +73,9 @@ class TestImpossibleGraphs:
         ):
             bnguard.audit(path)
 
-    @pytest.mark.parametrize("kind", ["GraphDef", "MetaGraphDef", "SavedModel"])
-    def test_an_empty_message(self, kind):
-        assert f"<{kind}>: " in refusal(protos.message(kind)())
+    @pytest.mark.parametrize("message_type", ["GraphDef", "MetaGraphDef", "SavedModel"])
+    def test_an_empty_message(self, message_type):
+        assert f"<{message_type}>: " in refusal(protos.message(message_type)())
 
     def test_a_cycle(self):
         message = refusal(graph(("a", "Add", "b", "b"), ("b", "Add", "a", "a")))

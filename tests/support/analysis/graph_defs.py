@@ -17,6 +17,6 @@ def read(message):
 def message_of(nodes):
     """The same as a GraphDef."""
     message = protos.message("GraphDef")()
-    for name, kind, *inputs in nodes:
-        message.node.add(name=name, op=kind, input=inputs)
+    for name, op_type, *inputs in nodes:
+        message.node.add(name=name, op=op_type, input=inputs)
     return message

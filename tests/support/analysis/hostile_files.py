@@ -74,14 +74,14 @@ def damaged_file(choices):
     data = bytearray(_small_networks()[choices(len(_small_networks()))])
     for _ in range(1 + choices(4)):
         position = choices(len(data))
-        kind = choices(5)
-        if kind == 0:
+        choice = choices(5)
+        if choice == 0:
             data[position] = choices(256)
-        elif kind == 1:
+        elif choice == 1:
             del data[position:]
-        elif kind == 2:
+        elif choice == 2:
             del data[position : position + 1 + choices(64)]
-        elif kind == 3:
+        elif choice == 3:
             data[position:position] = data[position : position + choices(64)]
         else:
             data[position:position] = _ODD[choices(len(_ODD))]
@@ -138,16 +138,16 @@ def _tensor(choices):
     tensor.dtype = choices(25)
     for _ in range(choices(3)):
         tensor.tensor_shape.dim.add().size = choices(4) - 1
-    kind = choices(6)
-    if kind == 0:
+    choice = choices(6)
+    if choice == 0:
         tensor.tensor_content = bytes(choices(256) for _ in range(choices(20)))
-    elif kind == 1:
+    elif choice == 1:
         tensor.bool_val.append(bool(choices(2)))
-    elif kind == 2:
+    elif choice == 2:
         tensor.int_val.append(choices(5) - 1)
-    elif kind == 3:
+    elif choice == 3:
         tensor.float_val.append((0.0, 1.0, 1e-3, float("nan"), float("inf"))[choices(5)])
-    elif kind == 4:
+    elif choice == 4:
         tensor.half_val.append(choices(70000) - 1000)
     return tensor
 

@@ -18,12 +18,12 @@ STATISTICS = ("a", "b", "c")
 LAYER = "layer"
 WIDTH = 2
 
-# What is fed, and whether the audit is told its value.
+# What is fed, and whether the audit gets its value.
 _FED = {
-    "told_true": (True, True),
-    "told_false": (False, True),
-    "secret_true": (True, False),
-    "secret_false": (False, False),
+    "known_true": (True, True),
+    "known_false": (False, True),
+    "unknown_true": (True, False),
+    "unknown_false": (False, False),
 }
 _INTEGER = 2
 _BATCH = np.random.RandomState(0).normal(3.0, 2.0, [4, WIDTH]).astype(np.float32)
@@ -86,13 +86,13 @@ class Program:
       graph, fetch: what to run.
       statistics: the variables, by name.
       fed: what a step feeds.
-      told: the same, but None for what the audit is not told.
-      is_decided: whether the audit is told enough to know which branches are taken.
+      known_feeds: the same, but None for what the audit does not get.
+      is_decided: whether the audit gets enough to know which branches are taken.
     """
 
     def __init__(self, recipe):
         self.graph = tf.Graph()
-        self.fed, self.told = {}, {}
+        self.fed, self.known_feeds = {}, {}
         self.is_decided = True
         self._depth = 0
         kinds = recipe["variables"], recipe["control_flow"]
@@ -125,9 +125,9 @@ class Program:
         self._x = tf.placeholder(tf.float32, [None, WIDTH], name="x")
         self._feed(self._x, _BATCH, None)
         self._predicates = {}
-        for name, (value, is_told) in _FED.items():
+        for name, (value, is_known) in _FED.items():
             self._predicates[name] = tf.placeholder(tf.bool, [], name=name)
-            self._feed(self._predicates[name], value, value if is_told else None)
+            self._feed(self._predicates[name], value, value if is_known else None)
         self._defaults = {
             value: tf.placeholder_with_default(value, [], name=f"default_{value}")
             for value in (True, False)
@@ -137,14 +137,14 @@ class Program:
         self._secret = tf.placeholder(tf.int32, [], name="secret")
         self._feed(self._secret, 1, None)
 
-    def _feed(self, tensor, value, told):
+    def _feed(self, tensor, value, known_value):
         self.fed[tensor] = value
-        self.told[tensor.name] = told
+        self.known_feeds[tensor.name] = known_value
 
     def _block(self, body, h):
         collected = []
-        for kind, *arguments in body:
-            h = getattr(self, f"_{kind}")(h, collected, *arguments)
+        for name, *arguments in body:
+            h = getattr(self, f"_{name}")(h, collected, *arguments)
         return h
 
     def _inner(self, body):
@@ -244,21 +244,21 @@ class Program:
         return tf.constant(number)
 
     def _predicate(self, predicate):
-        kind, *arguments = predicate
-        if kind == "constant":
+        form, *arguments = predicate
+        if form == "constant":
             self.is_decided = False  # the optimizer may cut the dead branch off, or not
             return tf.constant(arguments[0])
-        if kind == "default":
+        if form == "default":
             return self._defaults[arguments[0]]
-        if kind == "fed":
+        if form == "fed":
             self.is_decided = self.is_decided and _FED[arguments[0]][1]
             return self._predicates[arguments[0]]
-        if kind == "integer_is":
+        if form == "integer_is":
             return tf.equal(self._integer, arguments[0])
         inner = [self._predicate(argument) for argument in arguments]
-        if kind == "if":
+        if form == "if":
             return tf.cond(inner[0], lambda: inner[1], lambda: inner[2])
-        return {"not": tf.logical_not, "and": tf.logical_and, "or": tf.logical_or}[kind](*inner)
+        return {"not": tf.logical_not, "and": tf.logical_and, "or": tf.logical_or}[form](*inner)
 
 
 def _after(operations, h):
