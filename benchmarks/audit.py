@@ -27,7 +27,7 @@ SMALLEST = 1000  # nodes
 NODES_IN_LAYER = 16
 
 AUDIT = "from bnguard.analysis.api import AuditOptions, audit_all"
-PARSE = "from bnguard.analysis.ir import protos; message_type = protos.message('MetaGraphDef')"
+PARSE = "from bnguard.analysis.ir import protos; MetaGraphDef = protos.message('MetaGraphDef')"
 TIMED = """
 import sys, time
 {setup}
@@ -38,19 +38,21 @@ for _ in range(4):
 """
 ACTIONS = {
     "audit": TIMED.format(setup=AUDIT, action="audit_all(sys.argv[1], AuditOptions())"),
-    "parse": TIMED.format(setup=PARSE, action="message_type.FromString(open(sys.argv[1], 'rb').read())"),
+    "parse": TIMED.format(
+        setup=PARSE, action="MetaGraphDef.FromString(open(sys.argv[1], 'rb').read())"
+    ),
     "parse, names, inputs": TIMED.format(
         setup=PARSE,
         action="""
-    graph = message_type.FromString(open(sys.argv[1], 'rb').read()).graph_def
+    graph = MetaGraphDef.FromString(open(sys.argv[1], 'rb').read()).graph_def
     names = [(node.name, node.op, list(node.input)) for node in graph.node]
     """,
     ),
 }
 if importlib.util.find_spec("tensorflow"):
     ACTIONS["parse, TensorFlow's"] = TIMED.format(
-        setup="from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef as message_type",
-        action="message_type.FromString(open(sys.argv[1], 'rb').read())",
+        setup="from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef",
+        action="MetaGraphDef.FromString(open(sys.argv[1], 'rb').read())",
     )
 IMPORT_META_GRAPH = """
 import sys

@@ -1,4 +1,4 @@
-"""Who moves your batch-norm running statistics, and when.
+"""Find out which ops move a model's batch-norm running statistics, and when.
 
 The names below are the public interface. TensorFlow is imported when a name that needs it is first
 used, so `import bnguard` is instant and works without TensorFlow.

@@ -8,6 +8,7 @@ function and prints how many fail, and the name of the first. The exit status is
 passes all tests. WORDs select the mutants whose names contain one of them.
 """
 
+import argparse
 import contextlib
 import functools
 import inspect
@@ -212,7 +213,10 @@ def forget_tests():
         del sys.modules[name]
 
 
-def main(words):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", metavar="WORD", nargs="*", help="part of the name of a mutant")
+    words = parser.parse_args().words
     os.chdir(ROOT)
     sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
     survivors = 0
@@ -232,4 +236,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,9 +1,11 @@
 """Swap the two files of every pair on disk, and see `bnguard compare --all` notice each.
 
-Run it from anywhere: `python tools/swap_check.py`. Its exit status is 0 when every swapped pair ran
-and none was taken for a proper one.
+    python tools/swap_check.py
+
+The exit status is 0 if every swapped pair runs and none passes for a proper one.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def main():
     """Compare all swapped cases in a folder of their own; say which went unnoticed."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(os.path.join(ROOT, "repro"), os.path.join(folder, "fixed"))
         shutil.copytree(os.path.join(ROOT, "fixed"), os.path.join(folder, "repro"))
@@ -31,14 +34,7 @@ def main():
 def compare_all(folder):
     """Return what `bnguard compare --all` prints about the cases in a folder."""
     process = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bnguard",
-            "compare",
-            "--all",
-            "--json",
-        ],
+        [sys.executable, "-m", "bnguard", "compare", "--all", "--json"],
         env={**os.environ, "PYTHONPATH": ROOT},
         cwd=folder,
         stdout=subprocess.PIPE,

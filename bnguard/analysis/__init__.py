@@ -1,1 +1,1 @@
-"""Understand a graph, and say who moves its running statistics, without TensorFlow."""
+"""Find out, without TensorFlow, which ops of a graph move running statistics, and when."""

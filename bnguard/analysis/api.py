@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import gc
 import os
-from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import (
+    Any,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
@@ -24,9 +35,24 @@ _Graph = TypeVar("_Graph", str, Report)  # the path of a graph, or the report on
 _SHOWN_GRAPHS = 8
 
 
+# A path; a live tf.Graph; a GraphDef, MetaGraphDef or SavedModel message; or a recognized graph.
+GraphSource = Union[str, "os.PathLike[str]", RecognizedGraph, Any]
+# A name, or a tensor or op, which has one; or a list, tuple or dict of these.
+Fetches = Union[str, Sequence[Any], Mapping[Any, Any], Any]
+# A name or tensor -> what is fed; None for an unknown value.
+Feeds = Mapping[Any, Any]
+
+
+def _option(flag: str, metavar: str, text: str, default: Any = None, repeat: bool = False) -> Any:
+    metadata = {"flag": flag, "metavar": metavar, "help": text, "repeat": repeat}
+    return field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True)
 class AuditOptions:
-    """The steps to analyse and the rules to apply. Empty steps are inferred from the graph.
+    """The steps to analyse and the rules to apply; the metadata makes the command line.
+
+    Empty steps are inferred from the graph.
 
     Attributes:
       fetches: the names that one inference step fetches.
@@ -39,21 +65,41 @@ class AuditOptions:
       ignore: the codes of rules not to apply, or prefixes of codes.
     """
 
-    fetches: Tuple[str, ...] = ()
-    feeds: Optional[Mapping[str, StaticValue]] = None
-    train_op: Tuple[str, ...] = ()
-    tags: Optional[Tuple[str, ...]] = None
-    signature: Optional[str] = None
-    checkpoint: Optional[str] = None
-    select: Tuple[str, ...] = ()
-    ignore: Tuple[str, ...] = ()
+    fetches: Tuple[str, ...] = _option(
+        "--fetch", "NAME", "A fetch of the inference step.", (), repeat=True
+    )
+    feeds: Optional[Mapping[str, StaticValue]] = _option(
+        "--feed",
+        "NAME[=VALUE]",
+        "A feed of the inference step: a bool, number or text, or any value if VALUE is missing. "
+        "If any feed is given, the list is taken as complete.",
+        repeat=True,
+    )
+    train_op: Tuple[str, ...] = _option(
+        "--train-op", "NAME", "An op that the training step runs.", (), repeat=True
+    )
+    tags: Optional[Tuple[str, ...]] = _option(
+        "--tags", "TAG,...", "Audit only the graph with exactly these tags (SavedModel)."
+    )
+    signature: Optional[str] = _option(
+        "--signature", "KEY", "Analyse only this signature (SavedModel)."
+    )
+    checkpoint: Optional[str] = _option(
+        "--checkpoint", "PREFIX", "A checkpoint that must contain the running statistics."
+    )
+    select: Tuple[str, ...] = _option(
+        "--select", "CODE,...", "Apply only these rules.", (), repeat=True
+    )
+    ignore: Tuple[str, ...] = _option(
+        "--ignore", "CODE,...", "Do not apply these rules.", (), repeat=True
+    )
 
 
 def audit(
-    graph_or_path: Any,
-    fetches: Any = None,
-    feeds: Optional[Mapping[Any, Any]] = None,
-    train_op: Any = None,
+    graph_or_path: GraphSource,
+    fetches: Optional[Fetches] = None,
+    feeds: Optional[Feeds] = None,
+    train_op: Optional[Fetches] = None,
     *,
     tags: Optional[Sequence[str]] = None,
     signature: Optional[str] = None,
@@ -125,7 +171,7 @@ def _only_one(found: Sequence[_Graph], where: str) -> _Graph:
     return found[0]
 
 
-def audit_all(source: Any, options: AuditOptions) -> List[Report]:
+def audit_all(source: GraphSource, options: AuditOptions) -> List[Report]:
     """Return a report on each graph in a source.
 
     Args:
@@ -194,7 +240,7 @@ def _report(
     )
 
 
-def _names(fetches: Any) -> Iterator[str]:
+def _names(fetches: Optional[Fetches]) -> Iterator[str]:
     if fetches is None:
         return
     if isinstance(fetches, Mapping):
@@ -215,7 +261,7 @@ def _name(item: Any) -> str:
     return name
 
 
-def _feeds(feeds: Optional[Mapping[Any, Any]]) -> Optional[Mapping[str, StaticValue]]:
+def _feeds(feeds: Optional[Feeds]) -> Optional[Mapping[str, StaticValue]]:
     if feeds is None:
         return None
     return {_name(key): _static_value(value) for key, value in feeds.items()}
@@ -225,12 +271,9 @@ def _static_value(value: Any) -> StaticValue:
     """Return a scalar, or the value of all elements of a small array; None for anything else."""
     if isinstance(value, str):
         return value.encode()
-    if (
-        hasattr(value, "tolist")
-        and getattr(value, "size", limits.FED_ELEMENTS) < limits.FED_ELEMENTS
-    ):
+    if hasattr(value, "tolist") and hasattr(value, "size") and value.size <= limits.FED_ELEMENTS:
         value = value.tolist()
-    while isinstance(value, (list, tuple)) and len(value) < limits.FED_ELEMENTS:
+    while isinstance(value, (list, tuple)) and len(value) <= limits.FED_ELEMENTS:
         if not value or any(element != value[0] for element in value):
             return None
         value = value[0]

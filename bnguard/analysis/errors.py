@@ -14,7 +14,7 @@ class AuditError(BnguardError):
 
 @contextmanager
 def about(label: str) -> Iterator[None]:
-    """Put the label of the input in front of errors that do not start with it, or it and tags."""
+    """Prefix the errors of the block with the label of the input, if they do not start with it."""
     try:
         yield
     except AuditError as error:

@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """The problem and the remedy, in a line."""
+        """The problem and the remedy, in one line."""
         return f"{statement(self.variable or self.op, self.problem)}. {self.remedy}"
 
     def __str__(self) -> str:

@@ -36,7 +36,7 @@ class Limit(int):
 
     @property
     def text(self) -> str:
-        """The limit and what follows when it is reached, in a line."""
+        """The limit and what follows when it is reached, in one line."""
         return f"{int(self)} {self.unit}: {self.consequence}"
 
     def reach(self) -> None:
@@ -96,6 +96,7 @@ CONSTANT_ELEMENTS = Limit(
 FED_ELEMENTS = Limit(
     64, "elements of a fed array", "large arrays decide no branch", "its value is unknown"
 )
+
 # Predicates
 
 PREDICATE_TERMS = Limit(
@@ -134,12 +135,12 @@ AVERAGE_TENSORS = Limit(
 REPLICA_TENSORS = Limit(
     1024,
     "tensors between a saved value and the variables that it sums",
-    "there are no more replicas",
-    "further variables count as not saved",
+    "models have fewer replicas",
+    "nothing is concluded about variables that were not found",
 )
 TOWER_SOURCES = Limit(
     64,
-    "data sources that towers are told apart by",
+    "data sources used to distinguish towers",
     "each is a bit for every node",
     "towers fed by further sources are not compared",
 )

@@ -14,7 +14,7 @@ class Report:
     """The audit of one graph. `print` shows what the command line shows.
 
     Attributes:
-      source: the path, with the tags if the file holds several graphs.
+      source: the path, with the tags if the file contains several graphs.
       nodes: the number of nodes in the graph, without those of expanded functions.
       statistics: the names of the running statistics.
       assumed: what was inferred from the graph.

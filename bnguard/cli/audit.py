@@ -6,10 +6,11 @@ usage.
 
 from __future__ import annotations
 
+from dataclasses import fields
 import os
 import sys
 import traceback
-from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import click
 
@@ -28,38 +29,28 @@ Outcome = Union[List[Report], str]
 """The reports on a file, or a line with the reason why there are none."""
 
 
+def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option to a command for each field of AuditOptions, in their order."""
+    for spec in reversed(fields(AuditOptions)):
+        data = spec.metadata
+        command = click.option(
+            data["flag"],
+            spec.name,
+            metavar=data["metavar"],
+            multiple=data["repeat"],
+            help=data["help"],
+        )(command)
+    return command
+
+
 @click.command("audit")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option(
-    "--fetch", "fetches", metavar="NAME", multiple=True, help="A fetch of the inference step."
-)
-@click.option(
-    "--feed",
-    "feeds",
-    metavar="NAME[=VALUE]",
-    multiple=True,
-    help="A feed of the inference step: a bool, number or text, or any value if VALUE is missing. "
-    "If any feed is given, the list is taken as complete.",
-)
-@click.option(
-    "--train-op", metavar="NAME", multiple=True, help="An op that the training step runs."
-)
-@click.option(
-    "--tags", metavar="TAG,...", help="Only the graph of a SavedModel with exactly these tags."
-)
-@click.option("--signature", metavar="KEY", help="Only this signature of a SavedModel.")
-@click.option(
-    "--checkpoint", metavar="PREFIX", help="A checkpoint that must contain the running statistics."
-)
-@click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
-@click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
+@_audit_options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, help="Number of files to audit at once."
+    "--jobs", type=click.IntRange(min=1), default=1, help="Number of files to audit in parallel."
 )
-def audit_command(
-    paths: Sequence[str], feeds: Sequence[str], form: str, jobs: int, **options: Any
-) -> None:
+def audit_command(paths: Sequence[str], form: str, jobs: int, **options: Any) -> None:
     """Find ops that move running statistics at inference, and other defects of the statistics.
 
     PATH is a .meta file, a GraphDef, a SavedModel, or a directory to search for these. Repeat
@@ -67,7 +58,7 @@ def audit_command(
     from the graph; the first line of the report lists what was inferred. TensorFlow is not needed.
     """
     files = [file for path in paths for file in graph_files(path)]
-    outcomes = list(_audit_files(files, _options(feeds, **options), jobs))
+    outcomes = list(_audit_files(files, AuditOptions(**_values(options)), jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
         click.echo(format_reports(reports, form, takes_color(sys.stdout)))
@@ -94,26 +85,15 @@ def explain_command(code: Optional[str]) -> None:
     raise Mistake(f"no rule is called {code!r}; the rules are {known}")
 
 
-def _options(
-    feeds: Sequence[str],
-    fetches: Tuple[str, ...],
-    train_op: Tuple[str, ...],
-    tags: Optional[str],
-    signature: Optional[str],
-    checkpoint: Optional[str],
-    select: Sequence[str],
-    ignore: Sequence[str],
-) -> AuditOptions:
-    return AuditOptions(
-        fetches,
-        dict(map(_feed, feeds)) or None,
-        train_op,
-        None if tags is None else tuple(filter(None, tags.split(","))),
-        signature,
-        checkpoint,
-        tuple(code for codes in select for code in codes.split(",")),
-        tuple(code for codes in ignore for code in codes.split(",")),
-    )
+def _values(given: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the values of AuditOptions from the texts that are given."""
+    return {
+        name: _READERS[name](texts) if name in _READERS else texts for name, texts in given.items()
+    }
+
+
+def _feeds(texts: Sequence[str]) -> Optional[Dict[str, StaticValue]]:
+    return dict(map(_feed, texts)) or None
 
 
 def _feed(text: str) -> Tuple[str, StaticValue]:
@@ -130,6 +110,22 @@ def _static_value(text: str) -> StaticValue:
         except ValueError:
             pass
     return text.encode()
+
+
+def _tags(text: Optional[str]) -> Optional[Tuple[str, ...]]:
+    return None if text is None else tuple(filter(None, text.split(",")))
+
+
+def _codes(texts: Sequence[str]) -> Tuple[str, ...]:
+    return tuple(code for text in texts for code in text.split(","))
+
+
+_READERS: Dict[str, Callable[..., Any]] = {
+    "feeds": _feeds,
+    "tags": _tags,
+    "select": _codes,
+    "ignore": _codes,
+}
 
 
 def _audit_files(files: Sequence[str], options: AuditOptions, jobs: int) -> Iterable[Outcome]:

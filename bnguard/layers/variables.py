@@ -33,7 +33,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class VariableFactory:
-    """Gets the variables of a layer in the current variable scope.
+    """Get the variables of a layer in the current variable scope.
 
     Args:
       shape: the static shape of every variable.

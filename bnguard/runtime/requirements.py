@@ -27,8 +27,8 @@ def require(packages: Sequence[str], extra: str) -> None:
     ]
     if missing:
         names = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
-        verb = "is" if len(missing) == 1 else "are"
+        verb, pronoun = ("is", "it") if len(missing) == 1 else ("are", "them")
         raise BnguardError(
-            f"{names} {verb} not installed, and this needs it. Install it with: "
+            f"{names} {verb} not installed, and this needs {pronoun}. Install {pronoun} with: "
             f"pip install 'bnguard[{extra}]'"
         )

@@ -83,7 +83,7 @@ class Subject:
         return bnguard.audit(source, output, checkpoint=self._checkpoint)
 
     def audit_as_run(self, source):
-        """Audit with the case's own fetches and feeds; two training steps are not one, so not these."""
+        """Audit with the case's own fetches and feeds, and its training step if there is one."""
         run = self._model.inference
         feeds = {self._model.x.name: None, **{key.name: feed for key, feed in run.feed.items()}}
         steps = [training.fetch for training in self._model.training]

@@ -2,21 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 from support.analysis import networks
+from support.analysis.graph_defs import message_of, read
 from support.analysis.networks import fresh_graph
+from support.analysis.small_limits import small_limit
 import tensorflow.compat.v1 as tf
 
 import bnguard
 from bnguard.analysis import limits
-
-
-def lowered(monkeypatch, name, value):
-    """Set a limit to a small value; return it."""
-    limit = getattr(limits, name)
-    small = limits.Limit(value, limit.unit, limit.reason, limit.consequence)
-    monkeypatch.setattr(limits, name, small)
-    return small
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.frontend.checkpoint_index import stored_names
+from bnguard.analysis.ir.tensor_values import short_list
 
 
 def reached(source):
@@ -96,32 +94,32 @@ def flag_that_decides_no_normalization():
         ("PROVENANCE_TENSORS", 1, networks.chooses_moments(updates_in_the_branch=True)),
         ("MOMENT_NODES", 1, written_out),
         ("AVERAGE_TENSORS", 1, written_out),
-        ("REPLICA_TENSORS", 1, written_out),
+        ("REPLICA_TENSORS", 0, written_out),
         ("FLAG_MERGES", 1, flag_that_decides_no_normalization),
     ],
 )
-def test_a_limit_that_is_reached_is_recorded(monkeypatch, name, value, build):
+def test_a_limit_that_is_reached_is_reported(name, value, build):
     with fresh_graph() as graph:
         build()
     assert reached(graph) == ()
-    small = lowered(monkeypatch, name, value)
-    assert small.text in reached(graph)
+    with small_limit(name, value):
+        assert getattr(limits, name).text in reached(graph)
 
 
-def test_every_form_of_a_report_names_the_limits(monkeypatch):
+def test_every_form_of_a_report_names_the_limits():
     with fresh_graph() as graph:
         two_networks()
-    small = lowered(monkeypatch, "STEPS", 1)
-    report = bnguard.audit(graph)
-    assert f"limit reached: {small.text}" in str(report).splitlines()
-    assert json.loads(report.to_json())["limits"] == [small.text]
+    with small_limit("STEPS", 1):
+        report = bnguard.audit(graph)
+        text = limits.STEPS.text
+    assert f"limit reached: {text}" in str(report).splitlines()
+    assert json.loads(report.to_json())["limits"] == [text]
     (run,) = json.loads(report.to_sarif())["runs"]
     (notification,) = run["invocations"][0]["toolExecutionNotifications"]
-    assert notification["message"]["text"] == f"tf.Graph: limit reached: {small.text}"
+    assert notification["message"]["text"] == f"tf.Graph: limit reached: {text}"
 
 
-def test_outputs_of_a_switch_beyond_the_limit_are_undecided(monkeypatch):
-    small = lowered(monkeypatch, "SWITCH_OUTPUTS", 2)
+def test_outputs_of_a_switch_beyond_the_limit_are_undecided():
     with fresh_graph("resource", "v2") as graph:
         x, index = networks.inputs(), tf.placeholder(tf.int32, [], name="index")
         statistic = tf.get_variable("bn/moving_mean", initializer=[1.0])
@@ -131,14 +129,14 @@ def test_outputs_of_a_switch_beyond_the_limit_are_undecided(monkeypatch):
                 return tf.identity(x)
 
         y = tf.switch_case(index, [lambda: tf.identity(x), lambda: tf.identity(x), write])
-    report = bnguard.audit(graph, y, {"x": None, "index": None}, select=["BN101"])
-    assert small.text in report.limits
+    with small_limit("SWITCH_OUTPUTS", 2):
+        report = bnguard.audit(graph, y, {"x": None, "index": None}, select=["BN101"])
+        assert limits.SWITCH_OUTPUTS.text in report.limits
     assert [finding.certain for finding in report.findings] == [False]
 
 
-def test_signatures_beyond_the_limit_are_ignored(monkeypatch, tmp_path):
-    small = lowered(monkeypatch, "SIGNATURES", 1)
-    with fresh_graph() as graph, tf.Session() as session:
+def test_signatures_beyond_the_limit_are_ignored(tmp_path):
+    with fresh_graph(), tf.Session() as session:
         x = networks.inputs()
         y = networks.layer(x, False)
         session.run(tf.global_variables_initializer())
@@ -148,8 +146,89 @@ def test_signatures_beyond_the_limit_are_ignored(monkeypatch, tmp_path):
             session, ["serve"], {"first": signature, "second": signature}
         )
         builder.save()
-    assert graph
-    assert small.text in reached(str(tmp_path / "model"))
+    with small_limit("SIGNATURES", 1):
+        assert limits.SIGNATURES.text in reached(str(tmp_path / "model"))
+
+
+def written(path, binary):
+    """A graph of one function call in a file, whose function calls another, of two nodes."""
+    message = message_of([("call", "outer")])
+    for name, ops in (("outer", ["inner"]), ("inner", ["NoOp", "NoOp"])):
+        function = message.library.function.add()
+        function.signature.name = name
+        for number, op_type in enumerate(ops):
+            function.node_def.add(name=f"{name}_{number}", op=op_type)
+            function.control_ret[f"{name}_{number}"] = f"{name}_{number}"
+    data = message.SerializeToString() if binary else str(message).encode()
+    path.write_bytes(data)
+    return str(path), len(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_binary", "least", "refusal"),
+    [
+        ("FILE_BYTES", True, None, "more than 2 GiB"),
+        ("TEXT_BYTES", False, None, "text of more than"),
+        ("FUNCTION_DEPTH", True, 2, "functions are nested more than 1 deep"),
+        ("LOWERED_NODES", True, 5, "its functions expand to more than 4 nodes"),
+    ],
+)
+def test_a_graph_beyond_the_limit_is_refused(name, is_binary, least, refusal, tmp_path):
+    path, size = written(tmp_path / "graph.pb", is_binary)
+    largest = size if least is None else least
+    with small_limit(name, largest):
+        assert reached(path) == ()
+    with small_limit(name, largest - 1), pytest.raises(AuditError, match=refusal):
+        bnguard.audit(path)
+
+
+def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):
+    with fresh_graph(), tf.Session() as session:
+        saver = tf.train.Checkpoint(one=tf.get_variable("moving_mean", [2]))
+        session.run(tf.global_variables_initializer())
+        prefix = saver.save(str(tmp_path / "model"), session=session)
+    objects = tf.train.load_checkpoint(prefix).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+    size = len(objects) + (1 if len(objects) < 128 else 2) + 4  # its length, and a checksum
+    with small_limit("OBJECT_GRAPH_BYTES", size):
+        assert "moving_mean" in stored_names(prefix)
+    with small_limit("OBJECT_GRAPH_BYTES", size - 1), pytest.raises(AuditError, match=str(size)):
+        stored_names(prefix)
+    with small_limit("CHECKPOINT_KEY_RATIO", 0), pytest.raises(AuditError, match="than 0 times"):
+        stored_names(prefix)
+
+
+@pytest.mark.parametrize(("elements", "certain"), [(64, [True]), (65, [False])])
+def test_a_fed_array_of_more_than_64_elements_is_unknown(elements, certain):
+    assert limits.FED_ELEMENTS == 64
+    with fresh_graph() as graph:
+        y = networks.layer(networks.inputs(), networks.flag(), updates_collections=None)
+    feeds = {"x": None, "is_training": np.full([elements], True)}
+    report = bnguard.audit(graph, y, feeds, select=["BN101"])
+    assert [finding.certain for finding in report.findings] == certain * 2
+
+
+def test_a_constant_of_more_than_16_different_elements_is_unknown():
+    assert limits.CONSTANT_ELEMENTS == 16
+    assert short_list(tf.make_tensor_proto(list(range(16)))) == list(range(16))
+    assert short_list(tf.make_tensor_proto(list(range(17)))) is None
+
+
+def test_a_constant_of_too_many_bytes_is_unknown():
+    message = message_of([("c", "Const")])
+    message.node[0].attr["value"].tensor.float_val.extend([1.0] * 100)
+    size = message.node[0].ByteSize()
+    with small_limit("CONSTANT_BYTES", size):
+        assert read(message).constant(0) is not None
+    with small_limit("CONSTANT_BYTES", size - 1):
+        assert read(message).constant(0) is None
+
+
+def test_every_limit_has_a_test():
+    with open(__file__, encoding="utf-8") as file:
+        here = file.read()
+    names = [name for name, value in vars(limits).items() if isinstance(value, limits.Limit)]
+    assert len(names) == 24
+    assert [name for name in names if name not in here] == []
 
 
 def test_no_limit_is_recorded_outside_of_a_block():

@@ -44,7 +44,7 @@ def fold(op_type: str, attributes: Callable[[], Any], inputs: List[StaticValue])
 
 
 def can_fold(op_type: str) -> bool:
-    """Return whether ops of this type are understood."""
+    """Return whether ops of this type can be folded."""
     return op_type in _FOLDS or op_type == "Cast"
 
 

@@ -32,62 +32,45 @@ from bnguard.analysis.ir.op_types import SWITCHES
 
 
 class Deadness:
-    """The predicates of the nodes of one step, and of their outputs; `propagate` makes it."""
+    """The predicates of the nodes of one step, and of their outputs.
 
-    def __init__(self, pruning: Pruning) -> None:
+    Args:
+      pruning: the nodes that the step needs.
+      feeds: the value of each tensor that is fed; None for a value that is not known.
+
+    Attributes:
+      constants: the static values of the step's tensors.
+    """
+
+    def __init__(self, pruning: Pruning, feeds: Mapping[Tensor, StaticValue]) -> None:
         self._pruning = pruning
-        self._fed_nodes = pruning.fed_nodes
+        self._graph = pruning.graph
+        self.constants = ConstantPropagation(pruning.graph, feeds, self.is_dead)
         # Of the nodes with another predicate than ALWAYS, and of the outputs of live Switches.
-        self.nodes: Dict[int, Predicate] = {}
-        self.outputs: Dict[int, Sequence[Predicate]] = {}
+        self._nodes: Dict[int, Predicate] = {}
+        self._outputs: Dict[int, Sequence[Predicate]] = {}
+        self._splits: Dict[Tuple[Tensor, int, Predicate], List[Predicate]] = {}
+        self._maybe_dead: Set[int] = set()  # the Switches, and the nodes with another predicate
+        self._propagate()
 
     def of_node(self, node: int) -> Predicate:
         """Return the predicate of a node that the step needs."""
-        return self.nodes.get(node, ALWAYS)
+        return self._nodes.get(node, ALWAYS)
 
     def of_output(self, source: int, port: int) -> Predicate:
         """Return the predicate under which a value, or control, leaves this output of a node."""
-        if source in self._fed_nodes and self._pruning.is_cut(source, port):
+        if source in self._pruning.fed_nodes and self._pruning.is_cut(source, port):
             return ALWAYS
-        outputs = self.outputs.get(source)
+        outputs = self._outputs.get(source)
         if outputs is None or port == CONTROL:
-            return self.nodes.get(source, ALWAYS)
+            return self._nodes.get(source, ALWAYS)
         return outputs[port] if port < len(outputs) else UNDECIDED
 
     def is_dead(self, source: int, port: int) -> bool:
         """Return whether nothing ever leaves this output of a node."""
         return self.of_output(source, port) is NEVER
 
-
-def propagate(
-    pruning: Pruning, feeds: Mapping[Tensor, StaticValue]
-) -> Tuple[Deadness, ConstantPropagation]:
-    """Return the predicates and the static values of one step.
-
-    Args:
-      pruning: the nodes that the step needs.
-      feeds: the value of each tensor that is fed; None for a value that is not known.
-    """
-    deadness = Deadness(pruning)
-    constants = ConstantPropagation(pruning.graph, feeds, deadness.is_dead)
-    _Propagation(pruning, deadness, constants).run()
-    return deadness, constants
-
-
-class _Propagation:
-    """The pass that decides the nodes of a step."""
-
-    def __init__(
-        self, pruning: Pruning, deadness: Deadness, constants: ConstantPropagation
-    ) -> None:
-        self._graph = pruning.graph
-        self._pruning = pruning
-        self._deadness = deadness
-        self._constants = constants
-        self._splits: Dict[Tuple[Tensor, int, Predicate], List[Predicate]] = {}
-        self._maybe_dead: Set[int] = set()  # decided nodes that may be dead, and Switches
-
-    def run(self) -> None:
+    def _propagate(self) -> None:
         """Decide the Switches, and every node after one that may be dead, in topological order."""
         switches, consumers = self._graph.of_types(SWITCHES), self._graph.consumers
         affected = bytearray(len(self._graph))  # 1 for a Switch, and after what may be dead
@@ -103,15 +86,15 @@ class _Propagation:
         """Decide a node and its outputs; return whether any of these may be dead."""
         predicate = self._join(node)
         if predicate != ALWAYS:
-            self._deadness.nodes[node] = predicate
+            self._nodes[node] = predicate
         if self._graph.types[node] not in SWITCHES or predicate is NEVER:
             return predicate != ALWAYS
-        self._deadness.outputs[node] = self._split(node, predicate)
+        self._outputs[node] = self._split(node, predicate)
         return True
 
     def _join(self, node: int) -> Predicate:
         """Return the predicate of a node, from those of its inputs."""
-        op_type, of_output = self._graph.types[node], self._deadness.of_output
+        op_type, of_output = self._graph.types[node], self.of_output
         if op_type in MERGES:
             predicates = [of_output(*entry) for entry in merge_entries(self._graph, node)]
             return ALWAYS if ALWAYS in predicates else disjunction(predicates, node)
@@ -132,15 +115,15 @@ class _Propagation:
         key = self._graph.selector(switch), _port_count(self._graph, switch), predicate
         outputs = self._splits.get(key)
         if outputs is None:
-            outputs = self._splits[key] = self._outputs(*key)
+            outputs = self._splits[key] = self._branches(*key)
         return outputs
 
-    def _outputs(self, selector: Tensor, ports: int, predicate: Predicate) -> List[Predicate]:
-        known = selected_port(self._constants.value(selector), ports)
+    def _branches(self, selector: Tensor, ports: int, predicate: Predicate) -> List[Predicate]:
+        known = selected_port(self.constants.value(selector), ports)
         if known is not None:
             return [predicate if port == known else NEVER for port in range(ports)]
-        first = selected_port(self._constants.first_value(selector), ports)
-        origin, negated = self._constants.selector_origin(selector)
+        first = selected_port(self.constants.first_value(selector), ports)
+        origin, negated = self.constants.selector_origin(selector)
         outcomes = [BranchOutcome(origin, port, ports) for port in range(ports)]
         outputs = [
             predicate if port == first else conjunction([predicate, frozenset([outcome])])

@@ -10,7 +10,7 @@ from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tupl
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
-from bnguard.analysis.dataflow.deadness import Deadness, propagate
+from bnguard.analysis.dataflow.deadness import Deadness
 from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, UNDECIDED, Predicate
 from bnguard.analysis.dataflow.pruning import Pruning, next_towards_fetches
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
@@ -41,7 +41,8 @@ class Execution:
         self.fetches = tuple(fetches)
         self.feeds = dict(feeds)
         self._pruning = Pruning(graph, self.fetches, self.feeds) if pruning is None else pruning
-        self._deadness, self._constants = propagate(self._pruning, self.feeds)
+        self._deadness = Deadness(self._pruning, self.feeds)
+        self._constants = self._deadness.constants
         self._removable = _removable(self._pruning, self.fetches, self.feeds)
         # Computed when first asked for:
         self._used: Optional[Set[int]] = None
@@ -163,7 +164,7 @@ def _removable(
         return frozenset()
     unknown = dict.fromkeys([*feeds, *defaults])  # the optimizer does not know what is fed
     optimized = Pruning(graph, fetches, unknown)
-    kept = _live_slice(optimized, propagate(optimized, unknown)[0])
+    kept = _live_slice(optimized, Deadness(optimized, unknown))
     return frozenset(node for node in pruning.needed() if node not in kept)
 
 

@@ -11,6 +11,7 @@ from bnguard.analysis.ir.op_types import (
     MADE_OF_ALL_BUT,
     MADE_OF_FIRST,
     RESOURCE_VARIABLES,
+    SELECTS,
     SWITCHES,
     VARIABLES,
     is_write,
@@ -133,6 +134,10 @@ class Provenance:
         if port:
             return []
         inputs, left_out = self.graph.data_inputs(node), MADE_OF_ALL_BUT[op_type]
+        if op_type in SELECTS and self._step is not None:
+            selected = self._step.value(inputs[0])
+            if isinstance(selected, bool):
+                return [inputs[1 if selected else 2]]
         if left_out is not None and inputs:
             del inputs[left_out]
         return inputs

@@ -54,11 +54,11 @@ def _table(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
         raise ValueError("its last bytes are not those of a table")
     _, _, at = _handle(footer, 0)  # of the meta index, which TensorFlow leaves empty
     offset, size, _ = _handle(footer, at)
-    room = len(data)
+    bytes_left = len(data)
     for _, handle in _block(data, offset, size):
         offset, size, _ = _handle(handle, 0)
-        room -= size
-        if room < 0:
+        bytes_left -= size
+        if bytes_left < 0:
             raise ValueError("its blocks overlap")
         yield from _block(data, offset, size)
 
@@ -78,7 +78,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
         raise ValueError("a block is compressed; expected it as TensorFlow writes it")
     restarts = int.from_bytes(block[-4:], "little")
     end = size - 4 - 4 * restarts
-    room = limits.CHECKPOINT_KEY_RATIO * size
+    bytes_left = limits.CHECKPOINT_KEY_RATIO * size
     key, at = b"", 0
     while at < end:
         shared, at = _varint(block, at)
@@ -88,8 +88,8 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
         at += unshared + length
         if at > end:
             raise ValueError("an entry is cut off")
-        room -= len(key)
-        if room < 0:
+        bytes_left -= len(key)
+        if bytes_left < 0:
             raise ValueError(
                 f"the keys of a block are more than {limits.CHECKPOINT_KEY_RATIO} times its size"
             )
@@ -113,7 +113,7 @@ def _full_names(prefix: str, header: bytes, entry: Any) -> Set[str]:
     """Return the names of the variables in an object-based checkpoint, whose keys are paths."""
     shards = protos.message("BundleHeaderProto").FromString(header).num_shards
     path = f"{prefix}.data-{entry.shard_id:05d}-of-{shards:05d}"
-    if not 0 < entry.size < limits.OBJECT_GRAPH_BYTES:
+    if not 0 < entry.size <= limits.OBJECT_GRAPH_BYTES:
         raise ValueError(f"the object graph has {entry.size} bytes")
     with open(path, "rb") as file:
         file.seek(entry.offset)

@@ -108,7 +108,7 @@ class _Texts(Dict[bytes, str]):
 
 
 class _FirstOutputs(Dict[int, Tuple[int, ...]]):
-    """The ports of so many inputs that are all first outputs, as for most nodes."""
+    """The ports of inputs that are all first outputs, as most are, by the number of inputs."""
 
     def __missing__(self, count: int) -> Tuple[int, ...]:
         self[count] = (0,) * count
@@ -175,7 +175,7 @@ def _ranks(draft: Draft) -> Sequence[int]:
     """Return a topological order: numbers larger for a node than for each of its inputs.
 
     No two are equal. They follow the numbers of the nodes, but an early node pulls its late inputs
-    into the gap before it, which has room for all nodes. The back edge of a loop, from
+    into the gap before it, which is large enough for all nodes. The back edge of a loop, from
     NextIteration to Merge, does not count.
     """
     count = len(draft.names)

@@ -63,7 +63,7 @@ class LoadedGraph:
     """One graph to audit.
 
     Attributes:
-      label: the path as given, with the tags if the file holds several graphs.
+      label: the path as given, with the tags if the file contains several graphs.
       graph: the graph.
       nodes: the number of its nodes, without those of expanded functions.
       collections: the names in each graph collection, of ops, tensors (`name:0`) and variables.
@@ -236,7 +236,7 @@ def _check_nodes(raw_graph: Any) -> None:
 def _check_no_tags(path: str, tags: Tags) -> None:
     if tags is not None:
         raise AuditError(
-            f"{path}: holds one graph, with no tags to choose it by; expected a SavedModel with "
+            f"{path}: contains one graph, with no tags to choose it by; expected a SavedModel with "
             f"the tags {','.join(tags)!r}"
         )
 

@@ -108,7 +108,7 @@ VALUELESS = _types("NoOp OnesLike Rank Shape ShapeN Size ZerosLike")
 
 
 def least_inputs(op_type: str) -> int:
-    """Return the least number of data inputs that an op of this type has, if the analysis asks."""
+    """Return how many data inputs the analysis expects of an op of this type, at least."""
     if op_type in FUSED_NORMALIZATIONS:
         return 5
     if op_type in SELECTS:

@@ -249,7 +249,7 @@ class _Finder:
         """Return whether it is computed from a mean over the first axis, that of the batch."""
         stack, seen = [tensor], {tensor}
         while stack:
-            if len(seen) >= limits.MOMENT_NODES:
+            if len(seen) > limits.MOMENT_NODES:
                 limits.MOMENT_NODES.reach()
                 break
             current = stack.pop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure
@@ -15,13 +15,22 @@ _FIRST_TENSOR = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
 _NAMES_INPUT = 1
 
 
-def saved_names(recognized: RecognizedGraph) -> Optional[Dict[int, str]]:
-    """Return the name in the checkpoint of each variable that is saved, by the variable's node.
+class SavedNames(NamedTuple):
+    """The variables that the Saver of a graph saves.
+
+    Attributes:
+      names: the name in the checkpoint of each variable, by the variable's node.
+      is_complete: False if a limit ended a search, so that more variables may be saved.
+    """
+
+    names: Dict[int, str]
+    is_complete: bool
+
+
+def saved_names(recognized: RecognizedGraph) -> Optional[SavedNames]:
+    """Return the variables that are saved, or None if the graph has no Saver.
 
     This is about the Saver that was stored with the graph or, without one, about all Savers in it.
-
-    Returns:
-      None if the graph has no Saver.
     """
     graph = recognized.graph
     saves = graph.of_types(SAVES)
@@ -33,16 +42,19 @@ def saved_names(recognized: RecognizedGraph) -> Optional[Dict[int, str]]:
     if not saves:
         return None
     saved: Dict[int, str] = {}
+    is_complete = True
     for save in saves:
         inputs = graph.data_inputs(save)
         tensors = inputs[_FIRST_TENSOR[graph.types[save]] :]
         names = _strings(recognized, inputs[_NAMES_INPUT]) if tensors else []
         for position, tensor in enumerate(tensors):
-            for variable in _variables_behind(recognized, tensor):
+            variables, found_all = _variables_behind(recognized, tensor)
+            is_complete = is_complete and found_all
+            for variable in variables:
                 is_known = position < len(names)
                 default = checkpoint_name(recognized, variable)
                 saved[variable] = names[position] if is_known else default
-    return saved
+    return SavedNames(saved, is_complete)
 
 
 def checkpoint_name(recognized: RecognizedGraph, variable: int) -> str:
@@ -50,21 +62,28 @@ def checkpoint_name(recognized: RecognizedGraph, variable: int) -> str:
     return PARTITION.sub("", recognized.graph.names[variable])
 
 
-def _variables_behind(recognized: RecognizedGraph, tensor: Tensor) -> Set[int]:
-    """Return the variables that a tensor is made of, or is the sum or mean of, as of replicas."""
+def _variables_behind(recognized: RecognizedGraph, tensor: Tensor) -> Tuple[Set[int], bool]:
+    """Return the variables that a tensor is made of, or is the sum or mean of, such as replicas.
+
+    The second result is False if a limit ended the search.
+    """
     graph, provenance = recognized.graph, recognized.provenance
-    seen, stack, found = {tensor}, [tensor], set()
+    stack, seen = [tensor], {tensor}
+    found: Set[int] = set()
+    is_complete = True
     while stack:
-        if len(seen) >= limits.REPLICA_TENSORS:
+        if len(seen) > limits.REPLICA_TENSORS:
             limits.REPLICA_TENSORS.reach()
-            break
-        for origin in provenance.origins(stack.pop()).tensors:
+            return found, False
+        origins = provenance.origins(stack.pop())
+        is_complete = is_complete and origins.is_complete
+        for origin in origins.tensors:
             found.update(provenance.variables(origin))
             if graph.types[origin.node] in ARITHMETIC:
                 unseen = [source for source in graph.data_inputs(origin.node) if source not in seen]
                 seen.update(unseen)
                 stack += unseen
-    return found
+    return found, is_complete
 
 
 def _strings(recognized: RecognizedGraph, tensor: Tensor) -> List[str]:

@@ -174,8 +174,9 @@ def _search_moments(
     stack, seen = [value], {value}
     found, variables = [], set()
     while stack:
-        if len(seen) >= limits.AVERAGE_TENSORS:
+        if len(seen) > limits.AVERAGE_TENSORS:
             limits.AVERAGE_TENSORS.reach()
+            found += [tensor for tensor in stack if tensor in moments]
             break
         current = stack.pop()
         op_type = graph.types[current.node]

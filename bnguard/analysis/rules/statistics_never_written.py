@@ -77,11 +77,14 @@ def _reading_step(scenario: Scenario, statistic: Statistic) -> Optional[Step]:
 
 
 def _has_given_values(scenario: Scenario, statistic: Statistic) -> bool:
-    """Return whether it starts from a checkpoint, or from constants other than 0 and 1."""
+    """Return whether it may start from a checkpoint, or from constants other than 0 and 1."""
     graph, provenance = scenario.recognized.graph, scenario.recognized.provenance
     for write in statistic.writes:
         if write.purpose is Purpose.INITIALIZE:
-            for origin in provenance.origins(graph.data_inputs(write.node)[-1]).tensors:
+            origins = provenance.origins(graph.data_inputs(write.node)[-1])
+            if not origins.is_complete:
+                return True
+            for origin in origins.tensors:
                 constant = graph.constant(origin.node)
                 if graph.types[origin.node] in RESTORES or (
                     constant is not None and uniform_value(constant) not in (0, 1)
@@ -91,7 +94,7 @@ def _has_given_values(scenario: Scenario, statistic: Statistic) -> bool:
 
 
 def _is_fed_or_copied(scenario: Scenario, statistic: Statistic) -> bool:
-    """Return whether a program feeds its values, as of a filter of rewards, or copies them."""
+    """Return whether a program feeds or copies its values, such as those of a reward filter."""
     recognized = scenario.recognized
     updated = {other.variable for other in recognized.statistics if other.updates}
     return any(

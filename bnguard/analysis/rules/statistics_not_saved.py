@@ -42,17 +42,18 @@ def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic that is not saved."""
     recognized, stored = scenario.recognized, scenario.stored
     saved = saved_names(recognized)
+    names = {} if saved is None else saved.names
     for statistic in recognized.statistics:
         variable = statistic.variable
         if stored is not None:
-            name = (saved or {}).get(variable, checkpoint_name(recognized, variable))
+            name = names.get(variable, checkpoint_name(recognized, variable))
             if name not in stored:
-                problem = f"is not in the checkpoint, which holds {len(stored)} names"
+                problem = f"is not in the checkpoint, which contains {len(stored)} names"
                 yield RULE.finding(recognized, problem, variable, statistic)
         elif recognized.loaded.has_objects:
             continue  # tf.saved_model.save saves all that it uses, or refuses
-        elif saved is not None and variable not in saved:
-            problem = f"is left out by the Saver, which saves {len(saved)} variables"
+        elif saved is not None and saved.is_complete and variable not in names:
+            problem = f"is left out by the Saver, which saves {len(names)} variables"
             yield RULE.finding(recognized, problem, variable, statistic)
 
 

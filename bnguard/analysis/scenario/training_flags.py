@@ -8,7 +8,7 @@ Switch that the candidate alone decides votes with the nodes of its branches, up
 | -------------------------------------------------------------- | ------------------------------ |
 | an update of a running statistic                               | training                       |
 | a normalization with the moments of its batch                  | training                       |
-| a random number op, as of dropout                              | training                       |
+| a random number op, such as that of dropout                    | training                       |
 | the moments of a batch, which leave the Switch only there      | training                       |
 | a normalization with running statistics                        | inference                      |
 | a normalization that may use either                            | nothing                        |
@@ -83,7 +83,7 @@ def _placeholders_behind(recognized: RecognizedGraph, selector: Tensor) -> Itera
     graph = recognized.graph
     stack, seen = [selector], {selector}
     while stack:
-        if len(seen) >= limits.FLAG_NODES:
+        if len(seen) > limits.FLAG_NODES:
             limits.FLAG_NODES.reach()
             return
         tensor = stack.pop()
@@ -175,7 +175,7 @@ def _balance_of_branches(
         consumers = _consumers_by_port(recognized.graph, switch)
         for port, nodes in consumers.items():
             starts[port == port_at_true] += nodes
-        if len(consumers) == 1 and _holds_moments(recognized, switch, moments):
+        if len(consumers) == 1 and _passes_moments(recognized, switch, moments):
             balance += _TRAINING if port_at_true in consumers else -_TRAINING
     balance += sum(votes.get(node, 0) for node in _branch(recognized.graph, starts[True]))
     balance -= sum(votes.get(node, 0) for node in _branch(recognized.graph, starts[False]))
@@ -235,7 +235,7 @@ def _branch(graph: Graph, starts: Iterable[int]) -> Set[int]:
     return branch
 
 
-def _holds_moments(recognized: RecognizedGraph, switch: int, moments: AbstractSet[Tensor]) -> bool:
+def _passes_moments(recognized: RecognizedGraph, switch: int, moments: AbstractSet[Tensor]) -> bool:
     """Return whether the value that a Switch passes on is made of moments of a batch."""
     data = recognized.graph.data_input(switch, 0)
     return not moments.isdisjoint(recognized.provenance.origins(data).tensors)

@@ -77,7 +77,6 @@ class WriteEffects:
     def __init__(self, step: Execution) -> None:
         self._step = step
         self._provenance = Provenance(step.graph, step)
-        self._answers: Dict[_Question, Predicate] = {}
 
     def of(self, writes: Sequence[Write]) -> Tuple[WriteEffect, ...]:
         """Return the effects of those of `writes` that may change their variables."""
@@ -103,41 +102,20 @@ class WriteEffects:
             return UNDECIDED
         ranks = self._step.graph.ranks
         ordered = sorted(rules, key=lambda other: ranks[other.tensor.node])
-        first: Dict[_Question, Predicate] = {}
-        for other in ordered:
-            first[other] = rules[other].answer(lambda asked: self._known(asked, first, {}))
-        if not _has_loop(rules, ranks):
-            self._answers.update(first)
-            return self._answers[question]
-        second: Dict[_Question, Predicate] = {}
-        for other in ordered:
-            second[other] = rules[other].answer(lambda asked: self._known(asked, second, first))
-        self._answers.update(second)
-        return self._answers[question]
-
-    def _known(
-        self,
-        question: _Question,
-        answers: Mapping[_Question, Predicate],
-        earlier: Mapping[_Question, Predicate],
-    ) -> Predicate:
-        for known in (self._answers, answers, earlier):
-            if question in known:
-                return known[question]
-        return UNDECIDED
+        answers = _run(rules, ordered, {})
+        if _has_loop(rules, ranks):
+            answers = _run(rules, ordered, answers)
+        return answers[question]
 
     def _rules_behind(self, question: _Question) -> Optional[Dict[_Question, _Rule]]:
-        """Return the rules for `question` and all behind it that have no answer yet.
-
-        None if there are more than the limit.
-        """
+        """Return the rules for `question` and all behind it; None if these exceed the limit."""
         rules: Dict[_Question, _Rule] = {}
         stack = [question]
         while stack:
             current = stack.pop()
-            if current in rules or current in self._answers:
+            if current in rules:
                 continue
-            if len(rules) >= limits.EFFECT_TENSORS:
+            if len(rules) == limits.EFFECT_TENSORS:
                 limits.EFFECT_TENSORS.reach()
                 return None
             rules[current] = self._rule(current)
@@ -156,7 +134,7 @@ class WriteEffects:
         return self._nonzero_rule(tensor) if variable is None else self._differs_rule(question)
 
     def _merge_rule(self, question: _Question) -> _Rule:
-        """Through a Merge: it holds if it holds for an input that reaches the Merge."""
+        """Ask about each input that can reach a Merge."""
         tensor, variable = question
         inputs = self._step.inputs(tensor.node)
         questions = [self._question(entry, variable) for entry, _ in inputs]
@@ -170,7 +148,7 @@ class WriteEffects:
         return _Rule(questions, answer)
 
     def _select_rule(self, question: _Question) -> _Rule:
-        """Through a Select: it holds if it holds for an input that may be selected.
+        """Ask about each input that a Select may select.
 
         A selector that is fed is a branch like any other. One that is computed counts as either:
         layers select on the number of rows, so as not to divide by zero.
@@ -253,6 +231,22 @@ class WriteEffects:
 
 def _fact(predicate: Predicate) -> _Rule:
     return _Rule([], lambda answers: predicate)
+
+
+def _run(
+    rules: Mapping[_Question, _Rule],
+    ordered: Sequence[_Question],
+    earlier: Mapping[_Question, Predicate],
+) -> Dict[_Question, Predicate]:
+    """Return the answers of one run: to a question of a loop, that of the earlier run."""
+    answers: Dict[_Question, Predicate] = {}
+
+    def answer(question: _Question) -> Predicate:
+        return answers[question] if question in answers else earlier.get(question, UNDECIDED)
+
+    for question in ordered:
+        answers[question] = rules[question].answer(answer)
+    return answers
 
 
 def _has_loop(rules: Mapping[_Question, _Rule], ranks: Sequence[int]) -> bool:

@@ -67,9 +67,9 @@ def _checkpoints(record: Record) -> List[str]:
         return []
     saved = record.checkpoints
     sentences = [f"The checkpoint saved after evaluation: {_changes(saved.drift)}."]
-    if saved.holds:
-        holds = (f"{name} = {short(value)}" for name, value in sorted(saved.holds.items()))
-        sentences.append(f"That checkpoint now has {', '.join(holds)}.")
+    if saved.values:
+        values = (f"{name} = {short(value)}" for name, value in sorted(saved.values.items()))
+        sentences.append(f"That checkpoint now has {', '.join(values)}.")
     return sentences
 
 

@@ -113,13 +113,13 @@ class Checkpoints:
       before: the prefix of the one saved after training.
       after: the prefix of the one saved after inference, as the source does.
       drift: the largest absolute difference of each variable between the two on disk.
-      holds: the values of the variables that differ, in the one saved after inference.
+      values: the values of the variables that differ, in the one saved after inference.
     """
 
     before: str
     after: str
     drift: Dict[str, float]
-    holds: Values
+    values: Values
 
 
 @dataclass(frozen=True)

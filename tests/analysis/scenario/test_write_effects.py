@@ -1,11 +1,18 @@
-"""Write effects, compared with what a real Session changes."""
+"""Write effects, compared with what a real Session changes, and on graphs made by hand."""
 
 import numpy as np
 import pytest
+from support.analysis.graph_defs import graph_of, message_of
 from support.analysis.networks import fresh_graph
+from support.analysis.small_limits import small_limit
 import tensorflow.compat.v1 as tf
 
 import bnguard
+from bnguard.analysis.dataflow import predicates
+from bnguard.analysis.dataflow.execution import Execution
+from bnguard.analysis.ir.graph import Tensor
+from bnguard.analysis.recognition.writes import Purpose, Write
+from bnguard.analysis.scenario.write_effects import WriteEffects
 
 # Each takes the statistic, a flag and a tensor of another value, and returns the write.
 WRITES = {
@@ -98,3 +105,67 @@ def test_a_write_is_certain_where_it_changes_the_statistic_and_absent_where_not(
             assert program.finding(flag) is changes
     if len(set(outcomes.values())) > 1:
         assert program.finding(None) is None
+
+
+MEAN = "bn/moving_mean"
+SELECT = [
+    ("x", "Placeholder"),
+    ("flag", "Placeholder"),
+    ("new", "Square", "x"),
+    (MEAN, "VariableV2"),
+    ("value", "Select", "flag", "new", MEAN),
+    ("write", "Assign", MEAN, "value"),
+]
+
+
+@pytest.mark.parametrize("other", [MEAN, "new"])
+def test_a_value_put_together_is_the_variables_own_only_if_all_of_it_is(other):
+    nodes = [*SELECT[:4], ("value", "Pack", MEAN, other), ("write", "Assign", MEAN, "value")]
+    report = bnguard.audit(message_of(nodes), ["write"], select=["BN101"])
+    assert [finding.certain for finding in report.findings] == [True] * (other == "new")
+
+
+def test_a_value_of_unknown_origins_is_not_the_variables_own():
+    parts = [(f"part{number}", "Identity", MEAN) for number in range(2)]
+    nodes = [
+        *SELECT[:4],
+        *parts,
+        ("inner", "Pack", "part0", MEAN),
+        ("value", "Pack", "inner", "part1"),
+        ("write", "Assign", MEAN, "value"),
+    ]
+    assert not bnguard.audit(message_of(nodes), ["write"], select=["BN101"]).findings
+    with small_limit("PROVENANCE_TENSORS", 2) as reached:
+        assert bnguard.audit(message_of(nodes), ["write"], select=["BN101"]).findings
+    assert reached == ["PROVENANCE_TENSORS"]
+
+
+def writes_of_a_chain(length):
+    """A chain of ops, and two writes: of what its middle and what its end computes."""
+    chain = [(f"n{number + 1}", "Neg", f"n{number}") for number in range(length)]
+    graph = graph_of(
+        [
+            ("n0", "Placeholder"),
+            *chain,
+            ("a", "VariableV2"),
+            ("b", "VariableV2"),
+            ("middle", "AssignAdd", "a", f"n{length // 2}"),
+            ("end", "AssignAdd", "b", f"n{length}"),
+        ]
+    )
+    fetches = [Tensor(graph.find(name), 0) for name in ("middle", "end")]
+    writes = {
+        name: Write(graph.find(name), graph.find(variable), Purpose.UPDATE)
+        for name, variable in (("middle", "a"), ("end", "b"))
+    }
+    return Execution(graph, fetches, {}), writes
+
+
+@pytest.mark.parametrize("order", [["middle", "end"], ["end", "middle"]])
+def test_an_answer_does_not_depend_on_what_was_asked_before(order):
+    execution, writes = writes_of_a_chain(20)
+    with small_limit("EFFECT_TENSORS", 15) as reached:
+        effects = WriteEffects(execution)
+        found = {name: effects.predicate(writes[name]) for name in order}
+    assert found == {"middle": predicates.ALWAYS, "end": predicates.UNDECIDED}
+    assert reached
