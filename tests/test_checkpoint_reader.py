@@ -14,6 +14,8 @@ from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
 from bnguard.harness.run import checkpoint_writer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def saved(tmp_path):

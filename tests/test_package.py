@@ -11,6 +11,8 @@ from support.paths import ROOT
 
 import bnguard
 
+pytestmark = pytest.mark.slow
+
 
 def python_files(*folders):
     for folder in folders:

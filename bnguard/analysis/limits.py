@@ -1,8 +1,8 @@
 """Every limit of the analysis: its unit, its reason, and what follows when it is reached.
 
 A limit is an integer. Code that stops at one calls `reach`; `collect` gathers the limits that
-were reached, for the report. The limits under "Values" are not reported: that a value is unknown is
-an ordinary answer.
+were reached, for the report. Two groups are not reported: beyond the limits under "Files" there is
+no report but an error, and beyond those under "Values" a value is unknown, as most in a graph are.
 """
 
 from __future__ import annotations

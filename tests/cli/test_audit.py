@@ -187,7 +187,7 @@ class TestOptions:
             "bn/moving_mean",
             "bn/moving_variance",
         ]
-        assert "not in the checkpoint, which holds 2 names" in missing[0]["message"]
+        assert "not in the checkpoint, which contains 2 names" in missing[0]["message"]
 
 
 class TestFiles:

@@ -11,6 +11,8 @@ from support.source_case import CASE, make_cases
 from bnguard.cli import cases
 from bnguard.errors import BnguardError
 
+pytestmark = pytest.mark.slow
+
 GOOD = b"""'A title.'
 
 from bnguard.harness.cases.case import Case

@@ -15,6 +15,8 @@ from bnguard.cli import commands
 from bnguard.harness.cases import folders
 from bnguard.harness.run import experiment
 
+pytestmark = pytest.mark.slow
+
 NOT_UTF_8 = os.fsdecode(b"x\xff")
 
 

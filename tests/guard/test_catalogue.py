@@ -12,6 +12,8 @@ from bnguard.harness.cases import catalogue, loading
 from bnguard.harness.cases.errors import UnavailableError
 from bnguard.harness.results.terms import SIDES
 
+pytestmark = pytest.mark.slow
+
 CASES = catalogue.names()
 
 AT_INFERENCE = {

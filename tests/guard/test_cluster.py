@@ -16,6 +16,8 @@ import tensorflow.compat.v1 as tf
 import bnguard
 from bnguard.harness.cases import cluster
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["bn/moving_mean", "bn/moving_variance"]
 BOUND = 120  # seconds
 

@@ -13,6 +13,8 @@ import tensorflow.compat.v1 as tf
 import bnguard
 from bnguard.statistics import graph_discovery
 
+pytestmark = pytest.mark.slow
+
 
 class Evaluation(NamedTuple):
     session: object

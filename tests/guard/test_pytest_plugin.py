@@ -10,6 +10,8 @@ from support.programs import tf1_programs  # noqa: F401  # TensorFlow can be imp
 
 from bnguard.guard import pytest_plugin
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 
 PROGRAM_TESTS = """

@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (6, 3)
 IMAGES = (4, 5, 5, 3)
 FUSED = pytest.mark.parametrize("fused", [None, False])

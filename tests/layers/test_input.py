@@ -17,6 +17,8 @@ import tensorflow.compat.v1 as tf
 from bnguard import batch_norm, batch_normalization, create_train_op
 from bnguard.layers.kernels import has_fused_bfloat16
 
+pytestmark = pytest.mark.slow
+
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPES = {2: (4, 3), 4: (3, 2, 2, 3)}
 STATISTICS = ("moving_mean", "moving_variance")

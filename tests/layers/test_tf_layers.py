@@ -13,6 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from bnguard import batch_normalization
 
+pytestmark = pytest.mark.slow
+
 originals.need_tf_layers(__name__)
 
 DEFAULTS = {

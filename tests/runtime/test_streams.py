@@ -11,6 +11,8 @@ from support.commands import ROOT, START, bnguard, drifting, in_shell
 from bnguard.harness.cases import catalogue
 from bnguard.runtime.streams import printable
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "bn\x1b]0;owned\x07\x1b[31m\u202e\n[red]x[/]"
 ESCAPED = "bn\\x1b]0;owned\\x07\\x1b[31m\\u202e\\n[red]x[/]"
 

@@ -37,21 +37,17 @@ class Deadness:
     Args:
       pruning: the nodes that the step needs.
       feeds: the value of each tensor that is fed; None for a value that is not known.
-
-    Attributes:
-      constants: the static values of the step's tensors.
     """
 
     def __init__(self, pruning: Pruning, feeds: Mapping[Tensor, StaticValue]) -> None:
         self._pruning = pruning
         self._graph = pruning.graph
-        self.constants = ConstantPropagation(pruning.graph, feeds, self.is_dead)
         # Of the nodes with another predicate than ALWAYS, and of the outputs of live Switches.
         self._nodes: Dict[int, Predicate] = {}
         self._outputs: Dict[int, Sequence[Predicate]] = {}
         self._splits: Dict[Tuple[Tensor, int, Predicate], List[Predicate]] = {}
         self._maybe_dead: Set[int] = set()  # the Switches, and the nodes with another predicate
-        self._propagate()
+        self._propagate(ConstantPropagation(pruning.graph, feeds, self.is_dead))
 
     def of_node(self, node: int) -> Predicate:
         """Return the predicate of a node that the step needs."""
@@ -70,26 +66,26 @@ class Deadness:
         """Return whether nothing ever leaves this output of a node."""
         return self.of_output(source, port) is NEVER
 
-    def _propagate(self) -> None:
+    def _propagate(self, constants: ConstantPropagation) -> None:
         """Decide the Switches, and every node after one that may be dead, in topological order."""
         switches, consumers = self._graph.of_types(SWITCHES), self._graph.consumers
         affected = bytearray(len(self._graph))  # 1 for a Switch, and after what may be dead
         for switch in switches:
             affected[switch] = 1
         for node in self._graph.order if switches else ():
-            if affected[node] and self._pruning.needs(node) and self._decide(node):
+            if affected[node] and self._pruning.needs(node) and self._decide(node, constants):
                 self._maybe_dead.add(node)
                 for consumer in consumers[node]:
                     affected[consumer] = 1
 
-    def _decide(self, node: int) -> bool:
+    def _decide(self, node: int, constants: ConstantPropagation) -> bool:
         """Decide a node and its outputs; return whether any of these may be dead."""
         predicate = self._join(node)
         if predicate != ALWAYS:
             self._nodes[node] = predicate
         if self._graph.types[node] not in SWITCHES or predicate is NEVER:
             return predicate != ALWAYS
-        self._outputs[node] = self._split(node, predicate)
+        self._outputs[node] = self._split(node, predicate, constants)
         return True
 
     def _join(self, node: int) -> Predicate:
@@ -110,20 +106,24 @@ class Deadness:
                     undecided.append(predicate)
         return conjunction(undecided) if len(undecided) > 1 else next(iter(undecided), ALWAYS)
 
-    def _split(self, switch: int, predicate: Predicate) -> List[Predicate]:
+    def _split(
+        self, switch: int, predicate: Predicate, constants: ConstantPropagation
+    ) -> List[Predicate]:
         """Return the predicates of a Switch's outputs: equal for all with one selector."""
         key = self._graph.selector(switch), _port_count(self._graph, switch), predicate
         outputs = self._splits.get(key)
         if outputs is None:
-            outputs = self._splits[key] = self._branches(*key)
+            outputs = self._splits[key] = self._branches(*key, constants)
         return outputs
 
-    def _branches(self, selector: Tensor, ports: int, predicate: Predicate) -> List[Predicate]:
-        known = selected_port(self.constants.value(selector), ports)
+    def _branches(
+        self, selector: Tensor, ports: int, predicate: Predicate, constants: ConstantPropagation
+    ) -> List[Predicate]:
+        known = selected_port(constants.value(selector), ports)
         if known is not None:
             return [predicate if port == known else NEVER for port in range(ports)]
-        first = selected_port(self.constants.first_value(selector), ports)
-        origin, negated = self.constants.selector_origin(selector)
+        first = selected_port(constants.first_value(selector), ports)
+        origin, negated = constants.selector_origin(selector)
         outcomes = [BranchOutcome(origin, port, ports) for port in range(ports)]
         outputs = [
             predicate if port == first else conjunction([predicate, frozenset([outcome])])

@@ -42,7 +42,7 @@ class Execution:
         self.feeds = dict(feeds)
         self._pruning = Pruning(graph, self.fetches, self.feeds) if pruning is None else pruning
         self._deadness = Deadness(self._pruning, self.feeds)
-        self._constants = self._deadness.constants
+        self._constants = ConstantPropagation(graph, self.feeds, self._deadness.is_dead)
         self._removable = _removable(self._pruning, self.fetches, self.feeds)
         # Computed when first asked for:
         self._used: Optional[Set[int]] = None

@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.checkpoint_index import stored_names
 
+pytestmark = pytest.mark.slow
+
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 LONG = "a_scope_of_a_name_that_is_long/" * 8
 

@@ -16,6 +16,8 @@ import bnguard
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir import protos
 
+pytestmark = pytest.mark.slow
+
 FILES = int(os.environ.get("BNGUARD_FILES", "0"))
 
 

@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 import bnguard
 
+pytestmark = pytest.mark.slow
+
 BUILDS = [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]
 STATISTICS = {"bn/moving_mean", "bn/moving_variance"}
 
@@ -326,7 +328,7 @@ class TestCommand:
             process = command("audit", path, "--tags", "serve")
             (line,) = process.stderr.decode().splitlines()
             assert (process.returncode, process.stdout) == (2, b"")
-            assert "model.meta: holds one graph, with no tags to choose it by" in line
+            assert "model.meta: contains one graph, with no tags to choose it by" in line
             assert "expected a SavedModel with the tags 'serve'" in line
 
 

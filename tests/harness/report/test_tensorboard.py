@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 from bnguard.errors import BnguardError
 from bnguard.harness.report import tensorboard
 
+pytestmark = pytest.mark.slow
+
 
 def read(folder):
     """Tag and step to the value in a folder's only file of events."""

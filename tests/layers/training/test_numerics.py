@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm, create_train_op
 
-pytestmark = pytest.mark.usefixtures("graph")
+pytestmark = [pytest.mark.usefixtures("graph"), pytest.mark.slow]
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 
