@@ -52,13 +52,15 @@ PREDICATES = st.one_of(
 @given(st.lists(PREDICATES, max_size=4))
 def test_a_conjunction_holds_where_all_hold(predicates):
     expected = set(range(len(WORLDS))).intersection(*map(worlds_of, predicates))
-    assert worlds_of(conjunction(predicates)) == expected
+    found = conjunction(predicates)
+    assert worlds_of(found) == expected
+    assert (found is NEVER) is (not expected)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.lists(PREDICATES, max_size=6))
 def test_a_disjunction_holds_where_any_holds(predicates):
-    """Where it has no simpler form it is weaker than that, but never ALWAYS, and names the place."""
+    """Where it has no simpler form it is weaker, but never ALWAYS, and names the place."""
     found = disjunction(predicates, "here")
     expected = set().union(*map(worlds_of, predicates))
     assert (found is NEVER) is (not expected)
