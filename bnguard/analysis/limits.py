@@ -177,7 +177,7 @@ FLAG_MERGES = Limit(
 FLAG_NODES = Limit(
     64,
     "nodes between a Switch and the placeholder that decides it",
-    "a predicate is computed with fewer",
+    "a selector is computed with fewer",
     "the placeholder is not considered",
 )
 EFFECT_TENSORS = Limit(
