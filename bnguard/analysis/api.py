@@ -131,7 +131,7 @@ def audit(
       ignore: the codes of rules not to apply, or prefixes of codes.
 
     Returns:
-      The report. `report.ok` is True if nothing was found; `print(report)` shows the text that
+      The report. `report.ok` is True if no defect was found; `print(report)` shows the text that
       `bnguard audit` prints.
 
     Raises:

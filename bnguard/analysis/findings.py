@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, NOTE = "error", "warning", "note"
+"""The severities. A note tells what would be a defect in a step that the program may not take."""
 
 
 class Op(NamedTuple):
@@ -21,7 +22,7 @@ class Finding:
 
     Attributes:
       rule: the code of the rule.
-      severity: ERROR or WARNING.
+      severity: ERROR, WARNING or NOTE.
       certain: False if it depends on a branch that the analysis cannot decide.
       variable: the running statistic; empty if the finding is not about one.
       layer: the scope of the layer that it concerns; may be empty.
@@ -75,6 +76,11 @@ class Assumptions:
     unknown: Tuple[str, ...] = ()
 
 
+def defects(findings: Sequence[Finding]) -> Tuple[Finding, ...]:
+    """Return the errors and warnings among findings, without the notes."""
+    return tuple(finding for finding in findings if finding.severity != NOTE)
+
+
 def statement(subject: str, problem: str, is_plural: bool = False) -> str:
     """Return a sentence that states the problem of a subject."""
     if problem.startswith("is "):
@@ -82,10 +88,16 @@ def statement(subject: str, problem: str, is_plural: bool = False) -> str:
     return f"{subject} {problem}" if problem.startswith("may be ") else f"{subject}: {problem}"
 
 
-def group(findings: Tuple[Finding, ...]) -> List[Tuple[Finding, ...]]:
+def group(findings: Sequence[Finding]) -> List[Tuple[Finding, ...]]:
     """Group the findings that have one cause, in the order of the first of each group."""
-    groups: Dict[Tuple[str, bool, str, str], List[Finding]] = {}
+    groups: Dict[Tuple[str, str, bool, str, str], List[Finding]] = {}
     for finding in findings:
-        cause = (finding.rule, finding.certain, finding.fetch, finding.problem)
+        cause = (
+            finding.rule,
+            finding.severity,
+            finding.certain,
+            finding.fetch,
+            finding.problem,
+        )
         groups.setdefault(cause, []).append(finding)
     return [tuple(members) for members in groups.values()]

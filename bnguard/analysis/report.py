@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Tuple
 
-from bnguard.analysis.findings import Assumptions, Finding, group
+from bnguard.analysis.findings import Assumptions, Finding, defects, group
 from bnguard.analysis.formatters import format_reports
 
 
@@ -31,8 +31,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
+        """Whether no defect was found; notes do not count."""
+        return not defects(self.findings)
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the JSON form, as lists, dicts, strings, numbers and bools."""
@@ -57,5 +57,5 @@ class Report:
         return format_reports([self], "text")
 
     def __repr__(self) -> str:
-        defects = len(group(self.findings))
-        return f"Report({self.source!r}, {len(self.statistics)} statistics, {defects} defects)"
+        count = len(group(defects(self.findings)))
+        return f"Report({self.source!r}, {len(self.statistics)} statistics, {count} defects)"

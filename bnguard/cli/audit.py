@@ -1,7 +1,7 @@
 """`bnguard audit` and `bnguard explain`: parse, call, render, exit status.
 
-Exit status: 0 if nothing is found, 1 if something is, 2 if something cannot be read, or for bad
-usage.
+Exit status: 0 if no defect is found, 1 if one is (with --strict also for a note), 2 if something
+cannot be read, or for bad usage.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @_audit_options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Let notes set the exit status, too.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, help="Number of files to audit in parallel."
 )
-def audit_command(paths: Sequence[str], form: str, jobs: int, **options: Any) -> None:
+def audit_command(paths: Sequence[str], form: str, strict: bool, jobs: int, **options: Any) -> None:
     """Find ops that move running statistics at inference, and other defects of the statistics.
 
     PATH is a .meta file, a GraphDef, a SavedModel, or a directory to search for these. Repeat
@@ -65,7 +66,7 @@ def audit_command(paths: Sequence[str], form: str, jobs: int, **options: Any) ->
     problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
     for problem in problems:
         click.echo(f"Error: {printable(problem)}", err=True)
-    found = not all(report.ok for report in reports)
+    found = any(report.findings if strict else not report.ok for report in reports)
     sys.exit(2 if problems else int(found))
 
 

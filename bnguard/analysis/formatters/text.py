@@ -5,14 +5,15 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
 
-from bnguard.analysis.findings import ERROR, Finding, Op, group, statement
+from bnguard.analysis.findings import ERROR, NOTE, WARNING, Finding, Op, defects, group, statement
 from bnguard.analysis.rules import RULES
 from bnguard.runtime.streams import printable
 
 if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
-_RED, _YELLOW, _BOLD, _PLAIN = "\033[31m", "\033[33m", "\033[1m", "\033[0m"
+_BOLD, _PLAIN = "\033[1m", "\033[0m"
+_COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yellow, cyan
 _WIDTH = 100
 _SHOWN_LAYERS = 8
 _SHOWN_OPS = 12
@@ -30,10 +31,7 @@ def _report(report: Report, color: bool) -> Iterator[str]:
     counts = (
         f"{_count(report.nodes, 'node')}, {_count(len(report.statistics), 'running statistic')}"
     )
-    if groups:
-        yield f"{counts}: {_count(len(groups), 'defect')}"
-    else:
-        yield f"{counts}: nothing found{_silent_rules(report)}"
+    yield f"{counts}: {_summary(report)}"
     for limit in report.limits:
         yield f"limit reached: {printable(limit)}"
     for members in groups:
@@ -55,6 +53,16 @@ def _assumed(report: Report) -> str:
     )
 
 
+def _summary(report: Report) -> str:
+    number = len(group(defects(report.findings)))
+    notes = len(group(report.findings)) - number
+    found = [
+        *([_count(number, "defect")] if number else []),
+        *([_count(notes, "note")] if notes else []),
+    ]
+    return ", ".join(found) if found else f"nothing found{_silent_rules(report)}"
+
+
 def _silent_rules(report: Report) -> str:
     """Return which rules had no step to judge, if the graph has running statistics."""
     about = {"fetch": "about inference", "train op": "about training"}
@@ -65,7 +73,7 @@ def _silent_rules(report: Report) -> str:
 def _heading(first: Finding, color: bool) -> str:
     heading = f"{first.rule} {_NAMES[first.rule]}"
     if color:
-        heading = f"{_BOLD}{_RED if first.severity == ERROR else _YELLOW}{heading}{_PLAIN}"
+        heading = f"{_BOLD}{_COLORS[first.severity]}{heading}{_PLAIN}"
     return f"{heading} ({first.severity}{'' if first.certain else ', not certain'})"
 
 

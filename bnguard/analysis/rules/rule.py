@@ -20,7 +20,7 @@ class Rule:
       code: the stable code, such as BN101.
       module: the name of the module that defines the rule; its last part names the defect.
       documentation: Markdown, with the sections in `SECTIONS`.
-      severity: ERROR or WARNING, of a finding unless it says otherwise.
+      severity: ERROR, WARNING or NOTE, of a finding unless it says otherwise.
       remedy: what to do about a finding, unless it says otherwise.
       check: yields the findings in a scenario.
     """

@@ -51,6 +51,26 @@ REPORTS = [
 ]
 
 
+class TestNotes:
+    NOTED = report(finding(severity="note"))
+
+    def test_a_note_is_no_defect(self):
+        assert self.NOTED.ok
+        assert not report(finding()).ok
+        assert not report(finding(severity="warning")).ok
+
+    def test_text_counts_notes_apart_and_heads_them(self):
+        text = format_reports([self.NOTED], "text")
+        assert "1 running statistic: 1 note\n" in text
+        assert "BN101 statistics-written-at-inference (note)" in text
+        both = report(finding(), finding(severity="note"))
+        assert "1 running statistic: 1 defect, 1 note\n" in format_reports([both], "text")
+
+    def test_sarif_has_its_level(self):
+        (run,) = json.loads(format_reports([self.NOTED], "sarif"))["runs"]
+        assert run["results"][0]["level"] == "note"
+
+
 class TestSarif:
     """The schema's required properties, types and enumerations, for what we write.
 
