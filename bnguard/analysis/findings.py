@@ -66,12 +66,14 @@ class Assumptions:
     Attributes:
       flags: `NAME=VALUE` of each training flag, with its value at inference.
       fetches: what an inference step fetches, one step each.
+      possible_fetches: what an inference step may fetch, if the program infers from this graph.
       train_ops: what a training step runs, one step each.
       unknown: which of "fetch" and "train op" is neither given nor found in the graph.
     """
 
     flags: Tuple[str, ...] = ()
     fetches: Tuple[str, ...] = ()
+    possible_fetches: Tuple[str, ...] = ()
     train_ops: Tuple[str, ...] = ()
     unknown: Tuple[str, ...] = ()
 

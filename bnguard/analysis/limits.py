@@ -174,6 +174,12 @@ FLAG_MERGES = Limit(
     "each takes an analysis of the graph",
     "further Merges do not vote",
 )
+ACTIVATIONS = Limit(
+    16,
+    "activations that may be the output of a network with another behind it",
+    "a generator has one; for each the graph is walked three times",
+    "further activations are not considered as outputs of trained networks",
+)
 FLAG_NODES = Limit(
     64,
     "nodes between a Switch and the placeholder that decides it",

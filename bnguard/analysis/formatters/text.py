@@ -45,6 +45,7 @@ def _assumed(report: Report) -> str:
     parts = [
         *(f"{flag} (--feed)" for flag in assumed.flags),
         *(f"fetch {fetch} (--fetch)" for fetch in assumed.fetches),
+        *(f"perhaps fetch {fetch} (--fetch)" for fetch in assumed.possible_fetches),
         *(f"train op {name} (--train-op)" for name in assumed.train_ops),
     ]
     text = f"assumed {', '.join(parts)}" if parts else "nothing assumed"

@@ -1,33 +1,160 @@
-"""Gradients: which nodes compute them, and which take them."""
+"""Gradients: which nodes compute them, and which take them.
+
+What computes gradients is told by who made it, not by its type: a network also uses, in its forward
+pass, ops that are mostly met in gradients, such as Conv2DBackpropInput (tf.nn.conv2d_transpose).
+`tf.gradients` makes all its nodes in one scope. There it starts from a node `grad_ys_N`, since
+TensorFlow 1.5, and names what it makes for the op X of the network `X_grad/...`. `tf.GradientTape`
+has the scope `gradient_tape`, since TensorFlow 2.2. Only where no scope is found do op types tell.
+"""
 
 from __future__ import annotations
 
 from itertools import chain, compress, count, repeat
 import re
-from typing import AbstractSet, Set, Tuple
+from typing import AbstractSet, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis.dataflow.reachability import data_flow
-from bnguard.analysis.ir.graph import CONTROL, Graph
-from bnguard.analysis.ir.op_types import is_accumulator, is_write
+from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph
+from bnguard.analysis.ir.op_types import (
+    ENTERS,
+    EXITS,
+    SWITCHES,
+    VALUELESS,
+    is_accumulator,
+    is_write,
+)
 
-# tf.gradients starts from constants of this name, in the scope of all that it creates.
 _SEED = re.compile(rb"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
+_OF_OP = b"_grad/"  # after the name of the op that is differentiated
+_FEWEST_OPS = 3  # that a loss consists of, with what it is computed from
+# What tf.gradients makes in its scope besides the gradients of ops: seeds, sums, control flow.
+_BESIDE_OPS = (
+    SWITCHES
+    | MERGES
+    | ENTERS
+    | EXITS
+    | LOOP_ENDS
+    | VALUELESS
+    | frozenset(["Const", "Fill", "AddN", "Identity", "LoopCond", "Add", "AddV2", "Sub"])
+)
+_TAPE = b"gradient_tape/"
 _GRADIENT_TYPE = re.compile(r"\w+Grad(V\d+)?|\w+Backprop\w*")
-_TAPE = b"gradient_tape/"  # the scope of what tf.GradientTape creates
+_USED_IN_NETWORKS = re.compile(r"\w+BackpropInput\w*|Resize\w+Grad|(Max|Avg)Pool\w*Grad\w*")
 
 
-def gradient_nodes(graph: Graph) -> Set[int]:
-    """Return the nodes that compute gradients, by their types and the scopes of these nodes."""
-    op_types = [op_type for op_type in graph.present_types() if _GRADIENT_TYPE.fullmatch(op_type)]
-    found = set(graph.of_types(op_types))
-    names, scopes = graph.names.encoded, _scopes(graph)
-    has_tape = any(_TAPE in names[node] for node in found)
+class Gradients(NamedTuple):
+    """What computes the gradients of a graph.
+
+    Attributes:
+      nodes: the nodes.
+      scopes: the scopes of the gradient computations, each with a slash at its end.
+    """
+
+    nodes: Set[int]
+    scopes: Tuple[bytes, ...]
+
+
+def find_gradients(graph: Graph) -> Gradients:
+    """Return the nodes that compute gradients, and the scopes that they are in."""
+    names = graph.names.encoded
+    scopes = _seed_scopes(graph)
+    scopes += _scopes_of_ops(graph, scopes)
+    found: Set[int] = set()
     if scopes:
-        found.update(compress(count(), map(bytes.startswith, names, repeat(scopes))))
-    if has_tape:
+        found.update(compress(count(), map(bytes.startswith, names, repeat(tuple(scopes)))))
+    of_type = _of_gradient_types(graph)
+    if any(_TAPE in names[node] for node in of_type):
         found.update([node for node, name in enumerate(names) if _TAPE in name])
+    if not found and of_type:
+        found = _told_by_type(graph, of_type)
     found.difference_update(_list_accumulators(graph))
-    return found
+    return Gradients(found, tuple(scopes))
+
+
+def differentiated_nodes(graph: Graph, gradients: Gradients) -> Set[int]:
+    """Return the nodes of the network that gradients were made for, as far as names tell."""
+    names, index = graph.names.encoded, graph.names.index
+    found: Set[int] = set()
+    for scope in gradients.scopes:
+        prefix = scope[: scope.rstrip(b"/").rfind(b"/") + 1]  # of an import, or of a name scope
+        inside = (names[node] for node in gradients.nodes if names[node].startswith(scope))
+        ops = {name[len(scope) : name.rfind(_OF_OP)] for name in inside if _OF_OP in name}
+        found.update(index[op] for op in ops if op in index)
+        if prefix:
+            found.update(index[prefix + op] for op in ops if prefix + op in index)
+    return found - gradients.nodes
+
+
+def _seed_scopes(graph: Graph) -> List[bytes]:
+    """Return the scopes, each with a slash at the end, in which a gradient computation starts."""
+    names = graph.names.encoded
+    likely = [
+        names[node] for node in graph.of_types(["Const", "Fill"]) if b"grad_ys_" in names[node]
+    ]
+    return list({seed.group(1): None for seed in map(_SEED.match, likely) if seed})
+
+
+def _scopes_of_ops(graph: Graph, known: Sequence[bytes]) -> List[bytes]:
+    """Return the scopes with the gradients of ops, `SCOPE/X_grad/...` for an op X of the graph.
+
+    A user's scope may have such a name, too. In one of tf.gradients most nodes have, besides those
+    for control flow, and there are several ops X.
+    """
+    names = graph.names.encoded
+    likely = [name for name in names if _OF_OP in name and not name.startswith(tuple(known))]
+    found: Dict[bytes, None] = {}
+    for name in likely:
+        if not name.startswith(tuple(found)):
+            scope = _scope_of_op(graph, name)
+            if scope is not None:
+                found[scope] = None
+    return [scope for scope in found if _is_of_gradients(graph, scope)]
+
+
+def _is_of_gradients(graph: Graph, scope: bytes) -> bool:
+    names = graph.names.encoded
+    inside = [node for node, name in enumerate(names) if name.startswith(scope)]
+    of_ops = [names[node] for node in inside if _OF_OP in names[node]]
+    others = [node for node in inside if _OF_OP not in names[node]]
+    computing = [node for node in others if graph.types[node] not in _BESIDE_OPS]
+    ops = {name[: name.rfind(_OF_OP)] for name in of_ops}
+    return len(ops) >= _FEWEST_OPS and len(computing) < len(of_ops)
+
+
+def _scope_of_op(graph: Graph, name: bytes) -> Optional[bytes]:
+    """Return SCOPE, with a slash at its end, of `SCOPE/X_grad/...`, for the longest such X.
+
+    Where both were imported with a prefix, it is `PREFIX/SCOPE/X_grad/...` for an op `PREFIX/X`.
+    """
+    end_of_op = name.rfind(_OF_OP)  # the last, in the gradient of a gradient
+    while end_of_op >= 0:
+        parts = name[:end_of_op].split(b"/")
+        for end in range(1, len(parts)):
+            for prefix in range(end):
+                if b"/".join(parts[:prefix] + parts[end:]) in graph.names.index:
+                    return b"/".join(parts[:end]) + b"/"
+        end_of_op = name.rfind(_OF_OP, 0, end_of_op)
+    return None
+
+
+def _of_gradient_types(graph: Graph) -> Sequence[int]:
+    return graph.of_types(filter(_GRADIENT_TYPE.fullmatch, list(graph.present_types())))
+
+
+def _told_by_type(graph: Graph, of_type: Sequence[int]) -> Set[int]:
+    """Return the ops of types for gradients, if any variable is given what they compute.
+
+    Those of types that networks use as well count only behind one of the other types.
+    """
+    types = graph.types
+    certain = [node for node in of_type if not _USED_IN_NETWORKS.fullmatch(types[node])]
+    takers = set(graph.of_types(filter(_takes_gradients, list(graph.present_types()))))
+    flow = data_flow(graph, certain, ends=takers)
+    return flow.intersection(of_type) if not takers.isdisjoint(flow) else set()
+
+
+def _takes_gradients(op_type: str) -> bool:
+    return is_write(op_type) or is_accumulator(op_type)
 
 
 def _list_accumulators(graph: Graph) -> Set[int]:
@@ -50,10 +177,7 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int], after: AbstractSe
       gradients: the nodes that compute gradients.
       after: `after_gradients(graph, gradients)`.
     """
-    op_types = [
-        op_type for op_type in graph.present_types() if is_write(op_type) or is_accumulator(op_type)
-    ]
-    takers = set(graph.of_types(op_types))
+    takers = set(graph.of_types(filter(_takes_gradients, list(graph.present_types()))))
     computed = gradients - takers
     starts = [node for node in after if _takes_any(graph, node, computed)]
     flow = data_flow(graph, starts, ends=takers, closed=gradients)
@@ -63,9 +187,3 @@ def gradient_takers(graph: Graph, gradients: AbstractSet[int], after: AbstractSe
 def _takes_any(graph: Graph, node: int, sources: AbstractSet[int]) -> bool:
     edges = zip(graph.sources[node], graph.ports[node])
     return any(port != CONTROL and source in sources for source, port in edges)
-
-
-def _scopes(graph: Graph) -> Tuple[bytes, ...]:
-    names = graph.names.encoded
-    likely = [names[node] for node in graph.of_types(["Const"]) if b"grad_ys_" in names[node]]
-    return tuple({seed.group(1) for seed in map(_SEED.match, likely) if seed})

@@ -51,6 +51,11 @@ class Normalization(NamedTuple):
     parameters: Tuple[int, ...]
     is_scaled: bool
 
+    @property
+    def variables(self) -> Tuple[int, ...]:
+        """All variables of the layer: its parameters and its running statistics."""
+        return self.parameters + self.running_mean + self.running_variance
+
 
 class _Uses(NamedTuple):
     """What is combined with an inverse standard deviation: means, gamma and beta, and x."""

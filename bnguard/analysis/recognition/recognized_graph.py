@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Dict, Iterable, List, Tuple
+from typing import AbstractSet, Dict, Iterable, List, Sequence, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
-from bnguard.analysis.dataflow.reachability import closure
+from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
-from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
+from bnguard.analysis.recognition.gradients import (
+    Gradients,
+    after_gradients,
+    find_gradients,
+    gradient_takers,
+)
 from bnguard.analysis.recognition.normalizations import Normalization, find_normalizations
 from bnguard.analysis.recognition.statistics import Statistic, find_statistics
 from bnguard.analysis.recognition.writes import Purpose, Write, find_writes
@@ -27,8 +32,9 @@ class RecognizedGraph:
     Attributes:
       loaded: the graph and what was stored with it.
       provenance: the provenance of its tensors.
-      gradients: the nodes that compute gradients.
-      backward: the gradients, the optimizers' ops, and all that depends on any of them.
+      gradients: what computes gradients.
+      backward: the gradients that no layer is given, the optimizers' ops, and all that depends on
+        any of them.
       appliers: the ops that apply gradients, by an optimizer or by hand, or accumulate them.
       normalizations: the layers, in the graph's order.
       writes: all writes of each variable, by its node.
@@ -38,7 +44,7 @@ class RecognizedGraph:
 
     loaded: LoadedGraph
     provenance: Provenance
-    gradients: AbstractSet[int]
+    gradients: Gradients
     backward: AbstractSet[int]
     appliers: AbstractSet[int]
     normalizations: Tuple[Normalization, ...]
@@ -107,23 +113,33 @@ def recognize(loaded: LoadedGraph) -> RecognizedGraph:
 
 def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
     graph, provenance = loaded.graph, Provenance(loaded.graph)
-    gradients = gradient_nodes(graph)
+    found = find_gradients(graph)
+    gradients = found.nodes
     normalizations = find_normalizations(provenance, gradients)
     writes = find_writes(loaded, provenance)
     statistics = find_statistics(provenance, gradients, normalizations, writes)
     optimizers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
-    after = after_gradients(graph, gradients)
-    appliers = gradient_takers(graph, gradients, after).union(optimizers)
-    backward = gradients.union(closure(after.union(optimizers), graph.consumers))
+    training = gradients - _gradients_in_network(graph, gradients, normalizations)
+    after = after_gradients(graph, training)
+    appliers = gradient_takers(graph, training, after).union(optimizers)
+    backward = training.union(closure(after.union(optimizers), graph.consumers))
     updates = (write.node for statistic in statistics for write in statistic.updates)
     appliers.difference_update(updates)
     return RecognizedGraph(
         loaded,
         provenance,
-        gradients,
+        found,
         backward,
         appliers,
         tuple(normalizations),
         writes,
         tuple(statistics),
     )
+
+
+def _gradients_in_network(
+    graph: Graph, gradients: AbstractSet[int], normalizations: Sequence[Normalization]
+) -> AbstractSet[int]:
+    """Return the gradients that a layer's input is computed from, as in meta-learning."""
+    layers = {layer.node for layer in normalizations} - gradients
+    return data_closure(graph, layers).intersection(gradients) if gradients else gradients

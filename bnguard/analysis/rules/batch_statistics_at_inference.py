@@ -41,7 +41,7 @@ from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.rules.rule import Rule, as_note
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
@@ -50,6 +50,9 @@ def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each layer that uses the moments of its batch in an inference step."""
     for step in scenario.inference:
         yield from check_step(step)
+    for step in scenario.possible:
+        for finding in check_step(step):
+            yield as_note(finding, step.fetch)
 
 
 def check_step(step: Step) -> Iterator[Finding]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Iterator, Optional
 
-from bnguard.analysis.findings import Finding
+from bnguard.analysis.findings import NOTE, Finding
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.scenario import Scenario
@@ -80,3 +80,14 @@ class Rule:
             problem=problem,
             remedy=remedy or self.remedy,
         )
+
+
+def as_note(finding: Finding, fetch: str) -> Finding:
+    """Return a finding about an inference step as a note: the program may not take that step."""
+    problem = finding.problem.replace(f"when {fetch} is fetched", f"if you infer with {fetch}")
+    return replace(
+        finding,
+        severity=NOTE,
+        problem=f"{problem}; nothing in this graph turns that off",
+        remedy=f"If you infer from another graph, this does not concern you. {finding.remedy}",
+    )

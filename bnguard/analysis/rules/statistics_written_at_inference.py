@@ -41,15 +41,18 @@ from __future__ import annotations
 from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
-from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.rules.rule import Rule, as_note
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """Yield a finding for each statistic that an inference step writes."""
+    """Yield a finding for each statistic that an inference step writes, or a possible one."""
     for step in scenario.inference:
         yield from check_step(step)
+    for step in scenario.possible:
+        for finding in check_step(step):
+            yield as_note(finding, step.fetch)
 
 
 def check_step(step: Step) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ def data_sources(graph: Graph) -> List[int]:
 def _is_setting(graph: Graph, source: int) -> bool:
     """Return whether a source is a flag, a rate or the like, not data."""
     attributes = graph.attributes(source)
+    if "shape" not in attributes:  # an outlet has lists, `output_shapes` and `output_types`
+        return False
     shape = attributes["shape"].shape
-    is_scalar = "shape" in attributes and not shape.dim and not shape.unknown_rank
+    is_scalar = not shape.dim and not shape.unknown_rank
     return is_scalar or attributes["dtype"].type == DATA_TYPES["DT_BOOL"]

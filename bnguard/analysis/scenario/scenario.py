@@ -38,6 +38,8 @@ class Scenario:
       training_flags: its training flags.
       feeds: the feeds of inference that the caller gave; training may feed other values.
       inference: the steps that must not train.
+      possible: steps of trained networks that a program may take to infer, although nothing turns
+        training off in them. If it infers from another graph, it does not take them.
       training: the steps that train, with every training flag at its value for training.
       stored: the names in the checkpoint, if the caller gave one.
       assumed: what was inferred from the graph.
@@ -47,6 +49,7 @@ class Scenario:
     training_flags: Tuple[TrainingFlag, ...]
     feeds: Feeds
     inference: Tuple[Step, ...]
+    possible: Tuple[Step, ...]
     training: Tuple[Step, ...]
     stored: Optional[FrozenSet[str]]
     assumed: Assumptions
@@ -93,19 +96,25 @@ def build_scenario(
         if flag.tensor not in given and (feeds is None or flag.default is None)
     ]
     training = _training(recognized, train_op)
-    inference = _inference(recognized, fetches, signature, training, flags)
+    inference, possible = _inference(recognized, fetches, signature, training, flags)
     at_training = {**dict.fromkeys(given), **{flag.tensor: flag.training for flag in flags}}
-    found = {"fetch": inference, "train op": training}
+    found = {"fetch": [*inference, *possible], "train op": training}
+    inference_steps, possible_steps = (
+        tuple(plan.step(recognized, {**plan.feeds(assumed_flags), **given}) for plan in plans)
+        for plans in (inference, possible)
+    )
     return Scenario(
         recognized,
         flags,
         given,
-        tuple(plan.step(recognized, {**plan.feeds(assumed_flags), **given}) for plan in inference),
+        inference_steps,
+        possible_steps,
         tuple(plan.step(recognized, at_training) for plan in training),
         stored,
         Assumptions(
             tuple(f"{recognized.name(flag.tensor)}={not flag.training}" for flag in assumed_flags),
             () if fetches else tuple(plan.label for plan in inference),
+            tuple(plan.label for plan in possible),
             () if train_op else tuple(plan.label for plan in training),
             tuple(name for name, plans in found.items() if not plans),
         ),
@@ -144,7 +153,8 @@ def _inference(
     signature: Optional[str],
     training: Sequence[_StepPlan],
     flags: Sequence[TrainingFlag],
-) -> List[_StepPlan]:
+) -> Tuple[List[_StepPlan], List[_StepPlan]]:
+    """Return the plans of the steps that infer, and of those that may."""
     signatures = recognized.loaded.signatures
     if signature is not None and signature not in signatures:
         raise AuditError(
@@ -152,14 +162,20 @@ def _inference(
             f"it has {', '.join(map(repr, signatures)) or 'none'}"
         )
     if fetches:
-        return [_StepPlan(", ".join(fetches), [recognized.tensor(name) for name in fetches])]
+        fetched = [recognized.tensor(name) for name in fetches]
+        return [_StepPlan(", ".join(fetches), fetched)], []
     plans = _signature_plans(recognized, signature)
     if plans:
-        return plans
+        return plans, []
     train_ops = [plan.fetches[0].node for plan in training]
     flag_nodes = [flag.tensor.node for flag in flags]
-    outputs = [Tensor(node, 0) for node in find_outputs(recognized, train_ops, flag_nodes)]
-    return [_StepPlan(recognized.name(tensor), [tensor]) for tensor in outputs]
+    outputs = find_outputs(recognized, train_ops, flag_nodes)
+    return _output_plans(recognized, outputs.inference), _output_plans(recognized, outputs.possible)
+
+
+def _output_plans(recognized: RecognizedGraph, nodes: Iterable[int]) -> List[_StepPlan]:
+    tensors = [Tensor(node, 0) for node in nodes]
+    return [_StepPlan(recognized.name(tensor), [tensor]) for tensor in tensors]
 
 
 def _signature_plans(recognized: RecognizedGraph, only: Optional[str]) -> List[_StepPlan]:

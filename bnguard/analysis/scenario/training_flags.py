@@ -73,7 +73,7 @@ def _candidates(recognized: RecognizedGraph) -> Dict[Tensor, List[int]]:
     candidates: Dict[Tensor, Set[int]] = {}
     for selector, switches in recognized.graph.decided_by.items():
         # In the backward pass a moment is taken for its shape, and on the other side.
-        forward = [switch for switch in switches if switch not in recognized.gradients]
+        forward = [switch for switch in switches if switch not in recognized.gradients.nodes]
         for placeholder in _placeholders_behind(recognized, selector) if forward else ():
             candidates.setdefault(placeholder, set()).update(forward)
     return {placeholder: sorted(switches) for placeholder, switches in candidates.items()}

@@ -4,7 +4,7 @@ import pytest
 from support.analysis.graph_defs import message_of, read
 
 from bnguard.analysis.ir.graph import CONTROL, Tensor
-from bnguard.analysis.recognition.gradients import gradient_nodes
+from bnguard.analysis.recognition.gradients import find_gradients
 
 EFFECTS = [f"effect_{letter}" for letter in "abcdefgh"]
 
@@ -18,7 +18,7 @@ def test_a_function_may_be_called_as_an_op_is(name):
     call = graph.find("call")
     assert graph.types[call] == "PartitionedCall"
     assert [graph.names[source] for source in graph.sources[call]] == ["call/first", "call/second"]
-    assert not gradient_nodes(graph)
+    assert not find_gradients(graph).nodes
 
 
 def test_a_function_in_a_function_keeps_its_outputs_apart():

@@ -2,7 +2,7 @@
 
 from support.analysis.graph_defs import graph_of
 
-from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
+from bnguard.analysis.recognition.gradients import after_gradients, find_gradients, gradient_takers
 
 VARIABLES = [(name, "VariableV2") for name in "abcdef"]
 
@@ -24,7 +24,7 @@ def test_gradient_takers():
             ("waits", "AssignAdd", "f", "x", "^gradients/mul"),
         ]
     )
-    gradients = gradient_nodes(graph)
+    gradients = find_gradients(graph).nodes
     assert {graph.names[node] for node in gradients} == {
         "gradients/grad_ys_0",
         "gradients/mul",

@@ -1,0 +1,214 @@
+"""Network ends: the tensors that a program may fetch as the output of a network.
+
+A network consists of its layers and of what their values flow to, along data edges, but not into
+gradients, shapes and summaries. It ends where labels enter. Its ends are
+
+* the nodes whose values flow no further in the network, such as a softmax or an argmax;
+* instead of those among them that belong to the loss, the nodes that the loss is made of: those
+  that labels meet first; in a loss without labels, the last that compute with weights, with the
+  activation that follows them.
+
+What belongs to the loss has a gradient, or meets labels after an earlier node has met them.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+import re
+from typing import AbstractSet, Iterable, List, Set
+
+from bnguard.analysis import limits
+from bnguard.analysis.dataflow.reachability import closure, data_flow
+from bnguard.analysis.ir.graph import CONTROL, MERGES
+from bnguard.analysis.ir.op_types import ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
+from bnguard.analysis.recognition.gradients import differentiated_nodes
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.scenario.data_sources import data_sources
+
+_SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
+_WEIGHTED_TYPE = re.compile(
+    r"(Batch|Sparse)?MatMul(V\d)?|(Depthwise)?Conv\d?[dD]\w*|Einsum|BiasAdd(V1)?|Add(V2)?"
+)
+_ACTIVATION_TYPE = re.compile(
+    r"\w*(Relu|Relu6|Elu|Selu|Softplus|Softsign|Sigmoid|Tanh|Softmax)|Identity|Reshape|Squeeze|Cast"
+)
+_PREDICTION_TYPE = re.compile(r"(Log)?Softmax|Sigmoid|Tanh|ArgMax|TopK(V2)?")
+_WITHIN_LAYERS = ARITHMETIC | MADE_OF_FIRST | MERGES
+
+
+class NetworkEnds:
+    """The networks of a graph, and where they end.
+
+    Args:
+      recognized: the graph.
+
+    Attributes:
+      ends: the ends that a Session can fetch.
+      losses: the nodes of losses whose values flow no further in the network.
+    """
+
+    def __init__(self, recognized: RecognizedGraph) -> None:
+        self._recognized = recognized
+        self._graph = recognized.graph
+        op_types = list(self._graph.present_types())
+        ending = set(self._graph.of_types(filter(_ends_flow, op_types)))
+        self._closed = recognized.backward | ending
+        self._layers = {layer.node: layer for layer in recognized.normalizations}
+        after_labels = self.after(_label_consumers(recognized))
+        self._nodes = self.after(self._layers) - after_labels
+        last = self._last_nodes()
+        losses = self._in_losses(last, after_labels)
+        ends = last - losses | (self._made_of(losses, after_labels) if losses else set())
+        self.ends = set(filter(self._can_be_fetched, ends))
+        self.losses = set(filter(self._can_be_fetched, losses))
+
+    def after(self, starts: Iterable[int], until: AbstractSet[int] = frozenset()) -> Set[int]:
+        """Return the nodes that values flow to from `starts`; `until` as in `data_flow`."""
+        return data_flow(self._graph, starts, closed=self._closed, until=until)
+
+    def lone_layers(self, end: int) -> Set[int]:
+        """Return the layers whose output an end is, if they share no variable with other layers."""
+        stack, seen = [end], {end}
+        while stack:
+            node = stack.pop()
+            if node not in self._layers:
+                if self._graph.types[node] not in _WITHIN_LAYERS:
+                    return set()
+                unseen = self._inputs(node).difference(seen)
+                seen |= unseen
+                stack += unseen
+        own = seen.intersection(self._layers)
+        variables = {variable for node in own for variable in self._layers[node].variables}
+        others = (layer for node, layer in self._layers.items() if node not in own)
+        is_shared = any(not variables.isdisjoint(layer.variables) for layer in others)
+        return set() if is_shared else own
+
+    def between(self, layers: AbstractSet[int]) -> Set[int]:
+        """Return the activations that alone carry on what some of `layers` compute.
+
+        Such as the image that a generator gives to a discriminator.
+        """
+        activations = [
+            node
+            for node in self._graph.of_types(["Sigmoid", "Tanh"])
+            if node in self._nodes and self._can_be_fetched(node)
+        ]
+        if len(activations) > limits.ACTIVATIONS:
+            limits.ACTIVATIONS.reach()
+        return {
+            node for node in activations[: limits.ACTIVATIONS] if self._is_between(node, layers)
+        }
+
+    def _is_between(self, node: int, layers: AbstractSet[int]) -> bool:
+        beyond = self.after([node]) - {node}
+        before = self._before([node]).intersection(layers)
+        if not before or layers.isdisjoint(beyond):
+            return False
+        return beyond.isdisjoint(data_flow(self._graph, before, closed=self._closed | {node}))
+
+    def _can_be_fetched(self, node: int) -> bool:
+        """Return whether a node is in the graph itself; a Session cannot fetch from a function."""
+        return node < self._recognized.loaded.nodes
+
+    def _last_nodes(self) -> Set[int]:
+        """Return the nodes whose values flow neither on in the network nor into a variable."""
+        graph = self._graph
+        # A node without control inputs takes the value of each source. Few nodes are left to check.
+        rows = [graph.sources[node] for node in self._nodes if CONTROL not in graph.ports[node]]
+        likely = self._nodes.difference(chain.from_iterable(rows))
+        return {
+            node
+            for node in likely
+            if not any(
+                graph.takes_data(consumer, node)
+                and (consumer in self._nodes or is_write(graph.types[consumer]))
+                for consumer in graph.consumers[node]
+            )
+        }
+
+    def _in_losses(self, last: Set[int], after_labels: AbstractSet[int]) -> Set[int]:
+        """Return those of the last nodes that belong to a loss."""
+        if self._recognized.gradients.nodes:
+            return differentiated_nodes(self._graph, self._recognized.gradients) & last
+        met = self._taken_by(after_labels) & last
+        return {node for node in met if not _PREDICTION_TYPE.fullmatch(self._graph.types[node])}
+
+    def _made_of(self, losses: AbstractSet[int], after_labels: AbstractSet[int]) -> Set[int]:
+        """Return the nodes of the network that losses are made of."""
+        met = self._taken_by(after_labels)
+        following = {consumer for node in met for consumer in self._graph.consumers[node]}
+        first = met - self.after(following & self._nodes)
+        with_labels = losses & self.after(first)
+        found = first & self._before(with_labels)
+        others = losses - with_labels
+        weighted = set(filter(self._is_weighted, self._nodes)) if others else set()
+        last = self._before(others, weighted) & weighted
+        return found.union(map(self._with_activation, last) if last else others)
+
+    def _taken_by(self, consumers: AbstractSet[int]) -> Set[int]:
+        """Return the nodes of the network whose values any of `consumers` takes."""
+        graph = self._graph
+        sources = (tensor.node for node in consumers for tensor in graph.data_inputs(node))
+        return self._nodes.intersection(sources)
+
+    def _before(self, starts: Iterable[int], ends: AbstractSet[int] = frozenset()) -> Set[int]:
+        """Return `starts` and what is before them in the network, up to `ends`."""
+        before = set(starts)
+        stack = list(before - ends)
+        while stack:
+            for source in self._inputs(stack.pop()).difference(before):
+                before.add(source)
+                if source not in ends:
+                    stack.append(source)
+        return before
+
+    def _inputs(self, node: int) -> Set[int]:
+        return self._nodes.intersection(tensor.node for tensor in self._graph.data_inputs(node))
+
+    def _is_weighted(self, node: int) -> bool:
+        """Return whether a node computes with a variable, or is a layer that does."""
+        if not _WEIGHTED_TYPE.fullmatch(self._graph.types[node]):
+            return False
+        inputs = self._graph.data_inputs(node)
+        return any(
+            self._recognized.provenance.variables(tensor)
+            for tensor in inputs
+            if tensor.node not in self._nodes
+        )
+
+    def _with_activation(self, node: int) -> int:
+        """Return the last of the activations that follow a node, if nothing else takes it."""
+        while True:
+            following = [
+                consumer
+                for consumer in dict.fromkeys(self._graph.consumers[node])
+                if consumer in self._nodes and self._graph.takes_data(consumer, node)
+            ]
+            types = [self._graph.types[consumer] for consumer in following]
+            if len(following) != 1 or not _ACTIVATION_TYPE.fullmatch(types[0]):
+                return node
+            (node,) = following
+
+
+def _ends_flow(op_type: str) -> bool:
+    is_summary = _SUMMARY_TYPE.fullmatch(op_type) is not None
+    return op_type in VALUELESS or is_write(op_type) or is_summary
+
+
+def _label_consumers(recognized: RecognizedGraph) -> List[int]:
+    """Return the nodes that take data which no layer takes."""
+    graph = recognized.graph
+    layers = recognized.normalizations
+    inputs = (node for layer in layers for node in (layer.node, *layer.normalized))
+    before = closure(inputs, graph.sources)
+    found: List[int] = []
+    for source in data_sources(graph):
+        edges = [
+            (consumer, port)
+            for consumer in dict.fromkeys(graph.consumers[source])
+            for edge_source, port in zip(graph.sources[consumer], graph.ports[consumer])
+            if edge_source == source
+        ]
+        layer_ports = {port for consumer, port in edges if consumer in before}
+        found += [consumer for consumer, port in edges if port not in layer_ports]
+    return found
