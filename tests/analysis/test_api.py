@@ -192,6 +192,7 @@ class TestReport:
         assert document["assumed"] == {
             "flags": ["is_training:0=False"],
             "fetches": ["output:0"],
+            "possible_fetches": [],
             "train_ops": ["Momentum"],
             "unknown": [],
         }

@@ -14,6 +14,7 @@ from support.graphs import build_with
 import tensorflow.compat.v1 as tf
 
 import bnguard
+from bnguard.analysis.findings import defects
 from bnguard.analysis.formatters import format_reports
 from bnguard.harness.cases import catalogue, loading
 from bnguard.harness.cases.docstring import Docstring
@@ -58,7 +59,7 @@ def covering_rules(case):
 
 
 def rules(report):
-    return {finding.rule for finding in report.findings}
+    return {finding.rule for finding in defects(report.findings)}
 
 
 class Subject:
@@ -137,12 +138,19 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
 
 
 @pytest.mark.parametrize("case", sorted(FETCHES_WHAT_IT_TRAINS))
-def test_the_report_says_where_no_fetch_for_inference_is_found(case, tmp_path):
+def test_the_report_notes_what_a_program_may_fetch_for_inference(case, tmp_path):
     built = built_case(case, "repro", tmp_path)
-    report = built.audit(built.meta)
-    assert (report.findings, report.assumed.unknown) == ((), ("fetch",))
-    assert "found no fetch (--fetch)" in format_reports([report], "text").splitlines()[0]
-    assert built.audit_output(built.meta).assumed.unknown == ()
+    report, given = built.audit(built.meta), built.audit_output(built.meta)
+    assert report.ok
+    assert report.assumed.fetches == ()
+    (possible,) = report.assumed.possible_fetches
+    assert f"perhaps fetch {possible} (--fetch)" in format_reports([report], "text").splitlines()[0]
+    found, noted = (
+        {(finding.rule, finding.variable) for finding in audited.findings}
+        for audited in (given, report)
+    )
+    assert noted == found
+    assert {finding.severity for finding in report.findings} == {"note"}
 
 
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)

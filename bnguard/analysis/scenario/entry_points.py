@@ -7,6 +7,7 @@ from typing import AbstractSet, Iterable, List, NamedTuple, Sequence, Set
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.ir.graph import Graph
+from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.network_ends import NetworkEnds
 
@@ -47,15 +48,22 @@ def find_outputs(
     graph = recognized.graph
     networks = NetworkEnds(recognized)
     layers = {layer.node for layer in recognized.normalizations}
-    trained = layers & _trained(recognized, train_ops)
-    ends = {end for end in networks.ends if not _is_left_over(networks, end, trained)}
+    run = closure(train_ops, graph.sources)
+    behind = _behind_gradients(recognized, run)
+    trained = layers & behind
+    ends = {
+        end
+        for end in networks.ends
+        if not trained or not _is_unused(recognized, networks.lone_layers(end), behind, run)
+    }
     controlled = networks.after(flags)
     inference = controlled | (networks.after(layers - trained) - networks.after(trained))
     if flags and ends.isdisjoint(controlled):
         inference = ends | networks.losses  # the flag only decides on updates
     updates = {write.node for statistic in recognized.statistics for write in statistic.updates}
-    chosen = _cover(graph, ends & inference, layers | updates)
-    chosen = _cover(graph, networks.losses & inference, layers | updates, chosen)
+    of_batch = {layer.node for layer in recognized.normalizations if layer.moments} | updates
+    chosen = _cover(graph, ends & (controlled if flags else inference), layers | updates)
+    chosen = _cover(graph, (ends | networks.losses) & inference, of_batch, chosen)
     known = closure(chosen, graph.sources)
     uncontrolled = _uncontrolled(recognized, trained - controlled, known)
     possible: List[int] = []
@@ -65,10 +73,34 @@ def find_outputs(
     return Outputs(chosen, possible)
 
 
-def _is_left_over(networks: NetworkEnds, end: int, trained: AbstractSet[int]) -> bool:
-    """Return whether an end is the output of an unused layer beside a network that is trained."""
-    lone = networks.lone_layers(end) if trained else set()
-    return bool(lone) and lone.isdisjoint(trained)
+def _is_unused(
+    recognized: RecognizedGraph,
+    layers: Sequence[Normalization],
+    behind: Set[int],
+    run: Set[int],
+) -> bool:
+    """Return whether layers that nothing follows have no output that is of use.
+
+    It is so if training runs only their updates; or if they are given tensors of the network that
+    is trained, and share no variable with a layer of that: what is left over of an experiment.
+
+    Args:
+      recognized: the graph.
+      layers: the layers.
+      behind: the nodes that gradients are computed from.
+      run: the nodes that training runs.
+    """
+    own = {variable for layer in layers for variable in layer.variables}
+    others = (layer for layer in recognized.normalizations if layer not in layers)
+    is_shared = any(not own.isdisjoint(other.variables) for other in others)
+    return bool(layers) and all(
+        layer.node not in behind
+        and (
+            any(moment.node in run for moment in layer.moments)
+            or (layer.normalized and not is_shared and behind.issuperset(layer.normalized))
+        )
+        for layer in layers
+    )
 
 
 def _uncontrolled(
@@ -87,12 +119,10 @@ def _uncontrolled(
     }
 
 
-def _trained(recognized: RecognizedGraph, train_ops: Sequence[int]) -> Set[int]:
-    """Return the nodes that the training steps compute gradients from, or all that they run."""
-    graph = recognized.graph
-    before = closure(train_ops, graph.sources)
-    appliers = recognized.appliers & before
-    return data_closure(graph, appliers) if appliers else before
+def _behind_gradients(recognized: RecognizedGraph, run: Set[int]) -> Set[int]:
+    """Return the nodes that training computes gradients from, or all that it runs."""
+    appliers = recognized.appliers & run
+    return data_closure(recognized.graph, appliers) if appliers else run
 
 
 def _cover(

@@ -22,6 +22,7 @@ from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, MERGES
 from bnguard.analysis.ir.op_types import ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
 from bnguard.analysis.recognition.gradients import differentiated_nodes
+from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.data_sources import data_sources
 
@@ -66,22 +67,18 @@ class NetworkEnds:
         """Return the nodes that values flow to from `starts`; `until` as in `data_flow`."""
         return data_flow(self._graph, starts, closed=self._closed, until=until)
 
-    def lone_layers(self, end: int) -> Set[int]:
-        """Return the layers whose output an end is, if they share no variable with other layers."""
+    def lone_layers(self, end: int) -> List[Normalization]:
+        """Return the layers whose own output an end is, without anything after them."""
         stack, seen = [end], {end}
         while stack:
             node = stack.pop()
             if node not in self._layers:
                 if self._graph.types[node] not in _WITHIN_LAYERS:
-                    return set()
+                    return []
                 unseen = self._inputs(node).difference(seen)
                 seen |= unseen
                 stack += unseen
-        own = seen.intersection(self._layers)
-        variables = {variable for node in own for variable in self._layers[node].variables}
-        others = (layer for node, layer in self._layers.items() if node not in own)
-        is_shared = any(not variables.isdisjoint(layer.variables) for layer in others)
-        return set() if is_shared else own
+        return [layer for node, layer in self._layers.items() if node in seen]
 
     def between(self, layers: AbstractSet[int]) -> Set[int]:
         """Return the activations that alone carry on what some of `layers` compute.

@@ -311,16 +311,25 @@ class TestCommand:
     def meta(self, tmp_path):
         path = str(tmp_path / "model.meta")
         with fresh_graph():
-            y = tf.identity(layer(dense(inputs()), True), name="logits")
-            after_updates(lambda: optimizer().minimize(loss_of(y)))
+            y = tf.identity(layer(dense(inputs()), False), name="logits")
+            optimizer().minimize(loss_of(y))
             tf.train.export_meta_graph(path)
         return path
 
     def test_what_had_no_step_to_look_at_is_said(self, meta):
-        process = command("audit", meta)
+        process = command("audit", meta, "--select", "BN1")
         last = process.stdout.decode().splitlines()[-1]
         assert process.returncode == 0
         assert last.endswith("nothing found; the rules about inference had no step to judge")
+
+    def test_a_note_sets_the_exit_status_if_that_is_asked_for(self, tmp_path):
+        meta = str(tmp_path / "trained.meta")
+        with fresh_graph():
+            logits = tf.identity(dense(layer(dense(inputs()), True), "head"), name="logits")
+            after_updates(lambda: optimizer().minimize(loss_of(logits)))
+            tf.train.export_meta_graph(meta)
+        assert command("audit", meta).returncode == 0
+        assert command("audit", meta, "--strict").returncode == 1
         assert command("audit", meta, "--fetch", "logits").returncode == 1
 
     def test_tags_are_of_a_saved_model(self, meta):
