@@ -20,7 +20,7 @@ from typing import AbstractSet, Iterable, List, Set
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, MERGES
-from bnguard.analysis.ir.op_types import ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
+from bnguard.analysis.ir.op_types import ADDITIONS, ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
 from bnguard.analysis.recognition.gradients import differentiated_nodes
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
@@ -34,6 +34,7 @@ _ACTIVATION_TYPE = re.compile(
     r"\w*(Relu|Relu6|Elu|Selu|Softplus|Softsign|Sigmoid|Tanh|Softmax)|Identity|Reshape|Squeeze|Cast"
 )
 _PREDICTION_TYPE = re.compile(r"(Log)?Softmax|Sigmoid|Tanh|ArgMax|TopK(V2)?")
+_PASS_GRADIENTS = ADDITIONS | frozenset(["AddN", "Identity"])
 _WITHIN_LAYERS = ARITHMETIC | MADE_OF_FIRST | MERGES
 
 
@@ -126,9 +127,30 @@ class NetworkEnds:
     def _in_losses(self, last: Set[int], after_labels: AbstractSet[int]) -> Set[int]:
         """Return those of the last nodes that belong to a loss."""
         if self._recognized.gradients.nodes:
-            return differentiated_nodes(self._graph, self._recognized.gradients) & last
+            differentiated = differentiated_nodes(self._graph, self._recognized.gradients)
+            return {node for node in last if self._has_gradient(node, differentiated)}
         met = self._taken_by(after_labels) & last
         return {node for node in met if not _PREDICTION_TYPE.fullmatch(self._graph.types[node])}
+
+    def _has_gradient(self, node: int, differentiated: AbstractSet[int]) -> bool:
+        """Return whether a node has a gradient.
+
+        The gradient of a sum, or of an Identity, is that of its output, and makes no node. Such
+        a node has one if nothing else can have given its inputs theirs.
+        """
+        if node in differentiated:
+            return True
+        stack, seen = [node], {node}
+        while stack:
+            current = stack.pop()
+            if current in differentiated:
+                if differentiated.isdisjoint(self._graph.consumers[current]):
+                    return True
+            elif self._graph.types[current] in _PASS_GRADIENTS:
+                unseen = self._inputs(current).difference(seen)
+                seen |= unseen
+                stack += unseen
+        return False
 
     def _made_of(self, losses: AbstractSet[int], after_labels: AbstractSet[int]) -> Set[int]:
         """Return the nodes of the network that losses are made of."""
