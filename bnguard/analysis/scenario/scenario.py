@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import (
     Dict,
-    FrozenSet,
     Iterable,
     List,
     Mapping,
@@ -22,6 +21,7 @@ from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import Assumptions
 from bnguard.analysis.frontend.loader import Signature
+from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.entry_points import find_outputs, find_train_ops
@@ -39,7 +39,7 @@ class Scenario:
       feeds: the feeds of inference that the caller gave; training may feed other values.
       inference: the steps that must not train.
       training: the steps that train, with every training flag at its value for training.
-      stored: the names in the checkpoint, if the caller gave one.
+      stored: the checkpoint, if the caller gave one.
       assumed: what was inferred from the graph.
     """
 
@@ -48,7 +48,7 @@ class Scenario:
     feeds: Feeds
     inference: Tuple[Step, ...]
     training: Tuple[Step, ...]
-    stored: Optional[FrozenSet[str]]
+    stored: Optional[StoredCheckpoint]
     assumed: Assumptions
 
     def without_training(self, step: Step) -> Step:
@@ -68,7 +68,7 @@ def build_scenario(
     feeds: Optional[Mapping[str, StaticValue]] = None,
     train_op: Sequence[str] = (),
     signature: Optional[str] = None,
-    stored: Optional[FrozenSet[str]] = None,
+    stored: Optional[StoredCheckpoint] = None,
 ) -> Scenario:
     """Determine the steps of a program, from what the caller knows and from the graph.
 
@@ -80,7 +80,7 @@ def build_scenario(
         feeds are given, the list is taken as complete, and a flag with a default has that.
       train_op: the names that one training step runs; inferred from the graph if empty.
       signature: of a SavedModel, the only signature to analyse.
-      stored: the names in a checkpoint.
+      stored: a checkpoint of the graph's variables.
 
     Raises:
       AuditError: a name is not in the graph, or there is no such signature.
