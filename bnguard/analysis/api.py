@@ -8,7 +8,6 @@ import gc
 import os
 from typing import (
     Any,
-    FrozenSet,
     Iterator,
     List,
     Mapping,
@@ -22,9 +21,9 @@ from typing import (
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError, about
-from bnguard.analysis.frontend.checkpoint_index import stored_names
 from bnguard.analysis.frontend.graph_files import graph_files
 from bnguard.analysis.frontend.loader import load
+from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint, read_checkpoint
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.report import Report
 from bnguard.analysis.rules import choose
@@ -189,7 +188,7 @@ def audit_all(source: GraphSource, options: AuditOptions) -> List[Report]:
 def _audit_all(source: Any, options: AuditOptions) -> List[Report]:
     """Audit. The graphs are freed when this returns, before the collector would visit them."""
     rules = choose(options.select, options.ignore)
-    stored = None if options.checkpoint is None else stored_names(options.checkpoint)
+    stored = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
     if isinstance(source, RecognizedGraph):
         return [_report(source, options, rules, stored)]
     reports = []
@@ -218,7 +217,7 @@ def _report(
     recognized: RecognizedGraph,
     options: AuditOptions,
     rules: Sequence[Rule],
-    stored: Optional[FrozenSet[str]],
+    stored: Optional[StoredCheckpoint],
 ) -> Report:
     with limits.collect() as reached:
         scenario = build_scenario(

@@ -93,6 +93,12 @@ CONSTANT_BYTES = Limit(
 CONSTANT_ELEMENTS = Limit(
     16, "different elements of a constant", "they are the axes of a tensor", "its value is unknown"
 )
+STORED_BYTES = Limit(
+    1024,
+    "bytes of a checkpoint's tensor",
+    "flags and counters are scalars, and the checksum is computed in Python",
+    "its value is unknown",
+)
 FED_ELEMENTS = Limit(
     64, "elements of a fed array", "large arrays decide no branch", "its value is unknown"
 )

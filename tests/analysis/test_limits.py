@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 import bnguard
 from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.checkpoint_index import stored_names
+from bnguard.analysis.frontend.stored_checkpoint import read_checkpoint
 from bnguard.analysis.ir.tensor_values import short_list
 
 
@@ -68,6 +68,13 @@ def written_out():
     tf.train.Saver()
 
 
+def generator_in_training_mode():
+    h = networks.layer(networks.dense(networks.inputs()), True)
+    y = networks.dense(tf.tanh(h, name="image"), "next")
+    y = networks.dense(networks.layer(y, True, scope="next_bn"), "score")
+    networks.optimizer().minimize(networks.loss_of(y))
+
+
 def flag_that_decides_no_normalization():
     """Its branch leads to the one Merge that could tell what training is, and does not."""
     statistics = [
@@ -95,6 +102,7 @@ def flag_that_decides_no_normalization():
         ("MOMENT_NODES", 1, written_out),
         ("AVERAGE_TENSORS", 1, written_out),
         ("REPLICA_TENSORS", 0, written_out),
+        ("ACTIVATIONS", 0, generator_in_training_mode),
         ("FLAG_MERGES", 1, flag_that_decides_no_normalization),
     ],
 )
@@ -190,11 +198,21 @@ def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):
     objects = tf.train.load_checkpoint(prefix).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
     size = len(objects) + (1 if len(objects) < 128 else 2) + 4  # its length, and a checksum
     with small_limit("OBJECT_GRAPH_BYTES", size):
-        assert "moving_mean" in stored_names(prefix)
+        assert "moving_mean" in read_checkpoint(prefix).names
     with small_limit("OBJECT_GRAPH_BYTES", size - 1), pytest.raises(AuditError, match=str(size)):
-        stored_names(prefix)
+        read_checkpoint(prefix)
     with small_limit("CHECKPOINT_KEY_RATIO", 0), pytest.raises(AuditError, match="than 0 times"):
-        stored_names(prefix)
+        read_checkpoint(prefix)
+
+
+def test_a_stored_tensor_of_too_many_bytes_has_no_value(tmp_path):
+    with fresh_graph(), tf.Session() as session:
+        tf.get_variable("steps", initializer=[7] * 5)
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"), write_meta_graph=False)
+    for limit, value in ((20, 7), (19, None)):
+        with small_limit("STORED_BYTES", limit):
+            assert read_checkpoint(prefix).value("steps") == value
 
 
 @pytest.mark.parametrize(("elements", "certain"), [(64, [True]), (65, [False])])

@@ -100,8 +100,8 @@ class ConstantPropagation:
             return None  # a loop ends in its last iteration
         if node in self._graph.lowered or op_type == "IdentityN":
             return self._graph.data_inputs(node)[port : port + 1] or None
-        if op_type in SWITCHES:
-            return self._graph.data_inputs(node)[:1]
+        if op_type in SWITCHES or op_type == "ReadVariableOp":
+            return self._graph.data_inputs(node)[:1]  # a variable's value is given as a feed
         return self._graph.data_inputs(node) if can_fold(op_type) and port == 0 else None
 
     def _is_invariant(self, merge: int) -> bool:

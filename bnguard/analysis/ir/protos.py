@@ -23,6 +23,7 @@ _SCALARS = {
     "bool": _Field.TYPE_BOOL,
     "bytes": _Field.TYPE_BYTES,
     "double": _Field.TYPE_DOUBLE,
+    "fixed32": _Field.TYPE_FIXED32,
     "float": _Field.TYPE_FLOAT,
     "int32": _Field.TYPE_INT32,
     "int64": _Field.TYPE_INT64,
@@ -80,7 +81,9 @@ _MESSAGES = {
         int64* int64_val 10; bool* bool_val 11; int32* half_val 13""",
     # tensorflow/core/protobuf/tensor_bundle.proto, trackable_object_graph.proto
     "BundleHeaderProto": "int32 num_shards 1; int32 endianness 2",
-    "BundleEntryProto": "DataType dtype 1; int32 shard_id 3; int64 offset 4; int64 size 5",
+    "BundleEntryProto": """
+        DataType dtype 1; int32 shard_id 3; int64 offset 4; int64 size 5; fixed32 crc32c 6;
+        bytes* slices 7""",
     "TrackableObjectGraph": "TrackableObject* nodes 1",
     "TrackableObject": "SerializedTensor* attributes 2",
     "SerializedTensor": "string name 1; string full_name 2; string checkpoint_key 3",

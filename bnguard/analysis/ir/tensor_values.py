@@ -49,7 +49,7 @@ def short_list(tensor: Any) -> Optional[List[Scalar]]:
 
 def _stored_values(tensor: Any) -> Optional[List[Scalar]]:
     if tensor.tensor_content:
-        return _content_values(tensor.tensor_content, _CONTENT_FORMATS.get(tensor.dtype))
+        return unpack(tensor.tensor_content, tensor.dtype)
     if tensor.half_val and tensor.dtype == DATA_TYPES["DT_HALF"]:
         packed = struct.pack(f"<{len(tensor.half_val)}i", *tensor.half_val)
         return [struct.unpack_from("<e", packed, 4 * k)[0] for k in range(len(packed) // 4)]
@@ -64,7 +64,12 @@ def _stored_values(tensor: Any) -> Optional[List[Scalar]]:
     return [False] if tensor.dtype == DATA_TYPES["DT_BOOL"] else [0]
 
 
-def _content_values(content: bytes, code: Optional[str]) -> Optional[List[Scalar]]:
+def unpack(content: bytes, dtype: int) -> Optional[List[Scalar]]:
+    """Return the elements of a tensor of numbers, from its bytes; one element if all are equal.
+
+    It is None for another type, and for many different elements.
+    """
+    code = _CONTENT_FORMATS.get(dtype)
     width = struct.calcsize(code) if code else 0
     if not width or len(content) % width:
         return None

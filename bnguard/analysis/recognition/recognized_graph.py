@@ -119,7 +119,7 @@ def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
     writes = find_writes(loaded, provenance)
     statistics = find_statistics(provenance, gradients, normalizations, writes)
     optimizers = graph.of_types(filter(is_optimizer, list(graph.present_types())))
-    training = gradients - _gradients_in_network(graph, gradients, normalizations)
+    training = gradients - _gradients_in_network(graph, found, normalizations)
     after = after_gradients(graph, training)
     appliers = gradient_takers(graph, training, after).union(optimizers)
     backward = training.union(closure(after.union(optimizers), graph.consumers))
@@ -138,8 +138,17 @@ def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
 
 
 def _gradients_in_network(
-    graph: Graph, gradients: AbstractSet[int], normalizations: Sequence[Normalization]
+    graph: Graph, gradients: Gradients, normalizations: Sequence[Normalization]
 ) -> AbstractSet[int]:
-    """Return the gradients that a layer's input is computed from, as in meta-learning."""
-    layers = {layer.node for layer in normalizations} - gradients
-    return data_closure(graph, layers).intersection(gradients) if gradients else gradients
+    """Return the gradients that a layer's input is computed from, as in meta-learning.
+
+    Where scopes tell gradients, these are all in the scope.
+    """
+    layers = {layer.node for layer in normalizations} - gradients.nodes
+    used = data_closure(graph, layers) & gradients.nodes if gradients.nodes else set()
+    names = graph.names.encoded
+    scopes = {
+        scope for scope in gradients.scopes if any(names[node].startswith(scope) for node in used)
+    }
+    inside = (node for node in gradients.nodes if names[node].startswith(tuple(scopes)))
+    return used.union(inside) if scopes else used

@@ -79,10 +79,11 @@ def _finding(step: Step, layer: Normalization, statistics: List[Statistic]) -> F
         map(execution.certainly_uses, (moment.node, layer.node))
     )
     verb = "normalizes" if certain else "may normalize"
+    condition = "" if certain else step.condition([moment.node])
     return RULE.finding(
         step.recognized,
         f"{graph.types[layer.node]} {verb} with the mean and variance of its own batch when "
-        f"{step.fetch} is fetched",
+        f"{step.fetch} is fetched" + (f", if {condition}" if condition else ""),
         layer.node,
         statistics[0] if statistics else None,
         step,

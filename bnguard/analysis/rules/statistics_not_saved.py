@@ -47,8 +47,8 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         variable = statistic.variable
         if stored is not None:
             name = names.get(variable, checkpoint_name(recognized, variable))
-            if name not in stored:
-                problem = f"is not in the checkpoint, which contains {len(stored)} names"
+            if name not in stored.names:
+                problem = f"is not in the checkpoint, which contains {len(stored.names)} names"
                 yield RULE.finding(recognized, problem, variable, statistic)
         elif recognized.loaded.has_objects:
             continue  # tf.saved_model.save saves all that it uses, or refuses

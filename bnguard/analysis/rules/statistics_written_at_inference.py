@@ -63,9 +63,11 @@ def check_step(step: Step) -> Iterator[Finding]:
         if effects:
             node, certain = effects[0].node, step.certainly_changes(statistic)
             verb = "is written" if certain else "may be written"
+            condition = "" if certain else step.condition([node])
             yield RULE.finding(
                 step.recognized,
-                f"{verb} by {graph.types[node]} when {step.fetch} is fetched",
+                f"{verb} by {graph.types[node]} when {step.fetch} is fetched"
+                + (f", if {condition}" if condition else ""),
                 node,
                 statistic,
                 step,

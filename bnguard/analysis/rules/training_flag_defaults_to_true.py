@@ -1,5 +1,6 @@
 """## What it does
-Finds training flags that are placeholders with a default, where the default is training.
+Finds training flags whose default is training: placeholders with such a default, and variables
+that are initialized so.
 
 ## Why is this bad
 A caller who does not know of the flag trains the model. Every request moves the statistics, and
@@ -41,15 +42,19 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         if flag.default is flag.training and _trains_unfed(scenario, flag):
             yield RULE.finding(
                 scenario.recognized,
-                f"is {flag.default} unless it is fed, which means training",
+                f"is {flag.default} unless {_given(flag)}, which means training",
                 flag.tensor.node,
             )
+
+
+def _given(flag: TrainingFlag) -> str:
+    return "the program assigns another value" if flag.is_variable else "it is fed"
 
 
 def _trains_unfed(scenario: Scenario, flag: TrainingFlag) -> bool:
     """Return whether its default trains when all other flags have their values for inference."""
     others = {
-        other.tensor: not other.training for other in scenario.training_flags if other is not flag
+        other.tensor: other.at_inference for other in scenario.training_flags if other is not flag
     }
     if not others:
         return True
@@ -70,6 +75,6 @@ RULE = Rule(
     __name__,
     __doc__,
     WARNING,
-    "Let the flag default to inference, and feed it where you train",
+    "Let the flag default to inference, and feed or set it where you train",
     check,
 )

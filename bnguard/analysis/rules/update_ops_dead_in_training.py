@@ -1,7 +1,8 @@
 """## What it does
 Finds running statistics whose update ops a training step waits for, although they are in a branch
 or loop where they have no effect. Either the step does not take the branch, or the train op is dead
-whenever the branch is not taken, or it waits for an op inside a loop from outside.
+whenever the branch is not taken, or it waits for an op inside a loop from outside. Where the
+training flag is a variable, a note tells which updates run only after an op has set it.
 
 ## Why is this bad
 An op in a branch that is not taken does nothing, and neither does any op that waits for it. There
@@ -43,17 +44,21 @@ from typing import Iterator, List, Set
 
 from bnguard.analysis.dataflow.loops import nodes_in_loops
 from bnguard.analysis.dataflow.reachability import closure
-from bnguard.analysis.findings import ERROR, Finding
+from bnguard.analysis.findings import ERROR, NOTE, Finding
 from bnguard.analysis.ir.graph import MERGES, Graph
 from bnguard.analysis.ir.op_types import SWITCHES
 from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
+_SHOWN_SETTERS = 4
+
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic and each training step."""
+    yield from _depending_on_variables(scenario)
     for step in scenario.training:
         yield from _findings(
             step,
@@ -72,6 +77,36 @@ def check(scenario: Scenario) -> Iterator[Finding]:
             f"is updated in a loop, and {step.fetch} waits for the update outside the loop, which "
             "TensorFlow refuses to run",
         )
+
+
+def _depending_on_variables(scenario: Scenario) -> Iterator[Finding]:
+    """Yield a note for each update that runs only after an op has set a variable."""
+    recognized = scenario.recognized
+    for flag in scenario.training_flags:
+        if not flag.is_variable or flag.is_fixed or flag.default in (None, flag.training):
+            continue
+        setters = [
+            recognized.graph.names[write.node]
+            for write in recognized.writes[flag.tensor.node]
+            if write.purpose is not Purpose.INITIALIZE
+        ]
+        name = flag.name(recognized)
+        for step in scenario.training:
+            initially = step.with_feeds({**step.execution.feeds, flag.tensor: flag.default})
+            for statistic in recognized.statistics:
+                if step.effects(statistic) and not initially.effects(statistic):
+                    yield RULE.finding(
+                        recognized,
+                        f"is updated by {step.fetch} only while the variable {name} is "
+                        f"{flag.training}, and it is {flag.default} initially",
+                        statistic.updates[0].node,
+                        statistic,
+                        severity=NOTE,
+                        fetch=step.fetch,
+                        remedy=f"Set {name} to {flag.training} before training, and back to "
+                        f"{flag.default} before inference; ops that set it: "
+                        f"{', '.join(setters[:_SHOWN_SETTERS])}",
+                    )
 
 
 def _skipped(scenario: Scenario, step: Step) -> List[Statistic]:

@@ -6,7 +6,7 @@ from typing import AbstractSet, Iterable, List, NamedTuple, Sequence, Set
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_closure
-from bnguard.analysis.ir.graph import Graph
+from bnguard.analysis.ir.graph import Graph, Tensor
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.network_ends import NetworkEnds
@@ -51,25 +51,29 @@ def find_outputs(
     run = closure(train_ops, graph.sources)
     behind = _behind_gradients(recognized, run)
     trained = layers & behind
-    ends = {
+    predictions = {
         end
-        for end in networks.ends
+        for end in networks.predictions
         if not trained or not _is_unused(recognized, networks.lone_layers(end), behind, run)
     }
+    by_preference = (predictions, networks.inputs_of_losses, networks.losses)
     controlled = networks.after(flags)
     inference = controlled | (networks.after(layers - trained) - networks.after(trained))
-    if flags and ends.isdisjoint(controlled):
-        inference = ends | networks.losses  # the flag only decides on updates
+    if flags and controlled.isdisjoint(set().union(*by_preference)):
+        inference = set().union(*by_preference)  # the flag only decides on updates
     updates = {write.node for statistic in recognized.statistics for write in statistic.updates}
     of_batch = {layer.node for layer in recognized.normalizations if layer.moments} | updates
-    chosen = _cover(graph, ends & (controlled if flags else inference), layers | updates)
-    chosen = _cover(graph, (ends | networks.losses) & inference, of_batch, chosen)
+    chosen: List[int] = []
+    for ends in by_preference if flags else ():
+        chosen = _cover(graph, ends & controlled, layers | updates, chosen)
+    for ends in by_preference:
+        chosen = _cover(graph, ends & inference, of_batch if flags else layers | updates, chosen)
     known = closure(chosen, graph.sources)
     uncontrolled = _uncontrolled(recognized, trained - controlled, known)
     possible: List[int] = []
     if uncontrolled:
-        possible = _cover(graph, networks.between(uncontrolled), uncontrolled)
-        possible = _cover(graph, ends - inference, uncontrolled, possible)
+        for ends in (networks.between(trained - controlled), *by_preference):
+            possible = _cover(graph, ends - inference, uncontrolled, possible)
     return Outputs(chosen, possible)
 
 
@@ -97,10 +101,16 @@ def _is_unused(
         layer.node not in behind
         and (
             any(moment.node in run for moment in layer.moments)
-            or (layer.normalized and not is_shared and behind.issuperset(layer.normalized))
+            or (not is_shared and _is_given(recognized, layer, behind))
         )
         for layer in layers
     )
+
+
+def _is_given(recognized: RecognizedGraph, layer: Normalization, nodes: Set[int]) -> bool:
+    """Return whether what a layer normalizes comes from `nodes`."""
+    roots = [recognized.provenance.root(Tensor(node, 0)).node for node in layer.normalized]
+    return bool(roots) and nodes.issuperset(roots)
 
 
 def _uncontrolled(
@@ -112,11 +122,12 @@ def _uncontrolled(
     """
     layers = recognized.normalizations
     shared = {variable for layer in layers if layer.node in known for variable in layer.variables}
-    return {
-        layer.node
-        for layer in layers
-        if layer.node in trained and layer.moments and shared.isdisjoint(layer.variables)
-    }
+    found: Set[int] = set()
+    for layer in layers:
+        if layer.node in trained and layer.moments and shared.isdisjoint(layer.variables):
+            found.add(layer.node)
+            shared.update(layer.variables)
+    return found
 
 
 def _behind_gradients(recognized: RecognizedGraph, run: Set[int]) -> Set[int]:

@@ -3,12 +3,10 @@
 A network consists of its layers and of what their values flow to, along data edges, but not into
 gradients, shapes and summaries. It ends where labels enter. Its ends are
 
-* the nodes whose values flow no further in the network, such as a softmax or an argmax;
-* instead of those among them that belong to the loss, the nodes that the loss is made of: those
-  that labels meet first; in a loss without labels, the last that compute with weights, with the
-  activation that follows them.
-
-What belongs to the loss has a gradient, or meets labels after an earlier node has met them.
+* predictions: the nodes whose values flow no further, such as a softmax or an argmax;
+* losses: those among them that have a gradient, or that labels meet without being a prediction;
+* what losses are made of: the nodes that labels meet first; in a loss without labels, the last that
+  compute with weights, with the activation that follows them.
 """
 
 from __future__ import annotations
@@ -31,9 +29,11 @@ _WEIGHTED_TYPE = re.compile(
     r"(Batch|Sparse)?MatMul(V\d)?|(Depthwise)?Conv\d?[dD]\w*|Einsum|BiasAdd(V1)?|Add(V2)?"
 )
 _ACTIVATION_TYPE = re.compile(
-    r"\w*(Relu|Relu6|Elu|Selu|Softplus|Softsign|Sigmoid|Tanh|Softmax)|Identity|Reshape|Squeeze|Cast"
+    r"\w*(Relu|Relu6|Elu|Selu|Softplus|Softsign|Sigmoid|Tanh|Softmax)|Identity"
 )
 _PREDICTION_TYPE = re.compile(r"(Log)?Softmax|Sigmoid|Tanh|ArgMax|TopK(V2)?")
+_LOGARITHMS = frozenset(["Log", "Log1p"])
+_IN_LOGARITHMS = _LOGARITHMS | ADDITIONS | frozenset(["Maximum", "Minimum", "Neg", "Sub"])
 _PASS_GRADIENTS = ADDITIONS | frozenset(["AddN", "Identity"])
 _WITHIN_LAYERS = ARITHMETIC | MADE_OF_FIRST | MERGES
 
@@ -45,8 +45,7 @@ class NetworkEnds:
       recognized: the graph.
 
     Attributes:
-      ends: the ends that a Session can fetch.
-      losses: the nodes of losses whose values flow no further in the network.
+      predictions, inputs_of_losses, losses: the ends that a Session can fetch.
     """
 
     def __init__(self, recognized: RecognizedGraph) -> None:
@@ -56,12 +55,15 @@ class NetworkEnds:
         ending = set(self._graph.of_types(filter(_ends_flow, op_types)))
         self._closed = recognized.backward | ending
         self._layers = {layer.node: layer for layer in recognized.normalizations}
-        after_labels = self.after(_label_consumers(recognized))
+        inner = self._closed | recognized.gradients.nodes
+        after_labels = data_flow(self._graph, _label_consumers(recognized), closed=inner)
         self._nodes = self.after(self._layers) - after_labels
+        self._nodes -= self._only_averaged(after_labels)
         last = self._last_nodes()
         losses = self._in_losses(last, after_labels)
-        ends = last - losses | (self._made_of(losses, after_labels) if losses else set())
-        self.ends = set(filter(self._can_be_fetched, ends))
+        made_of = self._made_of(losses, after_labels) if losses else set()
+        self.predictions = set(filter(self._can_be_fetched, last - losses))
+        self.inputs_of_losses = set(filter(self._can_be_fetched, made_of))
         self.losses = set(filter(self._can_be_fetched, losses))
 
     def after(self, starts: Iterable[int], until: AbstractSet[int] = frozenset()) -> Set[int]:
@@ -105,11 +107,33 @@ class NetworkEnds:
         return beyond.isdisjoint(data_flow(self._graph, before, closed=self._closed | {node}))
 
     def _can_be_fetched(self, node: int) -> bool:
-        """Return whether a node is in the graph itself; a Session cannot fetch from a function."""
-        return node < self._recognized.loaded.nodes
+        """Return whether a node is no gradient, and in the graph itself.
+
+        A Session cannot fetch what is in a function.
+        """
+        recognized = self._recognized
+        return node < recognized.loaded.nodes and node not in recognized.gradients.nodes
+
+    def _only_averaged(self, after_labels: AbstractSet[int]) -> Set[int]:
+        """Return the nodes whose values flow into variables only, as an average's do."""
+        graph = self._graph
+        writes = graph.of_types(filter(is_write, list(graph.present_types())))
+        found: Set[int] = set()
+        stack = [source for write in writes for source in self._inputs(write)]
+        while stack:
+            node = stack.pop()
+            flows_on = node in found or any(
+                graph.takes_data(consumer, node)
+                for consumer in graph.consumers[node]
+                if consumer in after_labels or (consumer in self._nodes and consumer not in found)
+            )
+            if not flows_on:
+                found.add(node)
+                stack += self._inputs(node)
+        return found
 
     def _last_nodes(self) -> Set[int]:
-        """Return the nodes whose values flow neither on in the network nor into a variable."""
+        """Return the nodes whose values flow no further in the network."""
         graph = self._graph
         # A node without control inputs takes the value of each source. Few nodes are left to check.
         rows = [graph.sources[node] for node in self._nodes if CONTROL not in graph.ports[node]]
@@ -118,8 +142,7 @@ class NetworkEnds:
             node
             for node in likely
             if not any(
-                graph.takes_data(consumer, node)
-                and (consumer in self._nodes or is_write(graph.types[consumer]))
+                consumer in self._nodes and graph.takes_data(consumer, node)
                 for consumer in graph.consumers[node]
             )
         }
@@ -158,11 +181,26 @@ class NetworkEnds:
         following = {consumer for node in met for consumer in self._graph.consumers[node]}
         first = met - self.after(following & self._nodes)
         with_labels = losses & self.after(first)
-        found = first & self._before(with_labels)
+        found = set(map(self._before_logarithm, first & self._before(with_labels)))
         others = losses - with_labels
         weighted = set(filter(self._is_weighted, self._nodes)) if others else set()
         last = self._before(others, weighted) & weighted
         return found.union(map(self._with_activation, last) if last else others)
+
+    def _before_logarithm(self, node: int) -> int:
+        """Return the probability that a logarithm is taken of; `node` if it takes none.
+
+        Return also what the reshape of a loss function is given.
+        """
+        graph = self._graph
+        types = _IN_LOGARITHMS if graph.types[node] in _LOGARITHMS else frozenset()
+        scope = graph.names[node].rpartition("/")[0]
+        takers = (graph.names[consumer] for consumer in graph.consumers[node])
+        if graph.types[node] == "Reshape" and scope and scope in takers:
+            types = frozenset(["Reshape"])
+        while graph.types[node] in types and len(self._inputs(node)) == 1:
+            (node,) = self._inputs(node)
+        return node
 
     def _taken_by(self, consumers: AbstractSet[int]) -> Set[int]:
         """Return the nodes of the network whose values any of `consumers` takes."""

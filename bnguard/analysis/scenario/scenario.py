@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import (
     Dict,
-    FrozenSet,
     Iterable,
     List,
     Mapping,
@@ -22,8 +21,10 @@ from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import Assumptions
 from bnguard.analysis.frontend.loader import Signature
+from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.recognition.savers import checkpoint_name
 from bnguard.analysis.scenario.entry_points import find_outputs, find_train_ops
 from bnguard.analysis.scenario.step import Feeds, Step
 from bnguard.analysis.scenario.training_flags import TrainingFlag, find_training_flags
@@ -41,7 +42,7 @@ class Scenario:
       possible: steps of trained networks that a program may take to infer, although nothing turns
         training off in them. If it infers from another graph, it does not take them.
       training: the steps that train, with every training flag at its value for training.
-      stored: the names in the checkpoint, if the caller gave one.
+      stored: the checkpoint, if the caller gave one.
       assumed: what was inferred from the graph.
     """
 
@@ -51,12 +52,12 @@ class Scenario:
     inference: Tuple[Step, ...]
     possible: Tuple[Step, ...]
     training: Tuple[Step, ...]
-    stored: Optional[FrozenSet[str]]
+    stored: Optional[StoredCheckpoint]
     assumed: Assumptions
 
     def without_training(self, step: Step) -> Step:
         """Return a training step with the training flags at their values for inference."""
-        flags = {flag.tensor: not flag.training for flag in self.training_flags}
+        flags = {flag.tensor: flag.at_inference for flag in self.training_flags}
         return step.with_feeds({**self.feeds, **flags})
 
     def trains(self, parameters: Iterable[int]) -> bool:
@@ -71,7 +72,7 @@ def build_scenario(
     feeds: Optional[Mapping[str, StaticValue]] = None,
     train_op: Sequence[str] = (),
     signature: Optional[str] = None,
-    stored: Optional[FrozenSet[str]] = None,
+    stored: Optional[StoredCheckpoint] = None,
 ) -> Scenario:
     """Determine the steps of a program, from what the caller knows and from the graph.
 
@@ -83,7 +84,7 @@ def build_scenario(
         feeds are given, the list is taken as complete, and a flag with a default has that.
       train_op: the names that one training step runs; inferred from the graph if empty.
       signature: of a SavedModel, the only signature to analyse.
-      stored: the names in a checkpoint.
+      stored: a checkpoint of the graph's variables.
 
     Raises:
       AuditError: a name is not in the graph, or there is no such signature.
@@ -93,14 +94,17 @@ def build_scenario(
     assumed_flags = [
         flag
         for flag in flags
-        if flag.tensor not in given and (feeds is None or flag.default is None)
+        if flag.tensor not in given and (feeds is None or flag.default is None or flag.is_variable)
     ]
+    values = {flag.tensor: _at_inference(recognized, flag, stored) for flag in assumed_flags}
     training = _training(recognized, train_op)
     inference, possible = _inference(recognized, fetches, signature, training, flags)
-    at_training = {**dict.fromkeys(given), **{flag.tensor: flag.training for flag in flags}}
+    at_training = {**dict.fromkeys(given), **{flag.tensor: flag.at_training for flag in flags}}
     found = {"fetch": [*inference, *possible], "train op": training}
     inference_steps, possible_steps = (
-        tuple(plan.step(recognized, {**plan.feeds(assumed_flags), **given}) for plan in plans)
+        tuple(
+            plan.step(recognized, {**plan.feeds(assumed_flags, values), **given}) for plan in plans
+        )
         for plans in (inference, possible)
     )
     return Scenario(
@@ -112,13 +116,23 @@ def build_scenario(
         tuple(plan.step(recognized, at_training) for plan in training),
         stored,
         Assumptions(
-            tuple(f"{recognized.name(flag.tensor)}={not flag.training}" for flag in assumed_flags),
+            tuple(f"{flag.name(recognized)}={values[flag.tensor]}" for flag in assumed_flags),
             () if fetches else tuple(plan.label for plan in inference),
             tuple(plan.label for plan in possible),
             () if train_op else tuple(plan.label for plan in training),
             tuple(name for name, plans in found.items() if not plans),
         ),
     )
+
+
+def _at_inference(
+    recognized: RecognizedGraph, flag: TrainingFlag, stored: Optional[StoredCheckpoint]
+) -> bool:
+    """Return the value of a training flag at inference; of a variable, that in the checkpoint."""
+    value = None
+    if flag.is_variable and stored is not None:
+        value = stored.value(checkpoint_name(recognized, flag.tensor.node))
+    return flag.at_inference if value is None else bool(value)
 
 
 class _StepPlan(NamedTuple):
@@ -128,12 +142,13 @@ class _StepPlan(NamedTuple):
     fetches: Sequence[Tensor]
     inputs: Optional[Sequence[Tensor]] = None  # what a caller feeds, if a signature says so
 
-    def feeds(self, flags: Iterable[TrainingFlag]) -> Feeds:
+    def feeds(self, flags: Iterable[TrainingFlag], values: Feeds) -> Feeds:
         """Return the flags at inference; one that a caller cannot feed keeps its default."""
         feeds: Dict[Tensor, StaticValue] = dict.fromkeys(self.inputs or ())
         for flag in flags:
-            if self.inputs is None or flag.tensor in self.inputs or flag.default is None:
-                feeds[flag.tensor] = not flag.training
+            can_be_fed = self.inputs is None or flag.tensor in self.inputs
+            if can_be_fed or flag.default is None or flag.is_variable:
+                feeds[flag.tensor] = values[flag.tensor]
         return feeds
 
     def step(self, recognized: RecognizedGraph, feeds: Feeds) -> Step:

@@ -7,7 +7,7 @@ from typing import Dict, Iterable, Mapping, Optional, Set, Tuple
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.execution import Execution
-from bnguard.analysis.dataflow.predicates import ALWAYS, disjunction
+from bnguard.analysis.dataflow.predicates import ALWAYS, conjunction, disjunction
 from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.findings import Op
 from bnguard.analysis.ir.graph import Tensor
@@ -74,6 +74,22 @@ class Step:
         execution = self.execution
         moments = [moment.node for moment in layer.moments if execution.may_run(moment.node)]
         return any(map(execution.uses, moments)) and execution.uses(layer.node)
+
+    def condition(self, nodes: Iterable[int]) -> str:
+        """Return under which outcomes the step runs all of `nodes`, such as `flag:0 is True`.
+
+        It is empty if they certainly run, or if no tensor has a name that says it.
+        """
+        predicate = conjunction(map(self.execution.predicate, nodes)) or ALWAYS
+        outcomes = {}
+        for outcome in predicate:
+            if isinstance(outcome.selector, Tensor) and outcome.ports == 2:
+                root = self.recognized.provenance.root(outcome.selector)
+                is_variable = self.recognized.provenance.is_variable(root)
+                names = self.recognized.graph.names
+                name = names[root.node] if is_variable else self.recognized.name(root)
+                outcomes[name] = bool(outcome.port)
+        return " and ".join(f"{name} is {value}" for name, value in sorted(outcomes.items()))
 
     def applies_gradients(self) -> bool:
         """Return whether an optimizer runs in the step, which then does not only add gradients."""

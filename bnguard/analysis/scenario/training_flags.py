@@ -1,8 +1,9 @@
-"""Training flags: the placeholders that decide whether layers train.
+"""Training flags: the placeholders or variables that decide whether layers train.
 
-A candidate is a scalar bool placeholder, with or without a default, that some Switch of the forward
-pass depends on. It is a training flag if its two values differ in what belongs to training. Every
-Switch that the candidate alone decides votes with the nodes of its branches, up to the next Merge:
+A candidate is a scalar bool placeholder, with or without a default, or a scalar bool variable, that
+some Switch of the forward pass depends on. It is a training flag if its two values differ in what
+belongs to training. Every Switch that the candidate alone decides votes with the nodes of its
+branches, up to the next Merge:
 
 | in the branch for a value                                      | votes for that value as        |
 | -------------------------------------------------------------- | ------------------------------ |
@@ -16,6 +17,10 @@ Switch that the candidate alone decides votes with the nodes of its branches, up
 If these votes tie, the layers may be outside the branches, which only choose between their outputs.
 Then the first Merge after a branch whose two inputs use different nodes of the table decides. If
 all tie, the candidate is no training flag.
+
+At inference a placeholder is fed its value for inference. A variable has its value in the
+checkpoint, if one is given; otherwise its value for inference, if an op in the graph sets it, or
+else its initial value, as in training.
 """
 
 from __future__ import annotations
@@ -27,11 +32,13 @@ from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold
 from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.ir.graph import CONTROL, MERGES, Graph, Tensor
-from bnguard.analysis.ir.op_types import PLACEHOLDERS, SWITCHES
+from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES, SWITCHES, VARIABLES
 from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.recognition.writes import Purpose
 
 _WITH_DEFAULT = "PlaceholderWithDefault"
+_SOURCES = PLACEHOLDERS | VARIABLES | frozenset([_WITH_DEFAULT])
 _BOOL = DATA_TYPES["DT_BOOL"]
 _RANDOM = ("RandomUniform", "RandomStandardNormal", "StatelessRandomUniform")
 _TRAINING, _INFERENCE = 1, -1
@@ -41,14 +48,34 @@ class TrainingFlag(NamedTuple):
     """A training flag.
 
     Attributes:
-      tensor: the placeholder.
+      tensor: the placeholder or variable.
       training: its value in training, usually True.
-      default: its value where it is not fed; None if it must be fed.
+      default: its value where it is not fed, or the initial value of a variable; None if it must
+        be fed, or is not known.
+      is_variable: whether it is a variable.
+      is_fixed: whether it is a variable that no op sets but its initializer and a Saver.
     """
 
     tensor: Tensor
     training: bool
     default: Optional[bool]
+    is_variable: bool = False
+    is_fixed: bool = False
+
+    def name(self, recognized: RecognizedGraph) -> str:
+        """Return the name of the tensor, or of the variable."""
+        node = self.tensor.node
+        return recognized.graph.names[node] if self.is_variable else recognized.name(self.tensor)
+
+    @property
+    def at_training(self) -> bool:
+        """The value in a training step: if nothing sets it, the initial value."""
+        return self.training if self.default is None or not self.is_fixed else self.default
+
+    @property
+    def at_inference(self) -> bool:
+        """The value in an inference step, unless the program gives another."""
+        return not self.training if self.default is None or not self.is_fixed else self.default
 
 
 def find_training_flags(recognized: RecognizedGraph) -> List[TrainingFlag]:
@@ -64,22 +91,40 @@ def find_training_flags(recognized: RecognizedGraph) -> List[TrainingFlag]:
     for tensor in by_importance[: limits.FLAG_CANDIDATES]:
         training = _training_value(recognized, tensor, candidates[tensor], votes)
         if training is not None:
-            flags.append(TrainingFlag(tensor, training, _default(recognized, tensor)))
+            flags.append(_training_flag(recognized, tensor, training))
     return flags
 
 
+def _training_flag(recognized: RecognizedGraph, tensor: Tensor, training: bool) -> TrainingFlag:
+    types, constants = recognized.graph.types, ConstantPropagation(recognized.graph, {})
+    op_type = types[tensor.node]
+    if op_type not in VARIABLES:
+        value = constants.value(tensor) if op_type == _WITH_DEFAULT else None
+        return TrainingFlag(tensor, training, value if isinstance(value, bool) else None)
+    initial, is_fixed = None, True
+    for write in recognized.writes.get(tensor.node, ()):
+        assigned = recognized.graph.data_inputs(write.node)[-1]
+        origins = recognized.provenance.origins(assigned)
+        if write.purpose is Purpose.INITIALIZE:
+            value = constants.value(assigned)
+            initial = value if isinstance(value, bool) else None
+        elif not origins.all_are(lambda origin: types[origin.node] in RESTORES):
+            is_fixed = False
+    return TrainingFlag(tensor, training, initial, is_variable=True, is_fixed=is_fixed)
+
+
 def _candidates(recognized: RecognizedGraph) -> Dict[Tensor, List[int]]:
-    """Return each scalar bool placeholder, with the Switches that depend on it, in order."""
+    """Return each scalar bool placeholder or variable, with the Switches that depend on it."""
     candidates: Dict[Tensor, Set[int]] = {}
     for selector, switches in recognized.graph.decided_by.items():
         # In the backward pass a moment is taken for its shape, and on the other side.
         forward = [switch for switch in switches if switch not in recognized.gradients.nodes]
-        for placeholder in _placeholders_behind(recognized, selector) if forward else ():
-            candidates.setdefault(placeholder, set()).update(forward)
-    return {placeholder: sorted(switches) for placeholder, switches in candidates.items()}
+        for source in _sources_behind(recognized, selector) if forward else ():
+            candidates.setdefault(source, set()).update(forward)
+    return {source: sorted(switches) for source, switches in candidates.items()}
 
 
-def _placeholders_behind(recognized: RecognizedGraph, selector: Tensor) -> Iterator[Tensor]:
+def _sources_behind(recognized: RecognizedGraph, selector: Tensor) -> Iterator[Tensor]:
     graph = recognized.graph
     stack, seen = [selector], {selector}
     while stack:
@@ -88,14 +133,14 @@ def _placeholders_behind(recognized: RecognizedGraph, selector: Tensor) -> Itera
             return
         tensor = stack.pop()
         op_type = graph.types[tensor.node]
-        if op_type in PLACEHOLDERS or op_type == _WITH_DEFAULT:
+        if op_type in _SOURCES:
             if _is_scalar_bool(recognized, tensor.node):
                 yield tensor
             continue
         inputs = graph.data_inputs(tensor.node)
         if tensor.node in graph.lowered:
             inputs = inputs[tensor.port : tensor.port + 1]
-        elif op_type in SWITCHES:
+        elif op_type in SWITCHES or op_type == "ReadVariableOp":
             inputs = inputs[:1]
         elif not can_fold(op_type) and op_type not in MERGES:
             continue
@@ -108,13 +153,6 @@ def _is_scalar_bool(recognized: RecognizedGraph, node: int) -> bool:
     attributes = recognized.graph.attributes(node)
     dimensions = attributes["shape"].shape.dim
     return attributes["dtype"].type == _BOOL and all(axis.size == 1 for axis in dimensions)
-
-
-def _default(recognized: RecognizedGraph, tensor: Tensor) -> Optional[bool]:
-    if recognized.graph.types[tensor.node] != _WITH_DEFAULT:
-        return None
-    value = ConstantPropagation(recognized.graph, {}).value(tensor)
-    return value if isinstance(value, bool) else None
 
 
 def _training_value(

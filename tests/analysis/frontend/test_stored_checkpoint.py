@@ -1,5 +1,6 @@
-"""The names in a checkpoint, without TensorFlow: as TensorFlow tells them, or one line why not."""
+"""Checkpoints without TensorFlow: what TensorFlow reads from them, or one line why not."""
 
+import os
 import shutil
 
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.checkpoint_index import stored_names
+from bnguard.analysis.frontend.stored_checkpoint import checksum, read_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +51,8 @@ def small(tmp_path_factory):
 def test_all_that_tensorflow_lists(make, sharded, tmp_path):
     prefix = save(tmp_path / "model.ckpt", make, sharded=sharded)
     names = {name for name, _ in tf.train.list_variables(prefix)}
-    assert stored_names(prefix) == names
-    assert stored_names(f"{prefix}.index") == names
+    assert read_checkpoint(prefix).names == names
+    assert read_checkpoint(f"{prefix}.index").names == names
     assert len(names) == {many: 400, partitioned: 2}[make]
 
 
@@ -61,15 +62,107 @@ def test_objects_are_named_by_their_variables(tmp_path):
         session.run(tf.global_variables_initializer())
         saver = tf.train.Checkpoint(first=mean, second=scale)
         prefix = saver.save(str(tmp_path / "model"), session=session)
-    assert {"net/moving_mean", "net/gamma"} <= stored_names(prefix)
+    assert {"net/moving_mean", "net/gamma"} <= read_checkpoint(prefix).names
+
+
+def scalars():
+    for dtype in (tf.int64, tf.int32, tf.float32, tf.float64, tf.float16, tf.uint8):
+        tf.get_variable(dtype.name, [], dtype, initializer=tf.constant_initializer(3))
+    tf.get_variable("flag", initializer=True)
+    tf.get_variable("one", initializer=[True])
+    tf.get_variable("equal", initializer=[[0.5, 0.5], [0.5, 0.5]])
+
+
+def different():
+    tf.get_variable("different", initializer=[1, 2])
+    tf.get_variable("text", initializer="text")
+    tf.get_variable("bfloat16", [], tf.bfloat16, initializer=tf.zeros_initializer())
+    tf.get_variable("many", [1000], initializer=tf.zeros_initializer())
+    tf.get_variable("empty", [0], initializer=tf.zeros_initializer())
+
+
+class TestValues:
+    @pytest.mark.parametrize("sharded", [False, True], ids=["one file", "sharded"])
+    def test_a_small_tensor_has_the_value_that_tensorflow_reads(self, sharded, tmp_path):
+        prefix = save(tmp_path / "model.ckpt", scalars, sharded=sharded)
+        reader, stored = tf.train.load_checkpoint(prefix), read_checkpoint(prefix)
+        assert len(stored.names) == 9
+        for name in stored.names:
+            expected = reader.get_tensor(name).flat[0].item()
+            assert stored.value(name) == expected, name
+            assert type(stored.value(name)) is type(expected), name
+
+    def test_any_other_tensor_has_no_value(self, tmp_path):
+        stored = read_checkpoint(save(tmp_path / "model.ckpt", different))
+        assert [stored.value(name) for name in sorted(stored.names)] == [None] * 5
+        assert stored.value("nosuch") is None
+
+    def test_a_slice_has_no_value(self, tmp_path):
+        stored = read_checkpoint(save(tmp_path / "model.ckpt", partitioned))
+        assert stored.value("net/weights") is None
+
+    def test_variables_of_objects_have_values_by_their_names(self, tmp_path):
+        with tf.Graph().as_default(), tf.Session() as session:
+            step = tf.get_variable("global_step", initializer=7)
+            twins = []
+            for scope in ("a", "b"):
+                with tf.variable_scope(scope):
+                    twins.append(tf.Variable(4.0, name="twin"))
+            session.run(tf.global_variables_initializer())
+            saver = tf.train.Checkpoint(step=step, twins=twins)
+            prefix = saver.save(str(tmp_path / "model"), session=session)
+        stored = read_checkpoint(prefix)
+        assert stored.value("global_step") == 7
+        assert stored.value("a/twin") == 4.0
+        assert stored.value("step/.ATTRIBUTES/VARIABLE_VALUE") == 7
+
+    def test_a_changed_bit_is_an_error(self, tmp_path):
+        prefix = save(tmp_path / "model.ckpt", lambda: tf.get_variable("step", initializer=7))
+        path = f"{prefix}.data-00000-of-00001"
+        with open(path, "rb") as file:
+            content = file.read()
+        for bit in range(8 * len(content)):
+            damaged = bytearray(content)
+            damaged[bit // 8] ^= 1 << bit % 8
+            with open(path, "wb") as file:
+                file.write(damaged)
+            with pytest.raises(AuditError, match=r"data-00000-of-00001: .*the checksum of step"):
+                read_checkpoint(prefix).value("step")
+
+    def test_a_file_that_is_cut_off_is_an_error(self, tmp_path):
+        prefix = save(tmp_path / "model.ckpt", lambda: tf.get_variable("step", initializer=7))
+        with open(f"{prefix}.data-00000-of-00001", "r+b") as file:
+            file.truncate(3)
+        with pytest.raises(AuditError, match=r"data-00000-of-00001: .*it is cut off"):
+            read_checkpoint(prefix).value("step")
+
+    def test_without_its_data_a_checkpoint_has_names_and_no_values(self, tmp_path):
+        prefix = save(tmp_path / "model.ckpt", lambda: tf.get_variable("step", initializer=7))
+        os.remove(f"{prefix}.data-00000-of-00001")
+        assert read_checkpoint(prefix).names == {"step"}
+        assert read_checkpoint(prefix).value("step") is None
+
+    def test_the_checksum_is_that_of_the_standard(self):
+        # RFC 3720, B.4: CRC-32C of 32 bytes of zeros, and of 0 to 31, before LevelDB's mask
+        for data, crc in ((bytes(32), 0x8A9136AA), (bytes(range(32)), 0x46DD794E)):
+            rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
+            assert checksum(data) == (rotated + 0xA282EAD8) & 0xFFFFFFFF
 
 
 class TestDamage:
+    @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+    def test_a_pipe_is_not_waited_for(self, ending, tmp_path):
+        prefix = save(tmp_path / "model.ckpt", lambda: tf.get_variable("step", initializer=7))
+        os.remove(f"{prefix}.{ending}")
+        os.mkfifo(f"{prefix}.{ending}")
+        with pytest.raises(AuditError, match=f"{ending}: .*no regular file"):
+            read_checkpoint(prefix).value("step")
+
     def read(self, folder, data):
         """The names in an index of these bytes; None if it is refused, in one line."""
         (folder / "damaged.index").write_bytes(data)
         try:
-            return stored_names(str(folder / "damaged"))
+            return read_checkpoint(str(folder / "damaged")).names
         except AuditError as error:
             reason = str(error)
         assert reason.startswith(f"{folder / 'damaged'}.index: ")
@@ -93,12 +186,12 @@ class TestDamage:
 
     def test_no_checkpoint(self, tmp_path):
         with pytest.raises(AuditError, match=r"nosuch\.index: cannot be read"):
-            stored_names(str(tmp_path / "nosuch"))
+            read_checkpoint(str(tmp_path / "nosuch"))
 
     def test_a_folder(self, tmp_path):
         (tmp_path / "model.index").mkdir()
-        with pytest.raises(AuditError, match=r"model\.index: cannot be read"):
-            stored_names(str(tmp_path / "model"))
+        with pytest.raises(AuditError, match=r"model\.index: .*no regular file"):
+            read_checkpoint(str(tmp_path / "model"))
 
     def test_objects_without_their_data(self, tmp_path):
         with tf.Graph().as_default(), tf.Session() as session:
@@ -107,7 +200,7 @@ class TestDamage:
             prefix = saver.save(str(tmp_path / "model"), session=session)
         shutil.copy(f"{prefix}.index", str(tmp_path / "alone.index"))
         with pytest.raises(AuditError, match=r"alone\.index: cannot be read"):
-            stored_names(str(tmp_path / "alone"))
+            read_checkpoint(str(tmp_path / "alone"))
 
     def test_compressed(self, tmp_path):
         index = table(block([(0, b"a", b"")]), compression=b"\1")
@@ -137,7 +230,7 @@ class TestDamage:
 def assert_refused(folder, index, message):
     (folder / "hostile.index").write_bytes(index)
     with pytest.raises(AuditError, match=message):
-        stored_names(str(folder / "hostile"))
+        read_checkpoint(str(folder / "hostile"))
 
 
 # LevelDB's format: https://github.com/google/leveldb/blob/main/doc/table_format.md
