@@ -32,6 +32,8 @@ class Finding:
       problem: what is wrong, without the name of the variable, so that findings with one cause can
         be grouped. It continues a sentence that starts with that name, or is a sentence itself.
       remedy: what to do.
+      condition: what it depends on if it is not certain, such as `is_training:0 is True`; part of
+        the problem. Empty if that has no name.
     """
 
     rule: str
@@ -44,6 +46,7 @@ class Finding:
     fetch: str
     problem: str
     remedy: str
+    condition: str = ""
 
     @property
     def message(self) -> str:

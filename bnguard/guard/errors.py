@@ -87,7 +87,8 @@ def _described(variable: Moved) -> Iterator[str]:
     yield f"  {variable.variable} {_change(variable)}"
     for finding in variable.findings:
         verb = "written" if finding.certain else "may be written"
-        yield f"    {verb} by {finding.op} when {finding.fetch} is fetched"
+        condition = f", if {finding.condition}" if finding.condition else ""
+        yield f"    {verb} by {finding.op} when {finding.fetch} is fetched{condition}"
         yield f"    path: {' <- '.join(f'{op.name} ({op.type})' for op in finding.path)}"
 
 

@@ -79,16 +79,16 @@ def _finding(step: Step, layer: Normalization, statistics: List[Statistic]) -> F
         map(execution.certainly_uses, (moment.node, layer.node))
     )
     verb = "normalizes" if certain else "may normalize"
-    condition = "" if certain else step.condition([moment.node])
     return RULE.finding(
         step.recognized,
         f"{graph.types[layer.node]} {verb} with the mean and variance of its own batch when "
-        f"{step.fetch} is fetched" + (f", if {condition}" if condition else ""),
+        f"{step.fetch} is fetched",
         layer.node,
         statistics[0] if statistics else None,
         step,
         path_to=layer.node,
         certain=certain,
+        condition="" if certain else step.condition([moment.node]),
         layer=graph.names[layer.node].rpartition("/")[0],
     )
 

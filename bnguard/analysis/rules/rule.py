@@ -51,6 +51,7 @@ class Rule:
         fetch: str = "",
         severity: str = "",
         remedy: str = "",
+        condition: str = "",
     ) -> Finding:
         """Return a finding of this rule.
 
@@ -67,6 +68,7 @@ class Rule:
           fetch: what is fetched or run, where it is about several steps.
           severity: the severity, if it is not the one of the rule.
           remedy: what to do, if it is not the remedy of the rule.
+          condition: what it depends on, if it is not certain and that has a name.
         """
         return Finding(
             rule=self.code,
@@ -77,8 +79,9 @@ class Rule:
             op=recognized.graph.names[node],
             path=() if step is None or path_to is None else step.path(path_to),
             fetch=step.fetch if step else fetch,
-            problem=problem,
+            problem=f"{problem}, if {condition}" if condition else problem,
             remedy=remedy or self.remedy,
+            condition=condition,
         )
 
 

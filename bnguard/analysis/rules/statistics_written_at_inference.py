@@ -63,16 +63,15 @@ def check_step(step: Step) -> Iterator[Finding]:
         if effects:
             node, certain = effects[0].node, step.certainly_changes(statistic)
             verb = "is written" if certain else "may be written"
-            condition = "" if certain else step.condition([node])
             yield RULE.finding(
                 step.recognized,
-                f"{verb} by {graph.types[node]} when {step.fetch} is fetched"
-                + (f", if {condition}" if condition else ""),
+                f"{verb} by {graph.types[node]} when {step.fetch} is fetched",
                 node,
                 statistic,
                 step,
                 path_to=node,
                 certain=certain,
+                condition="" if certain else step.condition([node]),
             )
 
 

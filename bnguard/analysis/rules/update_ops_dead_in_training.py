@@ -48,7 +48,6 @@ from bnguard.analysis.findings import ERROR, NOTE, Finding
 from bnguard.analysis.ir.graph import MERGES, Graph
 from bnguard.analysis.ir.op_types import SWITCHES
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
@@ -85,12 +84,8 @@ def _depending_on_variables(scenario: Scenario) -> Iterator[Finding]:
     for flag in scenario.training_flags:
         if not flag.is_variable or flag.is_fixed or flag.default in (None, flag.training):
             continue
-        setters = [
-            recognized.graph.names[write.node]
-            for write in recognized.writes[flag.tensor.node]
-            if write.purpose is not Purpose.INITIALIZE
-        ]
-        name = flag.name(recognized)
+        setters = map(recognized.graph.names.__getitem__, flag.setters[:_SHOWN_SETTERS])
+        name, setting = flag.name(recognized), ", ".join(setters)
         for step in scenario.training:
             initially = step.with_feeds({**step.execution.feeds, flag.tensor: flag.default})
             for statistic in recognized.statistics:
@@ -104,8 +99,7 @@ def _depending_on_variables(scenario: Scenario) -> Iterator[Finding]:
                         severity=NOTE,
                         fetch=step.fetch,
                         remedy=f"Set {name} to {flag.training} before training, and back to "
-                        f"{flag.default} before inference; ops that set it: "
-                        f"{', '.join(setters[:_SHOWN_SETTERS])}",
+                        f"{flag.default} before inference; ops that set it: {setting}",
                     )
 
 

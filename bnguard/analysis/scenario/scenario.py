@@ -180,8 +180,8 @@ def _inference(
         fetched = [recognized.tensor(name) for name in fetches]
         return [_StepPlan(", ".join(fetches), fetched)], []
     plans = _signature_plans(recognized, signature)
-    if plans:
-        return plans, []
+    if plans or any(not key.startswith("__") for key in signatures):
+        return plans, []  # a SavedModel's graph with signatures for training alone is for that
     train_ops = [plan.fetches[0].node for plan in training]
     flag_nodes = [flag.tensor.node for flag in flags]
     outputs = find_outputs(recognized, train_ops, flag_nodes)

@@ -25,7 +25,18 @@ else its initial value, as in training.
 
 from __future__ import annotations
 
-from typing import AbstractSet, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set
+from typing import (
+    AbstractSet,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold
@@ -53,14 +64,19 @@ class TrainingFlag(NamedTuple):
       default: its value where it is not fed, or the initial value of a variable; None if it must
         be fed, or is not known.
       is_variable: whether it is a variable.
-      is_fixed: whether it is a variable that no op sets but its initializer and a Saver.
+      setters: the ops that set a variable, besides its initializer and Savers.
     """
 
     tensor: Tensor
     training: bool
     default: Optional[bool]
     is_variable: bool = False
-    is_fixed: bool = False
+    setters: Tuple[int, ...] = ()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is a variable that nothing sets."""
+        return self.is_variable and not self.setters
 
     def name(self, recognized: RecognizedGraph) -> str:
         """Return the name of the tensor, or of the variable."""
@@ -101,7 +117,8 @@ def _training_flag(recognized: RecognizedGraph, tensor: Tensor, training: bool) 
     if op_type not in VARIABLES:
         value = constants.value(tensor) if op_type == _WITH_DEFAULT else None
         return TrainingFlag(tensor, training, value if isinstance(value, bool) else None)
-    initial, is_fixed = None, True
+    initial = None
+    setters: List[int] = []
     for write in recognized.writes.get(tensor.node, ()):
         assigned = recognized.graph.data_inputs(write.node)[-1]
         origins = recognized.provenance.origins(assigned)
@@ -109,8 +126,8 @@ def _training_flag(recognized: RecognizedGraph, tensor: Tensor, training: bool) 
             value = constants.value(assigned)
             initial = value if isinstance(value, bool) else None
         elif not origins.all_are(lambda origin: types[origin.node] in RESTORES):
-            is_fixed = False
-    return TrainingFlag(tensor, training, initial, is_variable=True, is_fixed=is_fixed)
+            setters.append(write.node)
+    return TrainingFlag(tensor, training, initial, is_variable=True, setters=tuple(setters))
 
 
 def _candidates(recognized: RecognizedGraph) -> Dict[Tensor, List[int]]:
