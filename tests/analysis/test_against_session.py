@@ -40,6 +40,8 @@ def by_hand(test):
             [("while", 1, [("aside", "a")]), ("cond", KNOWN, [("collect", "b")], [("cut",)])],
             [("write", "a"), ("cut",), ("write", "b")],
             [("layer", ("if", KNOWN, UNKNOWN, KNOWN), True)],
+            [("deconvolve",), ("layer", ("variable", True), True), ("deconvolve",), ("write", "a")],
+            [("layer", ("variable", False), False), ("barrier",)],
         ):
             test = example({**setup, "body": body})(test)
     for setup in (RESOURCES, TF2):

@@ -19,6 +19,7 @@ from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, MERGES
 from bnguard.analysis.ir.op_types import ADDITIONS, ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
+from bnguard.analysis.ir.tensor_values import short_list
 from bnguard.analysis.recognition.gradients import differentiated_nodes
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
@@ -34,6 +35,7 @@ _ACTIVATION_TYPE = re.compile(
 _PREDICTION_TYPE = re.compile(r"(Log)?Softmax|Sigmoid|Tanh|ArgMax|TopK(V2)?")
 _LOGARITHMS = frozenset(["Log", "Log1p"])
 _IN_LOGARITHMS = _LOGARITHMS | ADDITIONS | frozenset(["Maximum", "Minimum", "Neg", "Sub"])
+_REDUCTIONS = frozenset(["Mean", "Max", "Sum"])
 _PASS_GRADIENTS = ADDITIONS | frozenset(["AddN", "Identity"])
 _WITHIN_LAYERS = ARITHMETIC | MADE_OF_FIRST | MERGES
 
@@ -234,17 +236,25 @@ class NetworkEnds:
         )
 
     def _with_activation(self, node: int) -> int:
-        """Return the last of the activations that follow a node, if nothing else takes it."""
+        """Return the last of the activations and poolings after a node that nothing else takes."""
         while True:
             following = [
                 consumer
                 for consumer in dict.fromkeys(self._graph.consumers[node])
                 if consumer in self._nodes and self._graph.takes_data(consumer, node)
             ]
-            types = [self._graph.types[consumer] for consumer in following]
-            if len(following) != 1 or not _ACTIVATION_TYPE.fullmatch(types[0]):
+            if len(following) != 1 or not self._keeps_rows(following[0]):
                 return node
             (node,) = following
+
+    def _keeps_rows(self, node: int) -> bool:
+        """Return whether a node is an activation, or reduces each row of a batch by itself."""
+        op_type = self._graph.types[node]
+        if op_type in _REDUCTIONS:
+            axes = self._recognized.provenance.origins(self._graph.data_input(node, 1)).only
+            constant = None if axes is None else self._graph.constant(axes.node)
+            return constant is not None and 0 not in (short_list(constant) or [0])
+        return _ACTIVATION_TYPE.fullmatch(op_type) is not None
 
 
 def _ends_flow(op_type: str) -> bool:

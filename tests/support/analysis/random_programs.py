@@ -34,6 +34,7 @@ def predicates():
         st.tuples(st.sampled_from(["constant", "default"]), st.booleans()),
         st.tuples(st.just("fed"), st.sampled_from(sorted(_FED))),
         st.tuples(st.just("integer_is"), st.integers(1, 3)),
+        st.tuples(st.just("variable"), st.booleans()),
     )
     return st.recursive(
         leaves,
@@ -51,7 +52,7 @@ def statements(functions):
     simple = st.one_of(
         st.tuples(st.sampled_from(["write", "idle", "read", "collect", "aside"]), statistic),
         st.tuples(st.just("layer"), st.booleans() | predicates(), st.booleans()),
-        st.tuples(st.sampled_from(["barrier", "cut"])),
+        st.tuples(st.sampled_from(["barrier", "cut", "deconvolve"])),
     )
 
     def compound(inner):
@@ -119,7 +120,6 @@ class Program:
         # Not where the statistics start, or a layer after a layer would find nothing to move.
         for name, value in (("beta", 1.5), ("gamma", 0.75)):
             tf.get_variable(f"{LAYER}/{name}", initializer=tf.fill([WIDTH], value))
-        self._initializer = tf.global_variables_initializer()
 
     def _create_inputs(self):
         self._x = tf.placeholder(tf.float32, [None, WIDTH], name="x")
@@ -132,6 +132,11 @@ class Program:
             value: tf.placeholder_with_default(value, [], name=f"default_{value}")
             for value in (True, False)
         }
+        self._variables = {
+            value: tf.get_variable(f"variable_{value}", initializer=value, trainable=False)
+            for value in (True, False)
+        }
+        self._initializer = tf.global_variables_initializer()
         self._integer = tf.placeholder(tf.int32, [], name="integer")
         self._feed(self._integer, _INTEGER, _INTEGER)
         self._secret = tf.placeholder(tf.int32, [], name="secret")
@@ -187,6 +192,13 @@ class Program:
         h = tf.identity(h)
         self._feed(h, _BATCH, None)
         return h
+
+    def _deconvolve(self, h, collected):
+        """An op of the forward pass that has the type of a gradient."""
+        images = tf.reshape(h, [-1, 1, 1, WIDTH])
+        weights = tf.reshape(tf.eye(WIDTH), [1, 1, WIDTH, WIDTH])
+        images = tf.nn.conv2d_transpose(images, weights, tf.shape(images), 1)
+        return tf.reshape(images, [-1, WIDTH])
 
     def _layer(self, h, collected, training, in_place):
         training = training if isinstance(training, bool) else self._predicate(training)
@@ -248,6 +260,9 @@ class Program:
         if form == "constant":
             self.is_decided = False  # the optimizer may cut the dead branch off, or not
             return tf.constant(arguments[0])
+        if form == "variable":
+            self.is_decided = False  # if the audit takes it for no training flag
+            return self._variables[arguments[0]]
         if form == "default":
             return self._defaults[arguments[0]]
         if form == "fed":
