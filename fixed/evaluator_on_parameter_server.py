@@ -5,6 +5,13 @@ Symptom
     The trainer's moving_mean and moving_variance jump between two of its own steps, and its
     checkpoints contain statistics of the evaluation data. The trainer's program is correct.
 
+Also said as
+    the evaluation job in a distributed cluster corrupts training
+    a separate evaluator process on the ps changes the model's variables
+    training accuracy drops each time the eval worker runs
+    ps and workers: another process writes moving_mean
+    asynchronous evaluation shares variables with the trainer
+
 Cause
     The variables are on the parameter server. The evaluator builds its network with the trainer's
     function and is_training=True, so both processes use the same variables. The output of the

@@ -5,6 +5,13 @@ Symptom
     moving_mean and moving_variance of the pretrained layers describe my data, and the old features
     are lost.
 
+Also said as
+    layer.trainable = False, but the moving mean still changes in fine-tuning
+    transfer learning with a frozen backbone: accuracy of the pretrained part is lost
+    frozen batch norm layers keep updating their statistics
+    var_list contains only the head, the rest of the network changes
+    freeze batch normalization while I train the other layers
+
 Cause
     A list of variables to train keeps the optimizer away from beta and gamma. It has no effect on
     the statistics: update ops move them, not gradients, and in training mode the update ops run.

@@ -4,6 +4,14 @@ Symptom
     The discriminator's statistics are a mixture of real and generated data, and fit neither. The
     generator's statistics move even when only the discriminator is trained.
 
+Also said as
+    GAN: real and fake batches share one moving average in the discriminator
+    d_optim and g_optim with batch norm, which update ops belong to which step
+    training the discriminator updates the generator's moving averages
+    DCGAN samples are bad with train=False, statistics of real and generated images are mixed
+    actor and critic: update_ops with control_dependencies in only one of two train ops
+    two optimizers and one UPDATE_OPS collection
+
 Cause
     The program applies the discriminator twice with the same variables, to real and to generated
     rows, and both steps run the generator. UPDATE_OPS contains the updates of all three calls, and

@@ -4,6 +4,13 @@ Symptom
     The model was good when it was saved, and is useless after it is restored: "weird values", or
     "Attempting to use uninitialized value .../moving_mean".
 
+Also said as
+    saver = tf.train.Saver(tf.trainable_variables()): restored model is useless
+    moving_mean and moving_variance are not in the checkpoint
+    NotFoundError: Key moving_variance not found in checkpoint
+    failing to restore the network, strange outputs after loading
+    which variables should be saved for batch normalization
+
 Cause
     moving_mean and moving_variance are not trainable, because gradients do not move them. A Saver
     of trainable_variables therefore leaves them out of the checkpoint. A program that runs the

@@ -4,6 +4,13 @@ Symptom
     Batch norm does nothing, and training is as slow and as unstable as without it. UPDATE_OPS is
     empty, moving_mean stays 0, and moving_variance stays 1.
 
+Also said as
+    tf.layers.batch_normalization has no effect, forgot training=True
+    batch norm layers are not enabled during training, essentially a no-op
+    loss is the same with and without batch normalization
+    moving average never changes because training is False by default
+    tflearn is_training is not set, batch normalization is never in training mode
+
 Cause
     The training argument of tf.layers.batch_normalization defaults to False, unlike is_training in
     contrib and slim, which defaults to True. Without it, the layer normalizes by its initial

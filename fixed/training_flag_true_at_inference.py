@@ -4,6 +4,17 @@ Symptom
     The prediction for one image depends on the other images in its batch, and differs again if the
     image is alone. The training loss and the statistics in the checkpoint are fine.
 
+Also said as
+    good results on batches, bad on single images
+    predictions for one image alone are all alike or constant
+    output depends on batch size and on the other examples at test time
+    is_training=True works, is_training=False does not, so I use True for evaluation
+    batch norm in training mode is used for sampling, completion or generation
+    Python bool self.training is changed after the graph was built and nothing happens
+    FusedBatchNorm with is_training true in the exported, quantized or converted graph
+    deployed model uses the mean and variance of the batch instead of the moving averages
+    test graph is built without reuse and with is_training left at its default
+
 Cause
     is_training is the Python constant True, the default of contrib and slim, so the graph contains
     only the training mode. The layer normalizes every batch by the moments of that batch. Nothing

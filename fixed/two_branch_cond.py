@@ -5,6 +5,13 @@ Symptom
     the model, so a checkpoint saved after it is not the trained model. In a fresh process, the
     same checkpoint may answer the same input differently.
 
+Also said as
+    moving averages are updated although is_training is False
+    tf.cond(is_training, lambda: bn_train, lambda: bn_test) runs both
+    running mean changes during evaluation
+    batch norm in tf.cond updates at test time
+    eval changes my model
+
 Cause
     tf.cond runs conditionally only the ops that are created inside its two functions. bn_train
     exists before the tf.cond and is one of its inputs, so every step computes it, whatever the

@@ -4,6 +4,16 @@ Symptom
     Training looks fine, and test accuracy is garbage. After training, all moving means are still 0
     and all moving variances are still 1, so inference with is_training=False is a guess.
 
+Also said as
+    moving_mean and moving_variance are never updated
+    high training accuracy, evaluation accuracy at chance
+    is_training=False gives low accuracy, is_training=True gives high accuracy on the same data
+    where do I update the moving average of batch norm
+    custom Estimator: evaluation is bad, training=(mode == TRAIN)
+    published checkpoint contains only zeros and ones as statistics
+    do I have to add update_ops to the train op
+    loss is huge at test time and small in training
+
 Cause
     With its default updates_collections, the layer only adds the two assignments of its statistics
     to the collection UPDATE_OPS. minimize depends on the loss and the gradients. Neither depends

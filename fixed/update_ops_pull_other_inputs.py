@@ -4,6 +4,13 @@ Symptom
     The first training step asks for the inputs of another network: "You must feed a value for
     placeholder tensor ...".
 
+Also said as
+    InvalidArgumentError: You must feed a value for placeholder tensor input_1
+    control_dependencies on model.updates asks for the Keras input
+    running the train op needs the validation placeholder
+    update ops of the target or teacher network need its inputs
+    training reads a batch from the validation queue or iterator
+
 Cause
     UPDATE_OPS belongs to the graph, not to a network. A second network in training mode (another
     tower, an actor, a teacher) has added its updates, and they need its inputs. The loss does not

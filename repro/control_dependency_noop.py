@@ -4,6 +4,14 @@ Symptom
     moving_mean stays 0 although the program contains the documented lines with UPDATE_OPS and
     control_dependencies.
 
+Also said as
+    I call get_collection(UPDATE_OPS) and control_dependencies, and still nothing is updated
+    update_ops is collected but has no effect on the train op
+    with tf.control_dependencies(update_ops): loss = tf.identity(loss), moving averages do not
+        move
+    train_op = total_loss inside of control_dependencies does not run the updates
+    the optimizer is created under control dependencies, minimize is outside
+
 Cause
     tf.control_dependencies affects only the ops that are created inside its block. The constructor
     of an optimizer creates no op; minimize, called after the block, creates all of them. Two

@@ -4,6 +4,19 @@ Symptom
     The frozen graph cannot be imported: "Input 0 of node .../AssignMovingAvg was passed float from
     .../moving_mean:0 incompatible with expected float_ref".
 
+Also said as
+    convert_variables_to_constants, then import_graph_def fails with incompatible with expected
+        float_ref
+    ValueError: Input 0 of node was passed float from gamma:0 incompatible with expected resource
+    error when loading the frozen pb of a network with batch normalization
+    freeze_graph keeps cond, Switch and AssignMovingAvg, the TFLite or TOCO converter fails
+    converter: batch normalization requires that mean, variance, multiplier and offset are
+        constant
+    phase_train placeholder is left in the frozen graph, conversion to ONNX, OpenVINO or TensorRT
+        fails
+    optimize_for_inference cannot fold batch norm, how to export the graph for mobile
+    training ops are left in the exported graph
+
 Cause
     Freezing replaces the variables with constants and keeps the ops that the output needs. If the
     layer updates in place and is_training is a tensor, the output needs a tf.cond whose training

@@ -4,6 +4,13 @@ Symptom
     tf.get_collection(tf.GraphKeys.UPDATE_OPS) is empty although the network has batch norm layers.
     After training, their moving means are 0, and inference is far off.
 
+Also said as
+    tf.keras BatchNormalization in my own training loop: moving mean and variance are not updated
+    with model.fit the statistics move, with session.run and my own optimizer they stay 0 and 1
+    layer.updates or model.updates have to be run by hand
+    no update ops in UPDATE_OPS from Keras layers
+    set_learning_phase(1) in a custom loop, test phase is bad
+
 Cause
     A tf.keras layer keeps its update ops in layer.updates, for Model.fit to run, and adds none to
     the collection. In a custom training loop, a control dependency on the collection therefore has

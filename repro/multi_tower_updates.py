@@ -4,6 +4,14 @@ Symptom
     A model trained on several devices is worse at inference than the same model trained on one.
     Its statistics describe only the last device's share of every batch.
 
+Also said as
+    multi-GPU training: batch norm update ops of which tower
+    only the last GPU's updates are run, get_collection with scope in the loop over devices
+    average batch norm statistics over towers
+    group apply_gradients and batchnorm updates of several devices
+    share moving mean and variance when training on multiple GPUs
+    reuse_variables in towers, race between updates
+
 Cause
     Each tower applies the same layer to its share of the batch and adds its own update ops to the
     collection. Every pass of the loop overwrites `updates`, so after the loop it contains only the

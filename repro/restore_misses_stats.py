@@ -4,6 +4,14 @@ Symptom
     The restored or warm-started model loses all predictive power at its first step, and no error
     says why. beta and gamma are right, but moving_mean is 0 and moving_variance is 1.
 
+Also said as
+    after restoring the checkpoint the accuracy is random, moving mean is zero again
+    warm start or fine-tune from a checkpoint ignores moving_mean and moving_variance
+    Key ExponentialMovingAverage not found in checkpoint
+    variables_to_restore leaves out the batch norm statistics
+    assign_from_checkpoint_fn, ignore_missing_vars, renamed scope
+    loaded model gives different results than before it was saved
+
 Cause
     The checkpoint contains the statistics, but the program that restores it uses other variable
     names. Its map from checkpoint names to variables comes from trainable_variables, as it does by

@@ -4,6 +4,12 @@ Symptom
     Fine-tuning with is_training=False changes moving_mean and moving_variance. They take values
     that occur in no batch, until the variance is negative and the loss is NaN.
 
+Also said as
+    moving_variance becomes negative, sqrt gives NaN
+    moving mean and variance are trained by the optimizer, gradients flow into them
+    L2 regularization over all trainable variables pulls the statistics to zero
+    moving averages are in tf.trainable_variables()
+
 Cause
     variables_collections adds the statistics to TRAINABLE_VARIABLES, here so that a Saver of the
     trainable variables includes them. In inference mode the loss depends on the statistics, so

@@ -4,6 +4,12 @@ Symptom
     The exported model trains on its users. A caller who feeds only the images gets answers that
     depend on the batch, and every request changes later answers.
 
+Also said as
+    placeholder_with_default(True): the served model keeps learning
+    forgot to feed is_training at test time and the model changes
+    predictions drift with each request to TensorFlow Serving
+    exported signature without the training flag runs in training mode
+
 Cause
     is_training is a placeholder_with_default(True), so that the training loop need not feed it. A
     caller who does not know the flag runs the training branch of the tf.cond, which updates the

@@ -4,6 +4,15 @@ Symptom
     The train op silently does nothing on some steps. There is no error, but the weights and even
     global_step stand still. With a while loop there is an error: "inputs from different frames".
 
+Also said as
+    InvalidArgumentError: node has inputs from different frames
+    batch normalization in dynamic_rnn, while_loop, map_fn or scan: update ops as control
+        dependencies fail
+    recurrent batch normalization, train op throws an error
+    update ops inside tf.cond: the train op does nothing when the branch is not taken
+    The tensor cannot be accessed here: it is defined in another function or code block
+    global_step does not increase
+
 Cause
     The layer creates its update ops inside one branch of a tf.cond, and the train op outside has
     control dependencies on them. When the other branch runs, the update ops are dead. Deadness

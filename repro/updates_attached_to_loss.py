@@ -5,6 +5,12 @@ Symptom
     every validation batch, although nothing is trained and the layer is built with
     is_training=False.
 
+Also said as
+    computing the loss on validation data changes the moving averages
+    with_dependencies(updates, loss): evaluating the loss updates batch norm
+    fetching the cost runs the update ops
+    minimize(loss) does not run updates although the loss depends on them
+
 Cause
     One function builds both losses, under control dependencies on UPDATE_OPS, as the documentation
     of contrib's layer once recommended. Computing either loss therefore runs the training layer's

@@ -13,6 +13,7 @@ from bnguard.cli.types import TEXT
 from bnguard.harness.cases import catalogue
 from bnguard.harness.cases.docstring import SYMPTOM, Docstring
 from bnguard.harness.cases.errors import BrokenCaseError, UnavailableError
+from bnguard.harness.cases.symptom_search import search
 from bnguard.harness.results.terms import SIDES, Comparison, Side
 from bnguard.runtime import signals
 from bnguard.runtime.requirements import require
@@ -79,17 +80,21 @@ def compare(case: Optional[str], everything: bool, **options: Any) -> None:
 
 
 @click.command("list")
-@click.option("--symptom", metavar="TEXT", help="List the best matches for these words first.")
+@click.option(
+    "--symptom",
+    metavar="TEXT",
+    help="List what fits these words best, such as the title of a bug report.",
+)
 def list_cases(symptom: Optional[str]) -> None:
     """List the cases and their symptoms."""
-    from bnguard.harness.report.catalogue_table import print_catalogue
+    from bnguard.harness.report.catalogue_table import print_catalogue, print_matches
 
     folder = _folder()
     if symptom is None:
-        files = [catalogue.find(name, Side.REPRO, folder) for name in catalogue.names(folder)]
+        names = catalogue.names(folder)
+        print_catalogue([catalogue.find(name, Side.REPRO, folder) for name in names])
     else:
-        files = catalogue.ranked(symptom, folder)
-    print_catalogue(files)
+        print_matches(search(symptom, folder))
 
 
 def _run_side(case: str, side: Side, **options: Any) -> None:

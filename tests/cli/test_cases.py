@@ -78,8 +78,22 @@ def test_the_error_that_a_case_is_about_is_its_result(bnguard):
 
 def test_list_ranks_by_the_words_of_a_symptom(bnguard):
     output = bnguard("list", "--symptom", "expected float_ref").output
-    assert "freeze_keeps_assign" in output
+    assert output.startswith("freeze_keeps_assign ")
     assert "gan_mixed_stats" not in output
+    assert "None of these may fit" not in output
+
+
+def test_list_says_that_nothing_may_fit(bnguard):
+    output = bnguard("list", "--symptom", "learning rate schedule for BERT").output
+    assert "None of these may fit" in output
+
+
+def test_list_has_answers_beside_cases(bnguard):
+    output = bnguard(
+        "list", "--symptom", "batch_normalization is not available with Keras 3"
+    ).output
+    assert output.startswith("not-available-with-keras-3 ")
+    assert "bnguard.batch_normalization take the same arguments" in output
 
 
 def test_list_names_every_case_and_its_symptom(bnguard):

@@ -9,7 +9,7 @@ from typing import Dict, List
 from bnguard.harness.cases.case_file import CaseFile
 from bnguard.harness.cases.errors import BrokenCaseError, broken, unreadable
 
-TITLE, SYMPTOM = "Title", "Symptom"
+TITLE, SYMPTOM, ALSO_SAID_AS = "Title", "Symptom", "Also said as"
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # ValueError: NUL in 3.11
 
 

@@ -1,7 +1,7 @@
 """Generate pages of the docs from the code: `python -m bnguard.harness.report.docs_pages`.
 
-docs/catalogue.md is generated whole. Other pages contain generated parts, each between a marker
-`<!-- NAME:begin -->` and a marker `<!-- NAME:end -->`.
+docs/catalogue.md and docs/answers.md are generated whole. Other pages contain generated parts, each
+between a marker `<!-- NAME:begin -->` and a marker `<!-- NAME:end -->`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario import training_flags
 from bnguard.errors import BnguardError
 from bnguard.harness.cases import catalogue
+from bnguard.harness.cases.answers import ANSWERS, Answer
 from bnguard.harness.cases.case_file import CaseFile
-from bnguard.harness.cases.docstring import SYMPTOM, TITLE, Docstring
+from bnguard.harness.cases.docstring import ALSO_SAID_AS, SYMPTOM, TITLE, Docstring
 from bnguard.harness.results.terms import Side
 
 CATALOGUE = "docs/catalogue.md"
+ANSWERS_PAGE = "docs/answers.md"
 README = "README.md"
 AUDIT = "docs/audit.md"
 NETWORK = "tests/data/networks/resnet_v2_50-updates_never_run.meta.xz"
@@ -44,11 +46,20 @@ case is its fix.
 This page is generated from the docstrings of the cases; `make docs` writes it.
 """
 
+_ANSWERS_INTRODUCTION = """\
+# Questions that are no defect
+
+`bnguard list --symptom "..."` finds the cases of the catalogue, and these answers.
+
+This page is generated; `make docs` writes it.
+"""
+
 
 def main() -> None:
     """Write the catalogue, and the generated parts of the other pages."""
     cases = [catalogue.find(name, Side.REPRO) for name in catalogue.names()]
     _write(CATALOGUE, catalogue_page(cases))
+    _write(ANSWERS_PAGE, answers_page(ANSWERS))
     for page, parts in generated_parts(cases).items():
         _write(page, filled(page, read(page), parts))
 
@@ -101,6 +112,16 @@ def catalogue_page(cases: Sequence[CaseFile]) -> str:
         f"* [{case.name}](#{case.name}): {Docstring(case).summary(SYMPTOM)}" for case in cases
     ]
     return "\n\n".join([_INTRODUCTION + "\n" + "\n".join(contents), *map(_section, cases)]) + "\n"
+
+
+def answers_page(answers: Iterable[Answer]) -> str:
+    """Return the page of the questions that are no case: a section for each."""
+    sections = [
+        f"## {answer.name}\n\n**{answer.question}** {answer.text} "
+        f"See [{answer.page}]({answer.page}).\n"
+        for answer in answers
+    ]
+    return "\n".join([_ANSWERS_INTRODUCTION, *sections])
 
 
 def symptom_table(cases: Sequence[CaseFile]) -> str:
@@ -180,7 +201,7 @@ def _section(case: CaseFile) -> str:
     paragraphs = "\n\n".join(
         f"**{heading}.** {text}"
         for heading, text in docstring.sections.items()
-        if heading not in (TITLE, "Reports")
+        if heading not in (TITLE, ALSO_SAID_AS, "Reports")
     )
     reports = "\n".join(f"* {_linked(report)}" for report in docstring.reports)
     return (

@@ -8,14 +8,21 @@ import re
 import pytest
 from support.paths import ROOT
 
-from bnguard.errors import BnguardError
 from bnguard.harness.cases import catalogue, loading
 from bnguard.harness.cases.case_file import CaseFile
 from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.errors import UnavailableError
 from bnguard.harness.results.terms import SIDES
 
-SECTIONS = ["Title", "Symptom", "Cause", "Fix", "How to see it in your own program", "Reports"]
+SECTIONS = [
+    "Title",
+    "Symptom",
+    "Also said as",
+    "Cause",
+    "Fix",
+    "How to see it in your own program",
+    "Reports",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -79,33 +86,6 @@ def test_every_rule_that_a_docstring_names_exists():
 def title(page):
     with open(page, encoding="utf-8") as file:
         return file.readline()[len("# ") :].strip()
-
-
-@pytest.mark.parametrize(
-    ("text", "case"),
-    [
-        ("eval changes my model", "two_branch_cond"),
-        ("training looks fine and test accuracy is garbage", "update_ops_never_run"),
-        ("test accuracy is bad", "update_ops_never_run"),
-        ("validation loss changes my model", "updates_attached_to_loss"),
-        ("moving means still 0", "update_ops_never_run"),
-        ("incompatible with expected float_ref", "freeze_keeps_assign"),
-        ("you must feed a value for placeholder", "update_ops_pull_other_inputs"),
-        ("prediction for one image depends on the batch", "training_flag_true_at_inference"),
-        ("inputs from different frames", "update_ops_in_control_flow"),
-        ("froze layer, weights still change", "frozen_layer_stats_drift"),
-        ("uninitialized value moving_mean", "saver_trainable_only"),
-        ("UPDATE_OPS is empty keras", "keras_updates_not_in_collection"),
-        ("discriminator real and fake", "gan_mixed_stats"),
-    ],
-)
-def test_the_words_of_a_symptom_find_its_case(text, case):
-    assert catalogue.ranked(text)[0].name == case
-
-
-def test_words_that_no_symptom_contains_are_a_mistake():
-    with pytest.raises(BnguardError, match="no case's symptom contains any of these words"):
-        catalogue.ranked("qqq zzz")
 
 
 def test_a_case_that_cannot_be_imported_names_the_missing_package(tmp_path):
