@@ -82,6 +82,15 @@ OBJECT_GRAPH_BYTES = Limit(
     1 << 28, "bytes of a checkpoint's object graph", "it is read whole", "the checkpoint is refused"
 )
 
+# Ops
+
+ENGINES = Limit(
+    0,
+    "engines of TensorRT are analysed",
+    "they are compiled code",
+    "layers inside them are not seen",
+)
+
 # Values
 
 CONSTANT_BYTES = Limit(

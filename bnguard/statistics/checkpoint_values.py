@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from glob import escape, glob
+import os
 from typing import Collection, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
 from bnguard import checkpoint_reader
+from bnguard.analysis.frontend.file_kinds import pointer_at
+from bnguard.analysis.frontend.stored_checkpoint import stored_prefix
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.errors import BnguardError
 from bnguard.statistics.names import UNKNOWN, role_of
@@ -37,11 +41,27 @@ def read(
       BnguardError: the checkpoint is missing or damaged, or no variable in this scope has the
         name of a running statistic.
     """
+    _check_files(path)
     keys = _keys(path)
     wanted = {name: name for name in keys if name in also or role_of(name, also) != UNKNOWN}
     chosen = within(scope, wanted, path)
     values = checkpoint_reader.read(path, {keys[name] for name in chosen})
     return {name: values[keys[name]] for name in chosen}
+
+
+def _check_files(path: str) -> None:
+    """Check that the files of a checkpoint are not pointers of Git LFS or git-annex.
+
+    Raises:
+      BnguardError: one is.
+    """
+    prefix = checkpoint_reader.resolve(path) if os.path.isdir(path) else stored_prefix(path)
+    for file in (f"{prefix}.index", *sorted(glob(f"{escape(prefix)}.data-*"))):
+        pointer = pointer_at(file)
+        if pointer is not None:
+            raise BnguardError(
+                f"{file}: {pointer.what}, not a file of a checkpoint; {pointer.advice}."
+            )
 
 
 def _keys(path: str) -> Dict[str, str]:

@@ -197,6 +197,12 @@ def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):
         read_checkpoint(prefix)
 
 
+def test_an_engine_is_not_analysed():
+    engine = message_of([("engine", "TRTEngineOp"), ("bn/moving_mean", "VariableV2")])
+    assert reached(engine) == (limits.ENGINES.text,)
+    assert reached(message_of([("engine", "NoOp"), ("bn/moving_mean", "VariableV2")])) == ()
+
+
 def test_a_stored_tensor_of_too_many_bytes_has_no_value(tmp_path):
     with fresh_graph(), tf.Session() as session:
         tf.get_variable("steps", initializer=[7] * 5)
@@ -237,7 +243,7 @@ def test_every_limit_has_a_test():
     with open(__file__, encoding="utf-8") as file:
         here = file.read()
     names = [name for name, value in vars(limits).items() if isinstance(value, limits.Limit)]
-    assert len(names) == 25
+    assert len(names) == 26
     assert [name for name in names if name not in here] == []
 
 

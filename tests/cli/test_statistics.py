@@ -139,3 +139,19 @@ def test_a_damaged_checkpoint_has_exit_status_2(save):
     result = bnguard("stats", path)
     assert result.exit_code == 2
     assert "cannot be read" in result.output
+
+
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("command", ["stats", "diff"])
+def test_a_pointer_in_the_place_of_a_checkpoint_has_exit_status_2(save, tmp_path, command, ending):
+    others = [save("other", HEALTHY)] if command == "diff" else []
+    path = save("pointer", HEALTHY)
+    pointer = tmp_path / f"pointer.{ending}"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    for given in (path, f"{path}.index", str(tmp_path)):
+        result = bnguard(command, *others, given)
+        assert result.exit_code == 2
+        assert result.output == (
+            f"Error: {pointer}: a Git LFS pointer, not a file of a checkpoint; "
+            "run `git lfs pull` to fetch what it points to.\n"
+        )

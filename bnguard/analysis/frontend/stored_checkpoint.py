@@ -12,6 +12,7 @@ from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional
 from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.checkpoint_index import table_entries, varint
+from bnguard.analysis.frontend.file_kinds import pointer_at
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.tensor_values import Scalar, unpack
 
@@ -99,10 +100,15 @@ def read_checkpoint(prefix: str) -> StoredCheckpoint:
     Raises:
       AuditError: there is no such checkpoint, or it is damaged.
     """
-    prefix = _ENDING.sub("", prefix)
+    prefix = stored_prefix(prefix)
     path = f"{prefix}.index"
     with _damage_reported(path):
         return StoredCheckpoint(prefix, dict(table_entries(_regular_file(path))))
+
+
+def stored_prefix(path: str) -> str:
+    """Return the prefix of a checkpoint, given that or one of its files."""
+    return _ENDING.sub("", path)
 
 
 @contextmanager
@@ -120,6 +126,9 @@ def _damage_reported(path: str) -> Iterator[None]:
 
 def _regular_file(path: str, offset: int = 0, size: int = -1) -> bytes:
     """Return the contents of a file, or `size` bytes of them."""
+    pointer = pointer_at(path)
+    if pointer is not None:
+        raise AuditError(f"{path}: {pointer.what}, not a file of a checkpoint; {pointer.advice}")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is no regular file")
     with open(path, "rb") as file:

@@ -11,7 +11,7 @@ from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
-from bnguard.analysis.ir.op_types import is_optimizer
+from bnguard.analysis.ir.op_types import ENGINE, is_optimizer
 from bnguard.analysis.recognition.gradients import after_gradients, gradient_nodes, gradient_takers
 from bnguard.analysis.recognition.normalizations import Normalization, find_normalizations
 from bnguard.analysis.recognition.statistics import Statistic, find_statistics
@@ -107,6 +107,8 @@ def recognize(loaded: LoadedGraph) -> RecognizedGraph:
 
 def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
     graph, provenance = loaded.graph, Provenance(loaded.graph)
+    if ENGINE in graph.present_types():
+        limits.ENGINES.reach()
     gradients = gradient_nodes(graph)
     normalizations = find_normalizations(provenance, gradients)
     writes = find_writes(loaded, provenance)
