@@ -17,8 +17,6 @@ from bnguard.analysis.recognition.normalizations import Normalization, find_norm
 from bnguard.analysis.recognition.statistics import Statistic, find_statistics
 from bnguard.analysis.recognition.writes import Purpose, Write, find_writes
 
-_SUGGESTIONS = 3
-
 
 @dataclass(frozen=True)
 class RecognizedGraph:
@@ -64,7 +62,7 @@ class RecognizedGraph:
         """
         tensor = self.graph.tensor(name) if name else None
         if tensor is None:
-            raise AuditError(f"{self.loaded.label}: no node is named {name!r}{self._similar(name)}")
+            raise AuditError(f"{self.loaded.label}: no node is named {name!r}")
         return tensor
 
     def operation(self, name: str) -> Tensor:
@@ -90,12 +88,6 @@ class RecognizedGraph:
         """Return `node:port`, or `node` for an op that is run."""
         name = self.graph.names[tensor.node]
         return name if tensor.port == CONTROL else f"{name}:{tensor.port}"
-
-    def _similar(self, name: str) -> str:
-        last = name.rpartition("/")[2].partition(":")[0].lower()
-        similar = [node for node in self.graph.names if last and last in node.lower()]
-        similar.sort(key=lambda node: (len(node), node))
-        return f"; do you mean {' or '.join(similar[:_SUGGESTIONS])}?" if similar else ""
 
 
 def recognize(loaded: LoadedGraph) -> RecognizedGraph:

@@ -24,6 +24,7 @@ from bnguard.analysis.frontend.loader import Signature
 from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.scenario import names
 from bnguard.analysis.scenario.entry_points import find_outputs, find_train_ops
 from bnguard.analysis.scenario.step import Feeds, Step
 from bnguard.analysis.scenario.training_flags import TrainingFlag, find_training_flags
@@ -85,7 +86,7 @@ def build_scenario(
     Raises:
       AuditError: a name is not in the graph, or there is no such signature.
     """
-    given = {recognized.tensor(name): value for name, value in (feeds or {}).items()}
+    given = {names.fed(recognized, name): value for name, value in (feeds or {}).items()}
     flags = tuple(find_training_flags(recognized))
     assumed_flags = [
         flag
@@ -133,7 +134,7 @@ class _StepPlan(NamedTuple):
 
 def _training(recognized: RecognizedGraph, train_op: Sequence[str]) -> List[_StepPlan]:
     if train_op:
-        return [_StepPlan(", ".join(train_op), [recognized.operation(name) for name in train_op])]
+        return [_StepPlan(", ".join(train_op), [names.run(recognized, name) for name in train_op])]
     found = [Tensor(node, CONTROL) for node in find_train_ops(recognized)]
     return [_StepPlan(recognized.name(tensor), [tensor]) for tensor in found]
 
@@ -152,7 +153,9 @@ def _inference(
             f"it has {', '.join(map(repr, signatures)) or 'none'}"
         )
     if fetches:
-        return [_StepPlan(", ".join(fetches), [recognized.tensor(name) for name in fetches])]
+        return [
+            _StepPlan(", ".join(fetches), [names.fetched(recognized, name) for name in fetches])
+        ]
     plans = _signature_plans(recognized, signature)
     if plans:
         return plans
