@@ -109,7 +109,7 @@ class TestValues:
                 with tf.variable_scope(scope):
                     twins.append(tf.Variable(4.0, name="twin"))
             session.run(tf.global_variables_initializer())
-            saver = tf.train.Checkpoint(step=step, twins=twins)
+            saver = tf.train.Checkpoint(step=step, first=twins[0], second=twins[1])
             prefix = saver.save(str(tmp_path / "model"), session=session)
         stored = read_checkpoint(prefix)
         assert stored.value("global_step") == 7
