@@ -147,6 +147,12 @@ AVERAGE_TENSORS = Limit(
     "a moving average is written with fewer",
     "the search for further moments ends",
 )
+AVERAGE_DEPTH = Limit(
+    32,
+    "nested operations in an update of a moving average",
+    "a moving average is written with fewer",
+    "how much of its initial value it contains is not computed",
+)
 REPLICA_TENSORS = Limit(
     1024,
     "tensors between a saved value and the variables that it sums",
