@@ -103,9 +103,9 @@ CONSTANT_ELEMENTS = Limit(
     16, "different elements of a constant", "they are the axes of a tensor", "its value is unknown"
 )
 STORED_BYTES = Limit(
-    1024,
+    1 << 15,
     "bytes of a checkpoint's tensor",
-    "flags and counters are scalars, and the checksum is computed in Python",
+    "flags, counters and statistics are small, and the checksum is computed in Python",
     "its value is unknown",
 )
 FED_ELEMENTS = Limit(

@@ -50,6 +50,16 @@ class StoredCheckpoint:
         Raises:
           AuditError: the tensor, or the file with its data, is damaged.
         """
+        elements = self._elements(name)
+        return elements[0] if elements and elements.count(elements[0]) == len(elements) else None
+
+    def smallest(self, name: str) -> Optional[float]:
+        """Return the smallest element of a tensor; None, and an error, as for `value`."""
+        elements = self._elements(name)
+        numbers = [float(element) for element in elements or () if not isinstance(element, bytes)]
+        return min(numbers, default=None)
+
+    def _elements(self, name: str) -> Optional[List[Scalar]]:
         key = self._keys.get(name)
         if key is None or key not in self._entries:
             return None
@@ -62,10 +72,10 @@ class StoredCheckpoint:
             return None
         with _damage_reported(path):
             data = _read(path, entry)
-            values = unpack(data, entry.dtype)
-            if values is not None and checksum(data) != entry.crc32c:
+            elements = unpack(data, entry.dtype, len(data))
+            if elements is not None and checksum(data) != entry.crc32c:
                 raise ValueError(f"the checksum of {name} is wrong")
-        return values[0] if values and values.count(values[0]) == len(values) else None
+        return elements
 
     def _entry(self, key: bytes) -> Any:
         return protos.message("BundleEntryProto").FromString(self._entries[key])

@@ -12,6 +12,7 @@ import operator
 from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from bnguard.analysis import limits
+from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
 from bnguard.analysis.dataflow.predicates import ALWAYS
 from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.ir.graph import Tensor
@@ -42,6 +43,7 @@ _ARITHMETIC: Dict[str, Callable[[float, float], float]] = {
     "Mul": operator.mul,
     "Sub": operator.sub,
 }
+_ROUNDING = 0.99  # thousands of updates in float32 lose less than this of a share
 _PRODUCTS = DIVISIONS | frozenset(["Mul"])
 _LINEAR = ADDITIONS | FUSED_NORMALIZATIONS | _PRODUCTS | frozenset(["AddN", "Neg", "Sub"])
 _FACTOR = "exponential_avg_factor"  # of a fused op that computes the average itself
@@ -67,18 +69,21 @@ def initial_shares(scenario: Scenario) -> Iterator[InitialShare]:
     """Yield the initial share of each statistic in the checkpoint, if it can be computed.
 
     That is if the updates of the training steps are averages with a decay that is known, and if the
-    steps count themselves. Averages without bias, which do not contain their initial value, are
-    left out.
+    steps count themselves. Left out are averages without bias, which do not contain their initial
+    value, and layers that did not start from it but, say, from another checkpoint.
     """
     if scenario.stored is None:
         return
     values = _StoredValues(scenario)
     steps = [_AveragingStep(step, values) for step in scenario.training]
-    for statistic in scenario.recognized.statistics:
-        if values.has(statistic.variable):
-            found = _share(statistic, steps)
-            if found is not None:
-                yield found
+    found = [_share(statistic, steps) for statistic in values.statistics]
+    shares = [share for share in found if share is not None]
+    started_elsewhere = {
+        share.statistic.layer for share in shares if values.started_elsewhere(share)
+    }
+    for share in shares:
+        if share.statistic.layer not in started_elsewhere:
+            yield share
 
 
 def _share(statistic: Statistic, steps: List[_AveragingStep]) -> Optional[InitialShare]:
@@ -113,7 +118,31 @@ class _StoredValues:
     def __init__(self, scenario: Scenario) -> None:
         self._recognized = scenario.recognized
         self._stored = scenario.stored
+        self._constants = ConstantPropagation(scenario.recognized.graph, {})
         self._asked: Mapping[int, str] = asked_names(scenario.recognized)
+
+    @property
+    def statistics(self) -> List[Statistic]:
+        """The statistics in the checkpoint."""
+        return [found for found in self._recognized.statistics if self.has(found.variable)]
+
+    def started_elsewhere(self, share: InitialShare) -> bool:
+        """Return whether a variance is too small to contain this share of an initial 1.
+
+        What the updates add to it is not negative.
+        """
+        statistic = share.statistic
+        if self._stored is None or statistic.role != "variance":
+            return False
+        starts = [
+            self._constants.value(self._recognized.graph.data_inputs(write.node)[-1])
+            for write in statistic.writes
+            if write.purpose is Purpose.INITIALIZE
+        ]
+        smallest = self._stored.smallest(self._key(statistic.variable))
+        if not starts or smallest is None or any(start != 1 for start in starts):
+            return False
+        return smallest < share.share * _ROUNDING
 
     def has(self, variable: int) -> bool:
         """Return whether a variable is in the checkpoint."""

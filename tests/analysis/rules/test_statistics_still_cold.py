@@ -265,6 +265,13 @@ class TestNotCold:
 
         assert reported(trained(tmp_path, build, 5)[0]) == {}
 
+    @pytest.mark.parametrize(("start", "is_cold"), [(0.2, False), (5.0, True)])
+    def test_a_layer_that_started_from_other_values_says_nothing(self, start, is_cold, tmp_path):
+        build = of_layer(decay=0.999)  # 20 updates leave 98 %, and add at most 2 % of 7
+        prefix, statistics = trained(tmp_path, build, 20, start=start)
+        assert (statistics["bn/moving_variance"].min() < 0.98) is not is_cold
+        assert bool(reported(prefix)) is is_cold
+
     def test_without_a_checkpoint_nothing_is_known(self, tmp_path):
         prefix, _ = trained(tmp_path, of_layer(), 5)
         assert bnguard.audit(f"{prefix}.meta", select=["BN304"]).findings == ()
