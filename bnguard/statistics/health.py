@@ -1,4 +1,4 @@
-"""Check the values of a running statistic: never moved, not finite, impossible, implausible."""
+"""Check the values of a running statistic: never moved, cold, not finite, implausible."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from bnguard.statistics.tables import json_value
 # Above these values something is wrong. 16-bit pixels, the largest plausible activations, have a
 # mean of at most 6.6e4 and a variance of at most 1.1e9.
 LARGEST = {"mean": 1e5, "variance": 1e10, "deviation": 1e5}
+# Below these values, and above zero, it is less than the rounding of float32 numbers of size 1:
+# the average of a channel that was constant, or of batches with one value for each channel.
+_EPSILON = float(np.finfo(np.float32).eps)
+SMALLEST = {"variance": _EPSILON**2, "deviation": _EPSILON}
 INITIAL = {"mean": 0.0, "variance": 1.0, "deviation": 1.0, "biased": 0.0, "count": 0.0}
 
 
@@ -40,8 +44,15 @@ class Health:
         return {key: json_value(value) for key, value in vars(self).items()}
 
 
-def examine(name: str, role: str, value: np.ndarray) -> Health:
-    """Return the health of one running statistic, given its value, an array of any shape."""
+def examine(name: str, role: str, value: np.ndarray, coldness: str = "") -> Health:
+    """Return the health of one running statistic.
+
+    Args:
+      name: of the variable.
+      role: as in `role_of`.
+      value: an array of any shape.
+      coldness: in words, how much of its initial value it contains, if that is a problem.
+    """
     value = value.astype(np.float64)  # NumPy cannot compute with bfloat16
     finite = value[np.isfinite(value)]
     figures = finite if finite.size else np.array([np.nan])
@@ -52,7 +63,7 @@ def examine(name: str, role: str, value: np.ndarray) -> Health:
         smallest=float(figures.min()),
         average=float(figures.mean()),
         largest=float(figures.max()),
-        problems=tuple(_problems(role, value)),
+        problems=tuple(_problems(role, value)) or ((coldness,) if coldness else ()),
     )
 
 
@@ -69,8 +80,9 @@ def _problems(role: str, value: np.ndarray) -> Iterator[str]:
 def _element_problems(role: str, value: np.ndarray) -> Iterator[Tuple[str, np.ndarray]]:
     finite = np.isfinite(value)
     yield "not finite", ~finite
-    if role in ("variance", "deviation"):
+    if role in SMALLEST:
         yield "zero", value == 0
+        yield f"collapsed (below {SMALLEST[role]:.2g})", (value > 0) & (value < SMALLEST[role])
     if role in ("variance", "deviation", "count"):
         yield "negative", np.where(finite, value, 0) < 0
     if role in LARGEST:

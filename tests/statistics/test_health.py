@@ -28,12 +28,28 @@ def test_a_statistic_that_never_moved_is_reported():
     [
         ((1.5, 0, 0), "zero in 2 of 3"),
         ((1.5, -1, 2), "negative in 1 of 3"),
+        ((1.5, 1e-37, 1.4e-14), "collapsed (below 1.4e-14) in 2 of 3"),
         ((1.5, np.nan, np.inf), "not finite in 2 of 3"),
         ((1.5, 2, 2e10), "above 1e+10 in 1 of 3"),
     ],
 )
 def test_impossible_elements_of_a_variance_are_counted(value, problem):
     assert problems("bn/moving_variance", *value) == [problem]
+
+
+def test_a_small_variance_that_float32_can_resolve_is_healthy():
+    eps = np.finfo(np.float32).eps
+    assert problems("bn/moving_variance", 1.5, 1.01 * eps**2) == []
+    assert problems("bn/moving_variance", 1.5, 0.99 * eps**2) != []
+    assert problems("bn/moving_stddev", 1.5, 1.01 * eps) == []
+    assert problems("bn/moving_stddev", 1.5, 0.99 * eps) != []
+    assert problems("bn/moving_mean", 1.5, 1e-37) == []
+
+
+def test_coldness_is_a_problem_of_a_statistic_without_others():
+    for value, found in ((0.5, ["cold"]), (np.inf, ["not finite in 1 of 1"])):
+        health = examine("bn/moving_mean", "mean", np.array([value]), "cold")
+        assert list(health.problems) == found
 
 
 def test_a_mean_may_be_zero_or_negative_but_not_huge_or_non_finite():

@@ -54,12 +54,14 @@ class InitialShare(NamedTuple):
 
     Attributes:
       statistic: the statistic.
+      key: its name in the checkpoint.
       share: decay ** updates.
       decay: the share of the statistic that the updates of one step keep.
       updates: how many steps updated it.
     """
 
     statistic: Statistic
+    key: str
     share: float
     decay: float
     updates: int
@@ -76,7 +78,9 @@ def initial_shares(scenario: Scenario) -> Iterator[InitialShare]:
         return
     values = _StoredValues(scenario)
     steps = [_AveragingStep(step, values) for step in scenario.training]
-    found = [_share(statistic, steps) for statistic in values.statistics]
+    found = [
+        _share(statistic, values.key(statistic.variable), steps) for statistic in values.statistics
+    ]
     shares = [share for share in found if share is not None]
     started_elsewhere = {
         share.statistic.layer for share in shares if values.started_elsewhere(share)
@@ -86,7 +90,7 @@ def initial_shares(scenario: Scenario) -> Iterator[InitialShare]:
             yield share
 
 
-def _share(statistic: Statistic, steps: List[_AveragingStep]) -> Optional[InitialShare]:
+def _share(statistic: Statistic, key: str, steps: List[_AveragingStep]) -> Optional[InitialShare]:
     # Steps with one counter share its count: the smallest decay leaves least, so it is certain.
     decays: Dict[int, float] = {}
     updates: Dict[int, int] = {}
@@ -102,7 +106,7 @@ def _share(statistic: Statistic, steps: List[_AveragingStep]) -> Optional[Initia
     if not total:
         return None
     share = math.exp(sum(updates[counter] * math.log(decays[counter]) for counter in decays))
-    return InitialShare(statistic, share, min(decays.values()), total)
+    return InitialShare(statistic, key, share, min(decays.values()), total)
 
 
 class _Counter(NamedTuple):
@@ -139,21 +143,22 @@ class _StoredValues:
             for write in statistic.writes
             if write.purpose is Purpose.INITIALIZE
         ]
-        smallest = self._stored.smallest(self._key(statistic.variable))
+        smallest = self._stored.smallest(share.key)
         if not starts or smallest is None or any(start != 1 for start in starts):
             return False
         return smallest < share.share * _ROUNDING
 
     def has(self, variable: int) -> bool:
         """Return whether a variable is in the checkpoint."""
-        return self._stored is not None and self._key(variable) in self._stored.names
+        return self._stored is not None and self.key(variable) in self._stored.names
 
     def number(self, variable: int) -> Optional[float]:
         """Return the value of a variable; None if it is not one number."""
-        value = None if self._stored is None else self._stored.value(self._key(variable))
+        value = None if self._stored is None else self._stored.value(self.key(variable))
         return float(value) if isinstance(value, (int, float)) else None
 
-    def _key(self, variable: int) -> str:
+    def key(self, variable: int) -> str:
+        """Return the name of a variable in the checkpoint."""
         return self._asked.get(variable, checkpoint_name(self._recognized, variable))
 
 
