@@ -13,6 +13,7 @@ _STATISTIC = re.compile(
     r"(?:moving|running|renorm)_(?:(?P<mean>mean)|(?P<variance>var(?:iance)?)|(?P<deviation>stddev))"
     r"(?P<count>_weight)?(?:_\d+)?\Z"
 )
+_SPREAD = re.compile(r"\b(moving|running|renorm)_(?:var(?:iance)?|stddev)(?=/|_\d|\Z)")
 # What tf.train.ExponentialMovingAverage calls the average of a variable or a tensor.
 _AVERAGE = re.compile(r"(?P<of>.+)/ExponentialMovingAverage(?P<second>_1)?(?:_\d+)?\Z")
 # The moments of a batch, as tf.nn.moments, the fused op and programs call them.
@@ -46,6 +47,11 @@ def role_of(name: str, statistics: Collection[str] = ()) -> str:
         return _BELOW_A_STATISTIC[last]
     match = _STATISTIC.match(last)
     return (match and match.lastgroup) or _role_of_average(name)
+
+
+def mean_beside(name: str) -> str:
+    """Return the name of the mean beside a variance or deviation, as layers name them."""
+    return _SPREAD.sub(r"\1_mean", name)
 
 
 def is_average(name: str) -> bool:

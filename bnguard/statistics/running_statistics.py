@@ -10,7 +10,7 @@ from bnguard.errors import BnguardError
 from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
-from bnguard.statistics.names import role_of
+from bnguard.statistics.names import mean_beside, role_of
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
 
@@ -74,7 +74,13 @@ class RunningStatistics(Mapping[str, np.ndarray]):
     def health(self) -> List[Health]:
         """Return the health of each variable, sorted by name."""
         return [
-            examine(name, self.roles[name], value, self.coldness.get(name, ""))
+            examine(
+                name,
+                self.roles[name],
+                value,
+                self.coldness.get(name, ""),
+                self.get(mean_beside(name)),
+            )
             for name, value in self.items()
         ]
 

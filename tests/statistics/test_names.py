@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnguard.statistics.names import role_of
+from bnguard.statistics.names import mean_beside, role_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,14 @@ def test_companions_of_a_statistic_with_any_name_have_a_role():
     assert role_of("net/net/mu/biased", ["net/mu"]) == "biased"
     assert role_of("net/mu/local_step", ["net/mu"]) == "count"
     assert role_of("net/menu/local_step", ["nu"]) == "unknown"
+
+
+def test_the_mean_beside_a_variance_has_its_name():
+    for name, mean in (
+        ("bn/moving_variance", "bn/moving_mean"),
+        ("bn/moving_var_1", "bn/moving_mean_1"),
+        ("bn/renorm_stddev", "bn/renorm_mean"),
+        ("moving_variance/ExponentialMovingAverage", "moving_mean/ExponentialMovingAverage"),
+        ("bn/moving_mean", "bn/moving_mean"),
+    ):
+        assert mean_beside(name) == mean
