@@ -246,6 +246,15 @@ class TestNotCold:
 
         assert reported(trained(tmp_path, build, 5)[0]) == {}
 
+    def test_a_rate_that_decays_from_another_value_counts_nothing(self, tmp_path):
+        @builder()
+        def build():
+            train = minimize(layer(inputs(), networks.flag(), decay=0.999))
+            rate = tf.get_variable("rate", initializer=10.0, trainable=False)
+            return tf.group(train, tf.assign(rate, rate * 0.9))
+
+        assert reported(trained(tmp_path, build, 30)[0]) == {}
+
     def test_an_untrained_checkpoint_says_nothing(self, tmp_path):
         assert reported(trained(tmp_path, of_layer(), 0)[0]) == {}
 
