@@ -20,7 +20,7 @@ from typing import (
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
-from bnguard.analysis.errors import AuditError, about
+from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.frontend.graph_files import graph_files
 from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint, read_checkpoint
@@ -150,8 +150,31 @@ def audit(
     source, where = graph_or_path, ""
     if isinstance(graph_or_path, (str, os.PathLike)):
         path = os.fspath(graph_or_path)
-        source, where = _only_one(graph_files(path), f"{path}: "), f"{path}: "
+        source, where = _only_one(_graphs_under(path), f"{path}: "), f"{path}: "
     return _only_one(audit_all(source, options), where)
+
+
+def _graphs_under(path: str) -> List[str]:
+    """Return the files under a path that hold graphs, or the first of the others.
+
+    To recognise a graph it is loaded. Two are enough to know that there are several.
+    """
+    files = graph_files(path)
+    graphs: List[str] = []
+    for file in files if len(files) > 1 else ():
+        if len(graphs) > 1 or _may_be_graph(file):
+            graphs.append(file)
+    return graphs or files[:1]
+
+
+def _may_be_graph(path: str) -> bool:
+    try:
+        load(path)
+    except NotAGraphError:
+        return False
+    except AuditError:
+        return True
+    return True
 
 
 def _only_one(found: Sequence[_Graph], where: str) -> _Graph:

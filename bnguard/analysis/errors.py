@@ -12,11 +12,28 @@ class AuditError(BnguardError):
     """The input cannot be read, or is not what a graph file can be; exit status 2."""
 
 
+class NotAGraphError(AuditError):
+    """The input is known to be something else than a graph that can be audited.
+
+    Attributes:
+      what: what it is, with its article.
+    """
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message, what)  # both, so that it can be pickled
+        self.what = what
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 @contextmanager
 def about(label: str) -> Iterator[None]:
     """Prefix the errors of the block with the label of the input, if they do not start with it."""
     try:
         yield
+    except NotAGraphError:
+        raise
     except AuditError as error:
         text = str(error)
         if text.startswith((f"{label}: ", f"{label} [")):

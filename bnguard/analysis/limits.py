@@ -82,6 +82,15 @@ OBJECT_GRAPH_BYTES = Limit(
     1 << 28, "bytes of a checkpoint's object graph", "it is read whole", "the checkpoint is refused"
 )
 
+# Ops
+
+ENGINES = Limit(
+    0,
+    "engines of TensorRT are analysed",
+    "they are compiled code",
+    "layers inside them are not seen",
+)
+
 # Values
 
 CONSTANT_BYTES = Limit(
@@ -94,9 +103,9 @@ CONSTANT_ELEMENTS = Limit(
     16, "different elements of a constant", "they are the axes of a tensor", "its value is unknown"
 )
 STORED_BYTES = Limit(
-    1024,
+    1 << 15,
     "bytes of a checkpoint's tensor",
-    "flags and counters are scalars, and the checksum is computed in Python",
+    "flags, counters and statistics are small, and the checksum is computed in Python",
     "its value is unknown",
 )
 FED_ELEMENTS = Limit(
@@ -137,6 +146,12 @@ AVERAGE_TENSORS = Limit(
     "tensors between an assigned value and the batch moments in it",
     "a moving average is written with fewer",
     "the search for further moments ends",
+)
+AVERAGE_DEPTH = Limit(
+    32,
+    "nested operations in an update of a moving average",
+    "a moving average is written with fewer",
+    "how much of its initial value it contains is not computed",
 )
 REPLICA_TENSORS = Limit(
     1024,

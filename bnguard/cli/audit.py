@@ -6,7 +6,9 @@ cannot be read, or for bad usage.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
+from itertools import islice
 import os
 import sys
 import traceback
@@ -16,7 +18,7 @@ import click
 
 from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.dataflow.constant_folding import StaticValue
-from bnguard.analysis.errors import AuditError, about
+from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.formatters import FORMATS, format_reports
 from bnguard.analysis.frontend.graph_files import graph_files
 from bnguard.analysis.report import Report
@@ -25,8 +27,8 @@ from bnguard.errors import first_line
 from bnguard.runtime import signals
 from bnguard.runtime.streams import Mistake, printable, takes_color
 
-Outcome = Union[List[Report], str]
-"""The reports on a file, or a line with the reason why there are none."""
+Outcome = Union[List[Report], NotAGraphError, str]
+"""The reports on a file, or what else it is, or a line with the reason why there are none."""
 
 
 def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,16 +60,48 @@ def audit_command(paths: Sequence[str], form: str, strict: bool, jobs: int, **op
     --fetch, --feed or --train-op to describe one step. Anything that you do not specify is inferred
     from the graph; the first line of the report lists what was inferred. TensorFlow is not needed.
     """
-    files = [file for path in paths for file in graph_files(path)]
+    searched = [graph_files(path) for path in paths]
+    files = [file for found in searched for file in found]
     outcomes = list(_audit_files(files, AuditOptions(**_values(options)), jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
         click.echo(format_reports(reports, form, takes_color(sys.stdout)))
-    problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    skipped: List[NotAGraphError] = []
+    problems: List[str] = []
+    remaining = iter(outcomes)
+    for path, found in zip(paths, searched):
+        _sort(path, found, list(islice(remaining, len(found))), skipped, problems)
+    if skipped:
+        click.echo(f"Skipped {_kinds(skipped)}", err=True)
     for problem in problems:
         click.echo(f"Error: {printable(problem)}", err=True)
-    found = any(report.findings if strict else not report.ok for report in reports)
-    sys.exit(2 if problems else int(found))
+    has_found = any(report.findings if strict else not report.ok for report in reports)
+    sys.exit(2 if problems else int(has_found))
+
+
+def _sort(
+    path: str,
+    files: Sequence[str],
+    outcomes: Sequence[Outcome],
+    skipped: List[NotAGraphError],
+    problems: List[str],
+) -> None:
+    """Sort what is no report on the files of a path: a search skips other files than graphs."""
+    others = [outcome for outcome in outcomes if isinstance(outcome, NotAGraphError)]
+    if files == [path]:
+        problems += map(str, others)
+    elif len(others) == len(outcomes):
+        problems.append(f"{path}: no graph here, but {_kinds(others)}")
+    else:
+        skipped += others
+    problems += [outcome for outcome in outcomes if isinstance(outcome, str)]
+
+
+def _kinds(others: Sequence[NotAGraphError]) -> str:
+    """Return how many files there are of each kind, in words."""
+    counts = Counter(other.what.partition(" ")[2] for other in others)
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in counts.items())
+    return f"{len(others)} file{'' if len(others) == 1 else 's'} of other kinds: {kinds}"
 
 
 @click.command("explain")
@@ -153,6 +187,8 @@ def _audit_file(path: str, options: AuditOptions) -> Outcome:
     try:
         with about(path):
             return audit_all(path, options)
+    except NotAGraphError as error:
+        return error
     except AuditError as error:
         return str(error)
     except MemoryError:

@@ -45,9 +45,11 @@ def diff(before: str, after: str, scope: Optional[str], tolerance: float, as_jso
 def stats(checkpoint: str, scope: Optional[str], as_json: bool) -> None:
     """Examine the running statistics of a checkpoint.
 
-    Reports statistics that never moved from their initial values, variances that are zero or
-    negative, and values that are not finite or implausibly large. Exit status: 0 if nothing is
-    wrong, 1 if something is, 2 if the checkpoint could not be read.
+    Reports statistics that never moved from their initial values, variances that are zero, negative
+    or collapsed, and values that are not finite or implausibly large. If the graph's .meta file is
+    beside the checkpoint, it also reports statistics that still contain more than 5 % of their
+    initial values. Exit status: 0 if nothing is wrong, 1 if something is, 2 if the checkpoint could
+    not be read.
     """
     found = _statistics().snapshot(checkpoint, scope=scope)
     _print(found, as_json)

@@ -9,7 +9,7 @@ from bnguard.guard.errors import StatisticsDidNotMove
 from bnguard.guard.run_recorder import RecordedRuns
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
-from bnguard.statistics.names import COUNT
+from bnguard.statistics.names import AVERAGE, COUNT
 from bnguard.statistics.scopes import Scope
 from bnguard.statistics.sessions import Session
 
@@ -22,7 +22,8 @@ def must_move(session: Session, scope: Optional[Scope] = None) -> ContextManager
         with bnguard.must_move(session):
             session.run(train_op, {x: batch, is_training: True})
 
-    A count of updates need not change, because a large float stops growing.
+    A count of updates need not change, because a large float stops growing. Nor need the average of
+    a statistic that tf.train.ExponentialMovingAverage keeps.
 
     The guard takes a snapshot at each end of the block and adds no op. It can be nested, and the
     same object can be entered again, also inside its own block. If the body raises an exception,
@@ -51,7 +52,7 @@ def _unmoved(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsDidN
     names = [
         change.name
         for change in difference.changes
-        if change.identical and roles[change.name] != COUNT
+        if change.identical and roles[change.name] not in (AVERAGE, COUNT)
     ]
     if not names:
         return None

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from glob import escape, glob
+import os
 from typing import Collection, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
 from bnguard import checkpoint_reader
+from bnguard.analysis.errors import AuditError
+from bnguard.analysis.frontend.file_kinds import pointer_at
+from bnguard.analysis.frontend.loader import load
+from bnguard.analysis.frontend.stored_checkpoint import read_checkpoint, stored_prefix
 from bnguard.analysis.ir.protos import DecodeError, message
+from bnguard.analysis.recognition.recognized_graph import recognize
+from bnguard.analysis.scenario.initial_values import LARGEST_SHARE, initial_shares
+from bnguard.analysis.scenario.scenario import build_scenario
 from bnguard.errors import BnguardError
 from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.scopes import Scope, within
@@ -37,11 +46,52 @@ def read(
       BnguardError: the checkpoint is missing or damaged, or no variable in this scope has the
         name of a running statistic.
     """
+    _check_files(path)
     keys = _keys(path)
     wanted = {name: name for name in keys if name in also or role_of(name, also) != UNKNOWN}
     chosen = within(scope, wanted, path)
     values = checkpoint_reader.read(path, {keys[name] for name in chosen})
     return {name: values[keys[name]] for name in chosen}
+
+
+def coldness(path: str) -> Dict[str, str]:
+    """Return, in words and by name, how cold each statistic of a checkpoint is that is cold.
+
+    The number of updates is in the checkpoint, and the decay in the graph of the .meta file beside
+    it. Without that, or if it cannot be read, nothing is known.
+    """
+    prefix = checkpoint_reader.resolve(path)
+    if not os.path.isfile(f"{prefix}.meta"):
+        return {}
+    try:
+        stored = read_checkpoint(prefix)
+        scenarios = [
+            build_scenario(recognize(loaded), stored=stored) for loaded in load(f"{prefix}.meta")
+        ]
+        shares = [found for scenario in scenarios for found in initial_shares(scenario)]
+    except AuditError:
+        return {}
+    return {
+        found.key: f"cold: {100 * found.share:.0f} % of its initial value is left after "
+        f"{found.updates} updates with a decay of {found.decay:.6g}"
+        for found in shares
+        if found.share > LARGEST_SHARE
+    }
+
+
+def _check_files(path: str) -> None:
+    """Check that the files of a checkpoint are not pointers of Git LFS or git-annex.
+
+    Raises:
+      BnguardError: one is.
+    """
+    prefix = checkpoint_reader.resolve(path) if os.path.isdir(path) else stored_prefix(path)
+    for file in (f"{prefix}.index", *sorted(glob(f"{escape(prefix)}.data-*"))):
+        pointer = pointer_at(file)
+        if pointer is not None:
+            raise BnguardError(
+                f"{file}: {pointer.what}, not a file of a checkpoint; {pointer.advice}."
+            )
 
 
 def _keys(path: str) -> Dict[str, str]:

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.recognition.statistics import Statistic, make_statistic
-from bnguard.statistics.names import UNKNOWN, role_of
+from bnguard.statistics.names import AVERAGE, UNKNOWN, is_average, role_of
 from bnguard.statistics.partitioned_variables import Part, variable_parts
 
 
@@ -88,6 +88,7 @@ def _companions(recognized: RecognizedGraph, variables: Mapping[str, Part]) -> I
     for name, part in variables.items():
         role = role_of(part.full_name, full_names)
         if name not in found and role != UNKNOWN:
+            role = AVERAGE if is_average(part.full_name) else role
             node = recognized.tensor(name).node
             yield make_statistic(recognized.graph, node, role, recognized.writes)
 

@@ -10,7 +10,7 @@ from bnguard.errors import BnguardError
 from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
-from bnguard.statistics.names import role_of
+from bnguard.statistics.names import mean_beside, role_of
 
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
 
@@ -28,15 +28,21 @@ class RunningStatistics(Mapping[str, np.ndarray]):
       values: by variable name. They are copied, because a fetched ref variable may share memory
         with the variable.
       roles: by variable name, as in `role_of`; a missing role is determined from the name.
+      coldness: by variable name, in words, of each variable that is mostly its initial value.
 
     Raises:
       BnguardError: a value is text.
     """
 
     def __init__(
-        self, source: str, values: Mapping[str, Any], roles: Optional[Mapping[str, str]] = None
+        self,
+        source: str,
+        values: Mapping[str, Any],
+        roles: Optional[Mapping[str, str]] = None,
+        coldness: Optional[Mapping[str, str]] = None,
     ) -> None:
         self.source = source
+        self.coldness = dict(coldness or {})
         self.roles = {name: (roles or {}).get(name) or role_of(name) for name in sorted(values)}
         self._values = {name: _read_only(name, values[name]) for name in self.roles}
 
@@ -57,7 +63,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Tuple[type, Tuple[Any, ...]]:
-        return RunningStatistics, (self.source, self._values, self.roles)
+        return RunningStatistics, (self.source, self._values, self.roles, self.coldness)
 
     def __repr__(self) -> str:
         return printable(f"RunningStatistics({self.source}, {len(self)} variables)")
@@ -67,7 +73,16 @@ class RunningStatistics(Mapping[str, np.ndarray]):
 
     def health(self) -> List[Health]:
         """Return the health of each variable, sorted by name."""
-        return [examine(name, self.roles[name], value) for name, value in self.items()]
+        return [
+            examine(
+                name,
+                self.roles[name],
+                value,
+                self.coldness.get(name, ""),
+                self.get(mean_beside(name)),
+            )
+            for name, value in self.items()
+        ]
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the JSON form: the source, and the health of each variable."""

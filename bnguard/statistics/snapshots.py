@@ -23,7 +23,9 @@ def snapshot(session_or_checkpoint: Source, scope: Optional[Scope] = None) -> Ru
 
     In a session, the structure of the graph determines the statistics. They are read in one
     `Session.run` that adds no op, so the graph may be finalized, and the hooks of a
-    MonitoredSession see no step. In a checkpoint, the names of the variables determine them.
+    MonitoredSession see no step. In a checkpoint, the names of the variables determine them. If the
+    .meta file of the graph is beside it, the snapshot also knows which statistics are still mostly
+    their initial values.
 
     Args:
       session_or_checkpoint: a `tf.Session`, `tf.InteractiveSession` or
@@ -35,7 +37,11 @@ def snapshot(session_or_checkpoint: Source, scope: Optional[Scope] = None) -> Ru
       BnguardError: there are no running statistics, or none in this scope; the session is closed
         or its variables are not initialized; the checkpoint is missing or damaged.
     """
-    return _take(session_or_checkpoint, scope)
+    found = _take(session_or_checkpoint, scope)
+    if not isinstance(session_or_checkpoint, (str, os.PathLike)):
+        return found
+    coldness = checkpoint_values.coldness(os.fspath(session_or_checkpoint))
+    return RunningStatistics(found.source, found, found.roles, coldness)
 
 
 def diff(
@@ -82,7 +88,7 @@ def _take_any(
 def _take(source: Source, scope: Optional[Scope], also: Collection[str] = ()) -> RunningStatistics:
     if isinstance(source, RunningStatistics):
         chosen = within(scope, source, source.source)
-        return RunningStatistics(source.source, chosen, source.roles)
+        return RunningStatistics(source.source, chosen, source.roles, source.coldness)
     if _is_path(source):
         return RunningStatistics(
             _name(source), checkpoint_values.read(os.fspath(source), scope, also)

@@ -205,6 +205,32 @@ def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):
         read_checkpoint(prefix)
 
 
+def test_an_engine_is_not_analysed():
+    engine = message_of([("engine", "TRTEngineOp"), ("bn/moving_mean", "VariableV2")])
+    assert reached(engine) == (limits.ENGINES.text,)
+    assert reached(message_of([("engine", "NoOp"), ("bn/moving_mean", "VariableV2")])) == ()
+
+
+def test_how_cold_a_deep_average_is_stays_open(tmp_path):
+    with fresh_graph(), tf.Session() as session:
+        y = networks.layer(networks.inputs(), True, updates_collections=None, decay=0.99)
+        step = tf.train.get_or_create_global_step()
+        networks.optimizer().minimize(networks.loss_of(y), global_step=step)
+        session.run([tf.global_variables_initializer()])
+        session.run(step.assign_add(10))
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"))
+
+    def audit():
+        return bnguard.audit(f"{prefix}.meta", checkpoint=prefix, select=["BN304"])
+
+    with small_limit("AVERAGE_DEPTH", 8) as seen:
+        assert len(audit().findings) == 2
+    assert seen == []
+    with small_limit("AVERAGE_DEPTH", 0):
+        assert audit().findings == ()
+        assert limits.AVERAGE_DEPTH.text in audit().limits
+
+
 def test_a_stored_tensor_of_too_many_bytes_has_no_value(tmp_path):
     with fresh_graph(), tf.Session() as session:
         tf.get_variable("steps", initializer=[7] * 5)

@@ -210,6 +210,56 @@ class TestFiles:
         assert result.exit_code == FAILED
         assert f"{tmp_path}: no graph here; expected saved_model.pb" in result.output
 
+    @pytest.mark.parametrize("jobs", [1, 3])
+    def test_other_files_in_a_directory_are_skipped_and_counted(self, jobs, files, tmp_path):
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.pbtxt").write_text("item {\n  id: 1\n}\n")
+        (tmp_path / "asset.meta").write_text("fileFormatVersion: 2\nguid: 1\n")
+        for name, status in (("healthy", CLEAN), ("broken", FOUND)):
+            (tmp_path / "graph.meta").write_bytes((files / f"{name}.meta").read_bytes())
+            result = run(tmp_path, "--jobs", jobs)
+            assert result.exit_code == status
+            assert result.output.splitlines()[-1] == (
+                "Skipped 3 files of other kinds: label map (2), asset description of Unity (1)"
+            )
+
+    def test_a_damaged_graph_in_a_directory_is_an_error(self, files, tmp_path):
+        (tmp_path / "a.pbtxt").write_text("item {\n  id: 1\n}\n")
+        (tmp_path / "damaged.meta").write_bytes((files / "healthy.meta").read_bytes()[:1000])
+        result = run(tmp_path)
+        assert result.exit_code == FAILED
+        assert "Skipped 1 file of other kinds: label map (1)" in result.output
+        assert f"Error: {tmp_path / 'damaged.meta'}: not a graph, or damaged" in result.output
+
+    def test_a_directory_of_other_files_is_an_error(self, files, tmp_path):
+        (tmp_path / "a.pbtxt").write_text("item {\n  id: 1\n}\n")
+        result = run(tmp_path, files / "healthy.meta")
+        assert result.exit_code == FAILED
+        assert result.output.splitlines()[-1] == (
+            f"Error: {tmp_path}: no graph here, but 1 file of other kinds: label map (1)"
+        )
+
+    def test_another_file_that_is_named_is_an_error_of_one_line(self, files, tmp_path):
+        path = tmp_path / "model.meta"
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        result = run(path, files / "healthy.meta")
+        assert result.exit_code == FAILED
+        assert result.output.splitlines()[-1] == (
+            f"Error: {path}: a Git LFS pointer, not a TensorFlow graph; "
+            "run `git lfs pull` to fetch what it points to"
+        )
+        assert "healthy.meta: assumed" in result.output
+
+    def test_a_checkpoint_that_is_a_pointer_is_an_error_of_one_line(self, files, tmp_path):
+        (tmp_path / "model.index").write_text("version https://git-lfs.github.com/spec/v1\n")
+        result = run(files / "healthy.meta", "--checkpoint", tmp_path / "model")
+        assert result.exit_code == FAILED
+        assert result.output.startswith(
+            f"Error: {files / 'healthy.meta'}: {tmp_path / 'model'}.ind"
+        )
+        assert "a Git LFS pointer" in result.output
+        assert "git lfs pull" in result.output
+
     def test_jobs_do_not_change_the_output(self, files):
         paths = [files / name for name in ("broken.meta", "garbage.meta", "healthy.meta")]
         alone, three = run(*paths), run(*paths, "--jobs", "3")

@@ -1,12 +1,17 @@
 """`bnguard diff` and `bnguard stats`: output, JSON and exit status."""
 
+from glob import glob
 import json
+import pickle
+import shutil
 
 from click.testing import CliRunner
 import numpy as np
 import pytest
+from support.graphs import build_with
 import tensorflow.compat.v1 as tf
 
+from bnguard import batch_norm, snapshot
 from bnguard.cli import commands
 
 HEALTHY = {"bn/moving_mean": [1.0, 2.0], "bn/moving_variance": [3.0, 4.0]}
@@ -139,3 +144,62 @@ def test_a_damaged_checkpoint_has_exit_status_2(save):
     result = bnguard("stats", path)
     assert result.exit_code == 2
     assert "cannot be read" in result.output
+
+
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("command", ["stats", "diff"])
+def test_a_pointer_in_the_place_of_a_checkpoint_has_exit_status_2(save, tmp_path, command, ending):
+    others = [save("other", HEALTHY)] if command == "diff" else []
+    path = save("pointer", HEALTHY)
+    pointer = tmp_path / f"pointer.{ending}"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    for given in (path, f"{path}.index", str(tmp_path)):
+        result = bnguard(command, *others, given)
+        assert result.exit_code == 2
+        assert result.output == (
+            f"Error: {pointer}: a Git LFS pointer, not a file of a checkpoint; "
+            "run `git lfs pull` to fetch what it points to.\n"
+        )
+
+
+class TestColdness:
+    """100 steps with a decay of 0.999, which leave 0.999 ** 100 = 0.905 of the initial values."""
+
+    @pytest.fixture
+    def trained(self, tmp_path):
+        (tmp_path / "trained").mkdir()
+        prefix = str(tmp_path / "trained" / "model.ckpt")
+        with build_with("ref", "v1"), tf.Graph().as_default(), tf.Session() as session:
+            x = tf.placeholder(tf.float32, [None, 2])
+            y = batch_norm(x, decay=0.999, is_training=True, scope="bn")
+            step = tf.train.get_or_create_global_step()
+            with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+                loss = tf.reduce_mean(tf.square(y - 1.0))
+                train = tf.train.GradientDescentOptimizer(0.1).minimize(loss, global_step=step)
+            session.run(tf.global_variables_initializer())
+            random = np.random.RandomState(0)
+            for _ in range(100):
+                session.run(train, {x: random.normal(10, 3, [8, 2])})
+            return tf.train.Saver().save(session, prefix)
+
+    def test_it_is_reported_if_the_graph_is_beside_the_checkpoint(self, trained):
+        result = bnguard("stats", trained)
+        text = "cold: 90 % of its initial value is left after 100 updates with a decay of 0.999"
+        assert result.output.count(text) == 2
+        assert result.exit_code == 1
+        found = snapshot(trained)
+        assert pickle.loads(pickle.dumps(found)).health() == found.health()
+        assert snapshot(found).health() == found.health()
+        document = json.loads(bnguard("stats", trained, "--json").output)
+        assert [variable["problems"] for variable in document["variables"]] == [[text]] * 2
+
+    @pytest.mark.parametrize("graph", [None, b"no graph"])
+    def test_without_a_graph_nothing_is_known(self, trained, graph, tmp_path):
+        for path in glob(f"{trained}.*"):
+            shutil.copy(path, str(tmp_path))
+        (tmp_path / "model.ckpt.meta").unlink()
+        if graph is not None:
+            (tmp_path / "model.ckpt.meta").write_bytes(graph)
+        result = bnguard("stats", str(tmp_path / "model.ckpt"))
+        assert "cold" not in result.output
+        assert result.exit_code == 0

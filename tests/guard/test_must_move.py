@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from support.graphs import build_with
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import VARIABLE_CLASSES
 import tensorflow.compat.v1 as tf
@@ -177,3 +178,36 @@ def test_the_exception_survives_pickling():
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.unmoved == caught.value.unmoved
     assert str(again) == str(caught.value)
+
+
+def test_averages_of_statistics_need_not_move_and_are_in_every_snapshot(tmp_path):
+    """An average of all variables moves where the program applies it, not in every step."""
+    with build_with("ref", "v1"), tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 2])
+        y = bnguard.batch_norm(x, is_training=True, updates_collections=None, scope="bn")
+        average = tf.train.ExponentialMovingAverage(0.9).apply(tf.global_variables())
+        session.run(tf.global_variables_initializer())
+        with bnguard.must_move(session) as before:
+            session.run(y, {x: [[1.0, 2.0], [3.0, 4.0]]})
+        assert sorted(before) == [
+            f"bn/moving_{role}{ending}"
+            for role in ("mean", "variance")
+            for ending in ("", "/ExponentialMovingAverage")
+        ]
+        session.run(average)
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"))
+        assert not bnguard.diff(session, prefix)
+        assert not bnguard.diff(prefix, session)
+
+
+def test_averages_of_moments_that_a_layer_uses_must_move():
+    with build_with("ref", "v1"), tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 2])
+        moments = tf.nn.moments(x, [0])
+        averages = tf.train.ExponentialMovingAverage(0.9)
+        averages.apply(moments)
+        y = tf.nn.batch_normalization(x, *map(averages.average, moments), None, None, 1e-3)
+        session.run(tf.global_variables_initializer())
+        with fires(session) as caught:
+            session.run(y, {x: [[1.0, 2.0]]})
+        assert len(caught.value.unmoved) == 2

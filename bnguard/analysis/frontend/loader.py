@@ -21,29 +21,18 @@ from typing import (
 )
 
 from bnguard.analysis import limits
-from bnguard.analysis.errors import AuditError, about
+from bnguard.analysis.errors import AuditError, NotAGraphError, about
+from bnguard.analysis.frontend import file_kinds
 from bnguard.analysis.frontend.file_reader import read_bytes
 from bnguard.analysis.frontend.graph_builder import read_graph
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import Graph
+from bnguard.analysis.ir.op_types import ENGINE, FUSED_NORMALIZATIONS, VARIABLES
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 _OP_TYPE = re.compile(rb"[A-Za-z0-9_.>/-]+\Z")
-_TEXT = re.compile(r"(?:\s|#[^\n]*\n)*([a-z_]+)\s*[:{<]")
-# The first field of a text file -> the message that it is the text form of.
-_TEXT_MESSAGES = {
-    "node": "GraphDef",
-    "library": "GraphDef",
-    "versions": "GraphDef",
-    "meta_graphs": "SavedModel",
-    "saved_model_schema_version": "SavedModel",
-    "collection_def": "MetaGraphDef",
-    "graph_def": "MetaGraphDef",
-    "meta_info_def": "MetaGraphDef",
-    "saver_def": "MetaGraphDef",
-    "signature_def": "MetaGraphDef",
-}
+_SAVED_MODEL_START = b"\x08\x01"  # the version of its schema, the only one there is
 # The collections that hold a VariableDef for each variable; the others of interest hold names.
 _VARIABLE_COLLECTIONS = ("variables", "trainable_variables", "local_variables")
 
@@ -98,6 +87,9 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
         path = os.fspath(source)
         if os.path.isdir(path):
             path = _saved_model_file(path)
+        pointer = file_kinds.pointer_at(path)
+        if pointer is not None:
+            raise pointer.refusal(path)
         return _decode(read_bytes(path), path, tags)
     if hasattr(source, "as_graph_def"):
         return [_live_graph(source)]
@@ -122,14 +114,19 @@ def _saved_model_file(folder: str) -> str:
 
 
 def _decode(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
-    text_message = _text_message(data)
+    kind = file_kinds.other_kind(data[: file_kinds.HEAD_BYTES], data[-8:])
+    if kind is not None:
+        raise kind.refusal(path)
+    text_message = file_kinds.text_message(data)
     if text_message:
         with _known_to_be(f"{path}: the text form of a {text_message}"):
             return _DECODERS[text_message](_from_text(data, text_message, path), path, tags)
     # A SavedModel starts with its version; the other two differ in what fields 1 and 2 are.
     messages = ["GraphDef", "MetaGraphDef"]
-    if data[:1] == b"\x08":
+    if data.startswith(_SAVED_MODEL_START):
         messages = ["SavedModel"]
+    elif data[:1] == _SAVED_MODEL_START[:1]:
+        messages = []
     elif path.endswith(".meta"):
         messages.reverse()
     for message in messages:
@@ -137,6 +134,9 @@ def _decode(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
             return _DECODERS[message](data, path, tags)
         except _WrongMessageError:
             continue
+    kind = file_kinds.binary_kind(data, path)
+    if kind is not None:
+        raise kind.refusal(path)
     raise AuditError(
         f"{path}: not a graph, or damaged; expected a .meta file (MetaGraphDef), a GraphDef or a "
         "SavedModel. A checkpoint's .index and .data files hold no graph: give the .meta file "
@@ -155,12 +155,6 @@ def _known_to_be(what: str) -> Iterator[None]:
         yield
     except _WrongMessageError as error:
         raise AuditError(f"{what}, but damaged ({error})") from error
-
-
-def _text_message(data: bytes) -> Optional[str]:
-    """Return the message of which this is the text form; None if it is binary."""
-    start = _TEXT.match(data[:4096].decode("utf-8", "replace"))
-    return _TEXT_MESSAGES.get(start.group(1)) if start else None
 
 
 def _from_text(data: bytes, name: str, path: str) -> bytes:
@@ -278,7 +272,37 @@ def _bare(label: str, raw_graph: Any) -> LoadedGraph:
 
 def _read_graph(label: str, raw_graph: Any) -> Graph:
     with about(label):
-        return read_graph(raw_graph)
+        try:
+            graph = read_graph(raw_graph)
+        except AuditError:
+            if file_kinds.is_without_constants(raw_graph):
+                raise file_kinds.OPENCV_TEXT.refusal(label) from None
+            raise
+        if ENGINE in graph.present_types():
+            _check_engines(label, graph, raw_graph)
+    return graph
+
+
+def _check_engines(label: str, graph: Graph, raw_graph: Any) -> None:
+    """Refuse a graph that TensorRT compiled as a whole, so that no layer is left to analyse."""
+    if graph.of_types(FUSED_NORMALIZATIONS | VARIABLES):
+        return
+    engines = graph.of_types([ENGINE])
+    functions = {function.signature.name: function for function in raw_graph.library.function}
+    layers = 0
+    for engine in engines:
+        attributes = graph.attributes(engine)
+        name = attributes["segment_funcdef_name"].s.decode("utf-8", "replace")
+        function = functions.get(attributes["segment_func"].func.name or name)
+        if function is not None:
+            layers += sum(node.op in FUSED_NORMALIZATIONS for node in function.node_def)
+    inside = f"{layers} normalizations" if layers else "layers"
+    what = "a graph compiled by TensorRT"
+    raise NotAGraphError(
+        f"{label}: {what}: its {inside} are inside {ENGINE} nodes ({len(engines)}), where they "
+        "cannot be analysed; give the graph that it was made from",
+        what,
+    )
 
 
 def _live_graph(graph: Any) -> LoadedGraph:

@@ -12,6 +12,7 @@ from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional
 from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.checkpoint_index import table_entries, varint
+from bnguard.analysis.frontend.file_kinds import pointer_at
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.tensor_values import Scalar, unpack
 
@@ -49,6 +50,16 @@ class StoredCheckpoint:
         Raises:
           AuditError: the tensor, or the file with its data, is damaged.
         """
+        elements = self._elements(name)
+        return elements[0] if elements and elements.count(elements[0]) == len(elements) else None
+
+    def smallest(self, name: str) -> Optional[float]:
+        """Return the smallest element of a tensor; None, and an error, as for `value`."""
+        elements = self._elements(name)
+        numbers = [float(element) for element in elements or () if not isinstance(element, bytes)]
+        return min(numbers, default=None)
+
+    def _elements(self, name: str) -> Optional[List[Scalar]]:
         key = self._keys.get(name)
         if key is None or key not in self._entries:
             return None
@@ -61,10 +72,10 @@ class StoredCheckpoint:
             return None
         with _damage_reported(path):
             data = _read(path, entry)
-            values = unpack(data, entry.dtype)
-            if values is not None and checksum(data) != entry.crc32c:
+            elements = unpack(data, entry.dtype, len(data))
+            if elements is not None and checksum(data) != entry.crc32c:
                 raise ValueError(f"the checksum of {name} is wrong")
-        return values[0] if values and values.count(values[0]) == len(values) else None
+        return elements
 
     def _entry(self, key: bytes) -> Any:
         return protos.message("BundleEntryProto").FromString(self._entries[key])
@@ -99,10 +110,15 @@ def read_checkpoint(prefix: str) -> StoredCheckpoint:
     Raises:
       AuditError: there is no such checkpoint, or it is damaged.
     """
-    prefix = _ENDING.sub("", prefix)
+    prefix = stored_prefix(prefix)
     path = f"{prefix}.index"
     with _damage_reported(path):
         return StoredCheckpoint(prefix, dict(table_entries(_regular_file(path))))
+
+
+def stored_prefix(path: str) -> str:
+    """Return the prefix of a checkpoint, given that or one of its files."""
+    return _ENDING.sub("", path)
 
 
 @contextmanager
@@ -120,6 +136,9 @@ def _damage_reported(path: str) -> Iterator[None]:
 
 def _regular_file(path: str, offset: int = 0, size: int = -1) -> bytes:
     """Return the contents of a file, or `size` bytes of them."""
+    pointer = pointer_at(path)
+    if pointer is not None:
+        raise AuditError(f"{path}: {pointer.what}, not a file of a checkpoint; {pointer.advice}")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is no regular file")
     with open(path, "rb") as file:

@@ -29,6 +29,7 @@ FUSED_NORMALIZATIONS = _types(
     _MklFusedBatchNormV2 _MklFusedBatchNormV3
     """
 )
+ENGINE = "TRTEngineOp"  # a part of a graph that TensorRT compiled
 OLD_NORMALIZATION = "BatchNormWithGlobalNormalization"  # TensorFlow 0.x; inference only
 
 ASSIGNS = frozenset(["Assign", "AssignVariableOp"])

@@ -79,6 +79,7 @@ _MESSAGES = {
         DataType dtype 1; TensorShapeProto tensor_shape 2; bytes tensor_content 4;
         float* float_val 5; double* double_val 6; int32* int_val 7; bytes* string_val 8;
         int64* int64_val 10; bool* bool_val 11; int32* half_val 13""",
+    "OnnxModel": "bytes graph 7; bytes* opset_import 8",  # onnx.proto's ModelProto
     # tensorflow/core/protobuf/tensor_bundle.proto, trackable_object_graph.proto
     "BundleHeaderProto": "int32 num_shards 1; int32 endianness 2",
     "BundleEntryProto": """

@@ -64,10 +64,12 @@ def _stored_values(tensor: Any) -> Optional[List[Scalar]]:
     return [False] if tensor.dtype == DATA_TYPES["DT_BOOL"] else [0]
 
 
-def unpack(content: bytes, dtype: int) -> Optional[List[Scalar]]:
+def unpack(
+    content: bytes, dtype: int, most: int = limits.CONSTANT_ELEMENTS
+) -> Optional[List[Scalar]]:
     """Return the elements of a tensor of numbers, from its bytes; one element if all are equal.
 
-    It is None for another type, and for many different elements.
+    It is None for another type, and for more than `most` elements that are not equal.
     """
     code = _CONTENT_FORMATS.get(dtype)
     width = struct.calcsize(code) if code else 0
@@ -75,6 +77,6 @@ def unpack(content: bytes, dtype: int) -> Optional[List[Scalar]]:
         return None
     if content == content[:width] * (len(content) // width):
         content = content[:width]
-    elif len(content) > limits.CONSTANT_ELEMENTS * width:
+    elif len(content) > most * width:
         return None
     return list(struct.unpack(f"<{len(content) // width}{code}", content))

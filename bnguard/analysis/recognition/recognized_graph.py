@@ -11,7 +11,7 @@ from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
-from bnguard.analysis.ir.op_types import is_optimizer
+from bnguard.analysis.ir.op_types import ENGINE, is_optimizer
 from bnguard.analysis.recognition.gradients import (
     Gradients,
     after_gradients,
@@ -21,8 +21,6 @@ from bnguard.analysis.recognition.gradients import (
 from bnguard.analysis.recognition.normalizations import Normalization, find_normalizations
 from bnguard.analysis.recognition.statistics import Statistic, find_statistics
 from bnguard.analysis.recognition.writes import Purpose, Write, find_writes
-
-_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class RecognizedGraph:
         """
         tensor = self.graph.tensor(name) if name else None
         if tensor is None:
-            raise AuditError(f"{self.loaded.label}: no node is named {name!r}{self._similar(name)}")
+            raise AuditError(f"{self.loaded.label}: no node is named {name!r}")
         return tensor
 
     def operation(self, name: str) -> Tensor:
@@ -97,12 +95,6 @@ class RecognizedGraph:
         name = self.graph.names[tensor.node]
         return name if tensor.port == CONTROL else f"{name}:{tensor.port}"
 
-    def _similar(self, name: str) -> str:
-        last = name.rpartition("/")[2].partition(":")[0].lower()
-        similar = [node for node in self.graph.names if last and last in node.lower()]
-        similar.sort(key=lambda node: (len(node), node))
-        return f"; do you mean {' or '.join(similar[:_SUGGESTIONS])}?" if similar else ""
-
 
 def recognize(loaded: LoadedGraph) -> RecognizedGraph:
     """Find the variables of a graph, their writes, and the running statistics among them."""
@@ -113,6 +105,8 @@ def recognize(loaded: LoadedGraph) -> RecognizedGraph:
 
 def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
     graph, provenance = loaded.graph, Provenance(loaded.graph)
+    if ENGINE in graph.present_types():
+        limits.ENGINES.reach()
     found = find_gradients(graph)
     gradients = found.nodes
     normalizations = find_normalizations(provenance, gradients)

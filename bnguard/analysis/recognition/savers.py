@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.ir.graph import Tensor
-from bnguard.analysis.ir.op_types import ARITHMETIC, SAVES
+from bnguard.analysis.ir.op_types import ARITHMETIC, RESTORES, SAVES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import PARTITION
 
@@ -55,6 +55,31 @@ def saved_names(recognized: RecognizedGraph) -> Optional[SavedNames]:
                 default = checkpoint_name(recognized, variable)
                 saved[variable] = names[position] if is_known else default
     return SavedNames(saved, is_complete)
+
+
+def asked_names(recognized: RecognizedGraph) -> Dict[int, str]:
+    """Return the name under which each variable is asked for when a checkpoint is restored.
+
+    A Saver asks for the names under which it saves. Without one, the ops that restore tell. A
+    variable that nothing restores is left out.
+    """
+    saved = saved_names(recognized)
+    return _restored_names(recognized) if saved is None else saved.names
+
+
+def _restored_names(recognized: RecognizedGraph) -> Dict[int, str]:
+    graph = recognized.graph
+    restored: Dict[int, str] = {}
+    if not graph.of_types(RESTORES):
+        return restored
+    for variable in recognized.writes:
+        for value in recognized.loaded_values(variable):
+            origin = recognized.provenance.origins(value).only
+            if origin is not None and graph.types[origin.node] == "RestoreV2":
+                names = _strings(recognized, graph.data_input(origin.node, _NAMES_INPUT))
+                if origin.port < len(names):
+                    restored[variable] = names[origin.port]
+    return restored
 
 
 def checkpoint_name(recognized: RecognizedGraph, variable: int) -> str:

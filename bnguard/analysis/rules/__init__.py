@@ -11,6 +11,7 @@ from bnguard.analysis.rules import (
     frozen_layer_still_updates,
     statistics_never_written,
     statistics_not_saved,
+    statistics_still_cold,
     statistics_trainable,
     statistics_written_at_inference,
     training_flag_defaults_to_true,
@@ -43,6 +44,7 @@ RULES: Tuple[Rule, ...] = (
     frozen_layer_still_updates.RULE,
     statistics_not_saved.RULE,
     assign_left_in_frozen_graph.RULE,
+    statistics_still_cold.RULE,
 )
 """All rules, by code."""
 

@@ -25,6 +25,7 @@ from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.savers import checkpoint_name
+from bnguard.analysis.scenario import names
 from bnguard.analysis.scenario.entry_points import find_outputs, find_train_ops
 from bnguard.analysis.scenario.step import Feeds, Step
 from bnguard.analysis.scenario.training_flags import TrainingFlag, find_training_flags
@@ -89,7 +90,7 @@ def build_scenario(
     Raises:
       AuditError: a name is not in the graph, or there is no such signature.
     """
-    given = {recognized.tensor(name): value for name, value in (feeds or {}).items()}
+    given = {names.fed(recognized, name): value for name, value in (feeds or {}).items()}
     flags = tuple(find_training_flags(recognized))
     assumed_flags = [
         flag
@@ -157,7 +158,7 @@ class _StepPlan(NamedTuple):
 
 def _training(recognized: RecognizedGraph, train_op: Sequence[str]) -> List[_StepPlan]:
     if train_op:
-        return [_StepPlan(", ".join(train_op), [recognized.operation(name) for name in train_op])]
+        return [_StepPlan(", ".join(train_op), [names.run(recognized, name) for name in train_op])]
     found = [Tensor(node, CONTROL) for node in find_train_ops(recognized)]
     return [_StepPlan(recognized.name(tensor), [tensor]) for tensor in found]
 
@@ -177,7 +178,7 @@ def _inference(
             f"it has {', '.join(map(repr, signatures)) or 'none'}"
         )
     if fetches:
-        fetched = [recognized.tensor(name) for name in fetches]
+        fetched = [names.fetched(recognized, name) for name in fetches]
         return [_StepPlan(", ".join(fetches), fetched)], []
     plans = _signature_plans(recognized, signature)
     if plans or any(not key.startswith("__") for key in signatures):

@@ -109,8 +109,8 @@ ANSWERS: Tuple[Answer, ...] = (
         "batch-of-one",
         "A batch of one row, or one value for each channel.",
         "The variance of one value is 0, and its unbiased estimate is 0/0: NaN on a GPU. Train "
-        "with more rows, or use the running statistics after global pooling. The layers warn if the "
-        "shape shows it.",
+        "with more rows, or use the running statistics after global pooling. The layers warn if "
+        "the shape shows it.",
         "layers.md",
         (
             "Nan in summary histogram for moving_variance",

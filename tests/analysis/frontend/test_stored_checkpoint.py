@@ -5,6 +5,7 @@ import shutil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -77,7 +78,7 @@ def different():
     tf.get_variable("different", initializer=[1, 2])
     tf.get_variable("text", initializer="text")
     tf.get_variable("bfloat16", [], tf.bfloat16, initializer=tf.zeros_initializer())
-    tf.get_variable("many", [1000], initializer=tf.zeros_initializer())
+    tf.get_variable("many", [10_000], initializer=tf.zeros_initializer())
     tf.get_variable("empty", [0], initializer=tf.zeros_initializer())
 
 
@@ -97,6 +98,14 @@ class TestValues:
         assert [stored.value(name) for name in sorted(stored.names)] == [None] * 5
         assert stored.value("nosuch") is None
 
+    def test_the_smallest_element_is_that_of_all(self, tmp_path):
+        values = np.linspace(3, -2, 5000, dtype=np.float32)
+        prefix = save(tmp_path / "model.ckpt", lambda: tf.get_variable("v", initializer=values))
+        stored = read_checkpoint(prefix)
+        assert stored.smallest("v") == -2
+        assert stored.smallest("nosuch") is None
+        assert stored.value("v") is None
+
     def test_a_slice_has_no_value(self, tmp_path):
         stored = read_checkpoint(save(tmp_path / "model.ckpt", partitioned))
         assert stored.value("net/weights") is None
@@ -109,7 +118,7 @@ class TestValues:
                 with tf.variable_scope(scope):
                     twins.append(tf.Variable(4.0, name="twin"))
             session.run(tf.global_variables_initializer())
-            saver = tf.train.Checkpoint(step=step, twins=twins)
+            saver = tf.train.Checkpoint(step=step, first=twins[0], second=twins[1])
             prefix = saver.save(str(tmp_path / "model"), session=session)
         stored = read_checkpoint(prefix)
         assert stored.value("global_step") == 7

@@ -45,7 +45,7 @@ def test_the_search_for_replicas_ends_at_its_limit_and_says_so():
 def test_a_variable_that_the_search_may_have_missed_is_not_reported_as_left_out():
     message = message_of(NODES)
     left_out = message_of([node for node in NODES if node[0] != "mean" and node[0] != "save"])
-    left_out.node.add(name="save", op="SaveV2", input=["prefix", "names", "x", "x"])
+    left_out.node.add(name="save", op="SaveV2", input=["prefix", "names", "x", REPLICAS[0]])
     (finding,) = bnguard.audit(left_out, select=["BN301"]).findings
     assert finding.variable == MEAN
     for name in ("REPLICA_TENSORS", "PROVENANCE_TENSORS"):

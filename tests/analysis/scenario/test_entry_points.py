@@ -421,8 +421,10 @@ def test_the_mean_of_replicas_is_saved(variables, control_flow, of_all):
             for name in ("moving_mean", "moving_variance")
         ]
         saved = [tf.add_n(both) * 0.5 if of_all else both[0] + 0.0 for both in means]
+        saved += [variable + 0.0 for variable in tf.trainable_variables()]
+        names = [f"name_{number}" for number in range(len(saved))]
         tf.raw_ops.SaveV2(
-            prefix="p", tensor_names=["mean", "variance"], shape_and_slices=["", ""], tensors=saved
+            prefix="p", tensor_names=names, shape_and_slices=[""] * len(saved), tensors=saved
         )
     left_out = set() if of_all else {"second/bn/moving_mean", "second/bn/moving_variance"}
     assert found(bnguard.audit(graph), "BN301") == left_out

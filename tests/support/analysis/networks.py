@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
+import tempfile
 
 import tensorflow.compat.v1 as tf
 
@@ -289,6 +290,27 @@ def freezes(is_training):
     return build
 
 
+# BN304
+
+_CHECKPOINTS = tempfile.TemporaryDirectory()
+
+
+def stops_after(steps):
+    """A layer with a decay of 0.9 whose step was counted so often, with its checkpoint."""
+
+    def build():
+        y = dense(layer(inputs(), flag(), decay=0.9))
+        step = tf.train.get_or_create_global_step()
+        train_with_updates(y, global_step=step)
+        saver = tf.train.Saver()
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            step.load(steps, session)
+            return {"checkpoint": saver.save(session, f"{_CHECKPOINTS.name}/model-{steps}")}
+
+    return build
+
+
 # The rules that find something in the broken twin; none finds anything in the healthy one.
 PAIRS = {
     "two_branch": ({"BN101", "BN102"}, two_branch, one_layer),
@@ -320,5 +342,6 @@ PAIRS = {
         transfer_with_the_flag(updates_collections=tf.GraphKeys.UPDATE_OPS),
     ),
     "not_saved": ({"BN301"}, saves(tf.trainable_variables), saves(tf.global_variables)),
+    "still_cold": ({"BN304"}, stops_after(28), stops_after(29)),  # 0.9 ** 28.4 is 0.05
     "frozen_graph": ({"BN103", "BN302"}, freezes(True), freezes(False)),
 }
