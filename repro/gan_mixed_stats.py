@@ -25,7 +25,7 @@ Fix
 
 How to see it in your own program
     Run the discriminator's step alone and check that the generator's moving_mean stays
-    bit-identical. `bnguard audit` warns with BN206 frozen-layer-still-updates.
+    bit-identical. `bnguard audit` finds it with BN105 statistics-updated-more-than-once.
 
 Reports
     carpedm20/DCGAN-tensorflow#266 (statistics shared between real and fake examples)

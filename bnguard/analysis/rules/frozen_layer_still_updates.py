@@ -1,6 +1,7 @@
 """## What it does
-Finds running statistics that a training step moves although it trains neither the gamma nor the
-beta of their layer.
+Finds running statistics that a training step moves although no training step trains the gamma or
+the beta of their layer. If another step does, as in adversarial training, where steps take turns, a
+note says so.
 
 ## Why is this bad
 The layer was meant to be frozen. Its weights stay, but its statistics follow the new data. After
@@ -20,8 +21,7 @@ features = network(x, is_training=False)
 ```
 
 ## Known false positives
-Programs that adapt only the statistics to new data, on purpose. Training steps that take turns on
-parts of one network, as in adversarial training: check these carefully, too.
+Programs that adapt only the statistics to new data, on purpose.
 
 ## References
 - https://keras.io/guides/transfer_learning/
@@ -34,35 +34,40 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from bnguard.analysis.findings import WARNING, Finding
+from bnguard.analysis.findings import NOTE, WARNING, Finding
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
+_REMEDY_FOR_TURNS = (
+    "This is normal in steps that take turns on one network with updates in place: the average is "
+    "over the batches of all of them. To average over those of one step, let each step depend on "
+    "the updates of the network that it trains, and on no others"
+)
+
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic of a frozen layer that a training step moves."""
-    for step in scenario.training:
-        yield from check_step(step)
-
-
-def check_step(step: Step) -> Iterator[Finding]:
-    """Yield a finding for each statistic of a frozen layer that this step, if it trains, moves."""
-    if not step.applies_gradients():
-        return
-    for statistic in step.recognized.statistics:
-        effects = step.effects(statistic) if _is_frozen(step, statistic) else ()
-        if effects:
-            yield RULE.finding(
-                step.recognized,
-                f"is moved by {step.fetch}, which trains neither gamma nor beta of the layer",
-                effects[0].node,
-                statistic,
-                step,
-                path_to=effects[0].node,
-                certain=step.certainly_changes(statistic),
-            )
+    for step in filter(Step.applies_gradients, scenario.training):
+        for statistic in scenario.recognized.statistics:
+            effects = step.effects(statistic) if _is_frozen(step, statistic) else ()
+            if effects:
+                is_trained = scenario.trains(statistic.parameters)
+                problem = (
+                    f"is moved by {step.fetch}, which trains neither gamma nor beta of the layer"
+                )
+                yield RULE.finding(
+                    step.recognized,
+                    f"{problem}; another step does" if is_trained else problem,
+                    effects[0].node,
+                    statistic,
+                    step,
+                    path_to=effects[0].node,
+                    certain=step.certainly_changes(statistic),
+                    severity=NOTE if is_trained else "",
+                    remedy=_REMEDY_FOR_TURNS if is_trained else "",
+                )
 
 
 def _is_frozen(step: Step, statistic: Statistic) -> bool:

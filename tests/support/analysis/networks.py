@@ -129,6 +129,23 @@ def defaults_to(value):
     return build
 
 
+# BN105
+
+
+def siamese(collection):
+    """A layer on two inputs; `collection` is that of the second call's updates."""
+
+    def build():
+        training, outputs = flag(), []
+        for name, updates in (("left", tf.GraphKeys.UPDATE_OPS), ("right", collection)):
+            x = dense(inputs(name), name)
+            options = {"reuse": tf.AUTO_REUSE, "updates_collections": updates}
+            outputs.append(layer(x, training, **options))
+        train_with_updates(tf.concat(outputs, 0, name="output"))
+
+    return build
+
+
 # BN201, BN202, BN203
 
 
@@ -322,6 +339,7 @@ PAIRS = {
         infers_in_the_evaluation_network,
     ),
     "default": ({"BN104"}, defaults_to(True), defaults_to(False)),
+    "updated_twice": ({"BN105"}, siamese(tf.GraphKeys.UPDATE_OPS), siamese("not_run")),
     "never_run": ({"BN201"}, only_minimizes, minimizes_after_updates),
     "never_run_without_parameters": (
         {"BN201"},
@@ -333,7 +351,7 @@ PAIRS = {
     "never_written": ({"BN202"}, never_trains_the_layer, minimizes_after_updates),
     "dead_in_a_branch": ({"BN203"}, waits_for_updates_in_a_branch, updates_in_the_branch),
     "dead_in_a_loop": ({"BN203"}, waits_for_updates_in_a_loop, updates_in_the_loop),
-    "other_inputs": ({"BN204"}, evaluates_with(True), evaluates_with(False)),
+    "other_inputs": ({"BN105", "BN204"}, evaluates_with(True), evaluates_with(False)),
     "trainable": ({"BN205"}, statistics_are(True), statistics_are(False)),
     "frozen_layer": ({"BN206"}, transfer(True), transfer(False)),
     "frozen_layer_with_the_flag": (

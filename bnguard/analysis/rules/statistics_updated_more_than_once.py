@@ -1,0 +1,108 @@
+"""## What it does
+Finds running statistics that one training step updates with several ops: a layer that is called on
+several inputs, such as both sides of a Siamese network, time steps, or real and generated data; or
+a train op that runs the updates of several networks with the same variables.
+
+## Why is this bad
+If nothing orders the updates, they race. Each subtracts (1 - decay) * (old value - moment), so two
+may subtract from one old value, and the step has several possible results. With a low decay the
+variance may become negative: the old value is subtracted more than once. Then the output is NaN.
+
+If they are ordered, each update shortens the memory of the one before it. The average is that of a
+mixture of the inputs, and a mixture fits none of them: the means differ, and the variance of the
+mixture is not the average of the variances.
+
+## Example
+```python
+left = network(x_left, is_training=True)
+right = network(x_right, is_training=True, reuse=True)
+with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+    train_op = optimizer.minimize(distance(left, right))
+```
+
+## Use instead
+```python
+both = network(tf.concat([x_left, x_right], axis=0), is_training=True)
+left, right = tf.split(both, 2)
+with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+    train_op = optimizer.minimize(distance(left, right))
+```
+One call on all rows updates once. Or run the updates of one call only: give the other calls another
+collection, `updates_collections="not run"`.
+
+## Known false positives
+A program that orders the updates and means to average over all inputs, one after the other.
+
+## References
+- https://github.com/tensorflow/tensorflow/issues/18334
+- https://github.com/tensorflow/tensorflow/issues/14353
+- https://github.com/google/compare_gan/issues/8
+- https://github.com/carpedm20/DCGAN-tensorflow/issues/266
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Iterator, List, Sequence
+
+from bnguard.analysis.dataflow.predicates import NEVER, conjunction
+from bnguard.analysis.findings import ERROR, WARNING, Finding
+from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.races import Accesses, races
+from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.write_effects import WriteEffect
+
+
+def check(scenario: Scenario) -> Iterator[Finding]:
+    """Yield a finding for each statistic that a training step updates more than once."""
+    for step in scenario.training:
+        several = [
+            statistic
+            for statistic in scenario.recognized.statistics
+            if len(statistic.updates) > 1 and _run_together(_updates(step, statistic))
+        ]
+        nodes = [[effect.node for effect in _updates(step, statistic)] for statistic in several]
+        accesses = [Accesses(updates, updates) for updates in nodes]
+        for statistic, pairs in zip(several, races(step.execution, accesses)):
+            yield _finding(step, statistic, is_ordered=not pairs)
+
+
+def _updates(step: Step, statistic: Statistic) -> List[WriteEffect]:
+    updates = {write.node for write in statistic.updates}
+    return [effect for effect in step.effects(statistic) if effect.node in updates]
+
+
+def _run_together(updates: Sequence[WriteEffect]) -> bool:
+    """Return whether any two may run in one step; those on two sides of a branch do not."""
+    return any(
+        conjunction([one.predicate, other.predicate]) is not NEVER
+        for one, other in combinations(updates, 2)
+    )
+
+
+def _finding(step: Step, statistic: Statistic, is_ordered: bool) -> Finding:
+    updates = _updates(step, statistic)
+    order = "one after the other" if is_ordered else "and nothing orders them"
+    return RULE.finding(
+        step.recognized,
+        f"is updated by {len(updates)} ops in the step that runs {step.fetch}, {order}",
+        updates[-1].node,
+        statistic,
+        step,
+        path_to=updates[-1].node,
+        certain=sum(step.runs(effect.node) for effect in updates) > 1,
+        severity=WARNING if is_ordered else ERROR,
+    )
+
+
+RULE = Rule(
+    "BN105",
+    __name__,
+    __doc__,
+    ERROR,
+    "Call the layer once on all rows of a step, or run the updates of one call only: give the "
+    "other calls a collection that the train op does not depend on",
+    check,
+)

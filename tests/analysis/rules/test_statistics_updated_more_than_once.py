@@ -1,0 +1,97 @@
+"""BN105, with what a Session makes of several updates of one statistic."""
+
+import numpy as np
+import pytest
+from support.analysis.networks import dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
+import tensorflow.compat.v1 as tf
+
+import bnguard
+
+pytestmark = pytest.mark.slow
+
+BUILDS = [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]
+STATISTICS = {"bn/moving_mean", "bn/moving_variance"}
+DECAY = 0.01
+FEEDS = {"left:0": 2 * np.eye(4), "right:0": -np.eye(4), "label:0": np.zeros([4, 4])}
+
+
+def two_calls(ordered, **options):
+    """Both calls update in place; if ordered, the second is given the first one's output."""
+    first = layer(inputs("left"), True, updates_collections=None, decay=DECAY, **options)
+    x = inputs("right") + 0.0 * first if ordered else inputs("right")
+    second = layer(x, True, reuse=True, updates_collections=None, decay=DECAY, **options)
+    return optimizer().minimize(loss_of(first + second), name="train")
+
+
+def found(report, rule="BN105"):
+    return {(f.variable, f.severity) for f in report.findings if f.rule == rule}
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_what_a_session_makes_of_two_updates(variables, control_flow, ordered):
+    with fresh_graph(variables, control_flow) as graph:
+        train = two_calls(ordered, fused=False)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(train, FEEDS)
+            (variable,) = (v for v in tf.global_variables() if "moving_variance" in v.op.name)
+            variance = session.run(variable)
+    a, b = (np.var(FEEDS[name], axis=0) for name in ("left:0", "right:0"))
+    step = 1.0 - DECAY
+
+    def updated(value, moment):
+        return value - step * (value - moment)
+
+    one = np.ones(4)
+    in_order = updated(updated(one, a), b)
+    lost_or_both = [updated(one, a), updated(one, b), one - step * (one - a) - step * (one - b)]
+    possible = [in_order] if ordered else [in_order, updated(updated(one, b), a), *lost_or_both]
+    assert any(np.allclose(variance, outcome, atol=1e-5) for outcome in possible)
+    assert ordered or np.all(lost_or_both[-1] < 0)  # a variance
+    severity = "warning" if ordered else "error"
+    assert found(bnguard.audit(graph)) == {(name, severity) for name in STATISTICS}
+
+
+@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+def test_the_two_sides_of_a_branch_update_once(variables, control_flow):
+    with fresh_graph(variables, control_flow) as graph:
+        x, other = inputs(), tf.placeholder(tf.bool, [], "other")
+        options = {"reuse": tf.AUTO_REUSE, "updates_collections": None}
+        if variables == "resource":
+            layer(x, False, reuse=tf.AUTO_REUSE)  # creates the variables outside of the branches
+        y = tf.cond(
+            other,
+            lambda: layer(dense(x, "a"), True, **options),
+            lambda: layer(dense(x, "b"), True, **options),
+        )
+        optimizer().minimize(loss_of(y))
+    assert found(bnguard.audit(graph)) == set()
+
+
+@pytest.mark.parametrize(
+    "options", [{"zero_debias_moving_mean": True, "updates_collections": None}, {"renorm": True}]
+)
+def test_one_call_updates_once(options):
+    with fresh_graph() as graph:
+        y = layer(dense(inputs()), flag(), fused=False, **options)
+        average = tf.train.ExponentialMovingAverage(0.9)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = optimizer().minimize(loss_of(y))
+        with tf.control_dependencies([train]):
+            average.apply(tf.global_variables("bn"))
+    assert found(bnguard.audit(graph)) == set()
+
+
+def test_updates_that_the_step_does_not_run_do_not_count():
+    """Only the labelled batch updates, as in semi-supervised training."""
+    with fresh_graph() as graph:
+        losses = []
+        for name in ("labelled", "unlabelled"):
+            with tf.variable_scope("network", reuse=tf.AUTO_REUSE):
+                y = layer(dense(inputs(name)), True)
+            losses.append(loss_of(y, f"{name}_label"))
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        with tf.control_dependencies(updates[:2]):
+            optimizer().minimize(losses[0] + losses[1])
+    assert found(bnguard.audit(graph)) == set()
