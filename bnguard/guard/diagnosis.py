@@ -12,6 +12,8 @@ from bnguard.analysis.findings import Finding
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.training_flags import find_training_flags
+from bnguard.analysis.scenario.update_remedy import UpdateRemedy
 from bnguard.guard.errors import Moved, Unmoved
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.run_recorder import RecordedRuns
@@ -65,7 +67,14 @@ class Diagnosis:
             if name in updates:
                 updates[name] += statistic.updates
         steps = [self._audited(run_key) for run_key in runs.completed()]
-        return [Unmoved(name, self._why_unmoved(updates[name], steps)) for name in names]
+        unreached = [
+            write.node
+            for writes in updates.values()
+            if not _reach_any(steps, writes)
+            for write in writes
+        ]
+        remedy = self._remedy(unreached, steps) if unreached and steps else ""
+        return [Unmoved(name, self._why_unmoved(updates[name], steps, remedy)) for name in names]
 
     def _audited(self, run_key: RunKey) -> Step:
         recognized = self._recognized
@@ -76,24 +85,42 @@ class Diagnosis:
         ]
         return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
 
-    def _why_unmoved(self, updates: Sequence[Write], steps: Sequence[Step]) -> str:
-        ops = ", ".join(self._recognized.graph.names[update.node] for update in updates)
+    def _why_unmoved(self, updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
+        nodes = [update.node for update in updates]
+        ops = ", ".join(map(self._recognized.graph.names.__getitem__, nodes))
         ran = "; ".join(step.fetch for step in steps)
         if not updates:
             return "no op in the graph updates it. Build its layer for training too"
         if not steps:
             return "no step completed in the block. Train inside the block, with session.run"
-        if not any(step.execution.needs(update.node) for step in steps for update in updates):
-            return (
-                f"no step reaches its update op {ops}; steps that ran: {ran}. Make the train op "
-                "depend on the collection UPDATE_OPS, or use updates_collections=None"
-            )
+        if not _reach_any(steps, updates):
+            return f"no step reaches its update op {ops}; steps that ran: {ran}. {remedy}"
         if not any(step.execution.may_run(update.node) for step in steps for update in updates):
             return (
                 f"its update op {ops} is in a branch that no step takes; steps that ran: {ran}. "
                 "Check the value fed to the training flag, or move the update out of the branch"
             )
+        conditions = filter(None, (step.condition([node]) for step in steps for node in nodes))
+        condition = next(conditions, "")
+        if condition:
+            return (
+                f"its update op {ops} runs only if {condition}; steps that ran: {ran}. Set or feed "
+                "that in training"
+            )
         return (
             f"its update op {ops} is reached but does not change the value; steps that ran: {ran}. "
             "Check the training flag, and that decay is below 1"
         )
+
+    def _remedy(self, updates: Sequence[int], steps: Sequence[Step]) -> str:
+        statistics = [
+            statistic
+            for statistic in self._recognized.statistics
+            if any(write.node in updates for write in statistic.updates)
+        ]
+        flags = {flag.tensor.node for flag in find_training_flags(self._recognized)}
+        return UpdateRemedy(self._recognized, steps, flags).text(statistics)
+
+
+def _reach_any(steps: Sequence[Step], updates: Sequence[Write]) -> bool:
+    return any(step.execution.needs(update.node) for step in steps for update in updates)

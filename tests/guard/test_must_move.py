@@ -45,8 +45,8 @@ def test_update_ops_that_no_step_reaches_are_the_reason(variables):
     assert sorted(reasons) == NAMES
     assert reasons["two/moving_mean"] == (
         "no step reaches its update op two/AssignMovingAvg; steps that ran: y:0 with "
-        "is_training:0=True. Make the train op depend on the collection UPDATE_OPS, or use "
-        "updates_collections=None"
+        "is_training:0=True. Build the train op under `tf.control_dependencies("
+        "tf.get_collection(tf.GraphKeys.UPDATE_OPS))`, or with a create_train_op that does so"
     )
 
 

@@ -38,7 +38,7 @@ of a batch are alike.
 
 from __future__ import annotations
 
-from typing import Iterator, List, Sequence, Set
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
@@ -49,58 +49,65 @@ from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.towers import Towers
+from bnguard.analysis.scenario.update_remedy import UPDATE_OPS, UpdateRemedy
 
 _REMEDY_FOR_TOWERS = (
     "Update once, from the rows of all towers. If their shares of a batch are alike, leave the "
     "update to one of them on purpose, and ignore this finding"
 )
-# Edges from what stands for an update in the collection, such as a group or a Merge, to the update.
-_EDGES_TO_UPDATE = 3
+_KIND = len("Build the train op")  # of a remedy, which tells what kind it is
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic whose updates, or those of some towers, never run."""
     if not scenario.training:
         return
-    recognized, graph = scenario.recognized, scenario.recognized.graph
-    collected = _collected(recognized)
-    train_ops = ", ".join(step.fetch for step in scenario.training)
+    recognized = scenario.recognized
+    flags = {flag.tensor.node for flag in scenario.training_flags}
+    remedy = UpdateRemedy(recognized, scenario.training, flags)
     towers = Towers(recognized)
-    moved = {statistic.variable for statistic in recognized.statistics if statistic.updates}
+    causes: Dict[Tuple[str, str], List[Statistic]] = {}
     for statistic in recognized.statistics:
-        updates = [write.node for write in statistic.updates]
-        if _reaches_any(scenario, updates):
+        if _reaches_any(scenario, [write.node for write in statistic.updates]):
             yield from _check_towers(scenario, towers, statistic)
-            continue
-        if not moved.isdisjoint(_copied(recognized, statistic.variable)):
-            continue
-        if _follows(graph, statistic) or _is_frozen(scenario, statistic):
-            continue
-        known = len(collected.intersection(updates))
-        is_layer_run = _reaches_any(scenario, [layer.node for layer in statistic.sources])
-        # A layer that training does not run may update itself when it is run.
-        if updates and (is_layer_run or (known and not statistic.sources)):
+        elif _should_move(scenario, statistic, remedy):
+            causes.setdefault(_cause(remedy, statistic), []).append(statistic)
+    train_ops = ", ".join(step.fetch for step in scenario.training)
+    for (where, _), statistics in causes.items():
+        count = sum(len(statistic.updates) for statistic in statistics)
+        for statistic in statistics:
             yield RULE.finding(
                 recognized,
-                f"is never updated: {train_ops} runs none of the update ops (for each statistic "
-                f"{len(updates)} in the graph, {known} of them in UPDATE_OPS)",
-                updates[0],
+                f"is never updated: {train_ops} runs none of the {count} update ops{where}",
+                statistic.updates[0].node,
                 statistic,
                 fetch=train_ops,
+                remedy=remedy.text(statistics),
             )
 
 
-def _collected(recognized: RecognizedGraph) -> Set[int]:
-    """Return the ops in UPDATE_OPS, and those behind or inside them."""
-    graph = recognized.graph
-    found = set(recognized.collection("update_ops"))
-    for _ in range(_EDGES_TO_UPDATE):
-        found.update([source for node in found for source in graph.sources[node]])
-    inside = tuple(f"{graph.names[node]}/".encode() for node in found if node in graph.lowered)
-    if inside:
-        names = enumerate(graph.names.encoded)
-        found.update([node for node, name in names if name.startswith(inside)])
-    return found
+def _should_move(scenario: Scenario, statistic: Statistic, remedy: UpdateRemedy) -> bool:
+    """Return whether a statistic has updates that are meant to run, although none does."""
+    recognized = scenario.recognized
+    moved = {other.variable for other in recognized.statistics if other.updates}
+    if not moved.isdisjoint(_copied(recognized, statistic.variable)):
+        return False
+    if _follows(recognized.graph, statistic) or _is_frozen(scenario, statistic):
+        return False
+    updates = [write.node for write in statistic.updates]
+    is_layer_run = _reaches_any(scenario, [layer.node for layer in statistic.sources])
+    is_collected = not remedy.members(UPDATE_OPS).keys().isdisjoint(updates)
+    # A layer that training does not run may update itself when it is run.
+    return bool(updates) and (is_layer_run or (is_collected and not statistic.sources))
+
+
+def _cause(remedy: UpdateRemedy, statistic: Statistic) -> Tuple[str, str]:
+    """Return where the updates of a statistic are, in words, and what there is to do in kind."""
+    if not remedy.has_collections:
+        return "", remedy.text([statistic])[:_KIND]
+    known = [write.node in remedy.members(UPDATE_OPS) for write in statistic.updates]
+    where = "all are" if all(known) else "some are" if any(known) else "none is"
+    return f" ({where} in UPDATE_OPS)", remedy.text([statistic])[:_KIND]
 
 
 def _follows(graph: Graph, statistic: Statistic) -> bool:
@@ -155,7 +162,6 @@ RULE = Rule(
     __name__,
     __doc__,
     ERROR,
-    "Build the train op under tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), "
-    "or with a create_train_op that does so",
+    "",  # made for the graph by UpdateRemedy
     check,
 )

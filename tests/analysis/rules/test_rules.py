@@ -174,9 +174,8 @@ class TestFindings:
 
     def test_updates_that_never_run_are_counted(self):
         (first, _) = audit(PAIRS["never_run"][BROKEN]).findings
-        assert (
-            "is never updated: Momentum runs none of the update ops "
-            "(for each statistic 1 in the graph, 1 of them in UPDATE_OPS)" in first.problem
+        assert first.problem == (
+            "is never updated: Momentum runs none of the 2 update ops (all are in UPDATE_OPS)"
         )
 
     def test_a_layer_is_not_frozen_if_the_step_applies_no_gradient(self):
@@ -201,7 +200,7 @@ class TestFindings:
             optimizer().minimize(loss_of(y))
 
         (finding,) = audit(build, "resource", "v2", select=["BN201"]).findings
-        assert "(for each statistic 1 in the graph, 1 of them in UPDATE_OPS)" in finding.problem
+        assert finding.problem.endswith("none of the 1 update ops (all are in UPDATE_OPS)")
 
     def test_naming_the_updates_beside_the_train_op_is_enough(self):
         with fresh_graph() as graph:
