@@ -51,7 +51,12 @@ class Finding:
     @property
     def message(self) -> str:
         """The problem and the remedy, in one line."""
-        return f"{statement(self.variable or self.op, self.problem)}. {self.remedy}"
+        return f"{statement(self.subject, self.problem)}. {self.remedy}"
+
+    @property
+    def subject(self) -> str:
+        """The variable, the layer or the op that the problem is one of."""
+        return self.variable or self.layer or self.op
 
     def __str__(self) -> str:
         return f"{self.rule} {self.message}"
@@ -86,11 +91,18 @@ def defects(findings: Sequence[Finding]) -> Tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.severity != NOTE)
 
 
+_VERBS = {"is": "are", "normalizes": "normalize", "may": "may"}
+
+
 def statement(subject: str, problem: str, is_plural: bool = False) -> str:
     """Return a sentence that states the problem of a subject."""
-    if problem.startswith("is "):
-        return f"{subject} {'are' if is_plural else 'is'} {problem[len('is ') :]}"
-    return f"{subject} {problem}" if problem.startswith("may be ") else f"{subject}: {problem}"
+    for verb, plural in _VERBS.items():
+        if problem.startswith(f"{verb} "):
+            predicate = problem[len(verb) :]
+            if is_plural:
+                predicate = predicate.replace(" its own ", " their own ", 1)
+            return f"{subject} {plural if is_plural else verb}{predicate}"
+    return f"{subject}: {problem}"
 
 
 def group(findings: Sequence[Finding]) -> List[Tuple[Finding, ...]]:

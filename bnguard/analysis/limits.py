@@ -195,6 +195,12 @@ FLAG_MERGES = Limit(
     "each takes an analysis of the graph",
     "further Merges do not vote",
 )
+WEIGHT_NODES = Limit(
+    64,
+    "nodes between a layer and the weights before it",
+    "a layer follows its convolution or product directly",
+    "the weights are not found",
+)
 ACTIVATIONS = Limit(
     16,
     "activations that may be the output of a network with another behind it",

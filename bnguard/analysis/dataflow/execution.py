@@ -48,6 +48,7 @@ class Execution:
         self._used: Optional[Set[int]] = None
         self._certainly_used: Optional[Set[int]] = None
         self._next_on_path: Optional[Dict[int, int]] = None
+        self._next_by_data: Optional[Dict[int, int]] = None
 
     def with_feeds(self, feeds: Mapping[Tensor, StaticValue]) -> Execution:
         """Return the step with the same fetches and other feeds."""
@@ -123,10 +124,25 @@ class Execution:
         """
         if self._next_on_path is None:
             self._next_on_path = next_towards_fetches(self._pruning)
-        path = [node]
-        while path[-1] in self._next_on_path and len(path) < longest:
-            path.append(self._next_on_path[path[-1]])
-        return path[::-1]
+        return _followed(self._next_on_path, node, longest)
+
+    def data_path(self, node: int, longest: int) -> List[int]:
+        """Return such a path along which the value of `node`, which it uses, reaches a fetch."""
+        if self._next_by_data is None:
+            self._next_by_data = self._next_along_data()
+        return _followed(self._next_by_data, node, longest)
+
+    def _next_along_data(self) -> Dict[int, int]:
+        queue = list(self._pruning.roots)
+        seen = set(queue)
+        following: Dict[int, int] = {}
+        for node in queue:  # grows while it is iterated: breadth first
+            for source, port in self._value_inputs(node, certainly=False):
+                if source not in seen and not self._deadness.is_dead(source, port):
+                    seen.add(source)
+                    following[source] = node
+                    queue.append(source)
+        return following
 
     def _data_slice(self, certainly: bool) -> Set[int]:
         used = set(self._pruning.roots)
@@ -152,6 +168,13 @@ class Execution:
             elif certainly:
                 inputs = inputs[:1]
         return [tensor for tensor in inputs if not self._pruning.is_cut(*tensor)]
+
+
+def _followed(following: Mapping[int, int], node: int, longest: int) -> List[int]:
+    path = [node]
+    while path[-1] in following and len(path) < longest:
+        path.append(following[path[-1]])
+    return path[::-1]
 
 
 def _removable(

@@ -18,6 +18,7 @@ _WIDTH = 100
 _SHOWN_LAYERS = 8
 _SHOWN_OPS = 12
 _NAMES = {rule.code: rule.name for rule in RULES}
+_ABOUT = {rule.code: rule.about for rule in RULES}
 
 
 def render(reports: Sequence[Report], color: bool = False) -> str:
@@ -81,15 +82,23 @@ def _heading(first: Finding, color: bool) -> str:
 def _group(members: Sequence[Finding]) -> Iterator[str]:
     first = members[0]
     if len(members) == 1:
-        yield f"  {statement(first.variable or first.op, first.problem)}"
+        yield f"  {statement(first.subject, first.problem)}"
     else:
-        noun = "running statistic" if all(finding.variable for finding in members) else "op"
-        yield f"  {statement(_count(len(members), noun), first.problem, is_plural=True)}"
-        yield from _layers(members)
+        number = _count(len(members), _ABOUT[first.rule])
+        yield f"  {statement(number, first.problem, is_plural=True)}"
+        yield from _layers(members) if first.variable else _scopes(members)
     shortest = min(members, key=lambda finding: len(finding.path))
     yield from _path(shortest.path)
     remedy = printable(f"To do: {first.remedy}.")  # before line breaks become those of the text
     yield from wrap(remedy, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _scopes(members: Sequence[Finding]) -> Iterator[str]:
+    subjects = list(dict.fromkeys(finding.subject for finding in members))
+    more = len(subjects) - _SHOWN_LAYERS
+    rest = f" and {more} more (--format json has all)" if more > 0 else ""
+    lines = wrap(f"{', '.join(subjects[:_SHOWN_LAYERS])}{rest}", _WIDTH - 4)
+    yield from (f"    {line}" for line in lines)
 
 
 def _layers(members: Sequence[Finding]) -> Iterator[str]:

@@ -104,6 +104,11 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
     "ConcatV2": -1,
     **dict.fromkeys(SELECTS, 0),
 }
+_WITHOUT_GRADIENT = _types(
+    """
+    ArgMax ArgMin Ceil EagerPyFunc Floor PyFunc PyFuncStateless Rint Round Sign Unique
+    """
+)
 # Ops that take the shape of a tensor or wait for it, and do not pass its value on.
 VALUELESS = _types("NoOp OnesLike Rank Shape ShapeN Size ZerosLike")
 
@@ -119,6 +124,11 @@ def least_inputs(op_type: str) -> int:
     if op_type in SWITCHES or op_type in _TAKE_TWO:
         return 2
     return 1 if op_type in MADE_OF_FIRST or op_type in _TAKE_ONE else 0
+
+
+def has_no_gradient(op_type: str) -> bool:
+    """Return whether TensorFlow knows no gradient of ops of this type; of StopGradient it does."""
+    return op_type in _WITHOUT_GRADIENT or is_write(op_type)
 
 
 @lru_cache(maxsize=None)

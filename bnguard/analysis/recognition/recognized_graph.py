@@ -7,19 +7,25 @@ from typing import AbstractSet, Dict, Iterable, List, Sequence, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
-from bnguard.analysis.dataflow.reachability import closure, data_closure
+from bnguard.analysis.dataflow.reachability import closure, data_closure, data_flow
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
-from bnguard.analysis.ir.op_types import ENGINE, is_optimizer
+from bnguard.analysis.ir.op_types import ENGINE, has_no_gradient, is_optimizer
 from bnguard.analysis.recognition.gradients import (
     Gradients,
     after_gradients,
+    differentiated_nodes,
     find_gradients,
     gradient_takers,
 )
 from bnguard.analysis.recognition.normalizations import Normalization, find_normalizations
-from bnguard.analysis.recognition.statistics import Statistic, find_statistics
+from bnguard.analysis.recognition.statistics import (
+    Statistic,
+    ValueSources,
+    find_statistics,
+    value_sources,
+)
 from bnguard.analysis.recognition.writes import Purpose, Write, find_writes
 
 
@@ -83,6 +89,27 @@ class RecognizedGraph:
         """Return the writes that train any of `variables`, or move it as an average is moved."""
         writes = (write for variable in variables for write in self.writes.get(variable, ()))
         return [write for write in writes if write.purpose in (Purpose.OPTIMIZE, Purpose.UPDATE)]
+
+    def written_from(self, write: Write) -> ValueSources:
+        """Return what the value that a write assigns, or adds, is computed from."""
+        value = self.graph.data_inputs(write.node)[-1]
+        moments = {moment for layer in self.normalizations for moment in layer.moments}
+        return value_sources(self.provenance, self.gradients.nodes, value, moments)
+
+    def is_cut_off(self, node: int) -> bool:
+        """Return whether an op without gradient is on each way from a node to what has one."""
+        graph = self.graph
+        cutting = set(graph.of_types(filter(has_no_gradient, list(graph.present_types()))))
+        differentiated = differentiated_nodes(graph, self.gradients)
+        closed = cutting | self.gradients.nodes
+        reached = data_flow(graph, [node], closed=closed)
+        taken = {source for cut in cutting for source in graph.sources[cut]}
+        return reached.isdisjoint(differentiated) and not reached.isdisjoint(taken)
+
+    def is_scalar(self, variable: int) -> bool:
+        """Return whether a variable is a number, such as a learning rate."""
+        shape = self.graph.attributes(variable)["shape"].shape
+        return not shape.dim and not shape.unknown_rank
 
     def loaded_values(self, variable: int) -> List[Tensor]:
         """Return the stored or fed values, or those of other variables, that ops assign to it."""

@@ -149,7 +149,7 @@ def _averages_of_moments(
         for write in all_writes:
             if write.purpose is Purpose.UPDATE:
                 value = provenance.graph.data_inputs(write.node)[-1]
-                found, variables = _search_moments(provenance, gradients, value, moments)
+                found, variables, _ = value_sources(provenance, gradients, value, moments)
                 if found:
                     averaged.setdefault(variable, []).extend(found)
                     helpers |= variables - {variable}
@@ -163,36 +163,53 @@ def _averages_of_moments(
     return averaged, helpers
 
 
-def _search_moments(
+class ValueSources(NamedTuple):
+    """What a value is computed from by arithmetic, besides constants.
+
+    Attributes:
+      moments: moments of a batch.
+      variables: variables, on the way to moments or without any.
+      others: other tensors.
+    """
+
+    moments: List[Tensor]
+    variables: Set[int]
+    others: List[Tensor]
+
+
+def value_sources(
     provenance: Provenance, gradients: AbstractSet[int], value: Tensor, moments: Set[Tensor]
-) -> Tuple[List[Tensor], Set[int]]:
-    """Return those of `moments` that `value` is computed from, and the variables on the way.
+) -> ValueSources:
+    """Return what `value` is computed from; of moments, those of `moments`.
 
     The search does not enter gradients: what depends on them is trained, or helps to train.
     """
     graph = provenance.graph
     stack, seen = [value], {value}
-    found, variables = [], set()
+    sources = ValueSources([], set(), [])
     while stack:
         if len(seen) > limits.AVERAGE_TENSORS:
             limits.AVERAGE_TENSORS.reach()
-            found += [tensor for tensor in stack if tensor in moments]
+            sources.moments.extend(tensor for tensor in stack if tensor in moments)
+            sources.others.extend(stack)
             break
         current = stack.pop()
         op_type = graph.types[current.node]
         if current in moments:
-            found.append(current)
+            sources.moments.append(current)
         elif op_type in VARIABLES:
-            variables.add(current.node)
+            sources.variables.add(current.node)
         else:
             inputs = provenance.passed_on(current)
             if not inputs and op_type in _AVERAGING and current.node not in gradients:
                 inputs = graph.data_inputs(current.node)
+            if not inputs and op_type != "Const":
+                sources.others.append(current)
             for tensor in inputs:
                 if tensor not in seen:
                     seen.add(tensor)
                     stack.append(tensor)
-    return found, variables
+    return sources
 
 
 def _role(graph: Graph, moment: Tensor) -> str:

@@ -70,4 +70,5 @@ RULE = Rule(
     ERROR,
     "Build the graph again with is_training=False, restore the checkpoint, and freeze that graph",
     check,
+    about="constant",
 )

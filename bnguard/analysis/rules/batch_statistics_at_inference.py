@@ -35,12 +35,11 @@ training step does not use.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List
+from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
-from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules.rule import Rule, as_note
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
@@ -57,40 +56,44 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 
 def check_step(step: Step) -> Iterator[Finding]:
     """Yield a finding for each layer that uses the moments of its batch in this step."""
-    statistics = _statistics_by_layer(step.recognized)
+    known = {
+        layer
+        for statistic in step.recognized.statistics
+        for layer in statistic.readers + statistic.sources
+    }
     for layer in step.recognized.normalizations:
-        known = statistics.get(layer, [])
-        if (known or layer.is_scaled) and step.uses_moments(layer):
-            yield _finding(step, layer, known)
+        if (layer in known or layer.is_scaled) and step.uses_moments(layer):
+            yield _finding(step, layer)
 
 
-def _statistics_by_layer(recognized: RecognizedGraph) -> Dict[Normalization, List[Statistic]]:
-    found: Dict[Normalization, List[Statistic]] = {}
-    for statistic in recognized.statistics:
-        for layer in dict.fromkeys(statistic.readers + statistic.sources):
-            found.setdefault(layer, []).append(statistic)
-    return found
-
-
-def _finding(step: Step, layer: Normalization, statistics: List[Statistic]) -> Finding:
-    graph, execution = step.recognized.graph, step.execution
+def _finding(step: Step, layer: Normalization) -> Finding:
+    recognized, execution = step.recognized, step.execution
     moment = next(moment for moment in layer.moments if execution.may_run(moment.node))
     certain = step.runs(moment.node) and all(
         map(execution.certainly_uses, (moment.node, layer.node))
     )
     verb = "normalizes" if certain else "may normalize"
     return RULE.finding(
-        step.recognized,
-        f"{graph.types[layer.node]} {verb} with the mean and variance of its own batch when "
-        f"{step.fetch} is fetched",
+        recognized,
+        f"{verb} with the mean and variance of its own batch when {step.fetch} is fetched",
         layer.node,
-        statistics[0] if statistics else None,
-        step,
+        step=step,
         path_to=layer.node,
+        is_data=True,
         certain=certain,
+        layer=_scope(recognized, layer),
         condition="" if certain else step.condition([moment.node]),
-        layer=graph.names[layer.node].rpartition("/")[0],
     )
+
+
+def _scope(recognized: RecognizedGraph, layer: Normalization) -> str:
+    """Return the scope of the layer's variables, or else of its op."""
+    for statistic in recognized.statistics:
+        if layer in statistic.readers or layer in statistic.sources:
+            return statistic.layer
+    names = recognized.graph.names
+    variable = next((node for node in layer.parameters), layer.node)
+    return names[variable].rpartition("/")[0] or names[layer.node]
 
 
 RULE = Rule(
@@ -101,4 +104,5 @@ RULE = Rule(
     "Build the layer with is_training=False for inference, or give it the training flag as a "
     "tensor and feed False",
     check,
+    about="layer",
 )

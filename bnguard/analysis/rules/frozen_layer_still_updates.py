@@ -1,7 +1,7 @@
 """## What it does
-Finds running statistics that a training step moves although no training step trains the gamma or
-the beta of their layer. If another step does, as in adversarial training, where steps take turns, a
-note says so.
+Finds running statistics that a training step moves although it trains neither the gamma nor the
+beta of their layer. If a step that trains the layer moves them, too, as in adversarial training,
+where steps take turns, this is a note.
 
 ## Why is this bad
 The layer was meant to be frozen. Its weights stay, but its statistics follow the new data. After
@@ -53,21 +53,30 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         for statistic in scenario.recognized.statistics:
             effects = step.effects(statistic) if _is_frozen(step, statistic) else ()
             if effects:
-                is_trained = scenario.trains(statistic.parameters)
+                takes_turns = _is_moved_in_training(scenario, statistic)
                 problem = (
                     f"is moved by {step.fetch}, which trains neither gamma nor beta of the layer"
                 )
                 yield RULE.finding(
                     step.recognized,
-                    f"{problem}; another step does" if is_trained else problem,
+                    f"{problem}; another step does" if takes_turns else problem,
                     effects[0].node,
                     statistic,
                     step,
                     path_to=effects[0].node,
                     certain=step.certainly_changes(statistic),
-                    severity=NOTE if is_trained else "",
-                    remedy=_REMEDY_FOR_TURNS if is_trained else "",
+                    severity=NOTE if takes_turns else "",
+                    remedy=_REMEDY_FOR_TURNS if takes_turns else "",
                 )
+
+
+def _is_moved_in_training(scenario: Scenario, statistic: Statistic) -> bool:
+    """Return whether a step that trains gamma or beta of a layer moves its statistic, too."""
+    movers = scenario.recognized.movers(statistic.parameters)
+    return any(
+        bool(step.effects(statistic)) and any(step.execution.needs(write.node) for write in movers)
+        for step in scenario.training
+    )
 
 
 def _is_frozen(step: Step, statistic: Statistic) -> bool:

@@ -23,6 +23,7 @@ class Rule:
       severity: ERROR, WARNING or NOTE, of a finding unless it says otherwise.
       remedy: what to do about a finding, unless it says otherwise.
       check: yields the findings in a scenario.
+      about: what a finding is about, in the singular.
     """
 
     code: str
@@ -31,6 +32,7 @@ class Rule:
     severity: str
     remedy: str
     check: Callable[[Scenario], Iterator[Finding]]
+    about: str = "running statistic"
 
     @property
     def name(self) -> str:
@@ -52,6 +54,7 @@ class Rule:
         severity: str = "",
         remedy: str = "",
         condition: str = "",
+        is_data: bool = False,
     ) -> Finding:
         """Return a finding of this rule.
 
@@ -69,6 +72,7 @@ class Rule:
           severity: the severity, if it is not the one of the rule.
           remedy: what to do, if it is not the remedy of the rule.
           condition: what it depends on, if it is not certain and that has a name.
+          is_data: whether the path is that of the value of `path_to`.
         """
         return Finding(
             rule=self.code,
@@ -77,7 +81,7 @@ class Rule:
             variable=statistic.name if statistic else variable,
             layer=statistic.layer if statistic else layer,
             op=recognized.graph.names[node],
-            path=() if step is None or path_to is None else step.path(path_to),
+            path=() if step is None or path_to is None else step.path(path_to, is_data),
             fetch=step.fetch if step else fetch,
             problem=f"{problem}, if {condition}" if condition else problem,
             remedy=remedy or self.remedy,

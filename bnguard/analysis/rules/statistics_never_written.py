@@ -1,10 +1,11 @@
 """## What it does
-Finds running statistics that a graph with training normalizes with, although no op in that graph
-updates them.
+Finds running statistics that a graph with training normalizes with, although no step moves them:
+no op in the graph updates them; or they are those of a network for inference, or of a target
+network, whose weights move without them.
 
 ## Why is this bad
-The layer normalizes with the initial values, mean 0 and variance 1, in training as well as at
-inference. It does not normalize at all; only gamma and beta have an effect.
+The layer normalizes with the initial values, mean 0 and variance 1. It does not normalize at all;
+only gamma and beta have an effect.
 
 ## Example
 ```python
@@ -16,13 +17,15 @@ train_op = optimizer.minimize(loss)
 ```python
 y = tf.layers.batch_normalization(x, training=is_training)
 ```
-Then also run the updates; see BN201.
+Then also run the updates; see BN201. A network for inference shares the statistics of the trained
+one through a common scope and `reuse=True`. A target network is given all variables of the online
+network, `tf.global_variables(scope)`, not only the trainable ones.
 
 ## Known false positives
 Fine-tuning that keeps the statistics of a checkpoint while it trains gamma and beta, or layers
-without these. The rule ignores a layer whose gamma and beta are not trained, statistics whose
-initial values are not 0 or 1, as from a checkpoint, and a layer without gamma and beta whose
-statistics the program computes and feeds.
+without these. The rule ignores a layer whose gamma and beta are neither trained nor copied,
+statistics whose initial values are not 0 or 1, as from a checkpoint, and statistics that the
+program computes and feeds, or copies.
 
 ## References
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/layers/batch_normalization
@@ -31,33 +34,64 @@ statistics the program computes and feeds.
 
 from __future__ import annotations
 
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence, Set
 
+from bnguard.analysis import limits
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES
 from bnguard.analysis.ir.tensor_values import uniform_value
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
+_REMEDY_FOR_TARGETS = (
+    "Copy the statistics with the weights: tf.global_variables(scope), not "
+    "tf.trainable_variables(scope)"
+)
+_REMEDY_FOR_UNSHARED = (
+    "Share the statistics with the network that is trained: build the layer in the same variable "
+    "scope with reuse=True, and call ExponentialMovingAverage.apply once"
+)
+
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """Yield a finding for each statistic that a training step reads and no op updates."""
-    types = scenario.recognized.graph.types
+    """Yield a finding for each statistic that a step reads and no step moves."""
     for statistic in scenario.recognized.statistics:
-        purposes = {write.purpose for write in statistic.writes}
-        if purposes & {Purpose.UPDATE, Purpose.OPTIMIZE}:
+        if not scenario.training or _is_moved(scenario, statistic):
             continue
-        step = _reading_step(scenario, statistic)
-        if step is None or _has_given_values(scenario, statistic):
+        if _has_given_values(scenario, statistic) or _is_fed_or_copied(scenario, statistic):
             continue
-        if statistic.parameters and not scenario.trains(statistic.parameters):
-            continue
-        if not statistic.parameters and _is_fed_or_copied(scenario, statistic):
-            continue
-        reader = next(layer.node for layer in statistic.readers if step.execution.needs(layer.node))
+        yield from _in_training(scenario, statistic)
+        yield from _with_other_weights(scenario, statistic)
+
+
+def _is_moved(scenario: Scenario, statistic: Statistic) -> bool:
+    """Return whether an op moves a statistic, unless it is one that no training step comes near.
+
+    BN201 is about the updates of layers that training runs, and of those in UPDATE_OPS.
+    """
+    recognized = scenario.recognized
+    movers = recognized.movers([statistic.variable])
+    layers = [layer.node for layer in statistic.sources]
+    is_run = any(
+        step.execution.needs(node)
+        for step in scenario.training
+        for node in (*layers, *(write.node for write in movers))
+    )
+    collected = set(recognized.collection("update_ops"))
+    is_collected = not collected.isdisjoint(write.node for write in movers)
+    return bool(movers) and (is_run or is_collected)
+
+
+def _in_training(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
+    """Yield a finding if a training step normalizes with a statistic and trains its layer."""
+    types = scenario.recognized.graph.types
+    step = _reading_step(scenario.training, statistic)
+    if step is not None and (not statistic.parameters or scenario.trains(statistic.parameters)):
+        reader = _reader(step, statistic)
         yield RULE.finding(
             scenario.recognized,
             f"is never updated: no op in the graph updates what {types[reader]} normalizes with "
@@ -69,8 +103,73 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
-def _reading_step(scenario: Scenario, statistic: Statistic) -> Optional[Step]:
-    for step in scenario.training:
+def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
+    """Yield a finding if a layer's weights come from training, and its statistics do not."""
+    recognized = scenario.recognized
+    trained_step = _reading_step(scenario.training, statistic)
+    step = _reading_step(scenario.inference, statistic) or trained_step
+    if step is None or (scenario.trains(statistic.parameters) and trained_step is not None):
+        return
+    reader = _reader(step, statistic)
+    if any(_copied(recognized, variable) for variable in statistic.parameters):
+        problem, remedy = "copied from another network", _REMEDY_FOR_TARGETS
+    elif trained_step is None and (
+        scenario.trains(statistic.parameters)
+        or scenario.trains(_weights_before(recognized, reader))
+    ):
+        problem, remedy = "trained", _REMEDY_FOR_UNSHARED
+    else:
+        return
+    yield RULE.finding(
+        recognized,
+        f"is never updated: the weights that {step.fetch} uses are {problem}, and its running "
+        "statistics stay at their initial values",
+        reader,
+        statistic,
+        step,
+        path_to=reader,
+        remedy=remedy,
+    )
+
+
+def _copied(recognized: RecognizedGraph, variable: int) -> bool:
+    """Return whether an op moves a variable towards another, or assigns another to it."""
+    provenance = recognized.provenance
+    values = recognized.loaded_values(variable)
+    if any(provenance.variables(value) for value in values):
+        return True
+    return any(
+        other != variable and not recognized.is_scalar(other)
+        for write in recognized.writes.get(variable, ())
+        if write.purpose is Purpose.UPDATE
+        for other in recognized.written_from(write).variables
+    )
+
+
+def _weights_before(recognized: RecognizedGraph, layer: int) -> Set[int]:
+    """Return the variables of the last op with weights before a layer."""
+    graph, provenance = recognized.graph, recognized.provenance
+    nodes = [other.normalized for other in recognized.normalizations if other.node == layer]
+    stack = [node for inputs in nodes for node in inputs]
+    seen = set(stack)
+    while stack and len(seen) <= limits.WEIGHT_NODES:
+        node = stack.pop()
+        inputs = graph.data_inputs(node)
+        found = {variable for tensor in inputs for variable in provenance.variables(tensor)}
+        if found:
+            return found
+        unseen = {tensor.node for tensor in inputs} - seen
+        seen |= unseen
+        stack += unseen
+    return set()
+
+
+def _reader(step: Step, statistic: Statistic) -> int:
+    return next(layer.node for layer in statistic.readers if step.execution.needs(layer.node))
+
+
+def _reading_step(steps: Sequence[Step], statistic: Statistic) -> Optional[Step]:
+    for step in steps:
         if any(step.execution.needs(layer.node) for layer in statistic.readers):
             return step
     return None
@@ -94,11 +193,15 @@ def _has_given_values(scenario: Scenario, statistic: Statistic) -> bool:
 
 
 def _is_fed_or_copied(scenario: Scenario, statistic: Statistic) -> bool:
-    """Return whether a program feeds or copies its values, such as those of a reward filter."""
+    """Return whether a program copies its values from a statistic that moves.
+
+    Those of a layer without gamma and beta may also be fed, such as those of a reward filter.
+    """
     recognized = scenario.recognized
     updated = {other.variable for other in recognized.statistics if other.updates}
     return any(
-        recognized.graph.types[origin.node] in PLACEHOLDERS or origin.node in updated
+        origin.node in updated
+        or (not statistic.parameters and recognized.graph.types[origin.node] in PLACEHOLDERS)
         for value in recognized.loaded_values(statistic.variable)
         for origin in recognized.provenance.origins(value).tensors
     )

@@ -1,6 +1,7 @@
 """## What it does
-Finds running statistics that are in the collection TRAINABLE_VARIABLES, or that an optimizer
-writes.
+Finds running statistics that something else than their own average moves: those that an optimizer
+writes or that are in the collection TRAINABLE_VARIABLES, and those that a training step decays,
+clips or swaps, as decoupled weight decay over all variables does.
 
 ## Why is this bad
 Statistics are averages, and must not follow a gradient. If the layer reads them in training, they
@@ -16,6 +17,7 @@ moving_mean = tf.get_variable("moving_mean", [channels])
 ```python
 moving_mean = tf.get_variable("moving_mean", [channels], trainable=False)
 ```
+Decay and clip the variables in `tf.trainable_variables()`, not those in `tf.global_variables()`.
 
 ## Known false positives
 None known. A graph that only lists them in the collection, and computes no gradient of them, is
@@ -25,16 +27,24 @@ still one `minimize(loss + weight_decay)` away from the defect.
 - https://www.tensorflow.org/api_docs/python/tf/compat/v1/get_variable
 - https://github.com/davidsandberg/facenet/issues/424
 - https://github.com/keras-team/keras/issues/6818
+- https://github.com/tensorflow/tensorflow/pull/17438
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Iterator
 
 from bnguard.analysis.findings import ERROR, WARNING, Finding
-from bnguard.analysis.recognition.writes import Purpose
+from bnguard.analysis.ir.graph import Tensor
+from bnguard.analysis.ir.op_types import PLACEHOLDERS
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.recognition.writes import Purpose, Write
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
+
+_REMEDY_FOR_DECAY = "Leave the running statistics out: use tf.trainable_variables()"
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
@@ -50,6 +60,57 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         elif statistic.variable in trainable:
             problem = "is in the collection TRAINABLE_VARIABLES"
             yield RULE.finding(recognized, problem, statistic.variable, statistic, severity=WARNING)
+        yield from _changed_otherwise(scenario, statistic)
+
+
+def _changed_otherwise(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
+    """Yield a finding for the first op of a training step that makes a statistic of itself."""
+    recognized = scenario.recognized
+    for step in scenario.training:
+        for write in statistic.writes:
+            if step.execution.may_run(write.node) and _is_of_itself(recognized, statistic, write):
+                op_type = recognized.graph.types[write.node]
+                yield RULE.finding(
+                    recognized,
+                    f"is changed by {op_type} in the step that runs {step.fetch}, by no average of "
+                    "the data: it is decayed, clipped or swapped",
+                    write.node,
+                    statistic,
+                    step,
+                    path_to=write.node,
+                    certain=step.runs(write.node),
+                    remedy=_REMEDY_FOR_DECAY,
+                )
+                return
+
+
+def _is_of_itself(recognized: RecognizedGraph, statistic: Statistic, write: Write) -> bool:
+    """Return whether what is written is computed from the statistic alone, or from its average."""
+    if write.purpose not in (Purpose.UPDATE, Purpose.LOAD):
+        return False
+    moments, variables, others = recognized.written_from(write)
+    sources = {variable for variable in variables if not recognized.is_scalar(variable)}
+    if moments or not sources or any(map(partial(_is_data, recognized), others)):
+        return False
+    if write.purpose is Purpose.UPDATE:
+        return sources == {statistic.variable}
+    return all(_averages(recognized, source, statistic.variable) for source in sources)
+
+
+def _is_data(recognized: RecognizedGraph, tensor: Tensor) -> bool:
+    """Return whether a tensor is more than a fed number, such as a rate."""
+    if recognized.graph.types[tensor.node] not in PLACEHOLDERS | {"PlaceholderWithDefault"}:
+        return True
+    return not recognized.is_scalar(tensor.node)
+
+
+def _averages(recognized: RecognizedGraph, shadow: int, variable: int) -> bool:
+    """Return whether a variable is an average of another, as a shadow variable is."""
+    return shadow != variable and any(
+        variable in recognized.written_from(write).variables
+        for write in recognized.writes.get(shadow, ())
+        if write.purpose is Purpose.UPDATE
+    )
 
 
 RULE = Rule(

@@ -70,7 +70,9 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 
 
 def _updates(step: Step, statistic: Statistic) -> List[WriteEffect]:
-    updates = {write.node for write in statistic.updates}
+    """Return the effects of the updates that average moments of a batch."""
+    written_from = step.recognized.written_from
+    updates = {write.node for write in statistic.updates if written_from(write).moments}
     return [effect for effect in step.effects(statistic) if effect.node in updates]
 
 

@@ -77,4 +77,5 @@ RULE = Rule(
     WARNING,
     "Let the flag default to inference, and feed or set it where you train",
     check,
+    about="training flag",
 )

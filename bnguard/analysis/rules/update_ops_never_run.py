@@ -119,12 +119,17 @@ def _follows(graph: Graph, statistic: Statistic) -> bool:
 
 
 def _is_frozen(scenario: Scenario, statistic: Statistic) -> bool:
-    """Return whether training applies gradients, but neither trains nor copies gamma and beta."""
+    """Return whether training applies gradients, but neither trains nor copies gamma and beta.
+
+    A layer behind an op without gradient is not frozen: its author did not mean to leave it out.
+    """
     recognized, parameters = scenario.recognized, statistic.parameters
     if not parameters or not any(map(Step.applies_gradients, scenario.training)):
         return False
     is_copied = any(_copied(recognized, parameter) for parameter in parameters)
-    return not recognized.movers(parameters) and not is_copied
+    if recognized.movers(parameters) or is_copied:
+        return False
+    return not any(recognized.is_cut_off(layer.node) for layer in statistic.sources)
 
 
 def _copied(recognized: RecognizedGraph, variable: int) -> List[int]:

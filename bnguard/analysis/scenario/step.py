@@ -107,12 +107,17 @@ class Step:
         needed = set(filter(self.execution.needs, nodes if self._appliers else ()))
         return needed and needed - data_closure(self._graph, self._appliers, until=needed)
 
-    def path(self, node: int) -> Tuple[Op, ...]:
+    def path(self, node: int, is_data: bool = False) -> Tuple[Op, ...]:
         """Return the ops of a shortest path from the fetch back to `node`.
 
         In a graph with very many statistics a long path is cut to its last ops.
+
+        Args:
+          node: the node, which the step needs.
+          is_data: whether to go along the value of `node` alone, which the fetch is computed from.
         """
-        nodes = self.execution.path(node, self._longest_path)
+        find = self.execution.data_path if is_data else self.execution.path
+        nodes = find(node, self._longest_path)
         if nodes[0] not in {tensor.node for tensor in self.execution.fetches}:
             limits.PATH_OPS.reach()  # the path was cut
         for op in nodes:

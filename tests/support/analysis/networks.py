@@ -357,7 +357,12 @@ PAIRS = {
     "frozen_layer_with_the_flag": (
         {"BN206"},
         transfer_with_the_flag(updates_collections=None),
+        transfer(False),
+    ),
+    "frozen_layer_by_batch": (
+        {"BN207"},
         transfer_with_the_flag(updates_collections=tf.GraphKeys.UPDATE_OPS),
+        transfer(False),
     ),
     "not_saved": ({"BN301"}, saves(tf.trainable_variables), saves(tf.global_variables)),
     "still_cold": ({"BN304"}, stops_after(28), stops_after(29)),  # 0.9 ** 28.4 is 0.05
