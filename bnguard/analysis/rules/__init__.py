@@ -10,6 +10,7 @@ from bnguard.analysis.rules import (
     batch_statistics_at_inference,
     frozen_layer_still_updates,
     frozen_layer_uses_batch_statistics,
+    mode_left_in_frozen_graph,
     statistics_never_written,
     statistics_not_saved,
     statistics_still_cold,
@@ -48,6 +49,7 @@ RULES: Tuple[Rule, ...] = (
     frozen_layer_uses_batch_statistics.RULE,
     statistics_not_saved.RULE,
     assign_left_in_frozen_graph.RULE,
+    mode_left_in_frozen_graph.RULE,
     statistics_still_cold.RULE,
 )
 """All rules, by code."""

@@ -54,7 +54,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         name = graph.names[origins.tensors[0].node]
         yield RULE.finding(
             recognized,
-            f"is now a constant, to which {types[node]} still assigns",
+            f"is still assigned to by {types[node]}, although freezing made constants of variables",
             node,
             step=next((step for step in scenario.inference if step.execution.needs(node)), None),
             path_to=node,
@@ -70,5 +70,5 @@ RULE = Rule(
     ERROR,
     "Build the graph again with is_training=False, restore the checkpoint, and freeze that graph",
     check,
-    about="constant",
+    about="variable",
 )

@@ -42,7 +42,7 @@ from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES
 from bnguard.analysis.ir.tensor_values import uniform_value
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.recognition.writes import Purpose
+from bnguard.analysis.recognition.writes import Purpose, Write
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
@@ -81,6 +81,8 @@ def _is_moved(scenario: Scenario, statistic: Statistic) -> bool:
         for step in scenario.training
         for node in (*layers, *(write.node for write in movers))
     )
+    if any(_follows(recognized, write) for write in movers):
+        return True
     collected = set(recognized.collection("update_ops"))
     is_collected = not collected.isdisjoint(write.node for write in movers)
     return bool(movers) and (is_run or is_collected)
@@ -139,10 +141,17 @@ def _copied(recognized: RecognizedGraph, variable: int) -> bool:
     if any(provenance.variables(value) for value in values):
         return True
     return any(
-        other != variable and not recognized.is_scalar(other)
+        _follows(recognized, write)
         for write in recognized.writes.get(variable, ())
         if write.purpose is Purpose.UPDATE
-        for other in recognized.written_from(write).variables
+    )
+
+
+def _follows(recognized: RecognizedGraph, write: Write) -> bool:
+    """Return whether a write moves a variable towards another, as in a target network."""
+    moments, variables, _ = recognized.written_from(write)
+    return not moments and any(
+        other != write.variable and not recognized.is_scalar(other) for other in variables
     )
 
 

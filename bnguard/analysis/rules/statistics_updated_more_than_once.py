@@ -8,9 +8,9 @@ If nothing orders the updates, they race. Each subtracts (1 - decay) * (old valu
 may subtract from one old value, and the step has several possible results. With a low decay the
 variance may become negative: the old value is subtracted more than once. Then the output is NaN.
 
-If they are ordered, each update shortens the memory of the one before it. The average is that of a
-mixture of the inputs, and a mixture fits none of them: the means differ, and the variance of the
-mixture is not the average of the variances.
+If they are ordered, with the reads of the old value, each update shortens the memory of the one
+before it. The average is that of a mixture of the inputs, and a mixture fits none of them: the means
+differ, and the variance of the mixture is not the average of the variances.
 
 ## Example
 ```python
@@ -46,10 +46,11 @@ from itertools import combinations
 from typing import Iterator, List, Sequence
 
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
+from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules.rule import Rule
-from bnguard.analysis.scenario.races import Accesses, races
+from bnguard.analysis.scenario.races import Accesses, races, readers
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.write_effects import WriteEffect
@@ -63,8 +64,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
             for statistic in scenario.recognized.statistics
             if len(statistic.updates) > 1 and _run_together(_updates(step, statistic))
         ]
-        nodes = [[effect.node for effect in _updates(step, statistic)] for statistic in several]
-        accesses = [Accesses(updates, updates) for updates in nodes]
+        accesses = [_accesses(step, statistic) for statistic in several]
         for statistic, pairs in zip(several, races(step.execution, accesses)):
             yield _finding(step, statistic, is_ordered=not pairs)
 
@@ -74,6 +74,17 @@ def _updates(step: Step, statistic: Statistic) -> List[WriteEffect]:
     written_from = step.recognized.written_from
     updates = {write.node for write in statistic.updates if written_from(write).moments}
     return [effect for effect in step.effects(statistic) if effect.node in updates]
+
+
+def _accesses(step: Step, statistic: Statistic) -> Accesses:
+    """Return the updates, with the reads of the old value that they are computed from.
+
+    The value of a resource variable may be read long before it is used.
+    """
+    updates = [effect.node for effect in _updates(step, statistic)]
+    reads = set(readers(step.execution, statistic.variable))
+    behind = data_closure(step.recognized.graph, updates, until=reads)
+    return Accesses([*sorted(reads & behind), *updates], updates)
 
 
 def _run_together(updates: Sequence[WriteEffect]) -> bool:

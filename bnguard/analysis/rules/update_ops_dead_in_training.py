@@ -132,6 +132,7 @@ def _updates_before(scenario: Scenario, roots: Set[int]) -> Set[int]:
     graph, statistics = scenario.recognized.graph, scenario.recognized.statistics
     merges = set(graph.of_types(MERGES))
     updates = {write.node for statistic in statistics for write in statistic.updates}
+    updates -= nodes_in_loops(graph)  # see _crossing
     if not _has_switch_before(graph, updates, merges):
         return set()
     waited_for = updates & closure(roots, graph.sources, merges)

@@ -1,10 +1,12 @@
 """## What it does
-Finds updates that make a training step need a placeholder which its loss does not need: the input
-of another network, whose statistics the step then moves as well.
+Finds updates that make a training step need data which its loss does not need: the placeholder,
+iterator or queue of another network, whose statistics the step then moves as well.
 
 ## Why is this bad
 The step fails with "You must feed a value for placeholder tensor". If the program feeds some value
-to avoid the error, the step moves the statistics of the other network towards that value.
+to avoid the error, the step moves the statistics of the other network towards that value. With an
+iterator or a queue there is no error: each training step takes a batch of the other data, such as
+that for validation, and the statistics follow it.
 
 ## Example
 ```python
@@ -43,43 +45,58 @@ from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules.rule import Rule
+from bnguard.analysis.scenario.data_sources import data_sources
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """Yield a finding for each statistic, training step and foreign placeholder."""
-    names = scenario.recognized.graph.names
+    """Yield a finding for each statistic, training step and foreign source of data."""
+    graph = scenario.recognized.graph
     for step in scenario.training:
-        for placeholder in _foreign_placeholders(scenario, step):
-            for statistic, update in _fed_by(step, placeholder):
+        for source in _foreign_sources(scenario, step):
+            kind = "placeholder" if graph.types[source] in PLACEHOLDERS else "input"
+            for statistic, update in _fed_by(step, source):
                 yield RULE.finding(
                     scenario.recognized,
                     f"is updated from other inputs: the update makes {step.fetch} need the "
-                    f"placeholder {names[placeholder]}, which the loss does not need",
+                    f"{kind} {graph.names[source]}, which the loss does not need",
                     update,
                     statistic,
                     step,
-                    path_to=placeholder,
+                    path_to=source,
+                    remedy=_remedy(scenario, source),
                 )
 
 
-def _foreign_placeholders(scenario: Scenario, step: Step) -> List[int]:
-    """Return the placeholders that the step needs, but computes no applied gradient from."""
+def _remedy(scenario: Scenario, source: int) -> str:
+    """Return what to do if another step computes gradients from the data, or "" if none does."""
+    for step in scenario.training:
+        if source in step.behind_gradients():
+            return (
+                f"Let {step.fetch}, which computes gradients from these inputs, depend on the "
+                "updates, so that each batch is averaged with its gradients"
+            )
+    return ""
+
+
+def _foreign_sources(scenario: Scenario, step: Step) -> List[int]:
+    """Return the sources of data that the step needs, but computes no applied gradient from."""
     flags = {flag.tensor.node for flag in scenario.training_flags}
-    placeholders = set(scenario.recognized.graph.of_types(PLACEHOLDERS))
-    foreign = sorted(step.foreign(placeholders - flags))
+    graph = scenario.recognized.graph
+    sources = {*graph.of_types(PLACEHOLDERS), *data_sources(graph)}
+    foreign = sorted(step.foreign(sources - flags))
     if len(foreign) > limits.FOREIGN_PLACEHOLDERS:
         limits.FOREIGN_PLACEHOLDERS.reach()
     return foreign[: limits.FOREIGN_PLACEHOLDERS]
 
 
-def _fed_by(step: Step, placeholder: int) -> Iterator[Tuple[Statistic, int]]:
-    """Yield the statistics that average values from a placeholder, each with an update that runs.
+def _fed_by(step: Step, source: int) -> Iterator[Tuple[Statistic, int]]:
+    """Yield the statistics that average values from a source, each with an update that runs.
 
     A placeholder that only sets the decay does not count.
     """
-    after = closure([placeholder], step.recognized.graph.consumers)
+    after = closure([source], step.recognized.graph.consumers)
     for statistic in step.recognized.statistics:
         updates = [write.node for write in statistic.updates if write.node in after]
         run = list(filter(step.execution.needs, updates))

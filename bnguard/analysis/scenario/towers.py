@@ -13,6 +13,9 @@ from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.data_sources import data_sources
 from bnguard.analysis.scenario.step import Step
 
+_SLICES = frozenset(["Gather", "GatherV2", "Slice", "Split", "SplitV", "StridedSlice", "Unpack"])
+_JOINS = frozenset(["Concat", "ConcatV2", "Pack"])
+
 
 class Towers:
     """The towers of a graph."""
@@ -36,18 +39,42 @@ class Towers:
             return 0
         graph, root = self._recognized.graph, self._recognized.provenance.root
         seen = data_closure(graph, run)
-        averaged, left_out = set(), []
+        averaged, others = [], []
         for layer in statistic.sources:
-            batch = root(graph.data_input(layer.moments[0].node, 0)).node
+            batch = root(graph.data_input(layer.moments[0].node, 0))
             if any(moment.node in seen for moment in layer.moments):
-                averaged.add(batch)
-            elif batch not in seen and layer.node in step.behind_gradients():
-                left_out.append(batch)
+                averaged.append(batch)
+            elif batch not in averaged and layer.node in step.behind_gradients():
+                others.append(batch)
+        # Outputs of one op, such as tf.split, are shares; what is concatenated again is seen.
+        split = {batch.node for batch in averaged}
+        left_out = [batch for batch in others if batch.node in split or batch.node not in seen]
+        left_out = [batch for batch in left_out if batch not in averaged]
         if not left_out:
             return 0
         sources = self._sources_of_nodes()
-        shares = {sources[batch] for batch in averaged}
-        return sum(sources[batch] in shares for batch in left_out)
+        seen_data = {sources[batch.node] for batch in averaged}
+        whole = {sources[batch.node] for batch in averaged if not self._is_share(batch.node)}
+        return sum(
+            sources[batch.node] in seen_data
+            and not (sources[batch.node] in whole and self._is_share(batch.node))
+            for batch in left_out
+        )
+
+    def _is_share(self, batch: int) -> bool:
+        """Return whether a batch is made of some of the rows of a larger one."""
+        graph = self._recognized.graph
+        stack, seen = [batch], {batch}
+        while stack:
+            node = stack.pop()
+            op_type = graph.types[node]
+            if op_type in _SLICES:
+                return True
+            if op_type not in VALUELESS and op_type not in _JOINS:
+                unseen = {tensor.node for tensor in graph.data_inputs(node)} - seen
+                seen |= unseen
+                stack += unseen
+        return False
 
     def _sources_of_nodes(self) -> List[int]:
         """Return, for each node, the data sources whose values reach it, as a set of bits."""

@@ -307,6 +307,27 @@ def freezes(is_training):
     return build
 
 
+# BN303
+
+
+def constants_only(mode):
+    """What freezing makes of a layer: its statistics, gamma and beta are constants."""
+
+    def normalize(x, moments):
+        return tf.nn.batch_normalization(x, *moments, tf.ones([4]), tf.ones([4]), 1e-3)
+
+    def build():
+        x, stored = inputs(), (tf.zeros([4]), tf.ones([4]))
+        if mode == "left":
+            branches = (lambda: normalize(x, tf.nn.moments(x, [0]))), (lambda: normalize(x, stored))
+            y = tf.cond(flag(), *branches)
+        else:
+            y = normalize(x, stored)
+        tf.nn.relu(y, name="output")
+
+    return build
+
+
 # BN304
 
 _CHECKPOINTS = tempfile.TemporaryDirectory()
@@ -367,4 +388,5 @@ PAIRS = {
     "not_saved": ({"BN301"}, saves(tf.trainable_variables), saves(tf.global_variables)),
     "still_cold": ({"BN304"}, stops_after(28), stops_after(29)),  # 0.9 ** 28.4 is 0.05
     "frozen_graph": ({"BN103", "BN302"}, freezes(True), freezes(False)),
+    "mode_left": ({"BN303"}, constants_only("left"), constants_only("chosen")),
 }
