@@ -40,6 +40,7 @@ FAILS = {"update_ops_pull_other_inputs"}
 ELSEWHERE = {
     "freeze_keeps_assign": "BN302: importing the frozen graph fails",
     "multi_tower_updates": "BN201: they change, but from the data of one tower only",
+    "statistics_updated_twice": "BN105: they change twice in a step",
     "training_flag_true_at_inference": "BN103: inference does not read them",
     "update_ops_in_control_flow": "BN203: the train op is dead where their branch is not taken",
 }

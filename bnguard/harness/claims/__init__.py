@@ -11,6 +11,7 @@ from bnguard.harness.claims.statistics_follow_data import StatisticsFollowData
 from bnguard.harness.claims.statistics_not_trained import StatisticsNotTrained
 from bnguard.harness.claims.statistics_still_at_inference import StatisticsStillAtInference
 from bnguard.harness.claims.statistics_survive_restore import StatisticsSurviveRestore
+from bnguard.harness.claims.statistics_updated_once import StatisticsUpdatedOnce
 
 __all__ = [
     "Claim",
@@ -22,5 +23,6 @@ __all__ = [
     "StatisticsNotTrained",
     "StatisticsStillAtInference",
     "StatisticsSurviveRestore",
+    "StatisticsUpdatedOnce",
     "Verdict",
 ]

@@ -21,6 +21,9 @@ NOTHING = "nothing"
 OTHER = "other"
 """The name of the data if no data explains the change of the statistics."""
 
+JOINED = " + "
+"""What joins the names of two data of which one run absorbed both."""
+
 
 class LayerStatistics(NamedTuple):
     """Running statistics of one layer: mean and variance, each float64 [channels]."""
@@ -74,7 +77,8 @@ def which_data(
     """Return which data the statistics absorbed in one training run.
 
     If several updates of one statistic run in one step, nothing orders them: each computes its
-    change from the value before or after the other updates.
+    change from the value before or after the other updates. A subtraction without a lock may also
+    overwrite that of the other update, in some channels.
 
     Args:
       before: the statistics before the run.
@@ -97,7 +101,7 @@ def which_data(
             _explains(old, new, targets, decay, scale)
             for old, new, targets in zip(before, after, zip(*batches))
         ):
-            return " + ".join(names)
+            return JOINED.join(names)
     return OTHER
 
 
@@ -110,6 +114,7 @@ def _explains(
     old: np.ndarray, new: np.ndarray, targets: Sequence[np.ndarray], decay: float, scale: float
 ) -> bool:
     outcomes = [old + (1 - decay) * sum(target - old for target in targets)]
+    outcomes += [old + (1 - decay) * (target - old) for target in targets]
     for order in permutations(targets):
         now = old
         for target in order:
@@ -144,7 +149,7 @@ def which_statistics(
     Returns:
       BEFORE or AFTER if every channel read both statistics there; MIXED if each channel read one
       of the four combinations; BATCH if y is normalized by the moments of x itself; OTHER if none
-      of these fits. If before and after give the same output: BEFORE.
+      of these fits. If before and after give the same output: BEFORE. NaN fits a negative variance.
     """
     near = [
         _fits(x, y, LayerStatistics(mean_from.mean, variance_from.variance), affine)
@@ -162,10 +167,18 @@ def which_statistics(
 
 
 def _fits(x: np.ndarray, y: np.ndarray, read: LayerStatistics, affine: Affine) -> np.ndarray:
-    error = np.abs(y - normalize(x, read, affine)) * _std(read, affine)
+    expected = normalize(x, read, affine)
+    error = np.abs(y - expected) * _std(read, affine)
     fits: np.ndarray = error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
-    return fits
+    return fits | (np.isnan(y) & np.isnan(expected))
 
 
 def _std(statistics: LayerStatistics, affine: Affine) -> np.ndarray:
-    return np.sqrt(statistics.variance + affine.epsilon)
+    return root(statistics.variance + affine.epsilon)
+
+
+def root(variance: np.ndarray) -> np.ndarray:
+    """Return the square root; NaN, without a warning, of a variance that is negative."""
+    with np.errstate(invalid="ignore"):
+        deviation: np.ndarray = np.sqrt(variance)
+    return deviation

@@ -92,7 +92,9 @@ class CaseSession:
             variable.op.name: variable for variable in self._variables
         }
         self._layers = [
-            LayerObserver(scope, case.case.decay, self._model.epsilon, bessel=options.fused != "no")
+            LayerObserver(
+                scope, self._model.decay, self._model.epsilon, bessel=options.fused != "no"
+            )
             for scope in self._model.data
         ]
         self._session = _session(self._model.target, self._graph)

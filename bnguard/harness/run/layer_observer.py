@@ -11,6 +11,7 @@ from bnguard.harness.results.closed_form import (
     Affine,
     LayerStatistics,
     advance,
+    root,
     which_data,
     which_statistics,
 )
@@ -89,7 +90,7 @@ class LayerObserver(NamedTuple):
         return InferenceStep(
             x=x,
             y=y,
-            check=(inputs - before.mean) / (np.sqrt(before.variance) + 0.001),
+            check=(inputs - before.mean) / (root(before.variance) + 0.001),
             beta=parameters.beta,
             gamma=parameters.gamma,
             moving_mean=now[self.name("moving_mean")],

@@ -15,6 +15,7 @@ from bnguard.harness.claims import (
     StatisticsNotTrained,
     StatisticsStillAtInference,
     StatisticsSurviveRestore,
+    StatisticsUpdatedOnce,
     invariants,
 )
 from bnguard.harness.results.closed_form import LayerStatistics
@@ -142,6 +143,16 @@ def descending():
     return replace(healthy(), training=tuple(runs), trainable=trainable)
 
 
+def updated_twice():
+    """Both updates compute their change from the value before: 0.8 v + 0.1 (a + b)."""
+    negative = LayerStatistics(TRAINED.mean, np.array([-0.5, 4.0]))
+    runs = [
+        training_run("left + right", now, due="left", expected=due)
+        for now, due in ((AFTER_ONE, TRAINED), (negative, TRAINED))
+    ]
+    return replace(healthy(), training=tuple(runs))
+
+
 DEFECTS = [
     (StatisticsStillAtInference(), drifting),
     (StatisticsFollowData({"bn": "nothing"}), stale),
@@ -151,6 +162,7 @@ DEFECTS = [
     (StatisticsSurviveRestore(), lost),
     (ProgramRuns(("float_ref", "resource"), fails_in=Phase.SERVE), failing),
     (StatisticsNotTrained(), descending),
+    (StatisticsUpdatedOnce(), updated_twice),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
 
@@ -295,6 +307,25 @@ class TestInvariants:
     def test_a_nan_that_stays_is_not_a_move(self):
         nan = {name: value * np.nan for name, value in values().items()}
         assert one_pass("trained", nan).drift["bn/moving_mean"] == 0.0
+
+
+class TestUpdatedOnce:
+    def test_the_figure_is_the_smallest_variance_and_the_one_due(self):
+        assert StatisticsUpdatedOnce().judge(updated_twice()).figure == "-0.5 (3)"
+
+    @pytest.mark.parametrize("absorbed", ["left", "nothing", "other"])
+    def test_a_run_without_two_updates_is_unclear(self, absorbed):
+        first, second = updated_twice().training
+        other = training_run(absorbed, TRAINED, due="left", expected=INITIAL)
+        record = replace(updated_twice(), training=(first, other, second), side="repro")
+        verdict = StatisticsUpdatedOnce().judge(record)
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any("absorbed " + absorbed in sentence for sentence in verdict.reasons)
+
+    def test_two_updates_where_none_is_due_are_unclear(self):
+        idle = training_run("left + right", TRAINED, due="nothing", expected=INITIAL, reads=None)
+        record = replace(updated_twice(), training=(*updated_twice().training, idle))
+        assert StatisticsUpdatedOnce().judge(record).word == "unclear"
 
 
 class TestDrift:
