@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bnguard.harness.claims.base import Claim, Verdict
 from bnguard.harness.claims.every_run_trains import EveryRunTrains
+from bnguard.harness.claims.frozen_reads_statistics import FrozenReadsStatistics
 from bnguard.harness.claims.normalizes_in_training import NormalizesInTraining
 from bnguard.harness.claims.program_runs import ProgramRuns
 from bnguard.harness.claims.rows_independent import RowsIndependent
@@ -16,6 +17,7 @@ from bnguard.harness.claims.statistics_updated_once import StatisticsUpdatedOnce
 __all__ = [
     "Claim",
     "EveryRunTrains",
+    "FrozenReadsStatistics",
     "NormalizesInTraining",
     "ProgramRuns",
     "RowsIndependent",

@@ -170,7 +170,8 @@ def _fits(x: np.ndarray, y: np.ndarray, read: LayerStatistics, affine: Affine) -
     expected = normalize(x, read, affine)
     error = np.abs(y - expected) * _std(read, affine)
     fits: np.ndarray = error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
-    return fits | (np.isnan(y) & np.isnan(expected))
+    fits |= np.isnan(y) & np.isnan(expected)
+    return fits
 
 
 def _std(statistics: LayerStatistics, affine: Affine) -> np.ndarray:

@@ -8,6 +8,7 @@ from support.closed_form import DECAY, EPSILON, output
 
 from bnguard.harness.claims import (
     EveryRunTrains,
+    FrozenReadsStatistics,
     NormalizesInTraining,
     ProgramRuns,
     RowsIndependent,
@@ -143,6 +144,11 @@ def descending():
     return replace(healthy(), training=tuple(runs), trainable=trainable)
 
 
+def frozen_on_batch():
+    runs = [training_run("nothing", TRAINED, due="nothing", reads="batch") for _ in range(2)]
+    return replace(healthy(), training=tuple(runs))
+
+
 def updated_twice():
     """Both updates compute their change from the value before: 0.8 v + 0.1 (a + b)."""
     negative = LayerStatistics(TRAINED.mean, np.array([-0.5, 4.0]))
@@ -163,6 +169,7 @@ DEFECTS = [
     (ProgramRuns(("float_ref", "resource"), fails_in=Phase.SERVE), failing),
     (StatisticsNotTrained(), descending),
     (StatisticsUpdatedOnce(), updated_twice),
+    (FrozenReadsStatistics(), frozen_on_batch),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
 
