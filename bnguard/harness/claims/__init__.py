@@ -13,6 +13,9 @@ from bnguard.harness.claims.statistics_not_trained import StatisticsNotTrained
 from bnguard.harness.claims.statistics_still_at_inference import StatisticsStillAtInference
 from bnguard.harness.claims.statistics_survive_restore import StatisticsSurviveRestore
 from bnguard.harness.claims.statistics_updated_once import StatisticsUpdatedOnce
+from bnguard.harness.claims.training_moves_what_inference_reads import (
+    TrainingMovesWhatInferenceReads,
+)
 
 __all__ = [
     "Claim",
@@ -26,5 +29,6 @@ __all__ = [
     "StatisticsStillAtInference",
     "StatisticsSurviveRestore",
     "StatisticsUpdatedOnce",
+    "TrainingMovesWhatInferenceReads",
     "Verdict",
 ]

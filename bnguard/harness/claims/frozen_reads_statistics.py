@@ -22,7 +22,7 @@ class FrozenReadsStatistics(Claim):
 
     healthy = "frozen"
     defective = "batch"
-    measures = "training runs normalized by their own batch"
+    measures = "training runs in which a frozen layer normalized by the batch"
     concerns = (invariants.training_outputs,)
 
     def missing(self, record: Record) -> List[str]:
@@ -42,6 +42,9 @@ class FrozenReadsStatistics(Claim):
         ]
 
     def figure(self, record: Record) -> str:
-        """Return the number of runs that normalized by their batch, and of all runs."""
-        normalized = sum(run.reads == Reads.BATCH for run in record.training)
-        return f"{normalized} of {len(record.training)}"
+        """Return the number of runs that show the defect, and of all runs."""
+        shown = sum(
+            run.reads == Reads.BATCH and run.layers[record.layer].due == NOTHING
+            for run in record.training
+        )
+        return f"{shown} of {len(record.training)}"

@@ -17,6 +17,7 @@ from bnguard.harness.claims import (
     StatisticsStillAtInference,
     StatisticsSurviveRestore,
     StatisticsUpdatedOnce,
+    TrainingMovesWhatInferenceReads,
     invariants,
 )
 from bnguard.harness.results.closed_form import LayerStatistics
@@ -144,6 +145,23 @@ def descending():
     return replace(healthy(), training=tuple(runs), trainable=trainable)
 
 
+def unshared():
+    """Inference reads the layer in `served`, which stands still; that of training moves."""
+    return two_layers("served", "bn")
+
+
+def two_layers(still, moving, absorbed="batch"):
+    runs = []
+    for due in (AFTER_ONE, TRAINED):
+        layers = {
+            still: LayerRun("batch", "nothing", INITIAL, due),
+            moving: LayerRun("batch", absorbed, due, due),
+        }
+        runs.append(replace(training_run("batch", due), layers=layers))
+    initial = {still: INITIAL, moving: INITIAL}
+    return replace(stale(), training=tuple(runs), initial=initial)
+
+
 def frozen_on_batch():
     runs = [training_run("nothing", TRAINED, due="nothing", reads="batch") for _ in range(2)]
     return replace(healthy(), training=tuple(runs))
@@ -170,6 +188,7 @@ DEFECTS = [
     (StatisticsNotTrained(), descending),
     (StatisticsUpdatedOnce(), updated_twice),
     (FrozenReadsStatistics(), frozen_on_batch),
+    (TrainingMovesWhatInferenceReads("unshared"), unshared),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
 
@@ -314,6 +333,24 @@ class TestInvariants:
     def test_a_nan_that_stays_is_not_a_move(self):
         nan = {name: value * np.nan for name, value in values().items()}
         assert one_pass("trained", nan).drift["bn/moving_mean"] == 0.0
+
+
+@pytest.mark.parametrize(("absorbed", "shown"), [("batch", True), ("other", False)])
+def test_the_layers_without_the_defect_must_follow(absorbed, shown):
+    record = replace(two_layers("bn", "healthy", absorbed), side="repro")
+    assert StatisticsFollowData({"bn": "nothing"}).judge(record).shown is shown
+
+
+class TestTrainingMovesWhatInferenceReads:
+    def test_training_that_moves_no_layer_is_unclear(self):
+        record = replace(two_layers("served", "bn", absorbed="nothing"), side="repro")
+        verdict = TrainingMovesWhatInferenceReads("unshared").judge(record)
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any(reason.startswith("bn absorbed nothing") for reason in verdict.reasons)
+
+    def test_one_layer_that_never_moves_is_unclear(self):
+        verdict = TrainingMovesWhatInferenceReads("unshared").judge(stale())
+        assert "There is no second layer whose statistics training moves." in verdict.reasons
 
 
 class TestUpdatedOnce:
