@@ -32,6 +32,7 @@ IN_TRAINING = {
 NEVER_MOVES = {
     "control_dependency_noop": "bn",
     "keras_updates_not_in_collection": "bn",
+    "target_network_statistics_not_copied": "target/bn",
     "training_flag_default_false": "bn",
     "unshared_inference_statistics": "BatchNorm_1",
     "update_ops_never_run": "bn",

@@ -82,8 +82,8 @@ class Model:
       training: the runs of one training step, in order; each is fed the same batch.
       inference: the run of an inference step.
       layers: scope of each layer to its inputs in training, name to tensor, float32
-        [batch, ..., channels]; inference reads the first layer. None: one layer in scope `bn`
-        whose input is x.
+        [batch, ..., channels], or to LayerStatistics that the layer copies; inference reads the
+        first layer. None: one layer in scope `bn` whose input is x.
       saver: saves and restores; None: `tf.train.Saver()`.
       variables: name to tensor of the values that the layer reads, for a graph without
         variables; None: every global variable.

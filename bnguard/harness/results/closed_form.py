@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, permutations, product
-from typing import Dict, Iterator, NamedTuple, Sequence
+from typing import Dict, Iterator, NamedTuple, Sequence, Union
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class LayerStatistics(NamedTuple):
     variance: np.ndarray
 
 
+Data = Union[np.ndarray, LayerStatistics]
+"""What statistics absorb: a batch, float [batch, ..., channels], or other statistics."""
+
+
 class Affine(NamedTuple):
     """The parameters of a layer beside its statistics: beta and gamma [channels], and epsilon."""
 
@@ -41,7 +45,7 @@ class Affine(NamedTuple):
 
 
 def advance(
-    statistics: LayerStatistics, batch: np.ndarray, decay: float, bessel: bool
+    statistics: LayerStatistics, batch: Data, decay: float, bessel: bool
 ) -> LayerStatistics:
     """Return the statistics after one training step on `batch`.
 
@@ -50,7 +54,7 @@ def advance(
 
     Args:
       statistics: the statistics before.
-      batch: the layer's input, float [batch, ..., channels].
+      batch: the layer's input, float [batch, ..., channels], or statistics to absorb as they are.
       decay: in [0, 1].
       bessel: whether the layer is fused.
     """
@@ -60,8 +64,10 @@ def advance(
     )
 
 
-def moments(batch: np.ndarray, bessel: bool) -> LayerStatistics:
-    """Return mean and variance of each channel of a batch, float [batch, ..., channels]."""
+def moments(batch: Data, bessel: bool) -> LayerStatistics:
+    """Return mean and variance of each channel of a batch, or the statistics that it is."""
+    if isinstance(batch, LayerStatistics):
+        return LayerStatistics(*(np.asarray(values, np.float64) for values in batch))
     rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
     correction = len(rows) / max(len(rows) - 1, 1) if bessel else 1.0
     return LayerStatistics(rows.mean(axis=0), correction * rows.var(axis=0))
@@ -70,7 +76,7 @@ def moments(batch: np.ndarray, bessel: bool) -> LayerStatistics:
 def which_data(
     before: LayerStatistics,
     after: LayerStatistics,
-    data: Dict[str, np.ndarray],
+    data: Dict[str, Data],
     decay: float,
     bessel: bool,
 ) -> str:
@@ -83,8 +89,7 @@ def which_data(
     Args:
       before: the statistics before the run.
       after: the statistics after it.
-      data: the batches that the graph computed for the layer, name to float
-        [batch, ..., channels].
+      data: the batches that the graph computed for the layer, or other statistics, by name.
       decay: in [0, 1].
       bessel: whether the layer is fused.
 

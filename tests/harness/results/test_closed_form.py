@@ -129,6 +129,15 @@ def test_which_data_applies_bessels_correction():
     assert absorbed(3.7, 1.9, bessel=True) == "other"
 
 
+@pytest.mark.parametrize("bessel", [False, True])
+def test_statistics_are_absorbed_as_they_are(bessel):
+    online = LayerStatistics(np.array([14.0], np.float32), np.array([7.0], np.float32))
+    assert absorbed(5.0, 2.5, {"online": online}, bessel) == "online"  # 0.9 4 + 1.4; 0.9 2 + 0.7
+    assert absorbed(5.0, 2.6, {"online": online}, bessel) == "other"
+    now = advance(START, online, decay=0.9, bessel=bessel)
+    assert (now.mean, now.variance) == (pytest.approx([5.0]), pytest.approx([2.5]))
+
+
 def test_nothing_was_absorbed_only_if_every_bit_is_the_same():
     assert absorbed(np.nextafter(4.0, 5.0), 2.0) == "other"
     same = {"same": np.array([[4 + np.sqrt(2)], [4 - np.sqrt(2)]])}  # its mean 4, its variance 2
