@@ -29,7 +29,7 @@ How to see it in your own program
 Reports
     openai/baselines#647 (are normalization layers updated with the soft update?)
     DLR-RM/stable-baselines3#996 (running_mean and running_var are not copied; PyTorch)
-    ray-project/ray#25226
+    ray-project/ray#25226 (update_target copies only the trainable variables)
 """
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "statistics_updated_twice": "BN105: they change twice in a step",
     "training_flag_true_at_inference": "BN103: inference does not read them",
     "update_ops_in_control_flow": "BN203: the train op is dead where their branch is not taken",
+    "weight_decay_on_statistics": "BN205: the weight decay moves them, too",
 }
 UNMOVED = {  # on purpose
     "frozen_layer_stats_drift",

@@ -9,6 +9,7 @@ from bnguard.harness.claims.normalizes_in_training import NormalizesInTraining
 from bnguard.harness.claims.program_runs import ProgramRuns
 from bnguard.harness.claims.rows_independent import RowsIndependent
 from bnguard.harness.claims.statistics_follow_data import StatisticsFollowData
+from bnguard.harness.claims.statistics_not_decayed import StatisticsNotDecayed
 from bnguard.harness.claims.statistics_not_trained import StatisticsNotTrained
 from bnguard.harness.claims.statistics_still_at_inference import StatisticsStillAtInference
 from bnguard.harness.claims.statistics_survive_restore import StatisticsSurviveRestore
@@ -25,6 +26,7 @@ __all__ = [
     "ProgramRuns",
     "RowsIndependent",
     "StatisticsFollowData",
+    "StatisticsNotDecayed",
     "StatisticsNotTrained",
     "StatisticsStillAtInference",
     "StatisticsSurviveRestore",

@@ -88,6 +88,7 @@ class CaseSession:
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
             self._initializer = tf.global_variables_initializer()
             self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
+        self.decay = self._model.decay
         self._state = self._model.variables or {
             variable.op.name: variable for variable in self._variables
         }

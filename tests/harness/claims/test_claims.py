@@ -13,6 +13,7 @@ from bnguard.harness.claims import (
     ProgramRuns,
     RowsIndependent,
     StatisticsFollowData,
+    StatisticsNotDecayed,
     StatisticsNotTrained,
     StatisticsStillAtInference,
     StatisticsSurviveRestore,
@@ -20,7 +21,7 @@ from bnguard.harness.claims import (
     TrainingMovesWhatInferenceReads,
     invariants,
 )
-from bnguard.harness.results.closed_form import LayerStatistics
+from bnguard.harness.results.closed_form import LayerStatistics, advance
 from bnguard.harness.results.record import (
     Failure,
     InferencePass,
@@ -162,6 +163,18 @@ def two_layers(still, moving, absorbed="batch"):
     return replace(stale(), training=tuple(runs), initial=initial)
 
 
+def decayed(rate=0.5):
+    """Each run shrinks the statistics by `rate` after the update; decay is 0.9."""
+    first = LayerStatistics(*((1 - rate) * due for due in AFTER_ONE))
+    behind = LayerStatistics(*(DECAY * (now - due) for now, due in zip(first, AFTER_ONE)))
+    second = LayerStatistics(*((1 - rate) * (due + lag) for due, lag in zip(TRAINED, behind)))
+    runs = [
+        training_run("other", now, expected=due)
+        for now, due in ((first, AFTER_ONE), (second, TRAINED))
+    ]
+    return replace(healthy(), training=tuple(runs), decay=DECAY)
+
+
 def frozen_on_batch():
     runs = [training_run("nothing", TRAINED, due="nothing", reads="batch") for _ in range(2)]
     return replace(healthy(), training=tuple(runs))
@@ -188,6 +201,7 @@ DEFECTS = [
     (StatisticsNotTrained(), descending),
     (StatisticsUpdatedOnce(), updated_twice),
     (FrozenReadsStatistics(), frozen_on_batch),
+    (StatisticsNotDecayed(0.5), decayed),
     (TrainingMovesWhatInferenceReads("unshared"), unshared),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
@@ -351,6 +365,24 @@ class TestTrainingMovesWhatInferenceReads:
     def test_one_layer_that_never_moves_is_unclear(self):
         verdict = TrainingMovesWhatInferenceReads("unshared").judge(stale())
         assert "There is no second layer whose statistics training moves." in verdict.reasons
+
+
+class TestNotDecayed:
+    def test_another_rate_is_unclear(self):
+        verdict = StatisticsNotDecayed(0.5).judge(replace(decayed(0.4), side="repro"))
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any("the weight decay makes it [0.25 0.5 ]" in text for text in verdict.reasons)
+
+    def test_the_recurrence_is_that_of_an_average_that_shrinks_after_each_update(self):
+        batches = [np.array([[1.0, 4.0], [3.0, 8.0]]), np.array([[0.0, 1.0], [2.0, 5.0]])]
+        now = due = INITIAL
+        runs = []
+        for batch in batches:
+            due = advance(due, batch, DECAY, bessel=False)
+            now = LayerStatistics(*(0.95 * new for new in advance(now, batch, DECAY, bessel=False)))
+            runs.append(training_run("other", now, expected=due))
+        record = replace(healthy(), training=tuple(runs), decay=DECAY, side="repro")
+        assert word_and_shown(StatisticsNotDecayed(0.05).judge(record)) == ("decayed", True)
 
 
 class TestUpdatedOnce:
