@@ -41,8 +41,10 @@ AFTER_RESTORE = {"restore_misses_stats", "saver_trainable_only"}
 FAILS = {"update_ops_pull_other_inputs"}
 # The guards see correct statistics; another rule detects the defect.
 ELSEWHERE = {
+    "cold_statistics": "BN304: they move, and too slowly",
     "freeze_keeps_assign": "BN302: importing the frozen graph fails",
     "frozen_layer_uses_batch_statistics": "BN207: training does not read them",
+    "gradient_accumulation_updates": "BN204: they change, but from the last micro-batch only",
     "multi_tower_updates": "BN201: they change, but from the data of one tower only",
     "statistics_updated_twice": "BN105: they change twice in a step",
     "training_flag_true_at_inference": "BN103: inference does not read them",

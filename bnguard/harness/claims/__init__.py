@@ -9,11 +9,13 @@ from bnguard.harness.claims.normalizes_in_training import NormalizesInTraining
 from bnguard.harness.claims.program_runs import ProgramRuns
 from bnguard.harness.claims.rows_independent import RowsIndependent
 from bnguard.harness.claims.statistics_follow_data import StatisticsFollowData
+from bnguard.harness.claims.statistics_follow_every_run import StatisticsFollowEveryRun
 from bnguard.harness.claims.statistics_not_decayed import StatisticsNotDecayed
 from bnguard.harness.claims.statistics_not_trained import StatisticsNotTrained
 from bnguard.harness.claims.statistics_still_at_inference import StatisticsStillAtInference
 from bnguard.harness.claims.statistics_survive_restore import StatisticsSurviveRestore
 from bnguard.harness.claims.statistics_updated_once import StatisticsUpdatedOnce
+from bnguard.harness.claims.statistics_warm import StatisticsWarm
 from bnguard.harness.claims.training_moves_what_inference_reads import (
     TrainingMovesWhatInferenceReads,
 )
@@ -26,11 +28,13 @@ __all__ = [
     "ProgramRuns",
     "RowsIndependent",
     "StatisticsFollowData",
+    "StatisticsFollowEveryRun",
     "StatisticsNotDecayed",
     "StatisticsNotTrained",
     "StatisticsStillAtInference",
     "StatisticsSurviveRestore",
     "StatisticsUpdatedOnce",
+    "StatisticsWarm",
     "TrainingMovesWhatInferenceReads",
     "Verdict",
 ]

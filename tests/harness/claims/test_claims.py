@@ -13,11 +13,13 @@ from bnguard.harness.claims import (
     ProgramRuns,
     RowsIndependent,
     StatisticsFollowData,
+    StatisticsFollowEveryRun,
     StatisticsNotDecayed,
     StatisticsNotTrained,
     StatisticsStillAtInference,
     StatisticsSurviveRestore,
     StatisticsUpdatedOnce,
+    StatisticsWarm,
     TrainingMovesWhatInferenceReads,
     invariants,
 )
@@ -175,6 +177,21 @@ def decayed(rate=0.5):
     return replace(healthy(), training=tuple(runs), decay=DECAY)
 
 
+def cold():
+    """Two updates with a decay of 0.9 leave 81 % of the initial value."""
+    return replace(healthy(), decay=0.9)
+
+
+def last_only():
+    """A step of two runs with a batch and one to apply them: the last run absorbs its batch."""
+    runs = [
+        training_run("nothing", INITIAL, expected=AFTER_ONE),
+        training_run("nothing", INITIAL, expected=TRAINED),
+        training_run("batch", AFTER_ONE, due="nothing", expected=TRAINED, reads=None),
+    ]
+    return replace(healthy(), training=tuple(runs))
+
+
 def frozen_on_batch():
     runs = [training_run("nothing", TRAINED, due="nothing", reads="batch") for _ in range(2)]
     return replace(healthy(), training=tuple(runs))
@@ -202,6 +219,8 @@ DEFECTS = [
     (StatisticsUpdatedOnce(), updated_twice),
     (FrozenReadsStatistics(), frozen_on_batch),
     (StatisticsNotDecayed(0.5), decayed),
+    (StatisticsWarm(), cold),
+    (StatisticsFollowEveryRun(), last_only),
     (TrainingMovesWhatInferenceReads("unshared"), unshared),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
@@ -231,8 +250,9 @@ class TestEveryClaim:
     def test_it_does_not_accept_a_different_defect(self, claim, defect):
         for other, other_defect in DEFECTS:
             if other is not claim:
-                assert claim.judge(other_defect()).word in ("unclear", claim.healthy)
-                assert not claim.judge(other_defect()).shown, other
+                record = replace(other_defect(), side="repro")
+                assert claim.judge(record).word in ("unclear", claim.healthy)
+                assert not claim.judge(record).shown, other
 
     def test_a_record_without_the_evidence_is_unclear(self, claim, defect):
         empty = replace(healthy(), training=(), passes=(), initial={})
@@ -383,6 +403,45 @@ class TestNotDecayed:
             runs.append(training_run("other", now, expected=due))
         record = replace(healthy(), training=tuple(runs), decay=DECAY, side="repro")
         assert word_and_shown(StatisticsNotDecayed(0.05).judge(record)) == ("decayed", True)
+
+
+class TestWarm:
+    @pytest.mark.parametrize(
+        ("decay", "runs", "word", "figure"),
+        [(0.9, 29, "warm", "4.7 %"), (0.9, 28, "cold", "5.2 %"), (0.999, 100, "cold", "90 %")],
+    )
+    def test_the_share_of_the_initial_value_is_the_decay_to_the_power_of_the_updates(
+        self, decay, runs, word, figure
+    ):
+        last = healthy().training[-1]
+        record = replace(healthy(), training=(last,) * runs, decay=decay)
+        verdict = StatisticsWarm().judge(record)
+        assert (verdict.word, verdict.figure) == (word, figure)
+
+    def test_runs_in_which_nothing_is_due_are_no_updates(self):
+        idle = training_run("nothing", TRAINED, due="nothing", reads="before")
+        record = replace(cold(), training=(*cold().training, *[idle] * 100))
+        assert StatisticsWarm().judge(record).figure == "81 %"
+
+    def test_the_reasons_have_the_share(self):
+        reasons = StatisticsWarm().judge(replace(beta_moves(cold()), side="repro")).reasons
+        assert "2 updates with decay 0.9 leave 81 % of bn's initial statistics." in reasons
+
+
+class TestFollowEveryRun:
+    def test_a_run_that_absorbs_its_own_batch_is_unclear(self):
+        first, *rest = last_only().training
+        own = training_run("batch", AFTER_ONE)
+        record = replace(last_only(), training=(own, *rest), side="repro")
+        verdict = StatisticsFollowEveryRun().judge(record)
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any("absorbed batch in training run 1" in text for text in verdict.reasons)
+
+    def test_a_last_run_that_absorbs_nothing_is_unclear(self):
+        *rest, last = last_only().training
+        nothing = replace(last, layers={"bn": replace(last.layers["bn"], absorbed="nothing")})
+        record = replace(last_only(), training=(*rest, nothing), side="repro")
+        assert word_and_shown(StatisticsFollowEveryRun().judge(record)) == ("unclear", False)
 
 
 class TestUpdatedOnce:
