@@ -9,6 +9,7 @@ import os
 import re
 
 from conftest import COMBINATIONS
+import numpy as np
 import pytest
 from support.graphs import build_with
 import tensorflow.compat.v1 as tf
@@ -97,11 +98,16 @@ class Subject:
         )
 
 
-def trained(case, side, folder):
-    """The prefix of a checkpoint of the program that trains."""
+def trained(case, side, folder, steps=0):
+    """The prefix of a checkpoint of the program that trains, after some steps."""
     with tf.Graph().as_default(), tf.Session() as session:
-        load(case, side).build(False)
+        model = load(case, side).build(False)
         session.run(tf.global_variables_initializer())
+        shape = [4, *model.x.shape.as_list()[1:]]
+        batches = np.random.RandomState(0).normal(10, 3, [steps, *shape])
+        for batch in batches:
+            for run in model.training:
+                session.run(run.fetch, {model.x: batch, **run.feed})
         return tf.train.Saver().save(session, str(folder / "trained"), write_meta_graph=False)
 
 
@@ -109,7 +115,10 @@ def built_case(case, side, folder):
     if case == "restore_misses_stats":  # what is wrong is the program that restores
         prefix = trained(case, side, folder)
         return Subject(lambda: load(case, side).serve(False, prefix), folder, prefix)
-    return Subject(lambda: load(case, side).build(False), folder)
+    prefix = None
+    if case == "cold_statistics":  # what is wrong is the number of steps
+        prefix = trained(case, side, folder, steps=50)
+    return Subject(lambda: load(case, side).build(False), folder, prefix)
 
 
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)

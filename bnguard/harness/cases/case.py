@@ -20,14 +20,12 @@ class Case:
       mean: the mean of each channel of the data.
       deviation: the standard deviation of every channel; channels are independent and normal.
       spatial: the dimensions between batch and channels; () for rank-2 inputs.
-      decay: the decay of the case's layers, for the closed form.
     """
 
     claim: Claim
     mean: Tuple[float, ...] = (0.0, 100.0)
     deviation: float = 1.0
     spatial: Tuple[int, ...] = ()
-    decay: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,12 @@ class Model:
       training: the runs of one training step, in order; each is fed the same batch.
       inference: the run of an inference step.
       layers: scope of each layer to its inputs in training, name to tensor, float32
-        [batch, ..., channels]; inference reads the first layer. None: one layer in scope `bn`
-        whose input is x.
+        [batch, ..., channels], or to LayerStatistics that the layer copies; inference reads the
+        first layer. None: one layer in scope `bn` whose input is x.
       saver: saves and restores; None: `tf.train.Saver()`.
       variables: name to tensor of the values that the layer reads, for a graph without
         variables; None: every global variable.
+      decay: the decay of the layers' moving averages.
       epsilon: the epsilon of the layers.
       target: the session's target: a server of a cluster, or empty for this process.
     """
@@ -99,6 +98,7 @@ class Model:
     layers: Optional[Dict[str, Dict[str, Any]]] = None
     saver: Optional[Any] = None
     variables: Optional[Dict[str, Any]] = None
+    decay: float = 0.9
     epsilon: float = 0.001
     target: str = ""
 

@@ -54,7 +54,7 @@ class Claim:
     def judge(self, record: Record) -> Verdict:
         """Judge whether the record shows the defect, and whether its side claims that."""
         missing = self.missing(record)
-        violations = invariants.violations(record)
+        violations = self.violations(record)
         doubts = missing or (self._all_doubts(record) if violations else [])
         outcome = Outcome.HEALTHY
         if violations or doubts:
@@ -64,6 +64,10 @@ class Claim:
         figure = "" if missing else self.figure(record)
         word = self._word(outcome)
         return Verdict(outcome, word, outcome is claimed, tuple(reasons), self.measures, figure)
+
+    def violations(self, record: Record) -> List[str]:
+        """Return a sentence for each way in which the record is not healthy."""
+        return invariants.violations(record)
 
     def missing(self, record: Record) -> List[str]:
         """Return what did not happen, although the claim needs it; one sentence each."""

@@ -14,7 +14,7 @@ from bnguard.harness.results.record import Record
 class StatisticsFollowData(Claim):
     """Every training run moves every layer's statistics by exactly the data that is due.
 
-    Defective: every run moves each layer's statistics by the same wrong data.
+    Defective: every run moves the statistics of some layers, each by the same wrong data.
 
     Attributes:
       instead: scope of each layer to the data that the defect makes it absorb in every run, as
@@ -36,11 +36,12 @@ class StatisticsFollowData(Claim):
     def doubts(self, record: Record) -> List[str]:
         """Doubt the defect if a run absorbed other data than the defect predicts."""
         return [
-            f"{scope} absorbed {run.layers[scope].absorbed} in training run {number}; the defect "
-            f"makes it absorb {data}."
+            f"{scope} absorbed {layer.absorbed} in training run {number}; the defect makes it "
+            f"absorb {wanted}."
             for number, run in enumerate(record.training, 1)
-            for scope, data in self.instead.items()
-            if run.layers[scope].absorbed != data
+            for scope, layer in run.layers.items()
+            for wanted in [self.instead.get(scope, layer.due)]
+            if layer.absorbed != wanted
         ]
 
     def figure(self, record: Record) -> str:

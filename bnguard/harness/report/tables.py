@@ -18,6 +18,7 @@ from bnguard.harness.results.record import InferencePass, Record
 from bnguard.harness.results.terms import Comparison, Reads
 from bnguard.runtime.streams import printable
 
+_NO_LAYER = "no such layer"
 _READS = {
     Reads.BEFORE: "the statistics before the step",
     Reads.AFTER: "updated statistics",
@@ -67,7 +68,7 @@ def print_entries(entries: Sequence[Entry]) -> None:
 
 
 def _comparison_rows(sides: Sequence[Record]) -> Iterator[List[str]]:
-    for scope in sides[0].initial:
+    for scope in dict.fromkeys(scope for side in sides for scope in side.initial):
         yield [f"training runs: {scope} absorbed", *(_absorbed(side, scope) for side in sides)]
         for name in ("mean", "variance"):
             values = (_trained(side, scope, name) for side in sides)
@@ -95,11 +96,15 @@ def _pass_rows(passes: Sequence[Optional[InferencePass]]) -> Iterator[List[str]]
 
 
 def _absorbed(record: Record, scope: str) -> str:
+    if scope not in record.initial:
+        return _NO_LAYER
     counts = Counter(run.layers[scope].absorbed for run in record.training)
     return ", ".join(f"{data}: {count}" for data, count in sorted(counts.items())) or "none ran"
 
 
 def _trained(record: Record, scope: str, name: str) -> str:
+    if scope not in record.initial:
+        return _NO_LAYER
     if not record.training:
         return short(getattr(record.initial[scope], name))
     last = record.training[-1].layers[scope]

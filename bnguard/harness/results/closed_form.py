@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, permutations, product
-from typing import Dict, Iterator, NamedTuple, Sequence
+from typing import Dict, Iterator, NamedTuple, Sequence, Union
 
 import numpy as np
 
@@ -21,12 +21,19 @@ NOTHING = "nothing"
 OTHER = "other"
 """The name of the data if no data explains the change of the statistics."""
 
+JOINED = " + "
+"""What joins the names of two data of which one run absorbed both."""
+
 
 class LayerStatistics(NamedTuple):
     """Running statistics of one layer: mean and variance, each float64 [channels]."""
 
     mean: np.ndarray
     variance: np.ndarray
+
+
+Data = Union[np.ndarray, LayerStatistics]
+"""What statistics absorb: a batch, float [batch, ..., channels], or other statistics."""
 
 
 class Affine(NamedTuple):
@@ -38,7 +45,7 @@ class Affine(NamedTuple):
 
 
 def advance(
-    statistics: LayerStatistics, batch: np.ndarray, decay: float, bessel: bool
+    statistics: LayerStatistics, batch: Data, decay: float, bessel: bool
 ) -> LayerStatistics:
     """Return the statistics after one training step on `batch`.
 
@@ -47,7 +54,7 @@ def advance(
 
     Args:
       statistics: the statistics before.
-      batch: the layer's input, float [batch, ..., channels].
+      batch: the layer's input, float [batch, ..., channels], or statistics to absorb as they are.
       decay: in [0, 1].
       bessel: whether the layer is fused.
     """
@@ -57,8 +64,10 @@ def advance(
     )
 
 
-def moments(batch: np.ndarray, bessel: bool) -> LayerStatistics:
-    """Return mean and variance of each channel of a batch, float [batch, ..., channels]."""
+def moments(batch: Data, bessel: bool) -> LayerStatistics:
+    """Return mean and variance of each channel of a batch, or the statistics that it is."""
+    if isinstance(batch, LayerStatistics):
+        return LayerStatistics(*(np.asarray(values, np.float64) for values in batch))
     rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
     correction = len(rows) / max(len(rows) - 1, 1) if bessel else 1.0
     return LayerStatistics(rows.mean(axis=0), correction * rows.var(axis=0))
@@ -67,20 +76,20 @@ def moments(batch: np.ndarray, bessel: bool) -> LayerStatistics:
 def which_data(
     before: LayerStatistics,
     after: LayerStatistics,
-    data: Dict[str, np.ndarray],
+    data: Dict[str, Data],
     decay: float,
     bessel: bool,
 ) -> str:
     """Return which data the statistics absorbed in one training run.
 
     If several updates of one statistic run in one step, nothing orders them: each computes its
-    change from the value before or after the other updates.
+    change from the value before or after the other updates. A subtraction without a lock may also
+    overwrite that of the other update, in some channels.
 
     Args:
       before: the statistics before the run.
       after: the statistics after it.
-      data: the batches that the graph computed for the layer, name to float
-        [batch, ..., channels].
+      data: the batches that the graph computed for the layer, or other statistics, by name.
       decay: in [0, 1].
       bessel: whether the layer is fused.
 
@@ -97,7 +106,7 @@ def which_data(
             _explains(old, new, targets, decay, scale)
             for old, new, targets in zip(before, after, zip(*batches))
         ):
-            return " + ".join(names)
+            return JOINED.join(names)
     return OTHER
 
 
@@ -110,6 +119,7 @@ def _explains(
     old: np.ndarray, new: np.ndarray, targets: Sequence[np.ndarray], decay: float, scale: float
 ) -> bool:
     outcomes = [old + (1 - decay) * sum(target - old for target in targets)]
+    outcomes += [old + (1 - decay) * (target - old) for target in targets]
     for order in permutations(targets):
         now = old
         for target in order:
@@ -144,7 +154,7 @@ def which_statistics(
     Returns:
       BEFORE or AFTER if every channel read both statistics there; MIXED if each channel read one
       of the four combinations; BATCH if y is normalized by the moments of x itself; OTHER if none
-      of these fits. If before and after give the same output: BEFORE.
+      of these fits. If before and after give the same output: BEFORE. NaN fits a negative variance.
     """
     near = [
         _fits(x, y, LayerStatistics(mean_from.mean, variance_from.variance), affine)
@@ -162,10 +172,19 @@ def which_statistics(
 
 
 def _fits(x: np.ndarray, y: np.ndarray, read: LayerStatistics, affine: Affine) -> np.ndarray:
-    error = np.abs(y - normalize(x, read, affine)) * _std(read, affine)
+    expected = normalize(x, read, affine)
+    error = np.abs(y - expected) * _std(read, affine)
     fits: np.ndarray = error <= TOLERANCE * np.maximum(np.abs(affine.gamma), 1)
+    fits |= np.isnan(y) & np.isnan(expected)
     return fits
 
 
 def _std(statistics: LayerStatistics, affine: Affine) -> np.ndarray:
-    return np.sqrt(statistics.variance + affine.epsilon)
+    return root(statistics.variance + affine.epsilon)
+
+
+def root(variance: np.ndarray) -> np.ndarray:
+    """Return the square root; NaN, without a warning, of a variance that is negative."""
+    with np.errstate(invalid="ignore"):
+        deviation: np.ndarray = np.sqrt(variance)
+    return deviation

@@ -155,6 +155,7 @@ class Record:
       trainable: the names of the variables that an optimizer trains by default.
       failure: the error that ended the run; None if there was none.
       values: how many values of each channel a training batch has; 0 without training.
+      decay: the decay of the layers' moving averages.
     """
 
     case: str
@@ -170,6 +171,7 @@ class Record:
     trainable: Tuple[str, ...] = ()
     failure: Optional[Failure] = None
     values: int = 0
+    decay: float = 0.0
 
     @property
     def layer(self) -> str:

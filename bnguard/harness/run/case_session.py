@@ -88,11 +88,14 @@ class CaseSession:
             self._saver = self._model.saver or (tf.train.Saver() if self._variables else None)
             self._initializer = tf.global_variables_initializer()
             self.trainable = tuple(variable.op.name for variable in tf.trainable_variables())
+        self.decay = self._model.decay
         self._state = self._model.variables or {
             variable.op.name: variable for variable in self._variables
         }
         self._layers = [
-            LayerObserver(scope, case.case.decay, self._model.epsilon, bessel=options.fused != "no")
+            LayerObserver(
+                scope, self._model.decay, self._model.epsilon, bessel=options.fused != "no"
+            )
             for scope in self._model.data
         ]
         self._session = _session(self._model.target, self._graph)

@@ -84,7 +84,7 @@ class _Experiment:
             return
         build = partial(self._case.build, options.build.fused_argument)
         with CaseSession(self._case, options.build, build) as session:
-            self._add(trainable=session.trainable)
+            self._add(trainable=session.trainable, decay=session.decay)
             if options.restore:
                 session.restore(options.restore)
             else:

@@ -9,8 +9,10 @@ import numpy as np
 from bnguard.harness.results.closed_form import (
     NOTHING,
     Affine,
+    Data,
     LayerStatistics,
     advance,
+    root,
     which_data,
     which_statistics,
 )
@@ -44,7 +46,7 @@ class LayerObserver(NamedTuple):
         """Return the full name of one of its variables."""
         return f"{self.scope}/{variable}"
 
-    def advance(self, statistics: LayerStatistics, batch: np.ndarray) -> LayerStatistics:
+    def advance(self, statistics: LayerStatistics, batch: Data) -> LayerStatistics:
         """Return the statistics after a training step on `batch`, float [rows, ..., channels]."""
         return advance(statistics, batch, self.decay, self.bessel)
 
@@ -52,7 +54,7 @@ class LayerObserver(NamedTuple):
         self,
         was: Values,
         now: Values,
-        data: Dict[str, np.ndarray],
+        data: Dict[str, Data],
         due: str,
         expected: LayerStatistics,
     ) -> LayerRun:
@@ -61,7 +63,7 @@ class LayerObserver(NamedTuple):
         Args:
           was: every variable before the run.
           now: every variable after it.
-          data: the batches that the graph computes for the layer, by name.
+          data: the batches that the graph computes for the layer, or other statistics, by name.
           due: the name of the data that a correct graph absorbs, or `nothing`.
           expected: the closed form of the statistics before the run.
         """
@@ -89,7 +91,7 @@ class LayerObserver(NamedTuple):
         return InferenceStep(
             x=x,
             y=y,
-            check=(inputs - before.mean) / (np.sqrt(before.variance) + 0.001),
+            check=(inputs - before.mean) / (root(before.variance) + 0.001),
             beta=parameters.beta,
             gamma=parameters.gamma,
             moving_mean=now[self.name("moving_mean")],

@@ -8,16 +8,22 @@ from support.closed_form import DECAY, EPSILON, output
 
 from bnguard.harness.claims import (
     EveryRunTrains,
+    FrozenReadsStatistics,
     NormalizesInTraining,
     ProgramRuns,
     RowsIndependent,
     StatisticsFollowData,
+    StatisticsFollowEveryRun,
+    StatisticsNotDecayed,
     StatisticsNotTrained,
     StatisticsStillAtInference,
     StatisticsSurviveRestore,
+    StatisticsUpdatedOnce,
+    StatisticsWarm,
+    TrainingMovesWhatInferenceReads,
     invariants,
 )
-from bnguard.harness.results.closed_form import LayerStatistics
+from bnguard.harness.results.closed_form import LayerStatistics, advance
 from bnguard.harness.results.record import (
     Failure,
     InferencePass,
@@ -142,6 +148,65 @@ def descending():
     return replace(healthy(), training=tuple(runs), trainable=trainable)
 
 
+def unshared():
+    """Inference reads the layer in `served`, which stands still; that of training moves."""
+    return two_layers("served", "bn")
+
+
+def two_layers(still, moving, absorbed="batch"):
+    runs = []
+    for due in (AFTER_ONE, TRAINED):
+        layers = {
+            still: LayerRun("batch", "nothing", INITIAL, due),
+            moving: LayerRun("batch", absorbed, due, due),
+        }
+        runs.append(replace(training_run("batch", due), layers=layers))
+    initial = {still: INITIAL, moving: INITIAL}
+    return replace(stale(), training=tuple(runs), initial=initial)
+
+
+def decayed(rate=0.5):
+    """Each run shrinks the statistics by `rate` after the update; decay is 0.9."""
+    first = LayerStatistics(*((1 - rate) * due for due in AFTER_ONE))
+    behind = LayerStatistics(*(DECAY * (now - due) for now, due in zip(first, AFTER_ONE)))
+    second = LayerStatistics(*((1 - rate) * (due + lag) for due, lag in zip(TRAINED, behind)))
+    runs = [
+        training_run("other", now, expected=due)
+        for now, due in ((first, AFTER_ONE), (second, TRAINED))
+    ]
+    return replace(healthy(), training=tuple(runs), decay=DECAY)
+
+
+def cold():
+    """Two updates with a decay of 0.9 leave 81 % of the initial value."""
+    return replace(healthy(), decay=0.9)
+
+
+def last_only():
+    """A step of two runs with a batch and one to apply them: the last run absorbs its batch."""
+    runs = [
+        training_run("nothing", INITIAL, expected=AFTER_ONE),
+        training_run("nothing", INITIAL, expected=TRAINED),
+        training_run("batch", AFTER_ONE, due="nothing", expected=TRAINED, reads=None),
+    ]
+    return replace(healthy(), training=tuple(runs))
+
+
+def frozen_on_batch():
+    runs = [training_run("nothing", TRAINED, due="nothing", reads="batch") for _ in range(2)]
+    return replace(healthy(), training=tuple(runs))
+
+
+def updated_twice():
+    """Both updates compute their change from the value before: 0.8 v + 0.1 (a + b)."""
+    negative = LayerStatistics(TRAINED.mean, np.array([-0.5, 4.0]))
+    runs = [
+        training_run("left + right", now, due="left", expected=due)
+        for now, due in ((AFTER_ONE, TRAINED), (negative, TRAINED))
+    ]
+    return replace(healthy(), training=tuple(runs))
+
+
 DEFECTS = [
     (StatisticsStillAtInference(), drifting),
     (StatisticsFollowData({"bn": "nothing"}), stale),
@@ -151,6 +216,12 @@ DEFECTS = [
     (StatisticsSurviveRestore(), lost),
     (ProgramRuns(("float_ref", "resource"), fails_in=Phase.SERVE), failing),
     (StatisticsNotTrained(), descending),
+    (StatisticsUpdatedOnce(), updated_twice),
+    (FrozenReadsStatistics(), frozen_on_batch),
+    (StatisticsNotDecayed(0.5), decayed),
+    (StatisticsWarm(), cold),
+    (StatisticsFollowEveryRun(), last_only),
+    (TrainingMovesWhatInferenceReads("unshared"), unshared),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
 
@@ -179,8 +250,9 @@ class TestEveryClaim:
     def test_it_does_not_accept_a_different_defect(self, claim, defect):
         for other, other_defect in DEFECTS:
             if other is not claim:
-                assert claim.judge(other_defect()).word in ("unclear", claim.healthy)
-                assert not claim.judge(other_defect()).shown, other
+                record = replace(other_defect(), side="repro")
+                assert claim.judge(record).word in ("unclear", claim.healthy)
+                assert not claim.judge(record).shown, other
 
     def test_a_record_without_the_evidence_is_unclear(self, claim, defect):
         empty = replace(healthy(), training=(), passes=(), initial={})
@@ -295,6 +367,100 @@ class TestInvariants:
     def test_a_nan_that_stays_is_not_a_move(self):
         nan = {name: value * np.nan for name, value in values().items()}
         assert one_pass("trained", nan).drift["bn/moving_mean"] == 0.0
+
+
+@pytest.mark.parametrize(("absorbed", "shown"), [("batch", True), ("other", False)])
+def test_the_layers_without_the_defect_must_follow(absorbed, shown):
+    record = replace(two_layers("bn", "healthy", absorbed), side="repro")
+    assert StatisticsFollowData({"bn": "nothing"}).judge(record).shown is shown
+
+
+class TestTrainingMovesWhatInferenceReads:
+    def test_training_that_moves_no_layer_is_unclear(self):
+        record = replace(two_layers("served", "bn", absorbed="nothing"), side="repro")
+        verdict = TrainingMovesWhatInferenceReads("unshared").judge(record)
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any(reason.startswith("bn absorbed nothing") for reason in verdict.reasons)
+
+    def test_one_layer_that_never_moves_is_unclear(self):
+        verdict = TrainingMovesWhatInferenceReads("unshared").judge(stale())
+        assert "There is no second layer whose statistics training moves." in verdict.reasons
+
+
+class TestNotDecayed:
+    def test_another_rate_is_unclear(self):
+        verdict = StatisticsNotDecayed(0.5).judge(replace(decayed(0.4), side="repro"))
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any("the weight decay makes it [0.25 0.5 ]" in text for text in verdict.reasons)
+
+    def test_the_recurrence_is_that_of_an_average_that_shrinks_after_each_update(self):
+        batches = [np.array([[1.0, 4.0], [3.0, 8.0]]), np.array([[0.0, 1.0], [2.0, 5.0]])]
+        now = due = INITIAL
+        runs = []
+        for batch in batches:
+            due = advance(due, batch, DECAY, bessel=False)
+            now = LayerStatistics(*(0.95 * new for new in advance(now, batch, DECAY, bessel=False)))
+            runs.append(training_run("other", now, expected=due))
+        record = replace(healthy(), training=tuple(runs), decay=DECAY, side="repro")
+        assert word_and_shown(StatisticsNotDecayed(0.05).judge(record)) == ("decayed", True)
+
+
+class TestWarm:
+    @pytest.mark.parametrize(
+        ("decay", "runs", "word", "figure"),
+        [(0.9, 29, "warm", "4.7 %"), (0.9, 28, "cold", "5.2 %"), (0.999, 100, "cold", "90 %")],
+    )
+    def test_the_share_of_the_initial_value_is_the_decay_to_the_power_of_the_updates(
+        self, decay, runs, word, figure
+    ):
+        last = healthy().training[-1]
+        record = replace(healthy(), training=(last,) * runs, decay=decay)
+        verdict = StatisticsWarm().judge(record)
+        assert (verdict.word, verdict.figure) == (word, figure)
+
+    def test_runs_in_which_nothing_is_due_are_no_updates(self):
+        idle = training_run("nothing", TRAINED, due="nothing", reads="before")
+        record = replace(cold(), training=(*cold().training, *[idle] * 100))
+        assert StatisticsWarm().judge(record).figure == "81 %"
+
+    def test_the_reasons_have_the_share(self):
+        reasons = StatisticsWarm().judge(replace(beta_moves(cold()), side="repro")).reasons
+        assert "2 updates with decay 0.9 leave 81 % of bn's initial statistics." in reasons
+
+
+class TestFollowEveryRun:
+    def test_a_run_that_absorbs_its_own_batch_is_unclear(self):
+        first, *rest = last_only().training
+        own = training_run("batch", AFTER_ONE)
+        record = replace(last_only(), training=(own, *rest), side="repro")
+        verdict = StatisticsFollowEveryRun().judge(record)
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any("absorbed batch in training run 1" in text for text in verdict.reasons)
+
+    def test_a_last_run_that_absorbs_nothing_is_unclear(self):
+        *rest, last = last_only().training
+        nothing = replace(last, layers={"bn": replace(last.layers["bn"], absorbed="nothing")})
+        record = replace(last_only(), training=(*rest, nothing), side="repro")
+        assert word_and_shown(StatisticsFollowEveryRun().judge(record)) == ("unclear", False)
+
+
+class TestUpdatedOnce:
+    def test_the_figure_is_the_smallest_variance_and_the_one_due(self):
+        assert StatisticsUpdatedOnce().judge(updated_twice()).figure == "-0.5 (3)"
+
+    @pytest.mark.parametrize("absorbed", ["left", "nothing", "other"])
+    def test_a_run_without_two_updates_is_unclear(self, absorbed):
+        first, second = updated_twice().training
+        other = training_run(absorbed, TRAINED, due="left", expected=INITIAL)
+        record = replace(updated_twice(), training=(first, other, second), side="repro")
+        verdict = StatisticsUpdatedOnce().judge(record)
+        assert word_and_shown(verdict) == ("unclear", False)
+        assert any("absorbed " + absorbed in sentence for sentence in verdict.reasons)
+
+    def test_two_updates_where_none_is_due_are_unclear(self):
+        idle = training_run("left + right", TRAINED, due="nothing", expected=INITIAL, reads=None)
+        record = replace(updated_twice(), training=(*updated_twice().training, idle))
+        assert StatisticsUpdatedOnce().judge(record).word == "unclear"
 
 
 class TestDrift:

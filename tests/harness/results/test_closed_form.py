@@ -81,6 +81,14 @@ def test_nan_matches_no_statistics():
     assert which_statistics(X, X * np.nan, BEFORE, AFTER, PLAIN) == "other"
 
 
+def test_nan_is_what_a_negative_variance_gives():
+    negative = LayerStatistics(BEFORE.mean, np.array([-4.0, 4.0]))
+    y = output(X, *BEFORE)
+    y[:, 0] = np.nan
+    assert which_statistics(X, y, negative, AFTER, PLAIN) == "before"
+    assert which_statistics(X, output(X, *BEFORE), negative, AFTER, PLAIN) == "other"
+
+
 def test_an_output_normalized_by_its_own_rows_is_recognised():
     x = np.array([[1.0, 101.0], [3.0, 107.0]])
     y = output(x, x.mean(axis=0), x.var(axis=0))
@@ -106,7 +114,7 @@ def absorbed(mean, variance, data=DATA, bessel=False):
         (4.63, 2.61, "fake + real"),  # real, then fake
         (4.51, 2.53, "fake + real"),  # fake, then real
         (4.63, 2.53, "fake + real"),  # each statistic has its own order
-        (3.7, 2.7, "other"),
+        (3.7, 2.7, "fake + real"),  # each overwrote one statistic of the other
         (4.0, 1.9, "other"),
         (3.71, 1.9, "other"),
         (np.nan, np.nan, "other"),
@@ -119,6 +127,15 @@ def test_which_data_names_what_the_statistics_absorbed(mean, variance, data):
 def test_which_data_applies_bessels_correction():
     assert absorbed(3.7, 2.0, bessel=True) == "real"  # 0.9 2 + 0.1 2
     assert absorbed(3.7, 1.9, bessel=True) == "other"
+
+
+@pytest.mark.parametrize("bessel", [False, True])
+def test_statistics_are_absorbed_as_they_are(bessel):
+    online = LayerStatistics(np.array([14.0], np.float32), np.array([7.0], np.float32))
+    assert absorbed(5.0, 2.5, {"online": online}, bessel) == "online"  # 0.9 4 + 1.4; 0.9 2 + 0.7
+    assert absorbed(5.0, 2.6, {"online": online}, bessel) == "other"
+    now = advance(START, online, decay=0.9, bessel=bessel)
+    assert (now.mean, now.variance) == (pytest.approx([5.0]), pytest.approx([2.5]))
 
 
 def test_nothing_was_absorbed_only_if_every_bit_is_the_same():
