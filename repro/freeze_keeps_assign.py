@@ -29,7 +29,8 @@ Fix
     graph. It contains no tf.cond and no assignment.
 
 How to see it in your own program
-    `bnguard audit frozen.pb` reports BN302 assign-left-in-frozen-graph.
+    `bnguard audit frozen.pb` reports BN302 assign-left-in-frozen-graph and BN303
+    mode-left-in-frozen-graph.
 
 Reports
     tensorflow/tensorflow#3628 (unable to import a frozen graph with batch norm; the workaround)

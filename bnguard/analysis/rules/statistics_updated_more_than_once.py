@@ -9,7 +9,7 @@ may subtract from one old value, and the step has several possible results. With
 variance may become negative: the old value is subtracted more than once. Then the output is NaN.
 
 If they are ordered, with the reads of the old value, each update shortens the memory of the one
-before it. The average is that of a mixture of the inputs, and a mixture fits none of them: the means
+before it. The average is that of a mixture of the inputs, and that fits none of them: the means
 differ, and the variance of the mixture is not the average of the variances.
 
 ## Example
