@@ -53,6 +53,7 @@ faults: $(INSTALLED)
 fuzz: $(INSTALLED)
 	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
 	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py
+	BNGUARD_PROGRAMS=300 $(BIN)/python -m pytest tests/analysis/test_healthy_programs.py
 
 # The graphs on which tools/compare_reports.py compares two versions of the audit. Minutes.
 graphs: $(INSTALLED)
