@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
 from bnguard.analysis.recognition.writes import Write
-from bnguard.analysis.rules import statistics_written_at_inference
+from bnguard.analysis.rules import statistics_never_written, statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.analysis.scenario.update_remedy import UpdateRemedy
@@ -62,10 +62,13 @@ class Diagnosis:
     def explain_unmoved(self, names: Sequence[str], runs: RecordedRuns) -> List[Unmoved]:
         """Return each of these variables with the reason why the runs did not change it."""
         updates: Dict[str, List[Write]] = {name: [] for name in names}
+        advice: Dict[str, str] = {}
         for statistic in self._recognized.statistics:
             name = self._full_names.get(statistic.name)
             if name in updates:
                 updates[name] += statistic.updates
+                if not statistic.updates:
+                    advice[name] = statistics_never_written.advice(self._recognized, statistic)
         steps = [self._audited(run_key) for run_key in runs.completed()]
         unreached = [
             write.node
@@ -74,7 +77,10 @@ class Diagnosis:
             for write in writes
         ]
         remedy = self._remedy(unreached, steps) if unreached and steps else ""
-        return [Unmoved(name, self._why_unmoved(updates[name], steps, remedy)) for name in names]
+        return [
+            Unmoved(name, self._why_unmoved(updates[name], steps, advice.get(name, remedy)))
+            for name in names
+        ]
 
     def _audited(self, run_key: RunKey) -> Step:
         recognized = self._recognized
@@ -90,7 +96,7 @@ class Diagnosis:
         ops = ", ".join(map(self._recognized.graph.names.__getitem__, nodes))
         ran = "; ".join(step.fetch for step in steps)
         if not updates:
-            return "no op in the graph updates it. Build its layer for training too"
+            return f"no op in the graph updates it. {remedy}"
         if not steps:
             return "no step completed in the block. Train inside the block, with session.run"
         if not _reach_any(steps, updates):

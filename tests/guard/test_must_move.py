@@ -211,3 +211,28 @@ def test_averages_of_moments_that_a_layer_uses_must_move():
         with fires(session) as caught:
             session.run(y, {x: [[1.0, 2.0]]})
         assert len(caught.value.unmoved) == 2
+
+
+@pytest.mark.parametrize(
+    ("copies", "advice"),
+    [
+        (True, "Copy the statistics with the weights: tf.global_variables(scope), not "),
+        (False, "Build its layer for training too"),
+    ],
+)
+def test_a_statistic_without_updates_gets_advice_for_its_network(copies, advice):
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 2])
+        for scope in ("online", "target"):
+            with tf.variable_scope(scope):
+                bnguard.batch_norm(x, is_training=scope == "online", scale=True, scope="bn")
+        pairs = zip(tf.trainable_variables("target"), tf.trainable_variables("online"))
+        copied = [tf.assign(target, online) for target, online in pairs] if copies else []
+        step = tf.group(*copied, *tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        session.run(tf.global_variables_initializer())
+        with fires(session) as caught:
+            session.run(step, {x: [[1.0, 2.0], [3.0, 5.0]]})
+    reasons = {statistic.variable: statistic.reason for statistic in caught.value.unmoved}
+    assert sorted(reasons) == ["target/bn/moving_mean", "target/bn/moving_variance"]
+    for reason in reasons.values():
+        assert reason.startswith(f"no op in the graph updates it. {advice}")

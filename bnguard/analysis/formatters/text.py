@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 _COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yellow, cyan
 _WIDTH = 100
-_SHOWN_LAYERS = 8
+_SHOWN_LAYERS = 4
 _SHOWN_OPS = 12
 _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}

@@ -117,7 +117,7 @@ def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Fi
         problem, remedy = "copied from another network", _REMEDY_FOR_TARGETS
     elif trained_step is None and (
         scenario.trains(statistic.parameters)
-        or scenario.trains(_weights_before(recognized, reader))
+        or scenario.trains(_weights_before(recognized, statistic))
     ):
         problem, remedy = "trained", _REMEDY_FOR_UNSHARED
     else:
@@ -132,6 +132,18 @@ def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Fi
         path_to=reader,
         remedy=remedy,
     )
+
+
+def advice(recognized: RecognizedGraph, statistic: Statistic) -> str:
+    """Return what to do about a statistic that no op updates, where nothing is known of steps."""
+    if any(_copied(recognized, variable) for variable in statistic.parameters):
+        return _REMEDY_FOR_TARGETS
+    own = set(statistic.parameters) | _weights_before(recognized, statistic)
+    for other in recognized.statistics:
+        its = {*other.parameters, *_weights_before(recognized, other)} if other.updates else set()
+        if not own.isdisjoint(its):
+            return _REMEDY_FOR_UNSHARED
+    return "Build its layer for training too"
 
 
 def _copied(recognized: RecognizedGraph, variable: int) -> bool:
@@ -155,11 +167,11 @@ def _follows(recognized: RecognizedGraph, write: Write) -> bool:
     )
 
 
-def _weights_before(recognized: RecognizedGraph, layer: int) -> Set[int]:
-    """Return the variables of the last op with weights before a layer."""
+def _weights_before(recognized: RecognizedGraph, statistic: Statistic) -> Set[int]:
+    """Return the variables of the last op with weights before the layers of a statistic."""
     graph, provenance = recognized.graph, recognized.provenance
-    nodes = [other.normalized for other in recognized.normalizations if other.node == layer]
-    stack = [node for inputs in nodes for node in inputs]
+    layers = statistic.readers + statistic.sources
+    stack = [node for layer in layers for node in layer.normalized]
     seen = set(stack)
     while stack and len(seen) <= limits.WEIGHT_NODES:
         node = stack.pop()
