@@ -430,7 +430,7 @@ class TestWarm:
 
 class TestFollowEveryRun:
     def test_a_run_that_absorbs_its_own_batch_is_unclear(self):
-        first, *rest = last_only().training
+        _, *rest = last_only().training
         own = training_run("batch", AFTER_ONE)
         record = replace(last_only(), training=(own, *rest), side="repro")
         verdict = StatisticsFollowEveryRun().judge(record)
