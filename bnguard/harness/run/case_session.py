@@ -103,6 +103,7 @@ class CaseSession:
         if self._model.inference.target is not None:
             self._inferring = _session(self._model.inference.target, self._graph)
         self._runs: Counter[Executor] = Counter()
+        self._known: Optional[Values] = None
 
     def __enter__(self) -> CaseSession:
         self._session.__enter__()  # a Saver needs its graph to be the default
@@ -227,14 +228,20 @@ class CaseSession:
         return fetches, {self._model.x: x, **run.feed}
 
     def _values(self) -> Values:
-        values = self._run(Phase.INFER, self._state, {})
-        # A fetched ref variable may share its memory with the variable: copy before the next run.
-        return {name: np.array(value) for name, value in values.items()}
+        """Return the value of every variable; read them only if something ran since."""
+        known = self._known
+        if known is None:
+            values = self._run(Phase.INFER, self._state, {})
+            # A fetched ref variable may share its memory with it: copy before the next run.
+            known = {name: np.array(value) for name, value in values.items()}
+        self._known = known
+        return known
 
     def _run(
         self, phase: Phase, fetches: Any, feed: Any, session: Optional[tf.Session] = None
     ) -> Any:
         self._runs[self._executor(fetches, feed)] += 1
+        self._known = None
         with self._errors(phase):
             return (session or self._session).run(fetches, feed)
 

@@ -1,5 +1,6 @@
 """A graph that TensorFlow refuses is one line, and TensorFlow's switches are restored."""
 
+import numpy as np
 import pytest
 from support.graphs import build_with
 from support.programs.tf1_programs import fails_with
@@ -71,3 +72,35 @@ def test_the_switches_are_restored(before):
             with session(assign_in_a_branch, options):
                 pass
             assert tf.resource_variables_enabled() == tf.control_flow_v2_enabled() == before
+
+
+def averaging(fused):
+    """Build an average of the batches in `bn`."""
+    x = tf.placeholder(tf.float32, [None, 1])
+    with tf.variable_scope("bn"):
+        mean = tf.get_variable("moving_mean", [1], initializer=tf.zeros_initializer())
+        variance = tf.get_variable("moving_variance", [1], initializer=tf.ones_initializer())
+    updates = [
+        tf.assign(statistic, 0.9 * statistic + 0.1 * moment)
+        for statistic, moment in zip((mean, variance), tf.nn.moments(x, [0]))
+    ]
+    return Model(x, [Training(tf.group(*updates))], Inference(x - mean))
+
+
+def test_every_run_sees_the_variables_as_the_run_before_left_them(tmp_path):
+    batch = np.array([[1.0], [3.0]])
+    with session(averaging, BuildOptions("no", "ref", "v1")) as running:
+        running.initialize()
+        now, means = running.statistics(), []
+        for _ in range(2):
+            (run,) = running.train(batch, now)
+            now = {"bn": run.layers["bn"].expected}
+            means.append(run.layers["bn"].statistics.mean)
+            assert run.layers["bn"].absorbed == "batch"
+        np.testing.assert_allclose(means, [[0.2], [0.38]], rtol=1e-6)
+        np.testing.assert_allclose(running.statistics()["bn"].mean, [0.38], rtol=1e-6)
+        saved = running.save(str(tmp_path / "model"))
+        running.initialize()
+        assert running.statistics()["bn"].mean == [0.0]
+        running.restore(saved)
+        np.testing.assert_allclose(running.statistics()["bn"].mean, [0.38], rtol=1e-6)
