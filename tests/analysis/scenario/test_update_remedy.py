@@ -97,7 +97,7 @@ def flag_of():
     ("build", "expression"),
     [
         (one_network, "`tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS))`"),
-        (a_validation_network, "scope='train/bn/'"),
+        (a_validation_network, "scope='train/'"),
         (own_collection, "tf.get_collection('my_updates')"),
         (own_collections, "tf.get_collection('a_updates') + tf.get_collection('b_updates')"),
     ],
