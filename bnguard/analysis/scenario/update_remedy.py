@@ -43,7 +43,7 @@ class UpdateRemedy:
     ) -> None:
         self._recognized = recognized
         self._graph = recognized.graph
-        self._steps = [step for step in steps if step.applies_gradients()] or list(steps)
+        self._steps = [step for step in steps if step.behind_gradients()] or list(steps)
         self._flags = flags
         self._members: Dict[str, Dict[int, int]] = {}  # see `members`
         # Computed when first asked for:
@@ -163,10 +163,10 @@ class UpdateRemedy:
         return {next(iter(self._labels()), ""): next(iter(layers))}
 
     def _trains(self, step: Step, statistic: Statistic) -> bool:
-        """Return whether a step trains gamma or beta; True if no op in the graph does."""
+        """Return whether a step trains gamma or beta, or may add up gradients of these."""
         movers = self._recognized.movers(statistic.parameters)
         is_trained = any(step.execution.needs(write.node) for write in movers)
-        return step.applies_gradients() and (is_trained or not movers)
+        return is_trained or not movers or not step.applies_gradients()
 
     def _layers_by_update(self, statistic: Statistic) -> Dict[int, Optional[int]]:
         """Return the updates of a statistic, each with the layer whose moments it averages."""
@@ -204,12 +204,10 @@ class UpdateRemedy:
         ]
         names.sort(key=lambda name: name != UPDATE_OPS)
         if not names:
-            text = (
-                f"tf.control_dependencies on the update ops {self._named(updates)}, which are in "
-                "no collection"
-            )
+            named = f"tf.control_dependencies on the update ops {self._named(updates)}"
             is_keras = any(_OF_KERAS.search(self._graph.names[node]) for node in updates)
-            return f"{text}; {_REMEDY_FOR_KERAS}" if is_keras else text
+            hint = f"; {_REMEDY_FOR_KERAS}" if is_keras else ""
+            return f"{named}, which are in no collection{hint}"
         for name in names:
             expression = self._collection(name, updates)
             if expression:
@@ -235,10 +233,25 @@ class UpdateRemedy:
         return " + ".join(_get_collection(name, scope) for scope in scopes)
 
     def _named(self, updates: Sequence[int]) -> str:
-        names = [self._graph.names[node] for node in updates]
+        names = [self._graph.names[self._outlet(node)] for node in updates]
         shown = ", ".join(names[:_SHOWN_OPS])
         more = len(names) - _SHOWN_OPS
         return f"{shown} and {more} more" if more > 0 else shown
+
+    def _outlet(self, update: int) -> int:
+        """Return what an op outside can wait for: the update, or the branch or call it is in."""
+        graph = self._graph
+        parts = graph.names[update].split("/")
+        for end in range(1, len(parts)):
+            call = graph.find("/".join(parts[:end]))
+            if call is not None and call in graph.lowered:
+                return call
+        in_any, _ = self._branches()
+        if update not in in_any:
+            return update
+        merges = set(graph.of_types(MERGES))
+        after = closure([update], graph.consumers, merges) & merges
+        return min(after, key=graph.ranks.__getitem__, default=update)
 
 
 def _get_collection(name: str, scope: str = "") -> str:
