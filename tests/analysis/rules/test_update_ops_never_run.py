@@ -38,11 +38,13 @@ def never_updated(between, trainable=True, trained=None, build=("ref", "v1"), as
     with fresh_graph(*build) as graph:
         x = tf.placeholder(tf.float32, [8, 4], "x")
         with tf.variable_scope("encoder"):
-            h = layer(dense(x), True, trainable=trainable)
+            h = layer(dense(x), True)
+        if not trainable:
+            del tf.get_collection_ref(tf.GraphKeys.TRAINABLE_VARIABLES)[:]
         with tf.variable_scope("decoder"):
             y = layer(dense(between(h)), True)
         optimizer().minimize(loss_of(y), var_list=trained and tf.trainable_variables(trained))
-        assert between is not unpool or trainable is False or tf.gradients(y, h) == [None]
+        assert between in (tf.identity, tf.stop_gradient) or tf.gradients(y, h) == [None]
     report = bnguard.audit(graph.as_graph_def() if as_graph_def else graph, select=["BN201"])
     return [finding.variable for finding in report.findings]
 

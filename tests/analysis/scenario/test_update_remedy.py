@@ -115,7 +115,7 @@ def after_a_loop(advice):
     _, h = tf.while_loop(
         lambda step, _: step < 2, lambda step, h: (step + 1, tf.tanh(h)), (tf.constant(0), x)
     )
-    minimize(loss_of(layer(h, flag())), advice)
+    minimize(loss_of(layer(h, True)), advice)
 
 
 def own_collection(advice):
