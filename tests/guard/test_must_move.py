@@ -60,6 +60,27 @@ def test_a_layer_without_updates_is_detected_unless_out_of_scope(variables):
             session.run(layers.updates[:2], {layers.x: programs.BATCH, layers.is_training: True})
 
 
+def test_runs_of_one_train_op_get_one_remedy():
+    """However their feeds differ, and whatever else ran."""
+
+    def build():
+        layers = programs.layers()
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(layers.y))
+        return layers, train
+
+    with programs.session(build=build) as (session, (layers, train)), fires(session) as caught:
+        for is_training in (True, False):
+            feed = {layers.x: programs.BATCH, layers.is_training: is_training}
+            session.run(train, feed)
+            session.run(layers.y, feed)
+    reasons = [statistic.reason for statistic in caught.value.unmoved]
+    (remedy,) = {reason.partition("; steps that ran: ")[2].partition(". ")[2] for reason in reasons}
+    assert remedy == (
+        "Build the train op under `tf.control_dependencies(tf.get_collection("
+        "tf.GraphKeys.UPDATE_OPS))`, or with a create_train_op that does so"
+    )
+
+
 def test_a_graph_without_update_ops_is_the_reason():
     with programs.session(is_training=False) as (session, layers), fires(session) as caught:
         session.run(layers.y, {layers.x: programs.BATCH})

@@ -31,15 +31,21 @@ def closure(
     return reached
 
 
-def data_closure(graph: Graph, starts: Iterable[int], until: AbstractSet[int] = _NONE) -> Set[int]:
+def data_closure(
+    graph: Graph,
+    starts: Iterable[int],
+    until: AbstractSet[int] = _NONE,
+    closed: AbstractSet[int] = _NONE,
+) -> Set[int]:
     """Return `starts`, the nodes of their data inputs, the data inputs of these, and so on.
 
     Args:
       graph: the graph.
       starts: nodes.
       until: if not empty, stop when all of these are found; the result is then not complete.
+      closed: the nodes not to enter, nor to start from.
     """
-    behind = set(starts)
+    behind = set(starts) - closed
     stack = list(behind)
     missing = len(until - behind) if until else _UNBOUNDED
     while stack and missing:
@@ -48,7 +54,7 @@ def data_closure(graph: Graph, starts: Iterable[int], until: AbstractSet[int] = 
         if CONTROL in ports:
             sources = sources[: ports.index(CONTROL)]
         for source in sources:
-            if source not in behind:
+            if source not in behind and source not in closed:
                 behind.add(source)
                 stack.append(source)
                 if source in until:

@@ -106,7 +106,8 @@ MADE_OF_ALL_BUT: Dict[str, Optional[int]] = {
 }
 _WITHOUT_GRADIENT = _types(
     """
-    ArgMax ArgMin Ceil EagerPyFunc Floor PyFunc PyFuncStateless Rint Round Sign Unique
+    ArgMax ArgMin Ceil EagerPyFunc Equal Floor Greater GreaterEqual Less LessEqual NotEqual PyFunc
+    PyFuncStateless Rint Round Sign Unique
     """
 )
 # Ops that take the shape of a tensor or wait for it, and do not pass its value on.

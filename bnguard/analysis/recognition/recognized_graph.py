@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Dict, Iterable, List, Sequence, Tuple
+from typing import AbstractSet, Dict, Iterable, List, Sequence, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
-from bnguard.analysis.dataflow.reachability import closure, data_closure, data_flow
+from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
@@ -96,15 +96,13 @@ class RecognizedGraph:
         moments = {moment for layer in self.normalizations for moment in layer.moments}
         return value_sources(self.provenance, self.gradients.nodes, value, moments)
 
-    def is_cut_off(self, node: int) -> bool:
-        """Return whether an op without gradient is on each way from a node to what has one."""
+    def cut_off(self, nodes: Iterable[int]) -> Set[int]:
+        """Return those of `nodes` that the loss depends on, but by ops without gradient alone."""
         graph = self.graph
-        cutting = set(graph.of_types(filter(has_no_gradient, list(graph.present_types()))))
         differentiated = differentiated_nodes(graph, self.gradients)
-        closed = cutting | self.gradients.nodes
-        reached = data_flow(graph, [node], closed=closed)
-        taken = {source for cut in cutting for source in graph.sources[cut]}
-        return reached.isdisjoint(differentiated) and not reached.isdisjoint(taken)
+        cutting = set(graph.of_types(filter(has_no_gradient, list(graph.present_types()))))
+        found = set(nodes) & data_closure(graph, differentiated)
+        return found - data_closure(graph, differentiated, closed=cutting) if found else found
 
     def is_scalar(self, variable: int) -> bool:
         """Return whether a variable is a number, such as a learning rate."""

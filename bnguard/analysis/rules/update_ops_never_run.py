@@ -38,7 +38,7 @@ of a batch are alike.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Container, Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
@@ -55,7 +55,6 @@ _REMEDY_FOR_TOWERS = (
     "Update once, from the rows of all towers. If their shares of a batch are alike, leave the "
     "update to one of them on purpose, and ignore this finding"
 )
-_KIND = len("Build the train op")  # of a remedy, which tells what kind it is
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
@@ -66,48 +65,92 @@ def check(scenario: Scenario) -> Iterator[Finding]:
     flags = {flag.tensor.node for flag in scenario.training_flags}
     remedy = UpdateRemedy(recognized, scenario.training, flags)
     towers = Towers(recognized)
-    causes: Dict[Tuple[str, str], List[Statistic]] = {}
+    unreached: List[Statistic] = []
     for statistic in recognized.statistics:
         if _reaches_any(scenario, [write.node for write in statistic.updates]):
             yield from _check_towers(scenario, towers, statistic)
-        elif _should_move(scenario, statistic, remedy):
-            causes.setdefault(_cause(remedy, statistic), []).append(statistic)
+        elif statistic.updates:
+            unreached.append(statistic)
+    causes: Dict[Tuple[str, str], List[Statistic]] = {}
+    for statistic in _meant_to_move(scenario, unreached, remedy):
+        cause = _where(remedy, statistic), remedy.place(statistic)
+        causes.setdefault(cause, []).append(statistic)
     train_ops = ", ".join(step.fetch for step in scenario.training)
     for (where, _), statistics in causes.items():
         count = sum(len(statistic.updates) for statistic in statistics)
+        ops, text = _runs_none(scenario, count, where), remedy.text(statistics)
         for statistic in statistics:
             yield RULE.finding(
                 recognized,
-                f"is never updated: {train_ops} runs none of the {count} update ops{where}",
+                f"is never updated: {train_ops} {ops}",
                 statistic.updates[0].node,
                 statistic,
                 fetch=train_ops,
-                remedy=remedy.text(statistics),
+                remedy=text,
             )
 
 
-def _should_move(scenario: Scenario, statistic: Statistic, remedy: UpdateRemedy) -> bool:
-    """Return whether a statistic has updates that are meant to run, although none does."""
+def _runs_none(scenario: Scenario, count: int, where: str) -> str:
+    """Return that training runs none of these updates, and where they are, after the train ops."""
+    is_one = len(scenario.training) == 1
+    if count == 1:
+        place = f" ({'it is' if where == 'all are' else 'it is not'} in UPDATE_OPS)"
+        return f"{'does' if is_one else 'do'} not run its update op{place if where else ''}"
+    place = f" ({where} in UPDATE_OPS)" if where else ""
+    return f"{'runs' if is_one else 'run'} none of the {count} update ops{place}"
+
+
+def _meant_to_move(
+    scenario: Scenario, unreached: Sequence[Statistic], remedy: UpdateRemedy
+) -> List[Statistic]:
+    """Return those of the statistics whose updates do not run that are meant to move.
+
+    A layer that training does not run may update itself when it is run. A layer is not frozen if
+    only an op without gradient keeps training from it: its author did not mean to leave it out.
+    """
+    if not unreached:
+        return []
     recognized = scenario.recognized
+    collected = remedy.members(UPDATE_OPS)
     moved = {other.variable for other in recognized.statistics if other.updates}
-    if not moved.isdisjoint(_copied(recognized, statistic.variable)):
-        return False
-    if _follows(recognized.graph, statistic) or _is_frozen(scenario, statistic):
-        return False
-    updates = [write.node for write in statistic.updates]
-    is_layer_run = _reaches_any(scenario, [layer.node for layer in statistic.sources])
-    is_collected = not remedy.members(UPDATE_OPS).keys().isdisjoint(updates)
-    # A layer that training does not run may update itself when it is run.
-    return bool(updates) and (is_layer_run or (is_collected and not statistic.sources))
+    found = [
+        statistic
+        for statistic in unreached
+        if _reaches_any(scenario, [layer.node for layer in statistic.sources])
+        or (not statistic.sources and _is_collected(collected, statistic))
+    ]
+    found = [
+        statistic
+        for statistic in found
+        if moved.isdisjoint(_copied(recognized, statistic.variable))
+        and not _follows(recognized.graph, statistic)
+    ]
+    untrained = [statistic for statistic in found if _is_untrained(scenario, statistic)]
+    trainable = set(recognized.collection("trainable_variables"))
+    cut_off = recognized.cut_off(
+        layer.node
+        for statistic in untrained
+        if not remedy.has_collections or not trainable.isdisjoint(statistic.parameters)
+        for layer in statistic.sources
+    )
+    frozen = {
+        statistic.variable
+        for statistic in untrained
+        if cut_off.isdisjoint(layer.node for layer in statistic.sources)
+    }
+    return [statistic for statistic in found if statistic.variable not in frozen]
 
 
-def _cause(remedy: UpdateRemedy, statistic: Statistic) -> Tuple[str, str]:
-    """Return where the updates of a statistic are, in words, and what there is to do in kind."""
+def _is_collected(collected: Container[int], statistic: Statistic) -> bool:
+    return any(write.node in collected for write in statistic.updates)
+
+
+def _where(remedy: UpdateRemedy, statistic: Statistic) -> str:
+    """Return how many of its updates are in UPDATE_OPS; nothing if there are no collections."""
     if not remedy.has_collections:
-        return "", remedy.text([statistic])[:_KIND]
+        return ""
     known = [write.node in remedy.members(UPDATE_OPS) for write in statistic.updates]
-    where = "all are" if all(known) else "some are" if any(known) else "none is"
-    return f" ({where} in UPDATE_OPS)", remedy.text([statistic])[:_KIND]
+    return "all are" if all(known) else "some are" if any(known) else "none is"
 
 
 def _follows(graph: Graph, statistic: Statistic) -> bool:
@@ -118,18 +161,13 @@ def _follows(graph: Graph, statistic: Statistic) -> bool:
     )
 
 
-def _is_frozen(scenario: Scenario, statistic: Statistic) -> bool:
-    """Return whether training applies gradients, but neither trains nor copies gamma and beta.
-
-    A layer behind an op without gradient is not frozen: its author did not mean to leave it out.
-    """
+def _is_untrained(scenario: Scenario, statistic: Statistic) -> bool:
+    """Return whether training applies gradients, but neither trains nor copies gamma and beta."""
     recognized, parameters = scenario.recognized, statistic.parameters
     if not parameters or not any(map(Step.applies_gradients, scenario.training)):
         return False
     is_copied = any(_copied(recognized, parameter) for parameter in parameters)
-    if recognized.movers(parameters) or is_copied:
-        return False
-    return not any(recognized.is_cut_off(layer.node) for layer in statistic.sources)
+    return not recognized.movers(parameters) and not is_copied
 
 
 def _copied(recognized: RecognizedGraph, variable: int) -> List[int]:

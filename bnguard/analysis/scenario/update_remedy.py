@@ -6,7 +6,8 @@ networks; others by the names of their ops. In a loop or branch only the layer i
 
 from __future__ import annotations
 
-from typing import AbstractSet, Dict, Iterable, List, Optional, Sequence, Set
+import re
+from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.loops import nodes_in_loops
@@ -23,6 +24,9 @@ UPDATE_OPS = "update_ops"
 _EDGES_TO_UPDATE = 3
 _SHOWN_OPS = 4
 _SHOWN_COLLECTIONS = 3
+_SHOWN_SCOPES = 4
+_OF_KERAS = re.compile(r"AssignMovingAvg(_\d+)?(/|\Z)")
+_REMEDY_FOR_KERAS = "Keras has those of one call in `model.get_updates_for(inputs)`"
 
 
 class UpdateRemedy:
@@ -39,15 +43,12 @@ class UpdateRemedy:
     ) -> None:
         self._recognized = recognized
         self._graph = recognized.graph
-        self._steps = steps
+        self._steps = [step for step in steps if step.behind_gradients()] or list(steps)
         self._flags = flags
         self._members: Dict[str, Dict[int, int]] = {}  # see `members`
-        self._layers = {
-            moment.node: layer.node
-            for layer in recognized.normalizations
-            for moment in layer.moments
-        }
+        # Computed when first asked for:
         self._in_loops: Optional[Set[int]] = None
+        self._in_branches: Optional[Tuple[Set[int], Set[int]]] = None
 
     @property
     def has_collections(self) -> bool:
@@ -78,64 +79,118 @@ class UpdateRemedy:
             self._members[collection] = found
         return self._members[collection]
 
-    def text(self, statistics: Sequence[Statistic]) -> str:
-        """Return what to do so that training moves these statistics, all with updates alike."""
-        updates = [write.node for statistic in statistics for write in statistic.updates]
-        place = self._place(updates)
-        if place:
-            return f"Let the layer update in place (updates_collections=None), inside the {place}"
-        trained = {step: self._trained(step, statistics) for step in self._steps}
-        several = [step for step, own in trained.items() if own]
-        if len(several) > 1:
-            parts = [f"{step.fetch} under {self._dependencies(trained[step])}" for step in several]
-            return f"Build each train op under the updates of its own network: {'; '.join(parts)}"
-        own = trained[several[0]] if several else _first_of_each(statistics)
-        dependencies = self._dependencies(own)
-        text = f"Build the train op under {dependencies}"
-        is_all = dependencies.endswith("tf.get_collection(tf.GraphKeys.UPDATE_OPS))`")
-        return f"{text}, or with a create_train_op that does so" if is_all else text
-
-    def _place(self, updates: Sequence[int]) -> str:
-        """Return "loop" or "branch" if no op outside of one can wait for the updates."""
+    def place(self, statistic: Statistic) -> str:
+        """Return "loop" or "branch" if no op outside of one can wait for the updates, or ""."""
         if self._in_loops is None:
             self._in_loops = nodes_in_loops(self._graph)
+        updates = [write.node for write in statistic.updates]
         if not self._in_loops.isdisjoint(updates):
             return "loop"
-        graph, members = self._graph, self.members(UPDATE_OPS)
-        merges = set(graph.of_types(MERGES))
+        members = self.members(UPDATE_OPS)
+        if members.keys().isdisjoint(updates):
+            _, of_others = self._branches()
+            return "" if of_others.isdisjoint(updates) else "branch"
         # A layer may have branches of its own, and collect what comes out of these.
-        nodes = [members.get(node, node) for node in updates]
-        before = closure(nodes, graph.sources, merges) if graph.of_types(SWITCHES) else set()
-        selectors = {graph.selector(node).node for node in before if graph.types[node] in SWITCHES}
-        own = self._flags if members.keys().isdisjoint(updates) else frozenset()
-        is_in_branch = any(
-            own.isdisjoint(closure([selector], graph.sources)) for selector in selectors
-        )
-        return "branch" if is_in_branch else ""
+        in_any, _ = self._branches()
+        return "" if in_any.isdisjoint(members.get(node, node) for node in updates) else "branch"
 
-    def _trained(self, step: Step, statistics: Sequence[Statistic]) -> List[int]:
-        """Return an update of each statistic whose layer a step computes gradients from."""
-        behind = step.behind_gradients() if step.applies_gradients() else set()
-        found = []
+    def text(self, statistics: Sequence[Statistic]) -> str:
+        """Return what to do so that training moves these statistics, all in one kind of place."""
+        place = self.place(statistics[0])
+        if place:
+            return f"Let the layer update in place (updates_collections=None), inside the {place}"
+        updates = self._updates_by_step(statistics)
+        dependencies = {step: self._dependencies(found) for step, found in updates.items()}
+        first = next(iter(dependencies.values()))
+        if set(dependencies.values()) != {first}:
+            parts = (f"{step} under {expression}" for step, expression in dependencies.items())
+            return f"Build each train op under the updates of its own network: {'; '.join(parts)}"
+        train_op = "the train op"
+        if len(self._labels()) > 1:
+            train_op = "each train op" if len(dependencies) > 1 else next(iter(dependencies))
+        text = f"Build {train_op} under {first}"
+        is_all = first == f"`tf.control_dependencies({_get_collection(UPDATE_OPS)})`"
+        return f"{text}, or with a create_train_op that does so" if is_all else text
+
+    def _branches(self) -> Tuple[Set[int], Set[int]]:
+        """Return the nodes in branches, and those in branches that no training flag decides."""
+        if self._in_branches is None:
+            graph = self._graph
+            switches = [
+                node
+                for node in graph.of_types(SWITCHES)
+                if graph.types[graph.selector(node).node] != "LoopCond"
+            ]
+            by_flags = closure(self._flags, graph.consumers)
+            others = [node for node in switches if graph.selector(node).node not in by_flags]
+            merges = set(graph.of_types(MERGES))
+            self._in_branches = (
+                closure(switches, graph.consumers, merges) - merges,
+                closure(others, graph.consumers, merges) - merges,
+            )
+        return self._in_branches
+
+    def _labels(self) -> List[str]:
+        """Return what each training step fetches; steps may differ in their feeds alone."""
+        return list(dict.fromkeys(map(self._label, self._steps)))
+
+    def _label(self, step: Step) -> str:
+        return ", ".join(map(self._recognized.name, step.execution.fetches))
+
+    def _updates_by_step(self, statistics: Sequence[Statistic]) -> Dict[str, List[int]]:
+        """Return, for each training step, an update of each statistic whose layer it trains.
+
+        A statistic whose layer no step trains is given to one that runs its layer.
+        """
+        found: Dict[str, List[int]] = {label: [] for label in self._labels()} or {"": []}
         for statistic in statistics:
-            movers = self._recognized.movers(statistic.parameters)
-            is_trained = any(step.execution.needs(write.node) for write in movers)
-            if movers and not is_trained:
-                continue
-            nodes = (write.node for write in statistic.updates)
-            found += [node for node in nodes if self._layer_of(node) in behind][:1]
-        return found
+            layers = self._layers_by_update(statistic)
+            chosen: Dict[str, int] = {}
+            for step in self._steps:
+                behind = step.behind_gradients() if self._trains(step, statistic) else ()
+                own = [update for update, layer in layers.items() if layer in behind]
+                if own:
+                    chosen.setdefault(self._label(step), own[0])
+            for label, update in (chosen or self._any_that_runs(layers)).items():
+                found[label].append(update)
+        return {label: updates for label, updates in found.items() if updates}
 
-    def _layer_of(self, update: int) -> Optional[int]:
-        """Return the layer whose moments an update averages."""
-        stack, seen = [update], {update}
-        while stack and len(seen) <= limits.AVERAGE_TENSORS:
-            node = stack.pop()
-            if node in self._layers:
-                return self._layers[node]
+    def _any_that_runs(self, layers: Mapping[int, Optional[int]]) -> Dict[str, int]:
+        for step in self._steps:
+            for update, layer in layers.items():
+                if layer is not None and step.execution.needs(layer):
+                    return {self._label(step): update}
+        return {next(iter(self._labels()), ""): next(iter(layers))}
+
+    def _trains(self, step: Step, statistic: Statistic) -> bool:
+        """Return whether a step trains gamma or beta, or may add up gradients of these."""
+        movers = self._recognized.movers(statistic.parameters)
+        is_trained = any(step.execution.needs(write.node) for write in movers)
+        return is_trained or not movers or not step.applies_gradients()
+
+    def _layers_by_update(self, statistic: Statistic) -> Dict[int, Optional[int]]:
+        """Return the updates of a statistic, each with the layer whose moments it averages."""
+        updates = [write.node for write in statistic.updates]
+        if len(statistic.sources) == 1:
+            return dict.fromkeys(updates, statistic.sources[0].node)
+        layers = {
+            moment.node: layer.node for layer in statistic.sources for moment in layer.moments
+        }
+        return {update: self._nearest(update, layers) for update in updates}
+
+    def _nearest(self, update: int, layers: Mapping[int, int]) -> Optional[int]:
+        """Return the layer of the nearest moment that an update is computed from."""
+        queue = [update]
+        seen = {update}
+        for node in queue if layers else ():  # grows while it is iterated: breadth first
+            if node in layers:
+                return layers[node]
+            if len(seen) > limits.AVERAGE_TENSORS:
+                limits.AVERAGE_TENSORS.reach()
+                break
             unseen = {tensor.node for tensor in self._graph.data_inputs(node)} - seen
             seen |= unseen
-            stack += sorted(unseen)
+            queue += sorted(unseen)
         return None
 
     def _dependencies(self, updates: Sequence[int]) -> str:
@@ -149,52 +204,67 @@ class UpdateRemedy:
         ]
         names.sort(key=lambda name: name != UPDATE_OPS)
         if not names:
-            return (
-                f"tf.control_dependencies on the update ops {self._named(updates)}, which are in "
-                "no collection; Keras has those of one call in `model.get_updates_for(inputs)`"
-            )
+            named = f"tf.control_dependencies on the update ops {self._named(updates)}"
+            is_keras = any(_OF_KERAS.search(self._graph.names[node]) for node in updates)
+            hint = f"; {_REMEDY_FOR_KERAS}" if is_keras else ""
+            return f"{named}, which are in no collection{hint}"
         for name in names:
             expression = self._collection(name, updates)
             if expression:
                 return f"`tf.control_dependencies({expression})`"
         if len(names) <= _SHOWN_COLLECTIONS and UPDATE_OPS not in names:
-            expression = " + ".join(f"tf.get_collection({name!r})" for name in names)
-            return f"`tf.control_dependencies({expression})`"
+            return f"`tf.control_dependencies({' + '.join(map(_get_collection, names))})`"
         where = "UPDATE_OPS" if UPDATE_OPS in names else ", ".join(names[:_SHOWN_COLLECTIONS])
         return f"tf.control_dependencies on {self._named(updates)}, which are in {where}"
 
     def _collection(self, name: str, updates: Sequence[int]) -> str:
-        """Return the call that gets `updates`, and no other updates, from a collection, or ""."""
+        """Return the code that gets `updates`, and no other updates, from a collection, or ""."""
         members = self.members(name)
         if not members.keys() >= set(updates):
             return ""
-        key = "tf.GraphKeys.UPDATE_OPS" if name == UPDATE_OPS else repr(name)
         names = self._graph.names
-        own = {names[members[node]] for node in updates}
-        others = {names[node] for node in self._recognized.collection(name)} - own
+        own = [names[members[node]] for node in updates]
+        others = {names[node] for node in self._recognized.collection(name)}.difference(own)
         if not others:
-            return f"tf.get_collection({key})"
-        scope = _common_scope(own)
-        if scope and not any(other.startswith(scope) for other in others):
-            return f"tf.get_collection({key}, scope={scope!r})"
-        return ""
+            return _get_collection(name)
+        scopes = list(dict.fromkeys(_scope_without(others, member) for member in own))
+        if "" in scopes or len(scopes) > _SHOWN_SCOPES:
+            return ""
+        return " + ".join(_get_collection(name, scope) for scope in scopes)
 
     def _named(self, updates: Sequence[int]) -> str:
-        names = [self._graph.names[node] for node in updates]
+        names = [self._graph.names[self._outlet(node)] for node in updates]
         shown = ", ".join(names[:_SHOWN_OPS])
         more = len(names) - _SHOWN_OPS
         return f"{shown} and {more} more" if more > 0 else shown
 
+    def _outlet(self, update: int) -> int:
+        """Return what an op outside can wait for: the update, or the branch or call it is in."""
+        graph = self._graph
+        parts = graph.names[update].split("/")
+        for end in range(1, len(parts)):
+            call = graph.find("/".join(parts[:end]))
+            if call is not None and call in graph.lowered:
+                return call
+        in_any, _ = self._branches()
+        if update not in in_any:
+            return update
+        merges = set(graph.of_types(MERGES))
+        after = closure([update], graph.consumers, merges) & merges
+        return min(after, key=graph.ranks.__getitem__, default=update)
 
-def _common_scope(names: Iterable[str]) -> str:
-    """Return the innermost scope that contains all names, with a slash at its end, or ""."""
-    common: List[str] = []
-    for level in zip(*(name.split("/")[:-1] for name in names)):
-        if len(set(level)) > 1:
-            break
-        common.append(f"{level[0]}/")
-    return "".join(common)
+
+def _get_collection(name: str, scope: str = "") -> str:
+    key = "tf.GraphKeys.UPDATE_OPS" if name == UPDATE_OPS else repr(name)
+    return f"tf.get_collection({key}, scope={scope!r})" if scope else f"tf.get_collection({key})"
 
 
-def _first_of_each(statistics: Sequence[Statistic]) -> List[int]:
-    return [statistic.updates[0].node for statistic in statistics if statistic.updates]
+def _scope_without(others: AbstractSet[str], name: str) -> str:
+    """Return the outermost scope of `name` that contains none of the others, or ""."""
+    parts = name.split("/")[:-1]
+    scopes = ("/".join(parts[: end + 1]) + "/" for end in range(len(parts)))
+    return next((scope for scope in scopes if not _contains_any(scope, others)), "")
+
+
+def _contains_any(scope: str, names: Iterable[str]) -> bool:
+    return any(name.startswith(scope) for name in names)

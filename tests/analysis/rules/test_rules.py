@@ -200,7 +200,7 @@ class TestFindings:
             optimizer().minimize(loss_of(y))
 
         (finding,) = audit(build, "resource", "v2", select=["BN201"]).findings
-        assert finding.problem.endswith("none of the 1 update ops (all are in UPDATE_OPS)")
+        assert finding.problem.endswith("does not run its update op (it is in UPDATE_OPS)")
 
     def test_naming_the_updates_beside_the_train_op_is_enough(self):
         with fresh_graph() as graph:
