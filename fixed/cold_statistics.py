@@ -12,6 +12,13 @@ Also said as
     which decay or momentum for a small dataset, 0.999 or 0.9
     the inference result is much better with is_training=True than with False
     fine-tuning for a few epochs, validation is bad, batch norm momentum 0.99 or 0.999
+    is_training=False is bad, True is good, although the update ops run.
+    Evaluation is bad at the beginning of training, and becomes good after many thousand steps.
+    The moving averages converge slowly; momentum 0.99 or decay 0.999 is too large for so few steps.
+    moving_mean has moved, but is still far from the mean of the data.
+    Test accuracy lags far behind, with a small dataset or few epochs; lower decay (0.9) helps.
+    Validation accuracy is poor for the first epochs, then jumps.
+    Batch norm performs badly at inference after a short training; zero_debias_moving_mean.
 
 Cause
     A running average begins at its initial value. After n updates with decay d that value still

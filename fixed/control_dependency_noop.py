@@ -11,6 +11,15 @@ Also said as
         move
     train_op = total_loss inside of control_dependencies does not run the updates
     the optimizer is created under control dependencies, minimize is outside
+    I followed the documentation with control_dependencies(update_ops), and nothing is updated.
+    The update ops are collected and passed to tf.control_dependencies, without any effect.
+    Should minimize or apply_gradients be called inside or outside the with block?
+    Only the optimizer is created inside the block; the train op is created before or after it.
+    with tf.control_dependencies(update_ops): train_op = existing_op does not wait for them.
+    Does tf.group(train_op, update_ops) do the same as control dependencies? Is the order missing?
+    Loss wrapped in tf.identity under control_dependencies, and the averages are not updated.
+    Wrong indentation of the train step below control_dependencies.
+    UPDATE_OPS is collected outside the graph, or before the layers are built, and is empty.
 
 Cause
     tf.control_dependencies affects only the ops that are created inside its block. The constructor

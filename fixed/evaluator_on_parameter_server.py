@@ -11,6 +11,12 @@ Also said as
     training accuracy drops each time the eval worker runs
     ps and workers: another process writes moving_mean
     asynchronous evaluation shares variables with the trainer
+    Distributed training: the evaluation worker changes the batch norm of the training workers.
+    With a parameter server, the training loss jumps each time the eval job runs.
+    Evaluation in a separate process disturbs training; chief, worker, ps, tf.train.Server.
+    Another process or machine overwrites moving_mean of the shared variables.
+    The saved averages are those of the test set, although my training program never evaluates.
+    Asynchronous between-graph replication, and one replica that only validates.
 
 Cause
     The variables are on the parameter server. The evaluator builds its network with the trainer's

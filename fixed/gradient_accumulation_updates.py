@@ -13,6 +13,12 @@ Also said as
     virtual batch size with iter_size, batch norm statistics of the last sub-batch
     accum_ops and apply op, where do the update_ops belong
     larger effective batch size with accumulated gradients gives worse inference
+    Gradient accumulation: are the running averages updated for each micro-batch or once per step?
+    Small batches are accumulated to simulate a large batch; how does batch norm work with it?
+    UPDATE_OPS depend on the apply op, so only the last micro-batch is seen.
+    apply_gradients asks for an input placeholder, after gradients were accumulated over iterations.
+    iter_size, accum_steps, virtual batch: statistics of the small batches.
+    Update ops with accumulated gradients; averaging gradients of several steps before applying.
 
 Cause
     Each micro-batch has a run of its own, which adds its gradients to accumulators. One more run

@@ -10,6 +10,13 @@ Also said as
     layer.updates or model.updates have to be run by hand
     no update ops in UPDATE_OPS from Keras layers
     set_learning_phase(1) in a custom loop, test phase is bad
+    Keras BatchNormalization is not updated in a custom TensorFlow training loop with session.run.
+    With model.fit or train_on_batch the averages move, with my own optimizer they do not.
+    tf.layers adds its update ops to the collection, tf.keras.layers does not.
+    The update_ops of a Keras layer are missing from the graph's collection; where are they?
+    model.updates, layer.updates, get_updates_for and add_update, and who runs them?
+    A Keras model in an Estimator's model_fn, or as part of a TensorFlow graph, evaluates badly.
+    Keras layers in plain TensorFlow: K.learning_phase is fed, and batch norm is not trained.
 
 Cause
     A tf.keras layer keeps its update ops in layer.updates, for Model.fit to run, and adds none to

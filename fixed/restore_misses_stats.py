@@ -11,6 +11,14 @@ Also said as
     variables_to_restore leaves out the batch norm statistics
     assign_from_checkpoint_fn, ignore_missing_vars, renamed scope
     loaded model gives different results than before it was saved
+    Fine-tuning starts from a checkpoint, and the moving averages are not loaded.
+    init_from_checkpoint, assignment_map, warm_start_from: the map lacks moving_mean.
+    NotFoundError: Key .../moving_variance not found in checkpoint.
+    Key .../ExponentialMovingAverage not found, with ema.variables_to_restore().
+    Weights copied or converted into the same network under other names give a different output.
+    The pretrained model has low accuracy right after it is loaded, before any training.
+    ignore_missing_vars, strict=False or a name map hides what is not in the checkpoint.
+    Loading pretrained weights: batch norm parameters do not match, or are not assigned.
 
 Cause
     The checkpoint contains the statistics, but the program that restores it uses other variable

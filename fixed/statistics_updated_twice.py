@@ -12,6 +12,14 @@ Also said as
     triplet loss, anchor positive and negative through the same network, statistics are wrong
     ranking pairs: pointwise model is trained on two items at once
     the same batch norm layer in every time step updates the average several times in one step
+    Siamese network: the layer is called twice, on both inputs, with shared weights (reuse=True).
+    Are the moving averages updated twice in each step if batch norm is reused?
+    moving_variance becomes negative, although no optimizer trains it.
+    The same layer on several inputs: anchor, positive and negative (triplet loss), left and right.
+    Shared batch normalization at every time step, or for labeled and unlabeled batches.
+    Two update ops of the same variable race; results differ from run to run with the same seed.
+    The running mean is a mixture of two distributions and fits neither of the inputs.
+    Should only the update ops of the first call run? Shared layers give NaN at inference.
 
 Cause
     The program calls the layer on both inputs of a pair, with the same variables. Each call adds

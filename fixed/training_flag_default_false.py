@@ -10,6 +10,13 @@ Also said as
     loss is the same with and without batch normalization
     moving average never changes because training is False by default
     tflearn is_training is not set, batch normalization is never in training mode
+    tf.layers.batch_normalization without training=True, or with the default training=False.
+    The training parameter was forgotten, is not passed, is not set correctly, or is never True.
+    Batch norm layers have no effect: no-ops, not enabled, the same as without them.
+    No update op is created, and the collection of update ops is empty.
+    The loss does not go down, or becomes NaN, as if there were no normalization.
+    The layer normalizes with mean 0 and variance 1 in training.
+    is_training, learning phase or mode stays False in training (tflearn, tf.layers).
 
 Cause
     The training argument of tf.layers.batch_normalization defaults to False, unlike is_training in

@@ -9,6 +9,12 @@ Also said as
     forgot to feed is_training at test time and the model changes
     predictions drift with each request to TensorFlow Serving
     exported signature without the training flag runs in training mode
+    placeholder_with_default(True) for is_training, phase or training.
+    TensorFlow Serving or SavedModel: a client that feeds no is_training gets training mode.
+    The same request gets a different answer each time from the exported model.
+    The deployed model becomes worse with use, after many predictions in production.
+    The serving signature has no input for the training flag; which default does it have?
+    Forgot to feed is_training=False, and no error is raised.
 
 Cause
     is_training is a placeholder_with_default(True), so that the training loop need not feed it. A

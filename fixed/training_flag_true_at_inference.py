@@ -14,6 +14,17 @@ Also said as
     FusedBatchNorm with is_training true in the exported, quantized or converted graph
     deployed model uses the mean and variance of the batch instead of the moving averages
     test graph is built without reuse and with is_training left at its default
+    The is_training option is missing, hard-coded or always True, in testing too.
+    Inference uses the mean and the variance of the batch instead of the moving averages.
+    Good results with a large batch, bad ones with batch size 1 or a single image.
+    The accuracy or the output depends on the batch size, or on the number or order of test images.
+    is_training is a Python bool; setting it to False after the graph was built changes nothing.
+    Why is is_training not set to False in evaluation, testing, sampling or acting?
+    Batch normalization should behave differently in the training and in the testing phase.
+    The frozen or converted graph is still in training mode: FusedBatchNorm with is_training=true.
+    The converted model (TFLite, .pb) gives other predictions than the Python program.
+    How can the saved graph use moving_mean and moving_variance as inputs of batch norm?
+    One example gets other predictions alone than together with other examples.
 
 Cause
     is_training is the Python constant True, the default of contrib and slim, so the graph contains

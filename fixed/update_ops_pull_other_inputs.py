@@ -10,6 +10,13 @@ Also said as
     running the train op needs the validation placeholder
     update ops of the target or teacher network need its inputs
     training reads a batch from the validation queue or iterator
+    InvalidArgumentError: you must feed a value for a placeholder that this step does not use.
+    After adding control_dependencies(UPDATE_OPS), training needs the inputs of another network.
+    UPDATE_OPS has the updates of all models in the graph: actor, critic, target, teacher, student.
+    model.updates needs the placeholder input_1 of the Keras Input; the model runs on my own tensor.
+    Training one network also updates the batch norm of the validation network or of other towers.
+    The train op takes elements from another queue or iterator, such as the validation data.
+    Training ends early with OutOfRange, because the updates read other data.
 
 Cause
     UPDATE_OPS belongs to the graph, not to a network. A second network in training mode (another

@@ -16,6 +16,16 @@ Also said as
         fails
     optimize_for_inference cannot fold batch norm, how to export the graph for mobile
     training ops are left in the exported graph
+    freeze_graph.py or convert_variables_to_constants with batch norm: error when the .pb is loaded.
+    import_graph_def: graph_def is invalid at node .../AssignMovingAvg/Switch.
+    Cannot convert a tensor of type float32 to an input of type float32_ref.
+    A node was passed float from .../gamma:0 incompatible with expected resource.
+    I cannot load the frozen model of my Keras network with BatchNormalization, learning phase.
+    Conversion to TFLite (TOCO), TensorRT, Core ML, OpenVINO, ONNX or OpenCV fails.
+    Unsupported ops in the exported graph: Switch, Merge, RefSwitch, AssignSub, cond.
+    The converter cannot fold or resolve the layer, because its mean and variance are no constants.
+    How do I remove the training ops from the exported graph, and keep an inference graph only?
+    The protobuf runs in Python and cannot be loaded in C++, on Android or on mobile.
 
 Cause
     Freezing replaces the variables with constants and keeps the ops that the output needs. If the

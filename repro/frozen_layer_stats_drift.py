@@ -11,6 +11,14 @@ Also said as
     frozen batch norm layers keep updating their statistics
     var_list contains only the head, the rest of the network changes
     freeze batch normalization while I train the other layers
+    trainable=False does not freeze BatchNormalization: the moving averages are still updated.
+    Transfer learning changes the frozen base model, the backbone, although only the top is trained.
+    The optimizer's var_list leaves the layer out, and its mean and variance change anyway.
+    How can I keep the batch norm of a pretrained ImageNet network fixed during fine-tuning?
+    Freeze a batch norm layer: is it enough for beta and gamma, moving mean and moving variance?
+    A frozen layer should not update its running mean and running variance.
+    After fine-tuning on new data the network is worse on the original task.
+    The weights of untrainable layers are different after training; learning rate 0 does not help.
 
 Cause
     A list of variables to train keeps the optimizer away from beta and gamma. It has no effect on

@@ -11,6 +11,13 @@ Also said as
     fine-tuning the top layers of a pretrained network: train accuracy high, validation at chance
     head on top of a frozen backbone, predict gives another result than the last training step
     layer.trainable = False does not put batch norm in inference mode
+    A frozen batch norm layer (trainable=False) should use its moving mean and variance in training.
+    Transfer learning: training accuracy is high, validation accuracy very low with frozen layers.
+    With learning phase 0 the accuracy collapses; with learning phase 1 it is fine.
+    Fine-tuned pretrained network (ResNet50, Inception) is good in training and bad at prediction.
+    Frozen layers normalize with the batch in training, with ImageNet statistics at inference.
+    The same data give one loss in training and quite another in evaluation, with a frozen backbone.
+    With trainable=False the layer should run in inference mode, not with the current batch.
 
 Cause
     trainable=False takes gamma and beta from the optimizer and removes the update ops. It does not

@@ -11,6 +11,14 @@ Also said as
     DCGAN samples are bad with train=False, statistics of real and generated images are mixed
     actor and critic: update_ops with control_dependencies in only one of two train ops
     two optimizers and one UPDATE_OPS collection
+    Batch norm of D is shared by the real and the fake (generated) images.
+    The train step of D updates the batch norm of G, too; G should not change there.
+    Which update ops belong to d_optim and which to g_optim? Both depend on all UPDATE_OPS.
+    Two optimizers for two networks (actor and critic, encoder and decoder), one UPDATE_OPS.
+    Should the generator be in training mode while the discriminator is trained?
+    Separate batch normalization of real and generated samples in a GAN (DCGAN, WGAN, CycleGAN).
+    Unnecessary batch norm updates in adversarial training, when the other network is trained.
+    Generated samples are much worse with is_training=False than with is_training=True.
 
 Cause
     The program applies the discriminator twice with the same variables, to real and to generated

@@ -11,6 +11,14 @@ Also said as
     group apply_gradients and batchnorm updates of several devices
     share moving mean and variance when training on multiple GPUs
     reuse_variables in towers, race between updates
+    Batch norm on multiple GPUs: which GPU's update ops are run?
+    The update ops are those of the last (or the first) tower only.
+    Are mean and variance averaged, shared or synchronized across the GPUs?
+    Good on one GPU; on several GPUs validation is worse, or it overfits.
+    Data parallelism: each GPU normalizes its own part of the batch. Whose average is saved?
+    Loop over the GPUs: get_collection(UPDATE_OPS, scope), average_gradients, apply_gradients.
+    Each replica, rank, worker or core has statistics of its own data (Horovod, MirroredStrategy).
+    Synchronized or cross-replica batch normalization in distributed training.
 
 Cause
     Each tower applies the same layer to its share of the batch and adds its own update ops to the

@@ -10,6 +10,13 @@ Also said as
     NotFoundError: Key moving_variance not found in checkpoint
     failing to restore the network, strange outputs after loading
     which variables should be saved for batch normalization
+    The results after restoring differ from those of the session that trained and saved.
+    FailedPreconditionError: uninitialized value BatchNorm/moving_variance.
+    moving_mean and moving_variance are not saved in the checkpoint; they are missing in the file.
+    tf.train.Saver(tf.trainable_variables()), or a var_list of weights, with batch normalization.
+    saver.restore raises no error, but the loaded model predicts nonsense, or one class for all.
+    Which variables do I have to save and load for batch norm? All, not the trainable ones only.
+    It works in the same session, and fails after I save the model and load it in a new process.
 
 Cause
     moving_mean and moving_variance are not trainable, because gradients do not move them. A Saver

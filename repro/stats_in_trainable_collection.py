@@ -9,6 +9,13 @@ Also said as
     moving mean and variance are trained by the optimizer, gradients flow into them
     L2 regularization over all trainable variables pulls the statistics to zero
     moving averages are in tf.trainable_variables()
+    moving_variance is negative, and then everything is NaN.
+    tf.trainable_variables() contains moving_mean and moving_variance.
+    The optimizer computes gradients of the running averages and trains them like weights.
+    Invalid argument: NaN in the summary histogram of moving_variance.
+    The validation output is NaN (square root of a negative variance), while training is fine.
+    The moving averages have impossible values, unlike any mean or variance of the data.
+    variables_collections, TRAINABLE_VARIABLES and batch norm.
 
 Cause
     variables_collections adds the statistics to TRAINABLE_VARIABLES, here so that a Saver of the

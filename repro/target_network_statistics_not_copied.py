@@ -12,6 +12,13 @@ Also said as
     copy q_network to target_network, tf.trainable_variables as the list of variables to copy
     mean teacher or momentum encoder: the averaged model has no batch norm statistics
     batch norm statistics of the target network are not synced
+    The soft update of the target network copies the trainable variables only.
+    DQN or DDPG with batch norm: target network's moving_mean stays 0 and moving_variance stays 1.
+    How is batch normalization of the target network updated: by polyak averaging, tau, or its own?
+    copy_to_target, hard update or sync of the networks misses the running statistics.
+    Q values of the target network are wrong, and learning diverges with batch norm.
+    A mean teacher, momentum encoder or EMA copy of the model has untrained statistics.
+    The copied network gives a different output than the original, although all weights are equal.
 
 Cause
     The soft update goes over pairs of trainable variables. The statistics are not trainable, so it

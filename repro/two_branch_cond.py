@@ -11,6 +11,14 @@ Also said as
     running mean changes during evaluation
     batch norm in tf.cond updates at test time
     eval changes my model
+    tf.cond(is_training, lambda: bn_train, lambda: bn_test) executes both branches.
+    The moving averages are updated at test time, when is_training (phase_train) is False.
+    Testing twice gives different results; every evaluation of the same data changes the accuracy.
+    Ops are executed regardless of the condition; tf.cond is not lazy.
+    Two batch norm layers, one with reuse=None for training and one with reuse=True for testing.
+    The mean is updated in inference mode, although updates belong to training only.
+    A batch norm wrapper with tf.cond and the updates outside the branch.
+    Weights stay the same in evaluation, but the output of the network drifts.
 
 Cause
     tf.cond runs conditionally only the ops that are created inside its two functions. bn_train

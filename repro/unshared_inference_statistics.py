@@ -13,6 +13,13 @@ Also said as
     weights are reused, the statistics are not: reuse=True was not passed to batch norm
     bn_train and bn_inference do not share parameters
     tf.Variable inside a batch norm function with reuse creates a second variable
+    The test network is built by a second call without reuse, and has its own moving averages.
+    Variables batch_normalization_1/moving_mean are never updated; those of the first call are.
+    ExponentialMovingAverage was created twice, so the averages of the second network are new.
+    Key .../ExponentialMovingAverage/biased not found in checkpoint for the reused layer.
+    Reuse of batch norm: weights are shared between training and test, mean and variance are not.
+    Layers without a name or scope: train and eval graphs have different batch norm variables.
+    Different name_scope for the training and the validation model; shadow variables are not shared.
 
 Cause
     The program builds the network twice, for training and for inference, and the two share their

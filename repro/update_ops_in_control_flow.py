@@ -12,6 +12,14 @@ Also said as
     update ops inside tf.cond: the train op does nothing when the branch is not taken
     The tensor cannot be accessed here: it is defined in another function or code block
     global_step does not increase
+    Batch norm inside tf.while_loop, dynamic_rnn, tf.map_fn, tf.scan or tf.cond.
+    InvalidArgumentError: the node has inputs from different frames.
+    Cannot use an update op as input, because it is in a while loop or in a cond branch.
+    Batch normalization in an LSTM or RNN cell, or at every time step, cannot be trained.
+    The train op does not run, and global_step does not increase, when the flag is False.
+    Meta-learning (MAML) with map_fn: control dependencies on UPDATE_OPS raise an error.
+    Retval does not have a value; the fetched train op is dead.
+    Conditional batch norm: the gradient step is skipped without an error.
 
 Cause
     The layer creates its update ops inside one branch of a tf.cond, and the train op outside has

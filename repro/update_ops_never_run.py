@@ -13,6 +13,18 @@ Also said as
     published checkpoint contains only zeros and ones as statistics
     do I have to add update_ops to the train op
     loss is huge at test time and small in training
+    High training accuracy and very low test accuracy as soon as I use batch norm.
+    is_training=False gives bad or random results in validation and testing, True gives good ones.
+    moving_mean and moving_variance are not updated; they keep their initial values.
+    Where are the batch norm statistics updated? I cannot find the update operation in the code.
+    UPDATE_OPS is never used, nor updates_collections=None; the train op lacks the updates.
+    In an own implementation, ema.apply or assign_moving_average is never called, or never run.
+    The evaluation loss is huge, or explodes, while the training loss decreases.
+    Evaluation of a custom Estimator is at chance, as if the network had learned nothing.
+    In test mode the network predicts the same class for every input.
+    In the published checkpoint or pretrained weights the moving averages have their default values.
+    The model works right after training in train mode, and is wrong in eval mode after loading.
+    tf.layers.batch_normalization, slim or contrib: performance drops at inference.
 
 Cause
     With its default updates_collections, the layer only adds the two assignments of its statistics

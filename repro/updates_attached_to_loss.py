@@ -10,6 +10,13 @@ Also said as
     with_dependencies(updates, loss): evaluating the loss updates batch norm
     fetching the cost runs the update ops
     minimize(loss) does not run updates although the loss depends on them
+    Fetching or printing the loss on validation data updates the moving averages.
+    with_dependencies(update_ops, total_loss): computing the loss has side effects.
+    Computing the accuracy or the loss on test data modifies the model, without any train op.
+    sess.run(loss) without train_op changes the network.
+    The update ops hang on the loss, on the summary or on the metric.
+    Validation or test data leak into the statistics during training.
+    Should the updates depend on the loss or on the train op? Does minimize run identity(loss)?
 
 Cause
     One function builds both losses, under control dependencies on UPDATE_OPS, as the documentation

@@ -11,6 +11,12 @@ Also said as
     moving_variance is far below the variance of the data since I added weight decay
     exclude batch norm from weight decay
     lars or adamw optimizer assigns to every variable after the step
+    AdamW, decoupled weight decay or L2 over all variables shrinks moving_mean and moving_variance.
+    The regularization loss or the decay op includes the batch norm statistics.
+    Weight decay is applied to tf.global_variables(), not to the trainable ones.
+    The moving averages are too small by a factor, and inference is worse than training.
+    Clipping, rounding or swapping all variables after the step also changes the running statistics.
+    An exponential moving average over all variables is assigned back, and batch norm breaks.
 
 Cause
     The program multiplies variables by 1 - rate after each step, and takes them from

@@ -267,6 +267,20 @@ def test_a_constant_of_too_many_bytes_is_unknown():
         assert read(message).constant(0) is None
 
 
+def test_weights_too_far_before_a_layer_are_not_found():
+    """The layer for the test has statistics of its own; its trained weights are before a Relu."""
+    with fresh_graph() as graph:
+        y = networks.layer(networks.dense(networks.inputs(), "w"), True)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            networks.optimizer().minimize(networks.loss_of(y))
+        with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+            x = tf.nn.relu(networks.dense(networks.inputs("test"), "w"))
+        tf.nn.softmax(networks.layer(x, False, scope="own"), name="prediction")
+    assert len(bnguard.audit(graph, select=["BN202"]).findings) == 2
+    with small_limit("WEIGHT_NODES", 0):
+        assert bnguard.audit(graph, select=["BN202"]).findings == ()
+
+
 def test_every_limit_has_a_test():
     with open(__file__, encoding="utf-8") as file:
         here = file.read()

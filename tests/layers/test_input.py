@@ -6,6 +6,7 @@ update ops run in inference, which may make an original statistic NaN (docs/laye
 """
 
 import functools
+import gc
 import itertools
 
 import numpy as np
@@ -177,6 +178,12 @@ def test_a_batch_of_one_example_has_variance_0(run):
         run.expected.train(batch)
         run.assert_expected()
         np.testing.assert_allclose(run.variables()["moving_variance"], 0.9, atol=1e-6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _garbage_of_other_modules():
+    """Collect it now: TensorFlow logs a warning when a tensor that nothing used is collected."""
+    gc.collect()
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
