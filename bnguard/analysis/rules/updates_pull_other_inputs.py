@@ -48,6 +48,7 @@ from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.data_sources import data_sources
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.update_remedy import REMEDY_FOR_KERAS, UPDATE_OPS
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
@@ -65,19 +66,24 @@ def check(scenario: Scenario) -> Iterator[Finding]:
                     statistic,
                     step,
                     path_to=source,
-                    remedy=_remedy(scenario, source),
+                    remedy=_remedy(scenario, source, update),
                 )
 
 
-def _remedy(scenario: Scenario, source: int) -> str:
-    """Return what to do if another step computes gradients from the data, or "" if none does."""
+def _remedy(scenario: Scenario, source: int, update: int) -> str:
+    """Return what to do, where the graph tells more than the rule.
+
+    Another step may compute gradients from the data. Updates in no collection may be Keras'.
+    """
     for step in scenario.training:
         if source in step.behind_gradients():
             return (
                 f"Let {step.fetch}, which computes gradients from these inputs, depend on the "
                 "updates, so that each batch is averaged with its gradients"
             )
-    return ""
+    collected = set(scenario.recognized.collection(UPDATE_OPS))
+    behind = closure(collected, scenario.recognized.graph.sources)
+    return "" if update in behind else f"{RULE.remedy}; {REMEDY_FOR_KERAS}"
 
 
 def _foreign_sources(scenario: Scenario, step: Step) -> List[int]:

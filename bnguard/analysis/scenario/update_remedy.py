@@ -26,7 +26,7 @@ _SHOWN_OPS = 4
 _SHOWN_COLLECTIONS = 3
 _SHOWN_SCOPES = 4
 _OF_KERAS = re.compile(r"AssignMovingAvg(_\d+)?(/|\Z)")
-_REMEDY_FOR_KERAS = "Keras has those of one call in `model.get_updates_for(inputs)`"
+REMEDY_FOR_KERAS = "Keras has those of one call in `model.get_updates_for(inputs)`"
 
 
 class UpdateRemedy:
@@ -206,7 +206,7 @@ class UpdateRemedy:
         if not names:
             named = f"tf.control_dependencies on the update ops {self._named(updates)}"
             is_keras = any(_OF_KERAS.search(self._graph.names[node]) for node in updates)
-            hint = f"; {_REMEDY_FOR_KERAS}" if is_keras else ""
+            hint = f"; {REMEDY_FOR_KERAS}" if is_keras else ""
             return f"{named}, which are in no collection{hint}"
         for name in names:
             expression = self._collection(name, updates)

@@ -449,3 +449,21 @@ class TestChoice:
     def test_an_unknown_code_is_refused(self, code):
         with pytest.raises(AuditError, match=f"no rule's code begins with '{code}'"):
             choose([code])
+
+
+@pytest.mark.parametrize("collection", [tf.GraphKeys.UPDATE_OPS, "of_keras"])
+def test_foreign_updates_in_no_collection_may_be_those_of_keras(collection):
+    """A Keras model has the updates of each call; those for other inputs are not wanted."""
+    with fresh_graph() as graph:
+        losses = []
+        for name in ("x", "other"):
+            with tf.variable_scope("net", reuse=tf.AUTO_REUSE):
+                y = layer(dense(inputs(name)), True, updates_collections=collection)
+            losses.append(loss_of(y, f"{name}_label"))
+        with tf.control_dependencies(tf.get_collection(collection)):
+            optimizer().minimize(losses[0])
+        if collection == "of_keras":
+            del graph.get_collection_ref(collection)[:]
+    remedies = {f.remedy for f in bnguard.audit(graph, select=["BN204"]).findings}
+    (remedy,) = remedies
+    assert ("model.get_updates_for(inputs)" in remedy) is (collection == "of_keras")
