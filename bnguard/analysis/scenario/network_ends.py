@@ -249,9 +249,9 @@ class NetworkEnds:
 
     def _keeps_rows(self, node: int) -> bool:
         """Return whether a node is an activation, or reduces each row of a batch by itself."""
-        op_type = self._graph.types[node]
-        if op_type in _REDUCTIONS:
-            axes = self._recognized.provenance.origins(self._graph.data_input(node, 1)).only
+        op_type, inputs = self._graph.types[node], self._graph.data_inputs(node)
+        if op_type in _REDUCTIONS and len(inputs) > 1:
+            axes = self._recognized.provenance.origins(inputs[1]).only
             constant = None if axes is None else self._graph.constant(axes.node)
             return constant is not None and 0 not in (short_list(constant) or [0])
         return _ACTIVATION_TYPE.fullmatch(op_type) is not None
