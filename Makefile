@@ -52,7 +52,7 @@ faults: $(INSTALLED)
 # Audit random and damaged files, and every case in every build. Minutes.
 fuzz: $(INSTALLED)
 	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
-	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py tests/cases
+	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py tests/analysis/rules tests/cases
 	BNGUARD_PROGRAMS=300 $(BIN)/python -m pytest tests/analysis/test_healthy_programs.py
 
 # The graphs on which tools/compare_reports.py compares two versions of the audit. Minutes.

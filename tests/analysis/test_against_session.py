@@ -58,7 +58,7 @@ def by_hand(test):
 
 
 @settings(
-    max_examples=PROGRAMS or 40,
+    max_examples=PROGRAMS or 20,
     derandomize=not PROGRAMS,
     deadline=None,
     database=None,

@@ -84,7 +84,7 @@ def test_list_ranks_by_the_words_of_a_symptom(bnguard):
 
 
 def test_list_says_that_nothing_may_fit(bnguard):
-    output = bnguard("list", "--symptom", "learning rate schedule for BERT").output
+    output = bnguard("list", "--symptom", "convert COCO annotations to TFRecord").output
     assert "None of these may fit" in output
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 import math
 import re
 from typing import Dict, List, Mapping, Optional, Sequence
@@ -65,7 +66,7 @@ _SYNONYMS = {
     "phase": "mode",
     "optimiser": "optimizer",
 }
-_stem = stemmer("english").stemWord
+_stem = lru_cache(maxsize=None)(stemmer("english").stemWord)
 
 
 @dataclass(frozen=True)
