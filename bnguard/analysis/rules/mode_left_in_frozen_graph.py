@@ -55,7 +55,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
     graph = scenario.recognized.graph
     if not VARIABLES.isdisjoint(graph.present_types()):
         return
-    for flag in scenario.training_flags:
+    for flag in scenario.training_flags if scenario.recognized.normalizations else ():
         yield RULE.finding(
             scenario.recognized,
             "is left in the frozen graph: it still selects between training and inference",

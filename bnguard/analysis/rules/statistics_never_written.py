@@ -91,6 +91,8 @@ def _is_moved(scenario: Scenario, statistic: Statistic) -> bool:
 def _in_training(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
     """Yield a finding if a training step normalizes with a statistic and trains its layer."""
     types = scenario.recognized.graph.types
+    if scenario.recognized.movers([statistic.variable]):
+        return  # another step than those of training may run them
     step = _reading_step(scenario.training, statistic)
     if step is not None and (not statistic.parameters or scenario.trains(statistic.parameters)):
         reader = _reader(step, statistic)

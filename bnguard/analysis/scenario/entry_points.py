@@ -72,7 +72,8 @@ def find_outputs(
     uncontrolled = _uncontrolled(recognized, trained - controlled, known)
     possible: List[int] = []
     if uncontrolled:
-        for ends in (networks.between(trained - controlled), *by_preference):
+        between = networks.between(trained - controlled) if len(train_ops) > 1 else set()
+        for ends in (between, *by_preference):
             possible = _cover(graph, ends - inference, uncontrolled, possible)
     return Outputs(chosen, possible)
 

@@ -29,6 +29,7 @@ _SUMMARY_TYPE = re.compile(r"\w*Summary(V2)?")
 _WEIGHTED_TYPE = re.compile(
     r"(Batch|Sparse)?MatMul(V\d)?|(Depthwise)?Conv\d?[dD]\w*|Einsum|BiasAdd(V1)?|Add(V2)?"
 )
+_PRODUCT_TYPE = re.compile(r"(Batch|Sparse)?MatMul(V\d)?|(Depthwise)?Conv\d?[dD]\w*|Einsum")
 _ACTIVATION_TYPE = re.compile(
     r"\w*(Relu|Relu6|Elu|Selu|Softplus|Softsign|Sigmoid|Tanh|Softmax)|Identity"
 )
@@ -58,7 +59,8 @@ class NetworkEnds:
         self._closed = recognized.backward | ending
         self._layers = {layer.node: layer for layer in recognized.normalizations}
         inner = self._closed | recognized.gradients.nodes
-        after_labels = data_flow(self._graph, _label_consumers(recognized), closed=inner)
+        labels = [node for node in _label_consumers(recognized) if not self._leads_to_weights(node)]
+        after_labels = data_flow(self._graph, labels, closed=inner)
         self._nodes = self.after(self._layers) - after_labels
         self._nodes -= self._only_averaged(after_labels)
         last = self._last_nodes()
@@ -71,6 +73,15 @@ class NetworkEnds:
     def after(self, starts: Iterable[int], until: AbstractSet[int] = frozenset()) -> Set[int]:
         """Return the nodes that values flow to from `starts`; `until` as in `data_flow`."""
         return data_flow(self._graph, starts, closed=self._closed, until=until)
+
+    def _leads_to_weights(self, node: int) -> bool:
+        """Return whether data enters the network here, before further weights, and no labels."""
+        types = self._graph.types
+        return any(
+            _PRODUCT_TYPE.fullmatch(types[after])
+            and any(map(self._recognized.provenance.variables, self._graph.data_inputs(after)))
+            for after in self.after([node])
+        )
 
     def lone_layers(self, end: int) -> List[Normalization]:
         """Return the layers whose own output an end is, without anything after them."""

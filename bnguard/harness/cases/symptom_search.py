@@ -175,6 +175,8 @@ class Index:
 
 def terms(text: str) -> List[str]:
     """Return the stems of a text's words, and its identifiers, in lower case."""
+    # Not by case: the plural of an acronym, and NaN.
+    text = re.sub(r"\b(NaN|[A-Z]{2,}(?=s\b))", lambda found: found.group().lower(), text)
     words, identifiers = (
         [found.lower() for found in pattern.findall(text) if found.lower() not in _STOP_WORDS]
         for pattern in (_WORD, _IDENTIFIER)

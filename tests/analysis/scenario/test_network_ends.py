@@ -240,3 +240,38 @@ def test_a_network_behind_an_inner_gradient_is_a_network(first_order):
     assert report.assumed.fetches == ("query_logits:0",)
     assert report.assumed.train_ops == ("train",)
     assert {finding.rule for finding in report.findings} == {"BN105"}  # both passes update
+
+
+@pytest.mark.parametrize("shape", [[], None])
+@pytest.mark.parametrize("divides", [True, False])
+def test_the_rate_of_dropout_is_no_label(shape, divides):
+    with fresh_graph() as graph:
+        kept = tf.placeholder(tf.float32, shape, "keep_prob")
+        h = tf.nn.relu(layer(dense(inputs()), flag()))
+        noise = tf.floor(kept + tf.random_uniform([4])) if divides else 1.0
+        h = h / kept * noise if divides else tf.nn.dropout(h, rate=1.0 - kept)
+        logits = dense(tf.ensure_shape(h, [None, 4]), "logits")
+        train_with_updates(loss_of(logits))
+        tf.nn.softmax(logits, name="prediction")
+    assert bnguard.audit(graph).assumed.fetches == ("prediction:0",)
+
+
+def test_data_that_enters_behind_a_layer_is_no_label():
+    """The action of a critic."""
+    with fresh_graph() as graph:
+        h = layer(dense(inputs("state")), flag())
+        both = tf.concat([h, tf.placeholder(tf.float32, [None, 4], "action")], 1)
+        value = tf.reduce_sum(dense(tf.nn.relu(both), "value"), 1, name="q")
+        target = tf.placeholder(tf.float32, [None], "target")
+        train_with_updates(tf.reduce_mean(tf.square(target - value)))
+    assert bnguard.audit(graph).assumed.fetches == ("q:0",)
+
+
+def test_an_activation_between_the_layers_of_one_network_is_no_output():
+    with fresh_graph() as graph:
+        h = tf.tanh(layer(dense(inputs()), True), name="hidden")
+        h = tf.tanh(layer(dense(h, "next"), True, scope="bn_2"))
+        logits = dense(h, "logits")
+        train_with_updates(loss_of(logits))
+        tf.nn.softmax(logits, name="prediction")
+    assert bnguard.audit(graph).assumed.possible_fetches == ("prediction:0",)
