@@ -106,8 +106,8 @@ def statement(subject: str, problem: str, is_plural: bool = False) -> str:
 
 
 def group(findings: Sequence[Finding]) -> List[Tuple[Finding, ...]]:
-    """Group the findings that have one cause, in the order of the first of each group."""
-    groups: Dict[Tuple[str, str, bool, str, str], List[Finding]] = {}
+    """Group the findings with one cause and one remedy, in the order of the first of each group."""
+    groups: Dict[Tuple[str, str, bool, str, str, str], List[Finding]] = {}
     for finding in findings:
         cause = (
             finding.rule,
@@ -115,6 +115,7 @@ def group(findings: Sequence[Finding]) -> List[Tuple[Finding, ...]]:
             finding.certain,
             finding.fetch,
             finding.problem,
+            finding.remedy,
         )
         groups.setdefault(cause, []).append(finding)
     return [tuple(members) for members in groups.values()]

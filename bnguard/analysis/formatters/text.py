@@ -81,10 +81,11 @@ def _heading(first: Finding, color: bool) -> str:
 
 def _group(members: Sequence[Finding]) -> Iterator[str]:
     first = members[0]
-    if len(members) == 1:
+    subjects = {finding.subject for finding in members}
+    if len(subjects) == 1:
         yield f"  {statement(first.subject, first.problem)}"
     else:
-        number = _count(len(members), _ABOUT[first.rule])
+        number = _count(len(subjects), _ABOUT[first.rule])
         yield f"  {statement(number, first.problem, is_plural=True)}"
         yield from _layers(members) if first.variable else _scopes(members)
     shortest = min(members, key=lambda finding: len(finding.path))

@@ -53,11 +53,19 @@ from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.races import Accesses, races, readers
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.towers import Towers
+from bnguard.analysis.scenario.update_remedy import UpdateRemedy, remedy_for
 from bnguard.analysis.scenario.write_effects import WriteEffect
+
+_REMEDY_FOR_TOWERS = (
+    "Call the layer once more, on the rows of all towers, and build {} under the updates of that "
+    "call alone"
+)
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic that a training step updates more than once."""
+    remedy, towers = remedy_for(scenario), Towers(scenario.recognized)
     for step in scenario.training:
         several = [
             statistic
@@ -66,7 +74,8 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         ]
         accesses = [_accesses(step, statistic) for statistic in several]
         for statistic, pairs in zip(several, races(step.execution, accesses)):
-            yield _finding(step, statistic, is_ordered=not pairs)
+            text = _remedy(remedy, towers, step, statistic)
+            yield _finding(step, statistic, is_ordered=not pairs, remedy=text)
 
 
 def _updates(step: Step, statistic: Statistic) -> List[WriteEffect]:
@@ -95,7 +104,23 @@ def _run_together(updates: Sequence[WriteEffect]) -> bool:
     )
 
 
-def _finding(step: Step, statistic: Statistic, is_ordered: bool) -> Finding:
+def _remedy(remedy: UpdateRemedy, towers: Towers, step: Step, statistic: Statistic) -> str:
+    """Return what to do so that a step updates a statistic once, or "" if no op can wait for it."""
+    own, dependencies = list(remedy.own(step, statistic)), remedy.own_updates(step)
+    train_op = remedy.train_op(step)
+    if not dependencies:
+        return ""
+    if not own:
+        return f"Build {train_op} under the updates of its own network alone: {dependencies}"
+    if towers.left_out(statistic, own[:1], step):
+        return _REMEDY_FOR_TOWERS.format(train_op)
+    return (
+        f"Call the layer once on all rows of a step; or build {train_op} under the updates of one "
+        f"call alone: {dependencies}"
+    )
+
+
+def _finding(step: Step, statistic: Statistic, is_ordered: bool, remedy: str) -> Finding:
     updates = _updates(step, statistic)
     order = "one after the other" if is_ordered else "and nothing orders them"
     return RULE.finding(
@@ -107,6 +132,7 @@ def _finding(step: Step, statistic: Statistic, is_ordered: bool) -> Finding:
         path_to=updates[-1].node,
         certain=sum(step.runs(effect.node) for effect in updates) > 1,
         severity=WARNING if is_ordered else ERROR,
+        remedy=remedy,
     )
 
 

@@ -49,7 +49,7 @@ from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.towers import Towers
-from bnguard.analysis.scenario.update_remedy import UPDATE_OPS, UpdateRemedy
+from bnguard.analysis.scenario.update_remedy import UPDATE_OPS, UpdateRemedy, remedy_for
 
 _REMEDY_FOR_TOWERS = (
     "Update once, from the rows of all towers. If their shares of a batch are alike, leave the "
@@ -62,8 +62,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
     if not scenario.training:
         return
     recognized = scenario.recognized
-    flags = {flag.tensor.node for flag in scenario.training_flags}
-    remedy = UpdateRemedy(recognized, scenario.training, flags)
+    remedy = remedy_for(scenario)
     towers = Towers(recognized)
     unreached: List[Statistic] = []
     for statistic in recognized.statistics:

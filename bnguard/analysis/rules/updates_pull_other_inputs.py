@@ -25,6 +25,9 @@ with tf.control_dependencies(update_ops):
     train_op = optimizer.minimize(train_loss)
 ```
 Or choose the updates by scope: `tf.get_collection(tf.GraphKeys.UPDATE_OPS, scope="train_tower")`.
+The updates of a Keras model include those of the call on its `Input`; those of the call on x are
+`model.get_updates_for(x)`. Where gradients are accumulated, the op that adds them up has the data:
+let that op depend on the updates, and not the op that applies the sum.
 
 ## Known false positives
 Programs that average over several inputs in one step on purpose, and feed all of them.
@@ -48,12 +51,13 @@ from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.data_sources import data_sources
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
-from bnguard.analysis.scenario.update_remedy import REMEDY_FOR_KERAS, UPDATE_OPS
+from bnguard.analysis.scenario.update_remedy import UpdateRemedy, remedy_for
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic, training step and foreign source of data."""
     graph = scenario.recognized.graph
+    remedy = remedy_for(scenario)
     for step in scenario.training:
         for source in _foreign_sources(scenario, step):
             kind = "placeholder" if graph.types[source] in PLACEHOLDERS else "input"
@@ -66,24 +70,29 @@ def check(scenario: Scenario) -> Iterator[Finding]:
                     statistic,
                     step,
                     path_to=source,
-                    remedy=_remedy(scenario, source, update),
+                    remedy=_remedy(scenario, remedy, step, source),
                 )
 
 
-def _remedy(scenario: Scenario, source: int, update: int) -> str:
-    """Return what to do, where the graph tells more than the rule.
+def _remedy(scenario: Scenario, remedy: UpdateRemedy, step: Step, source: int) -> str:
+    """Return what to do about a step that needs a source which its loss does not need.
 
-    Another step may compute gradients from the data. Updates in no collection may be Keras'.
+    If it trains no layer, as a step that applies accumulated gradients, the updates belong to the
+    step that has the data. The text is empty if neither step has updates to wait for.
     """
-    for step in scenario.training:
-        if source in step.behind_gradients():
+    own = remedy.own_updates(step)
+    if own:
+        train_op = remedy.train_op(step)
+        return f"Build {train_op} under the updates of its own network alone: {own}"
+    for other in scenario.training:
+        own = remedy.own_updates(other) if source in other.behind_gradients() else ""
+        if own:
             return (
-                f"Let {step.fetch}, which computes gradients from these inputs, depend on the "
-                "updates, so that each batch is averaged with its gradients"
+                f"Build {other.fetch}, which computes gradients from these inputs, under the "
+                f"updates, so that each batch is averaged with its gradients, and {step.fetch} "
+                f"under none: {own}"
             )
-    collected = set(scenario.recognized.collection(UPDATE_OPS))
-    behind = closure(collected, scenario.recognized.graph.sources)
-    return "" if update in behind else f"{RULE.remedy}; {REMEDY_FOR_KERAS}"
+    return ""
 
 
 def _foreign_sources(scenario: Scenario, step: Step) -> List[int]:

@@ -1,4 +1,4 @@
-"""The remedy for updates that training does not run: made from what the graph has.
+"""The remedy for a train op that runs the wrong updates, or none: made from what the graph has.
 
 Updates in a collection are named by that collection, and by a scope if it contains those of other
 networks; others by the names of their ops. In a loop or branch only the layer itself can run them.
@@ -11,11 +11,12 @@ from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Sequenc
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.loops import nodes_in_loops
-from bnguard.analysis.dataflow.reachability import closure
+from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.ir.graph import MERGES
 from bnguard.analysis.ir.op_types import SWITCHES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 
 UPDATE_OPS = "update_ops"
@@ -26,11 +27,11 @@ _SHOWN_OPS = 4
 _SHOWN_COLLECTIONS = 3
 _SHOWN_SCOPES = 4
 _OF_KERAS = re.compile(r"AssignMovingAvg(_\d+)?(/|\Z)")
-REMEDY_FOR_KERAS = "Keras has those of one call in `model.get_updates_for(inputs)`"
+_REMEDY_FOR_KERAS = "Keras has those of one call in `model.get_updates_for(inputs)`"
 
 
 class UpdateRemedy:
-    """How training can come to run updates.
+    """How training can come to run its updates, and no others.
 
     Args:
       recognized: the graph.
@@ -43,12 +44,22 @@ class UpdateRemedy:
     ) -> None:
         self._recognized = recognized
         self._graph = recognized.graph
-        self._steps = [step for step in steps if step.behind_gradients()] or list(steps)
+        self._given = steps
         self._flags = flags
         self._members: Dict[str, Dict[int, int]] = {}  # see `members`
+        self._own_updates: Dict[Step, str] = {}
         # Computed when first asked for:
+        self._computing: Optional[List[Step]] = None
         self._in_loops: Optional[Set[int]] = None
         self._in_branches: Optional[Tuple[Set[int], Set[int]]] = None
+
+    @property
+    def _steps(self) -> List[Step]:
+        """The steps that compute gradients, or all if none does."""
+        if self._computing is None:
+            computing = [step for step in self._given if step.behind_gradients()]
+            self._computing = computing or list(self._given)
+        return self._computing
 
     @property
     def has_collections(self) -> bool:
@@ -56,10 +67,17 @@ class UpdateRemedy:
         return bool(self._recognized.loaded.collections)
 
     def members(self, collection: str) -> Dict[int, int]:
-        """Return, for each node in or behind what is in a collection, the member of that."""
+        """Return, for each node in or behind what is in a collection, the member of that.
+
+        Only UPDATE_OPS may contain what training computes: a loss and a train op depend on updates,
+        too, and are in collections of their own.
+        """
         if collection not in self._members:
             graph = self._graph
-            found = {node: node for node in self._recognized.collection(collection)}
+            nodes = self._recognized.collection(collection)
+            if collection != UPDATE_OPS:
+                nodes = [node for node in nodes if not self._is_of_training(node)]
+            found = {node: node for node in nodes}
             for _ in range(_EDGES_TO_UPDATE):
                 behind = {
                     source: member
@@ -78,6 +96,10 @@ class UpdateRemedy:
                     found.setdefault(node, inside[scope])
             self._members[collection] = found
         return self._members[collection]
+
+    def _is_of_training(self, node: int) -> bool:
+        is_behind = any(node in step.behind_gradients() for step in self._steps)
+        return is_behind or node in self._recognized.backward
 
     def place(self, statistic: Statistic) -> str:
         """Return "loop" or "branch" if no op outside of one can wait for the updates, or ""."""
@@ -112,6 +134,46 @@ class UpdateRemedy:
         is_all = first == f"`tf.control_dependencies({_get_collection(UPDATE_OPS)})`"
         return f"{text}, or with a create_train_op that does so" if is_all else text
 
+    def own(self, step: Step, statistic: Statistic) -> Dict[int, int]:
+        """Return the updates of a statistic whose layers a step trains, each with its layer."""
+        behind = step.behind_gradients() if self._trains(step, statistic) else ()
+        layers = self._layers_by_update(statistic).items()
+        return {update: layer for update, layer in layers if layer is not None and layer in behind}
+
+    def own_updates(self, step: Step) -> str:
+        """Return the tf.control_dependencies for the updates of the network that a step trains.
+
+        They run one update of each statistic: if a layer is called several times, that of one call.
+        The result is empty if there are none that an op can wait for, or if the loss waits for
+        each already.
+        """
+        if step not in self._own_updates:
+            first = [
+                update
+                for statistic in self._recognized.statistics
+                if statistic.updates and not self.place(statistic)
+                for update, layer in list(self.own(step, statistic).items())[:1]
+                if not self._is_in_place(step, update, layer)
+            ]
+            self._own_updates[step] = self._dependencies(first) if first else ""
+        return self._own_updates[step]
+
+    def train_op(self, step: Step) -> str:
+        """Return what to call the train op of a step: by its name if there are several."""
+        return self._label(step) if len(self._labels()) > 1 else "the train op"
+
+    def _is_in_place(self, step: Step, update: int, layer: int) -> bool:
+        """Return whether an update is in no collection, and its layer's output waits for it."""
+        if any(update in self.members(name) for name in self._recognized.loaded.collections):
+            return False
+        graph, behind = self._graph, step.behind_gradients() - self._recognized.backward
+        after = {update}
+        for _ in range(_EDGES_TO_UPDATE):
+            after = {consumer for node in after for consumer in graph.consumers[node]}
+            if any(layer in data_closure(graph, [node], until={layer}) for node in after & behind):
+                return True
+        return False
+
     def _branches(self) -> Tuple[Set[int], Set[int]]:
         """Return the nodes in branches, and those in branches that no training flag decides."""
         if self._in_branches is None:
@@ -144,18 +206,16 @@ class UpdateRemedy:
         """
         found: Dict[str, List[int]] = {label: [] for label in self._labels()} or {"": []}
         for statistic in statistics:
-            layers = self._layers_by_update(statistic)
             chosen: Dict[str, int] = {}
             for step in self._steps:
-                behind = step.behind_gradients() if self._trains(step, statistic) else ()
-                own = [update for update, layer in layers.items() if layer in behind]
-                if own:
-                    chosen.setdefault(self._label(step), own[0])
-            for label, update in (chosen or self._any_that_runs(layers)).items():
+                for update in list(self.own(step, statistic))[:1]:
+                    chosen.setdefault(self._label(step), update)
+            for label, update in (chosen or self._any_that_runs(statistic)).items():
                 found[label].append(update)
         return {label: updates for label, updates in found.items() if updates}
 
-    def _any_that_runs(self, layers: Mapping[int, Optional[int]]) -> Dict[str, int]:
+    def _any_that_runs(self, statistic: Statistic) -> Dict[str, int]:
+        layers = self._layers_by_update(statistic)
         for step in self._steps:
             for update, layer in layers.items():
                 if layer is not None and step.execution.needs(layer):
@@ -206,7 +266,7 @@ class UpdateRemedy:
         if not names:
             named = f"tf.control_dependencies on the update ops {self._named(updates)}"
             is_keras = any(_OF_KERAS.search(self._graph.names[node]) for node in updates)
-            hint = f"; {REMEDY_FOR_KERAS}" if is_keras else ""
+            hint = f"; {_REMEDY_FOR_KERAS}" if is_keras else ""
             return f"{named}, which are in no collection{hint}"
         for name in names:
             expression = self._collection(name, updates)
@@ -268,3 +328,9 @@ def _scope_without(others: AbstractSet[str], name: str) -> str:
 
 def _contains_any(scope: str, names: Iterable[str]) -> bool:
     return any(name.startswith(scope) for name in names)
+
+
+def remedy_for(scenario: Scenario) -> UpdateRemedy:
+    """Return the remedy for the training steps of a scenario."""
+    flags = {flag.tensor.node for flag in scenario.training_flags}
+    return UpdateRemedy(scenario.recognized, scenario.training, flags)
