@@ -215,6 +215,23 @@ class TestText:
         assert "2 running statistics are written by AssignSub" in text
         assert "BN302 assign-left-in-frozen-graph (error, not certain)" in text
 
+    def test_a_layer_that_is_called_twice_counts_once(self):
+        layers = ("a", "b", "b")
+        calls = [
+            finding(
+                rule="BN103", variable="", layer=layer, op=f"{layer}/{number}", problem="is bad"
+            )
+            for number, layer in enumerate(layers)
+        ]
+        assert "  2 layers are bad\n    a, b\n" in format_reports([report(*calls)], "text")
+        assert "  b is bad\n" in format_reports([report(*calls[1:])], "text")
+
+    def test_each_remedy_is_told_with_what_it_cures(self):
+        both = report(finding(), finding(variable="bn/moving_variance", remedy="Do it"))
+        text = format_reports([both], "text")
+        assert "  bn/moving_mean is written by AssignSub\n" in text
+        assert text.count("To do: Do not.") == text.count("To do: Do it.") == 1
+
     def test_color_is_added_and_nothing_else(self):
         colored = format_reports(REPORTS, "text", color=True)
         assert "\033[31mBN101" in colored
