@@ -100,6 +100,20 @@ def test_a_pretrained_network_beside_the_trained_one_is_healthy():
     assert found(bnguard.audit(graph), "BN202") == set()
 
 
+def test_pretrained_weights_behind_layers_of_two_domains_are_healthy():
+    """Neither layer's statistics move: both come from a checkpoint, as the weights do."""
+    with fresh_graph() as graph:
+        outputs = []
+        for domain in ("first", "second"):
+            with tf.variable_scope("pretrained", reuse=tf.AUTO_REUSE):
+                outputs.append(dense(layer(inputs(domain), False, scope=domain), "shared"))
+        minimize(
+            loss_of(dense(inputs("features"), "head")), var_list=tf.trainable_variables("head")
+        )
+        tf.nn.softmax(outputs[0] + outputs[1], name="prediction")
+    assert found(bnguard.audit(graph, fetches="prediction"), "BN202") == set()
+
+
 DECAYS = {
     "decay by a number": lambda variable: tf.assign_sub(variable, 0.01 * variable),
     "decay by a rate": lambda variable: tf.assign(variable, variable * (1.0 - 0.1 * rate())),
