@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
+from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_never_written, statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
@@ -63,13 +64,13 @@ class Diagnosis:
         """Return each of these variables with the reason why the runs did not change it."""
         updates: Dict[str, List[Write]] = {name: [] for name in names}
         advice: Dict[str, str] = {}
+        steps = [self._audited(run_key) for run_key in runs.completed()]
         for statistic in self._recognized.statistics:
             name = self._full_names.get(statistic.name)
             if name in updates:
                 updates[name] += statistic.updates
-                if not statistic.updates:
+                if not statistic.updates or self._is_unshared(statistic, steps):
                     advice[name] = statistics_never_written.advice(self._recognized, statistic)
-        steps = [self._audited(run_key) for run_key in runs.completed()]
         unreached = [
             write.node
             for writes in updates.values()
@@ -90,6 +91,16 @@ class Diagnosis:
             for name in run_key.fetches
         ]
         return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
+
+    def _is_unshared(self, statistic: Statistic, steps: Sequence[Step]) -> bool:
+        """Return whether no step runs its layer, but other statistics move with its weights."""
+        layers = [layer.node for layer in statistic.sources]
+        is_run = any(step.execution.needs(node) for step in steps for node in layers)
+        return (
+            not is_run
+            and not _reach_any(steps, statistic.updates)
+            and statistics_never_written.shares_weights(self._recognized, statistic)
+        )
 
     def _why_unmoved(self, updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
         nodes = [update.node for update in updates]

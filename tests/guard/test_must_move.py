@@ -257,3 +257,23 @@ def test_a_statistic_without_updates_gets_advice_for_its_network(copies, advice)
     assert sorted(reasons) == ["target/bn/moving_mean", "target/bn/moving_variance"]
     for reason in reasons.values():
         assert reason.startswith(f"no op in the graph updates it. {advice}")
+
+
+def test_an_average_that_a_second_network_made_again_is_to_be_shared():
+    """Both networks have the same gamma, but only the first network's average is run."""
+    with build_with("ref", "v1"), tf.Graph().as_default(), tf.Session() as session:
+        gamma = tf.get_variable("gamma", [2], initializer=tf.ones_initializer())
+        x, updates = tf.placeholder(tf.float32, [None, 2]), []
+        for network in ("trained", "tested"):
+            moments = tf.nn.moments(x, [0])
+            averages = tf.train.ExponentialMovingAverage(0.9)
+            updates.append(averages.apply(moments))
+            used = moments if network == "trained" else map(averages.average, moments)
+            tf.nn.batch_normalization(x, *used, None, gamma, 1e-3)
+        session.run(tf.global_variables_initializer())
+        with fires(session) as caught:
+            session.run(updates[0], {x: [[1.0, 2.0], [3.0, 5.0]]})
+    assert len(caught.value.unmoved) == 2
+    for statistic in caught.value.unmoved:
+        assert "Share the statistics with the network that is trained" in statistic.reason
+        assert "control_dependencies" not in statistic.reason

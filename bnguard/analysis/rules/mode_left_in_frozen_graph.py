@@ -1,7 +1,8 @@
 """## What it does
 Finds frozen graphs, without any variable, in which the choice between training and inference is
 left: a training flag that still selects a branch, or a branch that takes what freezing has made a
-constant for a resource variable, which TensorFlow refuses to import.
+constant for a resource variable, which TensorFlow refuses to import. The flag may be a constant:
+what freezing makes of a flag that was a variable.
 
 ## Why is this bad
 Converters and inference runtimes, such as those of TFLite, ONNX and OpenVINO, expect the mean and
@@ -27,7 +28,8 @@ With Keras, call `tf.keras.backend.set_learning_phase(0)`, build the model anew,
 weights.
 
 ## Known false positives
-A runtime of TensorFlow itself that is fed the flag.
+A runtime of TensorFlow itself that is fed the flag. A flag that no normalization depends on, such
+as one of dropout alone, is ignored.
 
 ## References
 - https://github.com/tensorflow/tensorflow/issues/23253
@@ -37,15 +39,18 @@ A runtime of TensorFlow itself that is fed the flag.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Set
 
+from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
+from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
-from bnguard.analysis.ir.graph import Graph
+from bnguard.analysis.ir.graph import MERGES, Graph
 from bnguard.analysis.ir.op_types import SWITCHES, VARIABLES
 from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
+from bnguard.analysis.scenario.training_flags import TrainingFlag
 
 _RESOURCE = DATA_TYPES["DT_RESOURCE"]
 
@@ -55,14 +60,48 @@ def check(scenario: Scenario) -> Iterator[Finding]:
     graph = scenario.recognized.graph
     if not VARIABLES.isdisjoint(graph.present_types()):
         return
-    for flag in scenario.training_flags if scenario.recognized.normalizations else ():
+    flags = {
+        flag.tensor.node for flag in scenario.training_flags if _selects_moments(scenario, flag)
+    }
+    for node in sorted(flags | _constant_flags(scenario.recognized)):
         yield RULE.finding(
             scenario.recognized,
             "is left in the frozen graph: it still selects between training and inference",
-            flag.tensor.node,
+            node,
             severity=WARNING,
         )
     yield from _refused(scenario.recognized)
+
+
+def _selects_moments(scenario: Scenario, flag: TrainingFlag) -> bool:
+    """Return whether a layer uses its batch at one value of a flag, and not at the other."""
+    if not scenario.inference:
+        return bool(scenario.recognized.normalizations)
+    flags = {other.tensor: other.at_inference for other in scenario.training_flags}
+    return any(
+        step.with_feeds({**scenario.feeds, **flags, flag.tensor: True}).uses_moments(layer)
+        != step.with_feeds({**scenario.feeds, **flags, flag.tensor: False}).uses_moments(layer)
+        for step in scenario.inference
+        for layer in step.recognized.normalizations
+    )
+
+
+def _constant_flags(recognized: RecognizedGraph) -> Set[int]:
+    """Return the constants that select a branch with a normalization, or with its moments."""
+    graph = recognized.graph
+    constants, merges = ConstantPropagation(graph, {}), set(graph.of_types(MERGES))
+    layers = {
+        node
+        for layer in recognized.normalizations
+        if layer.moments
+        for node in (layer.node, *(moment.node for moment in layer.moments))
+    }
+    return {
+        constants.selector_origin(selector)[0].node
+        for selector, switches in graph.decided_by.items()
+        if graph.types[constants.selector_origin(selector)[0].node] == "Const"
+        and not layers.isdisjoint(closure(switches, graph.consumers, merges))
+    }
 
 
 def _refused(recognized: RecognizedGraph) -> Iterator[Finding]:

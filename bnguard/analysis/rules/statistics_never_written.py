@@ -120,6 +120,7 @@ def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Fi
     elif trained_step is None and (
         scenario.trains(statistic.parameters)
         or scenario.trains(_weights_before(recognized, statistic))
+        or shares_weights(recognized, statistic)
     ):
         problem, remedy = "trained", _REMEDY_FOR_UNSHARED
     else:
@@ -140,12 +141,31 @@ def advice(recognized: RecognizedGraph, statistic: Statistic) -> str:
     """Return what to do about a statistic that no op updates, where nothing is known of steps."""
     if any(_copied(recognized, variable) for variable in statistic.parameters):
         return _REMEDY_FOR_TARGETS
-    own = set(statistic.parameters) | _weights_before(recognized, statistic)
-    for other in recognized.statistics:
-        its = {*other.parameters, *_weights_before(recognized, other)} if other.updates else set()
-        if not own.isdisjoint(its):
-            return _REMEDY_FOR_UNSHARED
+    if shares_weights(recognized, statistic):
+        return _REMEDY_FOR_UNSHARED
     return "Build its layer for training too"
+
+
+def shares_weights(recognized: RecognizedGraph, statistic: Statistic) -> bool:
+    """Return whether a layer with other statistics, which have updates, uses the same weights.
+
+    These are gamma and beta, the weights before the layers, or those after them.
+    """
+    own = {*statistic.readers, *statistic.sources}
+    others = [
+        other
+        for other in recognized.statistics
+        if other.updates and own.isdisjoint(other.readers + other.sources)
+    ]
+    if not others:
+        return False
+    before = {*statistic.parameters, *_weights_before(recognized, statistic)}
+    after = _weights_after(recognized, statistic)
+    return any(
+        not before.isdisjoint({*other.parameters, *_weights_before(recognized, other)})
+        or not after.isdisjoint(_weights_after(recognized, other))
+        for other in others
+    )
 
 
 def _copied(recognized: RecognizedGraph, variable: int) -> bool:
@@ -184,6 +204,33 @@ def _weights_before(recognized: RecognizedGraph, statistic: Statistic) -> Set[in
         unseen = {tensor.node for tensor in inputs} - seen
         seen |= unseen
         stack += unseen
+    return set()
+
+
+def _weights_after(recognized: RecognizedGraph, statistic: Statistic) -> Set[int]:
+    """Return the variables of the first op with weights after the layers of a statistic."""
+    graph, provenance = recognized.graph, recognized.provenance
+    layers = statistic.readers + statistic.sources
+    own = {variable for layer in layers for variable in layer.variables}
+    own.update(other.variable for other in recognized.statistics)
+    queue = list(dict.fromkeys(layer.node for layer in layers))
+    seen = set(queue)
+    for node in queue:  # grows while it is iterated: breadth first
+        inputs = graph.data_inputs(node)
+        found = {variable for tensor in inputs for variable in provenance.variables(tensor)} - own
+        if found and node not in recognized.backward:
+            return found
+        if len(seen) > limits.WEIGHT_NODES:
+            break
+        unseen = [
+            consumer
+            for consumer in dict.fromkeys(graph.consumers[node])
+            if consumer not in seen
+            and consumer not in recognized.backward
+            and graph.takes_data(consumer, node)
+        ]
+        seen.update(unseen)
+        queue += unseen
     return set()
 
 

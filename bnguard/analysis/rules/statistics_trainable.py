@@ -32,12 +32,12 @@ still one `minimize(loss + weight_decay)` away from the defect.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Iterator
 
+from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
 from bnguard.analysis.ir.graph import Tensor
-from bnguard.analysis.ir.op_types import PLACEHOLDERS
+from bnguard.analysis.ir.op_types import PLACEHOLDERS, VARIABLES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Purpose, Write
@@ -90,18 +90,42 @@ def _is_of_itself(recognized: RecognizedGraph, statistic: Statistic, write: Writ
         return False
     moments, variables, others = recognized.written_from(write)
     sources = {variable for variable in variables if not recognized.is_scalar(variable)}
-    if moments or not sources or any(map(partial(_is_data, recognized), others)):
+    if moments or not sources or any(_has_data(recognized, write, tensor) for tensor in others):
         return False
     if write.purpose is Purpose.UPDATE:
         return sources == {statistic.variable}
     return all(_averages(recognized, source, statistic.variable) for source in sources)
 
 
-def _is_data(recognized: RecognizedGraph, tensor: Tensor) -> bool:
-    """Return whether a tensor is more than a fed number, such as a rate."""
-    if recognized.graph.types[tensor.node] not in PLACEHOLDERS | {"PlaceholderWithDefault"}:
-        return True
-    return not recognized.is_scalar(tensor.node)
+def _has_data(recognized: RecognizedGraph, write: Write, tensor: Tensor) -> bool:
+    """Return whether a tensor is made of more than rates, counters and the written variable.
+
+    Where it comes from is told by the nodes that nothing enters. A random number counts as data:
+    programs measure their speed on such.
+    """
+    graph = recognized.graph
+    return any(
+        _is_source(recognized, node)
+        for node in data_closure(graph, [tensor.node]) - {write.variable}
+    )
+
+
+def _is_source(recognized: RecognizedGraph, node: int) -> bool:
+    """Return whether a node brings in anything but a number."""
+    op_type = recognized.graph.types[node]
+    if op_type in PLACEHOLDERS | {"PlaceholderWithDefault"}:
+        return not recognized.is_scalar(node) and not _is_rate(recognized, node)
+    if op_type in VARIABLES:
+        return not recognized.is_scalar(node)
+    return "Random" in op_type or (op_type != "Const" and not recognized.graph.data_inputs(node))
+
+
+def _is_rate(recognized: RecognizedGraph, placeholder: int) -> bool:
+    """Return whether a placeholder of unknown shape does not reach a layer, as data does."""
+    if not recognized.graph.attributes(placeholder)["shape"].shape.unknown_rank:
+        return False
+    layers = {layer.node for layer in recognized.normalizations}
+    return layers.isdisjoint(closure([placeholder], recognized.graph.consumers))
 
 
 def _averages(recognized: RecognizedGraph, shadow: int, variable: int) -> bool:

@@ -1,6 +1,7 @@
 """BN303: what TensorFlow refuses to import, because a constant is taken for a resource variable."""
 
 import pytest
+from support.analysis.networks import dense, flag, fresh_graph, inputs, layer
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -41,3 +42,44 @@ def test_a_branch_on_a_tensor_is_healthy():
     with tf.Graph().as_default():
         tf.import_graph_def(graph, name="")
     assert bnguard.audit(graph).findings == ()
+
+
+def audit_of_frozen(build):
+    with fresh_graph("resource", "v2"), tf.Session() as session:
+        tf.nn.relu(build(), name="output")
+        session.run(tf.global_variables_initializer())
+        graph = tf.get_default_graph().as_graph_def()
+        frozen_graph = tf.graph_util.convert_variables_to_constants(session, graph, ["output"])
+    return bnguard.audit(frozen_graph)
+
+
+def test_a_flag_that_was_a_variable_is_found():
+    def build():
+        mode = tf.get_variable("mode", initializer=False, trainable=False)
+        return layer(dense(inputs()), mode, updates_collections="not run")
+
+    (finding,) = audit_of_frozen(build).findings
+    assert (finding.rule, finding.severity, finding.op) == ("BN303", "warning", "mode")
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+def test_a_flag_of_dropout_alone_is_no_mode_of_a_normalization(is_before):
+    def dropout(x):
+        return tf.cond(flag(), lambda: tf.nn.dropout(x, rate=0.5), lambda: tf.identity(x))
+
+    def build():
+        if is_before:
+            return layer(dropout(dense(inputs())), False)
+        return dropout(layer(dense(inputs()), False))
+
+    assert audit_of_frozen(build).findings == ()
+
+
+def test_a_constant_that_selects_something_else_is_healthy():
+    def build():
+        side = tf.get_variable("side", initializer=True, trainable=False)
+        x = inputs()
+        y = tf.cond(side, lambda: tf.reverse(x, [1]), lambda: tf.identity(x))
+        return layer(dense(y), False)
+
+    assert audit_of_frozen(build).findings == ()

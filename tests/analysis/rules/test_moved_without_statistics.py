@@ -100,16 +100,71 @@ def test_a_pretrained_network_beside_the_trained_one_is_healthy():
     assert found(bnguard.audit(graph), "BN202") == set()
 
 
+def test_pretrained_weights_behind_layers_of_two_domains_are_healthy():
+    """Neither layer's statistics move: both come from a checkpoint, as the weights do."""
+    with fresh_graph() as graph:
+        outputs = []
+        for domain in ("first", "second"):
+            with tf.variable_scope("pretrained", reuse=tf.AUTO_REUSE):
+                outputs.append(dense(layer(inputs(domain), False, scope=domain), "shared"))
+        minimize(
+            loss_of(dense(inputs("features"), "head")), var_list=tf.trainable_variables("head")
+        )
+        tf.nn.softmax(outputs[0] + outputs[1], name="prediction")
+    assert found(bnguard.audit(graph, fetches="prediction"), "BN202") == set()
+
+
 DECAYS = {
     "decay by a number": lambda variable: tf.assign_sub(variable, 0.01 * variable),
     "decay by a rate": lambda variable: tf.assign(variable, variable * (1.0 - 0.1 * rate())),
     "clip": lambda variable: tf.assign(variable, tf.clip_by_value(variable, -1.0, 1.0)),
+    "clip the norm": lambda variable: tf.assign(variable, tf.clip_by_norm(variable, 1.0)),
+    "decay by a schedule": lambda variable: tf.assign_sub(variable, scheduled() * variable),
+    "decay by a fed rate": lambda variable: tf.assign_sub(variable, fed_rate() * variable),
 }
+
+
+def scheduled():
+    return tf.train.exponential_decay(0.1, tf.train.get_or_create_global_step(), 10, 0.9)
+
+
+def fed_rate():
+    """A placeholder whose shape is not given, as in many programs."""
+    return tf.placeholder_with_default(0.1, None)
 
 
 def rate():
     with tf.variable_scope("", reuse=tf.AUTO_REUSE):
         return tf.get_variable("rate", [], initializer=tf.ones_initializer(), trainable=False)
+
+
+@VARIABLES
+@pytest.mark.parametrize("trained_behind_it", [False, True])
+def test_a_test_network_with_a_layer_of_its_own_before_the_weights(variables, trained_behind_it):
+    """The layer is the first; if training has none there, as on stored features, it is healthy."""
+    with fresh_graph(variables) as graph:
+        x = inputs()
+        minimize(loss_of(dense(layer(x, True) if trained_behind_it else x, "hidden")))
+        with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
+            y = dense(layer(inputs("test"), False, scope="bn_1"), "hidden")
+        tf.nn.softmax(y, name="prediction")
+    report = bnguard.audit(graph, fetches="prediction")
+    assert found(report, "BN202") == (statistics("bn_1") if trained_behind_it else set())
+
+
+@pytest.mark.parametrize("shape", [[None, 4], None])
+def test_an_update_from_data_is_an_average_however_it_computes_the_moments(shape):
+    """Its mean is of no layer's batch, so only its input tells that it follows data."""
+    with fresh_graph() as graph:
+        train = minimize(loss_of(layer(dense(inputs()), flag())), name="train")
+        data = tf.placeholder(tf.float32, shape, name="data")
+        (mean,) = (v for v in tf.global_variables() if v.op.name == "bn/moving_mean")
+        y = layer(tf.reshape(data, [-1, 4]), False, reuse=True)
+        tf.identity(y, name="other")
+        with tf.control_dependencies([train]):
+            median = tf.reduce_max(tf.reshape(data, [-1, 4]), 0)
+            tf.group(tf.assign(mean, 0.9 * mean + 0.1 * median), name="step")
+    assert found(bnguard.audit(graph, train_op="step"), "BN205") == set()
 
 
 @VARIABLES
@@ -122,7 +177,8 @@ def test_weight_decay_over_all_variables(variables, change, of_all):
         chosen = [
             variable
             for variable in (tf.global_variables() if of_all else tf.trainable_variables())
-            if "Momentum" not in variable.op.name and variable.op.name != "rate"
+            if "Momentum" not in variable.op.name
+            and variable.op.name not in ("rate", "global_step")
         ]
         with tf.control_dependencies([train]):
             tf.group(*map(DECAYS[change], chosen), name="step")
