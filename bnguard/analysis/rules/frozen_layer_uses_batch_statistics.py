@@ -1,7 +1,7 @@
 """## What it does
 Finds layers that training normalizes with the statistics of the batch although it trains neither
-their gamma nor their beta, and that use their running statistics at inference. No training step
-moves these; if one does, see BN206.
+their gamma nor their beta, and that use their running statistics at inference, or keep them for an
+inference that is not in the graph. No training step moves these; if one does, see BN206.
 
 ## Why is this bad
 The layer was meant to be frozen, but its output is not: in training it depends on the batch, and at
@@ -46,7 +46,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         if not statistic.parameters or scenario.recognized.movers(statistic.parameters):
             continue
         step = _step_with_batch(scenario, statistic)
-        if step is not None and _is_used_at_inference(scenario, statistic):
+        if step is not None and _may_be_used_at_inference(scenario, statistic):
             layer = _layer_of_batch(step, statistic)
             node = statistic.readers[0].node if layer is None else layer.node
             yield RULE.finding(
@@ -79,10 +79,15 @@ def _layer_of_batch(step: Step, statistic: Statistic) -> Optional[Normalization]
     return None
 
 
-def _is_used_at_inference(scenario: Scenario, statistic: Statistic) -> bool:
+def _may_be_used_at_inference(scenario: Scenario, statistic: Statistic) -> bool:
+    """Return whether a step infers with a statistic, or no step infers with its layer at all."""
+    steps = scenario.inference
+    layers = statistic.readers + statistic.sources
+    if not any(step.execution.needs(layer.node) for step in steps for layer in layers):
+        return True
     return any(
         step.runs(layer.node) and not any(step.runs(moment.node) for moment in layer.moments)
-        for step in scenario.inference
+        for step in steps
         for layer in statistic.readers
     )
 
