@@ -108,16 +108,21 @@ def _in_training(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
 
 
 def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
-    """Yield a finding if a layer's weights come from training, and its statistics do not."""
+    """Yield a finding if a layer's weights come from training, and its statistics do not.
+
+    A program may run a target network in steps of its own, which the analysis does not know.
+    """
     recognized = scenario.recognized
     trained_step = _reading_step(scenario.training, statistic)
     step = _reading_step(scenario.inference, statistic) or trained_step
-    if step is None or (scenario.trains(statistic.parameters) and trained_step is not None):
+    is_in_training = scenario.trains(statistic.parameters) and trained_step is not None
+    if is_in_training or not statistic.readers:
         return
-    reader = _reader(step, statistic)
     if any(_copied(recognized, variable) for variable in statistic.parameters):
         problem, remedy = "copied from another network", _REMEDY_FOR_TARGETS
-    elif trained_step is None and (
+    elif step is None or trained_step is not None:
+        return
+    elif (
         scenario.trains(statistic.parameters)
         or scenario.trains(_weights_before(recognized, statistic))
         or shares_weights(recognized, statistic)
@@ -125,9 +130,11 @@ def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Fi
         problem, remedy = "trained", _REMEDY_FOR_UNSHARED
     else:
         return
+    user = "its layer" if step is None else step.fetch
+    reader = statistic.readers[0].node if step is None else _reader(step, statistic)
     yield RULE.finding(
         recognized,
-        f"is never updated: the weights that {step.fetch} uses are {problem}, and its running "
+        f"is never updated: the weights that {user} uses are {problem}, and its running "
         "statistics stay at their initial values",
         reader,
         statistic,

@@ -33,11 +33,14 @@ def network(x, training, scope):
 @VARIABLES
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("with_statistics", [False, True])
-def test_a_target_network_whose_weights_are_copied(variables, soft, with_statistics):
+@pytest.mark.parametrize("in_step", [False, True])
+def test_a_target_network_whose_weights_are_copied(variables, soft, with_statistics, in_step):
+    """The target's value is computed in the training step, or in a step of its own and fed."""
     with fresh_graph(variables) as graph:
         value = network(inputs(), flag(), "online")
         target = network(inputs("next"), False, "target")
-        minimize(tf.reduce_mean(tf.square(value - tf.stop_gradient(target))))
+        wanted = tf.stop_gradient(target) if in_step else inputs("wanted")
+        minimize(tf.reduce_mean(tf.square(value - wanted)))
         chosen = tf.global_variables if with_statistics else tf.trainable_variables
         for variable in chosen("target/"):
             name = variable.op.name.replace("target/", "online/")
