@@ -72,7 +72,10 @@ def generator_in_training_mode():
     h = networks.layer(networks.dense(networks.inputs()), True)
     y = networks.dense(tf.tanh(h, name="image"), "next")
     y = networks.dense(networks.layer(y, True, scope="next_bn"), "score")
-    networks.optimizer().minimize(networks.loss_of(y))
+    for name, scope in (("train_generator", "dense"), ("train_critic", "next")):
+        networks.optimizer().minimize(
+            networks.loss_of(y), var_list=tf.trainable_variables(scope), name=name
+        )
 
 
 def flag_that_decides_no_normalization():
