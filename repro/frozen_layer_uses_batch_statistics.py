@@ -49,11 +49,13 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import PRETRAINED, convolution, regression_loss
-from bnguard.harness.claims import FrozenReadsStatistics
+from bnguard.harness.claims import TrainingNormalizesAsDue
+from bnguard.harness.results.terms import Reads
 from bnguard.layers import batch_norm
 from bnguard.layers.training import create_train_op
 
-CASE = Case(FrozenReadsStatistics(), mean=(-5.0,), deviation=3.0, spatial=(6, 6))
+CLAIM = TrainingNormalizesAsDue(instead=Reads.BATCH, defective="batch")
+CASE = Case(CLAIM, mean=(-5.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):

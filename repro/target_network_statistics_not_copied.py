@@ -48,12 +48,12 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import dense
-from bnguard.harness.claims import TrainingMovesWhatInferenceReads
-from bnguard.harness.results.closed_form import LayerStatistics
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.results.closed_form import NOTHING, LayerStatistics
 from bnguard.layers import batch_norm
 from bnguard.layers.training import create_train_op
 
-CLAIM = TrainingMovesWhatInferenceReads(defective="not copied")
+CLAIM = StatisticsFollowData({"target/bn": NOTHING}, defective="not copied")
 CASE = Case(CLAIM, mean=(10.0, -5.0), deviation=3.0)
 
 

@@ -44,10 +44,12 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
-from bnguard.harness.claims import NormalizesInTraining
+from bnguard.harness.claims import TrainingNormalizesAsDue
+from bnguard.harness.results.terms import Reads
 from bnguard.layers import batch_normalization
 
-CASE = Case(NormalizesInTraining(), mean=(10.0,), deviation=3.0, spatial=(6, 6))
+CLAIM = TrainingNormalizesAsDue(instead=Reads.BEFORE, defective="inert")
+CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 
 def build(fused):

@@ -51,11 +51,12 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.harness.cases.case import Case, Inference, Model, Training
 from bnguard.harness.cases.toy_network import convolution, regression_loss
-from bnguard.harness.claims import TrainingMovesWhatInferenceReads
+from bnguard.harness.claims import StatisticsFollowData
+from bnguard.harness.results.closed_form import NOTHING
 from bnguard.layers import batch_norm
 from bnguard.layers.training import create_train_op
 
-CLAIM = TrainingMovesWhatInferenceReads(defective="unshared")
+CLAIM = StatisticsFollowData({"BatchNorm_1": NOTHING}, defective="unshared")
 CASE = Case(CLAIM, mean=(10.0,), deviation=3.0, spatial=(6, 6))
 
 

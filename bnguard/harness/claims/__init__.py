@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bnguard.harness.claims.base import Claim, Verdict
 from bnguard.harness.claims.every_run_trains import EveryRunTrains
-from bnguard.harness.claims.frozen_reads_statistics import FrozenReadsStatistics
-from bnguard.harness.claims.normalizes_in_training import NormalizesInTraining
 from bnguard.harness.claims.program_runs import ProgramRuns
 from bnguard.harness.claims.rows_independent import RowsIndependent
 from bnguard.harness.claims.statistics_follow_data import StatisticsFollowData
@@ -16,15 +14,11 @@ from bnguard.harness.claims.statistics_still_at_inference import StatisticsStill
 from bnguard.harness.claims.statistics_survive_restore import StatisticsSurviveRestore
 from bnguard.harness.claims.statistics_updated_once import StatisticsUpdatedOnce
 from bnguard.harness.claims.statistics_warm import StatisticsWarm
-from bnguard.harness.claims.training_moves_what_inference_reads import (
-    TrainingMovesWhatInferenceReads,
-)
+from bnguard.harness.claims.training_normalizes_as_due import TrainingNormalizesAsDue
 
 __all__ = [
     "Claim",
     "EveryRunTrains",
-    "FrozenReadsStatistics",
-    "NormalizesInTraining",
     "ProgramRuns",
     "RowsIndependent",
     "StatisticsFollowData",
@@ -35,6 +29,6 @@ __all__ = [
     "StatisticsSurviveRestore",
     "StatisticsUpdatedOnce",
     "StatisticsWarm",
-    "TrainingMovesWhatInferenceReads",
+    "TrainingNormalizesAsDue",
     "Verdict",
 ]

@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from bnguard.harness.claims import invariants, narrative
+from bnguard.harness.results import invariants, narrative
 from bnguard.harness.results.record import Record
 from bnguard.harness.results.terms import Outcome, Phase, Side
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Tuple
 
-from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
+from bnguard.harness.results import invariants
 from bnguard.harness.results.record import Record
 from bnguard.harness.results.terms import Phase
 

@@ -7,8 +7,8 @@ from typing import Iterator, List
 
 import numpy as np
 
-from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, channels, no_training
+from bnguard.harness.results import invariants
 from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
 

@@ -7,8 +7,8 @@ from typing import List
 
 import numpy as np
 
-from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim
+from bnguard.harness.results import invariants
 from bnguard.harness.results.record import InferencePass, Record
 from bnguard.harness.results.terms import Reads
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
-from bnguard.harness.claims import invariants
 from bnguard.harness.claims.base import Claim, no_training
+from bnguard.harness.results import invariants
 from bnguard.harness.results.closed_form import NOTHING
 from bnguard.harness.results.record import Record
 

@@ -10,10 +10,10 @@ from rich.syntax import Syntax
 from rich.table import Column, Table
 
 from bnguard.harness.cases.docstring import SYMPTOM, Docstring
-from bnguard.harness.claims.narrative import short
 from bnguard.harness.report.entry import Entry, Judged
 from bnguard.harness.report.terminal import console
 from bnguard.harness.report.text import build_text, outcome_text
+from bnguard.harness.results.narrative import short
 from bnguard.harness.results.record import InferencePass, Record
 from bnguard.harness.results.terms import Comparison, Reads
 from bnguard.runtime.streams import printable

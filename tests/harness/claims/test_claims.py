@@ -8,8 +8,6 @@ from support.closed_form import DECAY, EPSILON, output
 
 from bnguard.harness.claims import (
     EveryRunTrains,
-    FrozenReadsStatistics,
-    NormalizesInTraining,
     ProgramRuns,
     RowsIndependent,
     StatisticsFollowData,
@@ -20,9 +18,9 @@ from bnguard.harness.claims import (
     StatisticsSurviveRestore,
     StatisticsUpdatedOnce,
     StatisticsWarm,
-    TrainingMovesWhatInferenceReads,
-    invariants,
+    TrainingNormalizesAsDue,
 )
+from bnguard.harness.results import invariants
 from bnguard.harness.results.closed_form import LayerStatistics, advance
 from bnguard.harness.results.record import (
     Failure,
@@ -210,18 +208,18 @@ def updated_twice():
 DEFECTS = [
     (StatisticsStillAtInference(), drifting),
     (StatisticsFollowData({"bn": "nothing"}), stale),
-    (NormalizesInTraining(), inert),
+    (TrainingNormalizesAsDue(Reads.BEFORE, "inert"), inert),
     (RowsIndependent(), dependent),
     (EveryRunTrains(), skipping),
     (StatisticsSurviveRestore(), lost),
     (ProgramRuns(("float_ref", "resource"), fails_in=Phase.SERVE), failing),
     (StatisticsNotTrained(), descending),
     (StatisticsUpdatedOnce(), updated_twice),
-    (FrozenReadsStatistics(), frozen_on_batch),
+    (TrainingNormalizesAsDue(Reads.BATCH, "batch"), frozen_on_batch),
     (StatisticsNotDecayed(0.5), decayed),
     (StatisticsWarm(), cold),
     (StatisticsFollowEveryRun(), last_only),
-    (TrainingMovesWhatInferenceReads("unshared"), unshared),
+    (StatisticsFollowData({"served": "nothing"}, "unshared"), unshared),
 ]
 IDS = [claim.__class__.__name__ for claim, _ in DEFECTS]
 
@@ -369,22 +367,12 @@ class TestInvariants:
         assert one_pass("trained", nan).drift["bn/moving_mean"] == 0.0
 
 
-@pytest.mark.parametrize(("absorbed", "shown"), [("batch", True), ("other", False)])
+@pytest.mark.parametrize(
+    ("absorbed", "shown"), [("batch", True), ("other", False), ("nothing", False)]
+)
 def test_the_layers_without_the_defect_must_follow(absorbed, shown):
     record = replace(two_layers("bn", "healthy", absorbed), side="repro")
     assert StatisticsFollowData({"bn": "nothing"}).judge(record).shown is shown
-
-
-class TestTrainingMovesWhatInferenceReads:
-    def test_training_that_moves_no_layer_is_unclear(self):
-        record = replace(two_layers("served", "bn", absorbed="nothing"), side="repro")
-        verdict = TrainingMovesWhatInferenceReads("unshared").judge(record)
-        assert word_and_shown(verdict) == ("unclear", False)
-        assert any(reason.startswith("bn absorbed nothing") for reason in verdict.reasons)
-
-    def test_one_layer_that_never_moves_is_unclear(self):
-        verdict = TrainingMovesWhatInferenceReads("unshared").judge(stale())
-        assert "There is no second layer whose statistics training moves." in verdict.reasons
 
 
 class TestNotDecayed:

@@ -9,13 +9,14 @@ import pytest
 from support.paths import ROOT
 
 from bnguard.harness.cases.case_file import CaseFile
-from bnguard.harness.claims import Verdict, narrative
+from bnguard.harness.claims import Verdict
 from bnguard.harness.report import figure
 from bnguard.harness.report.entry import Entry
 from bnguard.harness.report.json import as_json, entry_json
 from bnguard.harness.report.tables import print_comparison, print_entries
 from bnguard.harness.report.terminal import console
 from bnguard.harness.report.text import as_text
+from bnguard.harness.results import narrative
 from bnguard.harness.results.record import (
     Checkpoints,
     Failure,

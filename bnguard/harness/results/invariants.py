@@ -43,7 +43,7 @@ def training_statistics(record: Record) -> List[str]:
 def training_outputs(record: Record) -> List[str]:
     """Check that a layer whose statistics have to move normalizes by its batch in training."""
     runs = [run for run in record.training if run.reads is not None]
-    wrong = [run for run in runs if run.reads != _due_reads(run.layers[record.layer].due)]
+    wrong = [run for run in runs if run.reads != due_reads(run.layers[record.layer].due)]
     if not wrong:
         return []
     return [
@@ -132,6 +132,11 @@ def violations(record: Record, but: Sequence[Invariant] = ()) -> List[str]:
     return [sentence for invariant in checked for sentence in invariant(record)]
 
 
+def due_reads(due: str) -> Reads:
+    """Return what a layer has to normalize by in a training run in which this data is due."""
+    return Reads.BEFORE if due == NOTHING else Reads.BATCH
+
+
 def layer_variables(inferred: InferencePass, values: Values) -> Dict[str, np.ndarray]:
     """Return the variables of the layer that a pass observed, by their names in its scope."""
     scope = f"{inferred.layer}/"
@@ -166,10 +171,6 @@ def _reads(inferred: InferencePass) -> Dict[Reads, int]:
     for step in steps:
         counts[step.reads] = counts.get(step.reads, 0) + 1
     return counts
-
-
-def _due_reads(due: str) -> Reads:
-    return Reads.BEFORE if due == NOTHING else Reads.BATCH
 
 
 def _tolerance(due: np.ndarray) -> float:
