@@ -8,52 +8,51 @@ import os
 from hypothesis import HealthCheck, Phase, example, given, settings
 import pytest
 from support.analysis.random_programs import Program, recipes
+from support.samples import combinations
 
 import bnguard
 
 pytestmark = pytest.mark.slow
 
 PROGRAMS = int(os.environ.get("BNGUARD_PROGRAMS", "0"))
-TF1 = {"variables": "ref", "control_flow": "v1"}
-RESOURCES = {"variables": "resource", "control_flow": "v1"}
-TF2 = {"variables": "resource", "control_flow": "v2"}
+SETUPS = [  # of TF1, of TF1 with resource variables, of TF2
+    {"variables": "ref", "control_flow": "v1"},
+    {"variables": "resource", "control_flow": "v1"},
+    {"variables": "resource", "control_flow": "v2"},
+]
 UNKNOWN, KNOWN = ("fed", "unknown_false"), ("fed", "known_true")
 
 
 def by_hand(test):
     """The programs that taught the audit something."""
-    for setup in (TF1, RESOURCES, TF2):
-        for body in (
-            # Built before the tf.cond, and so run whatever the predicate says.
-            [("two_branch", KNOWN, [("layer", True, True)], [("layer", False, True)])],
-            [("two_branch", ("not", ("constant", False)), [("barrier",)], [("write", "a")])],
-            # One update op for both branches, which adds zero at inference.
-            [("layer", UNKNOWN, False), ("barrier",)],
-            [("layer", ("default", False), False), ("barrier",)],
-            # Either branch writes, so that the write is certain, though the branch is not.
-            [("cond", UNKNOWN, [("write", "a")], [("write", "a"), ("write", "b")])],
-            [("cond", KNOWN, [("cond", UNKNOWN, [("write", "a")], [("read", "a")])], [("cut",)])],
-            # Zero iterations, two, and nobody knows how many.
-            *([("while", times, [("write", "a")])] for times in (0, 2, "secret")),
-            [("while", 2, [("cond", KNOWN, [("write", "a")], [("write", "b")])])],
-            # Ops that nothing waits for.
-            [("while", 1, [("aside", "a")]), ("cond", KNOWN, [("collect", "b")], [("cut",)])],
-            [("write", "a"), ("cut",), ("write", "b")],
-            [("layer", ("if", KNOWN, UNKNOWN, KNOWN), True)],
-            [("deconvolve",), ("layer", ("variable", True), True), ("deconvolve",), ("write", "a")],
-            [("layer", ("variable", False), False), ("barrier",)],
-        ):
-            test = example({**setup, "body": body})(test)
-    for setup in (RESOURCES, TF2):
-        for body in (
-            [("call", [("call", [("aside", "a")]), ("write", "b")])],
-            [("write", "a"), ("cut",), ("call", [("write", "b")])],
-            *(
-                [("case", index, [("write", "a")], [("collect", "b")])]
-                for index in (-1, 0, "secret")
-            ),
-        ):
-            test = example({**setup, "body": body})(test)
+    bodies = [
+        # Built before the tf.cond, and so run whatever the predicate says.
+        [("two_branch", KNOWN, [("layer", True, True)], [("layer", False, True)])],
+        [("two_branch", ("not", ("constant", False)), [("barrier",)], [("write", "a")])],
+        # One update op for both branches, which adds zero at inference.
+        [("layer", UNKNOWN, False), ("barrier",)],
+        [("layer", ("default", False), False), ("barrier",)],
+        # Either branch writes, so that the write is certain, though the branch is not.
+        [("cond", UNKNOWN, [("write", "a")], [("write", "a"), ("write", "b")])],
+        [("cond", KNOWN, [("cond", UNKNOWN, [("write", "a")], [("read", "a")])], [("cut",)])],
+        # Zero iterations, two, and nobody knows how many.
+        *([("while", times, [("write", "a")])] for times in (0, 2, "secret")),
+        [("while", 2, [("cond", KNOWN, [("write", "a")], [("write", "b")])])],
+        # Ops that nothing waits for.
+        [("while", 1, [("aside", "a")]), ("cond", KNOWN, [("collect", "b")], [("cut",)])],
+        [("write", "a"), ("cut",), ("write", "b")],
+        [("layer", ("if", KNOWN, UNKNOWN, KNOWN), True)],
+        [("deconvolve",), ("layer", ("variable", True), True), ("deconvolve",), ("write", "a")],
+        [("layer", ("variable", False), False), ("barrier",)],
+    ]
+    calls = [
+        [("call", [("call", [("aside", "a")]), ("write", "b")])],
+        [("write", "a"), ("cut",), ("call", [("write", "b")])],
+        *([("case", index, [("write", "a")], [("collect", "b")])] for index in (-1, 0, "secret")),
+    ]
+    for programs, setups in ((bodies, SETUPS), (calls, SETUPS[1:])):
+        for body, setup in combinations(range(len(programs)), range(len(setups))):
+            test = example({**setups[setup], "body": programs[body]})(test)
     return test
 
 

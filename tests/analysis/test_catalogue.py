@@ -1,17 +1,16 @@
 """Every case on both sides: the rules that its docstring names fire on repro, none on fixed.
 
-The default run has both forms of variables and of control flow; BNGUARD_CASES=all has them in all
-combinations.
+The default run has each case in one or two builds; BNGUARD_CASES=all has each in all.
 """
 
 from functools import lru_cache
-import os
 import re
 
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
 from support.graphs import build_with
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -25,8 +24,6 @@ from bnguard.harness.results.terms import SIDES
 pytestmark = pytest.mark.slow
 
 CASES = catalogue.names()
-EVERY = os.environ.get("BNGUARD_CASES") == "all"
-BUILDS = COMBINATIONS if EVERY else [("ref", "v1"), ("resource", "v2")]
 # Where inference fetches the very output that training normalizes, only its author can know.
 FETCHES_WHAT_IT_TRAINS = {"training_flag_true_at_inference"}
 # What else is found, and is true: of the graph alone, and with fetches and feeds given.
@@ -121,11 +118,16 @@ def built_case(case, side, folder):
     return Subject(lambda: load(case, side).build(False), folder, prefix)
 
 
-@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", sorted(set(CASES) - {"freeze_keeps_assign"}))
+@pytest.mark.parametrize(
+    ("case", "variables", "control_flow"),
+    [
+        (case, *build)
+        for case, build in combinations(sorted({*CASES} - {"freeze_keeps_assign"}), COMBINATIONS)
+    ],
+)
 def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
-    case, side, variables, control_flow, tmp_path
+    case, variables, control_flow, side, tmp_path
 ):
     try:
         load(case, side)
@@ -162,7 +164,7 @@ def test_the_report_notes_what_a_program_may_fetch_for_inference(case, tmp_path)
     assert {finding.severity for finding in report.findings} == {"note"}
 
 
-@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
 def test_the_frozen_graph_of_repro_has_an_assignment_and_that_of_fixed_has_none(
     variables, control_flow, tmp_path
 ):

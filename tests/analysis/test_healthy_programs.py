@@ -14,7 +14,7 @@ from bnguard.analysis.findings import defects
 
 pytestmark = pytest.mark.slow
 
-COUNT = int(os.environ.get("BNGUARD_PROGRAMS", "24"))
+COUNT = int(os.environ.get("BNGUARD_PROGRAMS", "8"))
 
 
 @pytest.mark.parametrize("seed", range(COUNT))

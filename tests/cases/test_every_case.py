@@ -3,12 +3,12 @@
 from dataclasses import replace
 from functools import lru_cache
 import json
-import os
 
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
 from scipy import stats
+from support import samples
 from support.closed_form import running_statistics
 
 from bnguard import checkpoint_reader
@@ -28,9 +28,8 @@ STEPS, ROWS = 8, 3
 STEPS_OF = {"cold_statistics": 30}  # 0.9 ** 30 is 4 %
 FUSED = {("ref", "v2"): "auto", ("resource", "v1"): "yes"}  # the others are non-fused
 # The quick loop has the first combination only.
-# The default run has one build of each case, as `bnguard repro` has it; BNGUARD_CASES=all has all.
-EVERY = os.environ.get("BNGUARD_CASES") == "all"
-OTHERS = COMBINATIONS[1:] if EVERY else []
+# The default run has one build of each case, as `bnguard repro` has it.
+OTHERS = COMBINATIONS[1:] if samples.EVERY else []
 BUILDS = [COMBINATIONS[0], *(pytest.param(*build, marks=pytest.mark.slow) for build in OTHERS)]
 REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 knows that
     ("update_ops_in_control_flow", "repro", "ref", "v2"),

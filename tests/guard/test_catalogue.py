@@ -2,9 +2,11 @@
 
 from functools import lru_cache, partial
 
+from conftest import COMBINATIONS
 import numpy as np
 import pytest
 from support.graphs import build_with
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -59,13 +61,6 @@ UNMOVED = {  # on purpose
 
 
 CLUSTER = "evaluator_on_parameter_server"
-
-
-def marked(cases):
-    """Mark the case that starts a cluster, which takes seconds, as slow."""
-    return [
-        pytest.param(case, marks=pytest.mark.slow) if case == CLUSTER else case for case in cases
-    ]
 
 
 class Program:
@@ -169,7 +164,7 @@ def test_every_case_is_in_one_group():
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", marked(CASES))
+@pytest.mark.parametrize("case", CASES)
 def test_the_guards_detect_the_defect_and_pass_the_fix(case, side):
     is_broken = side == "repro"
     with program(case, side) as running:
@@ -182,10 +177,13 @@ def test_the_guards_detect_the_defect_and_pass_the_fix(case, side):
 
 
 @pytest.mark.parametrize(
-    ("variables", "control_flow"), [("ref", "v2"), ("resource", "v1"), ("resource", "v2")]
+    ("case", "side", "variables", "control_flow"),
+    [
+        (case, side, *build)
+        for case, build in combinations(sorted(AT_INFERENCE - {CLUSTER}), COMBINATIONS[1:])
+        for side in SIDES
+    ],
 )
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", marked(sorted(AT_INFERENCE)))
 def test_the_guards_detect_the_defect_with_every_variable_class_and_control_flow(
     case, side, variables, control_flow
 ):

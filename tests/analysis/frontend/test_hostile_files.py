@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import pytest
 from support.analysis.graph_defs import message_of
 from support.analysis.hostile_files import damaged_file, random_file, survives
+from support.analysis.small_limits import small_limit
 
 import bnguard
 from bnguard.analysis.errors import AuditError
@@ -38,7 +39,7 @@ def path(tmp_path_factory):
 
 
 class TestAnyFile:
-    @settings(max_examples=FILES or 300, derandomize=not FILES, deadline=None, database=None)
+    @settings(max_examples=FILES or 100, derandomize=not FILES, deadline=None, database=None)
     @given(random=st.randoms(use_true_random=False))
     def test_random_graphs(self, path, random):
         self.write(path, random_file(random.randrange))
@@ -118,7 +119,8 @@ class TestImpossibleGraphs:
             function.signature.input_arg.add().name = "x"
             for call in ("a", "b"):
                 function.node_def.add(name=call, op=f"f{level + 1}", input=["x"])
-        assert "its functions expand to more than 250000 nodes" in refusal(message)
+        with small_limit("LOWERED_NODES", 10000):
+            assert "its functions expand to more than 10000 nodes" in refusal(message)
 
     def test_functions_nested_too_deep(self):
         message = graph(("x", "Placeholder"), ("y", "f0", "x"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support.analysis.networks import dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -170,9 +171,10 @@ def test_an_update_from_data_is_an_average_however_it_computes_the_moments(shape
     assert found(bnguard.audit(graph, train_op="step"), "BN205") == set()
 
 
-@VARIABLES
-@pytest.mark.parametrize("change", sorted(DECAYS))
-@pytest.mark.parametrize("of_all", [False, True])
+@pytest.mark.parametrize(
+    ("of_all", "change", "variables"),
+    combinations([False, True], sorted(DECAYS), ["ref", "resource"]),
+)
 def test_weight_decay_over_all_variables(variables, change, of_all):
     with fresh_graph(variables) as graph:
         rate()

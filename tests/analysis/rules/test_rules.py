@@ -17,6 +17,7 @@ from support.analysis.networks import (
     optimizer,
 )
 from support.paths import ROOT
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -27,8 +28,6 @@ from bnguard.analysis.rules import RULES, SECTIONS, choose, page
 PAGES = os.path.join(ROOT, "docs", "rules")
 BROKEN, HEALTHY = 1, 2
 
-# The default run has both forms of variables and of control flow; BNGUARD_CASES=all combines them.
-BUILDS = COMBINATIONS if os.environ.get("BNGUARD_CASES") == "all" else COMBINATIONS[::3]
 # A ref variable cannot be written in a branch of control flow v2, nor a tensor inside one be
 # waited for outside: with these builds TensorFlow itself keeps the defect from happening.
 REFUSED = {
@@ -46,8 +45,10 @@ def audit(build, variables="ref", control_flow="v1", **options):
     return bnguard.audit(**options)
 
 
-@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    ("name", "variables", "control_flow"),
+    [(name, *build) for name, build in combinations(PAIRS, COMBINATIONS)],
+)
 class TestPairs:
     def test_the_defect_is_found(self, name, variables, control_flow):
         report = self.report(name, BROKEN, variables, control_flow)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support.analysis.networks import dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -98,9 +99,7 @@ LOSSES = {
 IN_LOSS = {"square": "Sigmoid:0", "logarithm": "Sigmoid:0"}
 
 
-@pytest.mark.parametrize("predict", [False, True])
-@pytest.mark.parametrize("loss", sorted(LOSSES))
-@pytest.mark.parametrize("labels", sorted(LABELS))
+@pytest.mark.parametrize(("labels", "loss", "predict"), combinations(LABELS, LOSSES, [False, True]))
 def test_no_part_of_a_loss_is_an_output(labels, loss, predict):
     with fresh_graph() as graph:
         h = tf.nn.relu(layer(dense(inputs()), flag()))

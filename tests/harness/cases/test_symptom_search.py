@@ -1,5 +1,6 @@
 """The search for a symptom: its arithmetic, and whether reporters' words find their case."""
 
+import functools
 import math
 import os
 
@@ -7,9 +8,17 @@ import pytest
 from support.paths import ROOT
 
 from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue
+from bnguard.harness.cases import catalogue, symptom_search
 from bnguard.harness.cases.answers import ANSWERS
+from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.symptom_search import DOUBTFUL, FIELD_WEIGHTS, Index, search, terms
+
+
+@pytest.fixture(autouse=True, scope="module")
+def docstrings_are_parsed_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(symptom_search, "Docstring", functools.lru_cache(None)(Docstring))
+        yield
 
 
 class TestTerms:
@@ -96,8 +105,6 @@ def test_the_words_of_a_symptom_find_its_case():
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_every_case_is_found_by_its_own_symptom(name):
-    from bnguard.harness.cases.docstring import Docstring
-
     sections = Docstring(catalogue.find(name, "repro")).sections
     for section in ("Symptom", "Also said as"):
         assert search(sections[section])[0].name == name

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import bnguard
 
-LAYERS = 21
+LAYERS = 5
 STEPS, SAVE_EVERY, EVALUATE_EVERY = 10, 4, 6
 
 
@@ -46,7 +46,7 @@ def evaluate(folder, **arguments):
 
 
 def build(trains, **arguments):
-    """Return the images, and the train op or the output of a network of 21 layers."""
+    """Return the images, and the train op or the output of a network."""
     arguments = {"is_training": trains, "decay": 0.9, **arguments}
     tf.set_random_seed(7)
     images = tf.placeholder(tf.float32, [8, 8, 8, 3], name="images")
