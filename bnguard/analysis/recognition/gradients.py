@@ -9,9 +9,10 @@ has the scope `gradient_tape`, since TensorFlow 2.2. Only where no scope is foun
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import chain, compress, count, repeat
 import re
-from typing import AbstractSet, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis.dataflow.reachability import data_flow
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph
@@ -71,6 +72,32 @@ def find_gradients(graph: Graph) -> Gradients:
     return Gradients(found, tuple(scopes))
 
 
+class Differentiated:
+    """Tells, by names, which nodes of the network gradients were made for."""
+
+    def __init__(self, graph: Graph, gradients: Gradients) -> None:
+        self._names = graph.names.encoded
+        self._gradients = gradients
+        self._sorted = sorted(map(self._names.__getitem__, gradients.nodes))
+        # Where both were imported with a prefix, the op's name begins with it, too.
+        self._scopes = [
+            (scope, scope[: scope.rstrip(b"/").rfind(b"/") + 1]) for scope in gradients.scopes
+        ]
+
+    def __contains__(self, node: int) -> bool:
+        name = self._names[node]
+        return node not in self._gradients.nodes and any(
+            self._has(scope + name)
+            or (prefix and name.startswith(prefix) and self._has(scope + name[len(prefix) :]))
+            for scope, prefix in self._scopes
+        )
+
+    def _has(self, op: bytes) -> bool:
+        start = op + _OF_OP
+        place = bisect_left(self._sorted, start)
+        return place < len(self._sorted) and self._sorted[place].startswith(start)
+
+
 def differentiated_nodes(graph: Graph, gradients: Gradients) -> Set[int]:
     """Return the nodes of the network that gradients were made for, as far as names tell."""
     names, index = graph.names.encoded, graph.names.index
@@ -100,14 +127,15 @@ def _scopes_of_ops(graph: Graph, known: Sequence[bytes]) -> List[bytes]:
     A user's scope may have such a name, too. In one of tf.gradients most nodes have, besides those
     for control flow, and there are several ops X.
     """
-    names = graph.names.encoded
-    likely = [name for name in names if _OF_OP in name and not name.startswith(tuple(known))]
-    found: Dict[bytes, None] = {}
-    for name in likely:
-        if not name.startswith(tuple(found)):
+    seen = tuple(known)
+    others = [name for name in graph.names.encoded if not name.startswith(seen)]
+    found: Tuple[bytes, ...] = ()
+    if _OF_OP not in b" ".join(others):  # one search in all is faster than one in each
+        return []
+    for name in others:
+        if _OF_OP in name and not name.startswith(found):
             scope = _scope_of_op(graph, name)
-            if scope is not None:
-                found[scope] = None
+            found += () if scope is None else (scope,)
     return [scope for scope in found if _is_of_gradients(graph, scope)]
 
 

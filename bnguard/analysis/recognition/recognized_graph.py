@@ -41,6 +41,7 @@ class RecognizedGraph:
         any of them.
       appliers: the ops that apply gradients, by an optimizer or by hand, or accumulate them.
       normalizations: the layers, in the graph's order.
+      moments: the moments of batches that the layers take.
       writes: all writes of each variable, by its node.
       statistics: the running statistics, in the graph's order.
       limits: the limits that recognition reached, and what followed.
@@ -52,6 +53,7 @@ class RecognizedGraph:
     backward: AbstractSet[int]
     appliers: AbstractSet[int]
     normalizations: Tuple[Normalization, ...]
+    moments: AbstractSet[Tensor]
     writes: Dict[int, List[Write]]
     statistics: Tuple[Statistic, ...]
     limits: Tuple[str, ...] = ()
@@ -93,15 +95,16 @@ class RecognizedGraph:
     def written_from(self, write: Write) -> ValueSources:
         """Return what the value that a write assigns, or adds, is computed from."""
         value = self.graph.data_inputs(write.node)[-1]
-        moments = {moment for layer in self.normalizations for moment in layer.moments}
-        return value_sources(self.provenance, self.gradients.nodes, value, moments)
+        return value_sources(self.provenance, self.gradients.nodes, value, self.moments)
 
     def cut_off(self, nodes: Iterable[int]) -> Set[int]:
         """Return those of `nodes` that the loss depends on, but by ops without gradient alone."""
-        graph = self.graph
+        graph, found = self.graph, set(nodes)
+        if not found:
+            return found
         differentiated = differentiated_nodes(graph, self.gradients)
         cutting = set(graph.of_types(filter(has_no_gradient, list(graph.present_types()))))
-        found = set(nodes) & data_closure(graph, differentiated)
+        found &= data_closure(graph, differentiated)
         return found - data_closure(graph, differentiated, closed=cutting) if found else found
 
     def is_scalar(self, variable: int) -> bool:
@@ -151,6 +154,7 @@ def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
         backward,
         appliers,
         tuple(normalizations),
+        {moment for layer in normalizations for moment in layer.moments},
         writes,
         tuple(statistics),
     )

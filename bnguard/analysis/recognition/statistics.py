@@ -178,7 +178,7 @@ class ValueSources(NamedTuple):
 
 
 def value_sources(
-    provenance: Provenance, gradients: AbstractSet[int], value: Tensor, moments: Set[Tensor]
+    provenance: Provenance, gradients: AbstractSet[int], value: Tensor, moments: AbstractSet[Tensor]
 ) -> ValueSources:
     """Return what `value` is computed from; of moments, those of `moments`.
 

@@ -34,7 +34,7 @@ program computes and feeds, or copies.
 
 from __future__ import annotations
 
-from typing import Iterator, Optional, Sequence, Set
+from typing import AbstractSet, Iterator, Optional, Sequence, Set
 
 from bnguard.analysis import limits
 from bnguard.analysis.findings import ERROR, Finding
@@ -59,8 +59,11 @@ _REMEDY_FOR_UNSHARED = (
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic that a step reads and no step moves."""
+    if not scenario.training:
+        return
+    collected = set(scenario.recognized.collection("update_ops"))
     for statistic in scenario.recognized.statistics:
-        if not scenario.training or _is_moved(scenario, statistic):
+        if _is_moved(scenario, statistic, collected):
             continue
         if _has_given_values(scenario, statistic) or _is_fed_or_copied(scenario, statistic):
             continue
@@ -68,24 +71,23 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         yield from _with_other_weights(scenario, statistic)
 
 
-def _is_moved(scenario: Scenario, statistic: Statistic) -> bool:
+def _is_moved(scenario: Scenario, statistic: Statistic, collected: AbstractSet[int]) -> bool:
     """Return whether an op moves a statistic, unless it is one that no training step comes near.
 
-    BN201 is about the updates of layers that training runs, and of those in UPDATE_OPS.
+    BN201 is about the updates of layers that training runs, and of those in UPDATE_OPS, which are
+    `collected`.
     """
     recognized = scenario.recognized
     movers = recognized.movers([statistic.variable])
-    layers = [layer.node for layer in statistic.sources]
-    is_run = any(
-        step.execution.needs(node)
-        for step in scenario.training
-        for node in (*layers, *(write.node for write in movers))
+    if not movers:
+        return False
+    nodes = [write.node for write in movers]
+    near = [*nodes, *(layer.node for layer in statistic.sources)]
+    return (
+        not collected.isdisjoint(nodes)
+        or any(step.execution.needs(node) for step in scenario.training for node in near)
+        or any(_follows(recognized, write) for write in movers)
     )
-    if any(_follows(recognized, write) for write in movers):
-        return True
-    collected = set(recognized.collection("update_ops"))
-    is_collected = not collected.isdisjoint(write.node for write in movers)
-    return bool(movers) and (is_run or is_collected)
 
 
 def _in_training(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:

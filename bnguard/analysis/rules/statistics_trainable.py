@@ -66,8 +66,12 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 def _changed_otherwise(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
     """Yield a finding for the first op of a training step that makes a statistic of itself."""
     recognized = scenario.recognized
+    # The only update of a layer's statistic is what averages the moments of the layer.
+    averages = statistic.updates if statistic.sources and len(statistic.updates) == 1 else ()
     for step in scenario.training:
         for write in statistic.writes:
+            if write in averages:
+                continue
             if step.execution.may_run(write.node) and _is_of_itself(recognized, statistic, write):
                 op_type = recognized.graph.types[write.node]
                 yield RULE.finding(

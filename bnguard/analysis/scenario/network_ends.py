@@ -20,7 +20,7 @@ from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, MERGES
 from bnguard.analysis.ir.op_types import ADDITIONS, ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
 from bnguard.analysis.ir.tensor_values import short_list
-from bnguard.analysis.recognition.gradients import differentiated_nodes
+from bnguard.analysis.recognition.gradients import Differentiated
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.data_sources import data_sources
@@ -132,16 +132,14 @@ class NetworkEnds:
         graph = self._graph
         writes = graph.of_types(filter(is_write, list(graph.present_types())))
         found: Set[int] = set()
+        others = self._nodes | after_labels
         stack = [source for write in writes for source in self._inputs(write)]
         while stack:
             node = stack.pop()
-            flows_on = node in found or any(
-                graph.takes_data(consumer, node)
-                for consumer in graph.consumers[node]
-                if consumer in after_labels or (consumer in self._nodes and consumer not in found)
-            )
-            if not flows_on:
+            takers = others.intersection(graph.consumers[node])
+            if node not in found and not any(graph.takes_data(taker, node) for taker in takers):
                 found.add(node)
+                others.discard(node)
                 stack += self._inputs(node)
         return found
 
@@ -163,12 +161,12 @@ class NetworkEnds:
     def _in_losses(self, last: Set[int], after_labels: AbstractSet[int]) -> Set[int]:
         """Return those of the last nodes that belong to a loss."""
         if self._recognized.gradients.nodes:
-            differentiated = differentiated_nodes(self._graph, self._recognized.gradients)
+            differentiated = Differentiated(self._graph, self._recognized.gradients)
             return {node for node in last if self._has_gradient(node, differentiated)}
         met = self._taken_by(after_labels) & last
         return {node for node in met if not _PREDICTION_TYPE.fullmatch(self._graph.types[node])}
 
-    def _has_gradient(self, node: int, differentiated: AbstractSet[int]) -> bool:
+    def _has_gradient(self, node: int, differentiated: Differentiated) -> bool:
         """Return whether a node has a gradient.
 
         The gradient of a sum, or of an Identity, is that of its output, and makes no node. Such
@@ -180,7 +178,7 @@ class NetworkEnds:
         while stack:
             current = stack.pop()
             if current in differentiated:
-                if differentiated.isdisjoint(self._graph.consumers[current]):
+                if not any(taker in differentiated for taker in self._graph.consumers[current]):
                     return True
             elif self._graph.types[current] in _PASS_GRADIENTS:
                 unseen = self._inputs(current).difference(seen)
@@ -233,7 +231,12 @@ class NetworkEnds:
         return before
 
     def _inputs(self, node: int) -> Set[int]:
-        return self._nodes.intersection(tensor.node for tensor in self._graph.data_inputs(node))
+        """Return the nodes of the network whose values a node takes."""
+        graph = self._graph
+        found = self._nodes.intersection(graph.sources[node])
+        if found and CONTROL in graph.ports[node]:
+            found.intersection_update(tensor.node for tensor in graph.data_inputs(node))
+        return found
 
     def _is_weighted(self, node: int) -> bool:
         """Return whether a node computes with a variable, or is a layer that does."""
