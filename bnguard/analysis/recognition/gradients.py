@@ -59,10 +59,12 @@ def find_gradients(graph: Graph) -> Gradients:
     """Return the nodes that compute gradients, and the scopes that they are in."""
     names = graph.names.encoded
     scopes = _seed_scopes(graph)
-    scopes += _scopes_of_ops(graph, scopes)
-    found: Set[int] = set()
-    if scopes:
-        found.update(compress(count(), map(bytes.startswith, names, repeat(tuple(scopes)))))
+    inside = list(map(bytes.startswith, names, repeat(tuple(scopes))))
+    found = set(compress(count(), inside))
+    others = [name for name, is_inside in zip(names, inside) if not is_inside]
+    for scope in _scopes_of_ops(graph, others):
+        scopes.append(scope)
+        found.update(node for node, name in enumerate(names) if name.startswith(scope))
     of_type = _of_gradient_types(graph)
     if any(_TAPE in names[node] for node in of_type):
         found.update([node for node, name in enumerate(names) if _TAPE in name])
@@ -121,18 +123,16 @@ def _seed_scopes(graph: Graph) -> List[bytes]:
     return list({seed.group(1): None for seed in map(_SEED.match, likely) if seed})
 
 
-def _scopes_of_ops(graph: Graph, known: Sequence[bytes]) -> List[bytes]:
-    """Return the scopes with the gradients of ops, `SCOPE/X_grad/...` for an op X of the graph.
+def _scopes_of_ops(graph: Graph, names: Sequence[bytes]) -> List[bytes]:
+    """Return the scopes of `names` with gradients, `SCOPE/X_grad/...` for an op X of the graph.
 
     A user's scope may have such a name, too. In one of tf.gradients most nodes have, besides those
     for control flow, and there are several ops X.
     """
-    seen = tuple(known)
-    others = [name for name in graph.names.encoded if not name.startswith(seen)]
     found: Tuple[bytes, ...] = ()
-    if _OF_OP not in b" ".join(others):  # one search in all is faster than one in each
+    if _OF_OP not in b" ".join(names):  # one search in all is faster than one in each
         return []
-    for name in others:
+    for name in names:
         if _OF_OP in name and not name.startswith(found):
             scope = _scope_of_op(graph, name)
             found += () if scope is None else (scope,)

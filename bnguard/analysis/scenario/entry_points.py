@@ -68,11 +68,12 @@ def find_outputs(
         chosen = _cover(graph, ends & controlled, layers | updates, chosen)
     for ends in by_preference:
         chosen = _cover(graph, ends & inference, of_batch if flags else layers | updates, chosen)
-    known = closure(chosen, graph.sources)
-    uncontrolled = _uncontrolled(recognized, trained - controlled, known)
+    left = trained - controlled
+    known = closure(chosen, graph.sources) if left else set()
+    uncontrolled = _uncontrolled(recognized, left, known)
     possible: List[int] = []
     if uncontrolled:
-        between = networks.between(trained - controlled) if len(train_ops) > 1 else set()
+        between = networks.between(left) if len(train_ops) > 1 else set()
         for ends in (between, *by_preference):
             possible = _cover(graph, ends - inference, uncontrolled, possible)
     return Outputs(chosen, possible)
