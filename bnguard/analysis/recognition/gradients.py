@@ -27,6 +27,7 @@ from bnguard.analysis.ir.op_types import (
 
 _SEED = re.compile(rb"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
 _OF_OP = b"_grad/"  # after the name of the op that is differentiated
+_FEW_SCOPES = 8  # up to which a look at each name is faster than to sort the names
 _FEWEST_OPS = 3  # that a loss consists of, with what it is computed from
 # What tf.gradients makes in its scope besides the gradients of ops: seeds, sums, control flow.
 _BESIDE_OPS = (
@@ -59,12 +60,11 @@ def find_gradients(graph: Graph) -> Gradients:
     """Return the nodes that compute gradients, and the scopes that they are in."""
     names = graph.names.encoded
     scopes = _seed_scopes(graph)
-    inside = list(map(bytes.startswith, names, repeat(tuple(scopes))))
-    found = set(compress(count(), inside))
-    others = [name for name, is_inside in zip(names, inside) if not is_inside]
-    for scope in _scopes_of_ops(graph, others):
-        scopes.append(scope)
-        found.update(node for node, name in enumerate(names) if name.startswith(scope))
+    found = _nodes_in(graph, scopes)
+    others = [name for node, name in enumerate(names) if node not in found]
+    more = _scopes_of_ops(graph, others)
+    scopes += more
+    found |= _nodes_in(graph, more)
     of_type = _of_gradient_types(graph)
     if any(_TAPE in names[node] for node in of_type):
         found.update([node for node, name in enumerate(names) if _TAPE in name])
@@ -72,6 +72,22 @@ def find_gradients(graph: Graph) -> Gradients:
         found = _told_by_type(graph, of_type)
     found.difference_update(_list_accumulators(graph))
     return Gradients(found, tuple(scopes))
+
+
+def _nodes_in(graph: Graph, scopes: Sequence[bytes]) -> Set[int]:
+    """Return the nodes in any of the scopes, each with a slash at its end."""
+    names = graph.names.encoded
+    if len(scopes) <= _FEW_SCOPES:
+        is_inside = map(bytes.startswith, names, repeat(tuple(scopes)))
+        return set(compress(count(), is_inside)) if scopes else set()
+    ordered = sorted(names)
+    return {graph.names.index[name] for scope in scopes for name in _names_in(ordered, scope)}
+
+
+def _names_in(ordered: Sequence[bytes], scope: bytes) -> Sequence[bytes]:
+    """Return those of sorted names that are in a scope, which ends with a slash."""
+    end = scope[:-1] + bytes([scope[-1] + 1])
+    return ordered[bisect_left(ordered, scope) : bisect_left(ordered, end)]
 
 
 class Differentiated:
@@ -103,10 +119,11 @@ class Differentiated:
 def differentiated_nodes(graph: Graph, gradients: Gradients) -> Set[int]:
     """Return the nodes of the network that gradients were made for, as far as names tell."""
     names, index = graph.names.encoded, graph.names.index
+    ordered = sorted(map(names.__getitem__, gradients.nodes))
     found: Set[int] = set()
     for scope in gradients.scopes:
         prefix = scope[: scope.rstrip(b"/").rfind(b"/") + 1]  # of an import, or of a name scope
-        inside = (names[node] for node in gradients.nodes if names[node].startswith(scope))
+        inside = _names_in(ordered, scope)
         ops = {name[len(scope) : name.rfind(_OF_OP)] for name in inside if _OF_OP in name}
         found.update(index[op] for op in ops if op in index)
         if prefix:
@@ -136,14 +153,14 @@ def _scopes_of_ops(graph: Graph, names: Sequence[bytes]) -> List[bytes]:
         if _OF_OP in name and not name.startswith(found):
             scope = _scope_of_op(graph, name)
             found += () if scope is None else (scope,)
-    return [scope for scope in found if _is_of_gradients(graph, scope)]
+    ordered = sorted(names)
+    return [scope for scope in found if _is_of_gradients(graph, _names_in(ordered, scope))]
 
 
-def _is_of_gradients(graph: Graph, scope: bytes) -> bool:
-    names = graph.names.encoded
-    inside = [node for node, name in enumerate(names) if name.startswith(scope)]
-    of_ops = [names[node] for node in inside if _OF_OP in names[node]]
-    others = [node for node in inside if _OF_OP not in names[node]]
+def _is_of_gradients(graph: Graph, names: Sequence[bytes]) -> bool:
+    """Return whether these names, of a scope, are those of a gradient computation."""
+    of_ops = [name for name in names if _OF_OP in name]
+    others = [graph.names.index[name] for name in names if _OF_OP not in name]
     computing = [node for node in others if graph.types[node] not in _BESIDE_OPS]
     ops = {name[: name.rfind(_OF_OP)] for name in of_ops}
     return len(ops) >= _FEWEST_OPS and len(computing) < len(of_ops)
