@@ -17,6 +17,7 @@ _COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yel
 _WIDTH = 100
 _SHOWN_LAYERS = 4
 _SHOWN_OPS = 12
+_SHOWN_LINES = 3
 _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}
 
@@ -89,6 +90,7 @@ def _group(members: Sequence[Finding]) -> Iterator[str]:
         yield from _layers(members) if first.variable else _scopes(members)
     shortest = min(members, key=lambda finding: len(finding.path))
     yield from _path(shortest.path)
+    yield from _built_at(members)
     remedy = printable(f"To do: {first.remedy}.")  # before line breaks become those of the text
     yield from wrap(remedy, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
@@ -121,6 +123,14 @@ def _path(path: Tuple[Op, ...]) -> Iterator[str]:
         lines = [*lines[:half], left_out, *lines[-half:]]
     for position, line in enumerate(lines):
         yield f"    {'<- ' if position else '   '}{line}"
+
+
+def _built_at(members: Sequence[Finding]) -> Iterator[str]:
+    lines = list(dict.fromkeys(str(finding.location) for finding in members if finding.location))
+    for line in lines[:_SHOWN_LINES]:
+        yield f"    built at {line}"
+    if len(lines) > _SHOWN_LINES:
+        yield f"    and at {_count(len(lines) - _SHOWN_LINES, 'more line')} (--format json has all)"
 
 
 def _count(number: int, noun: str) -> str:
