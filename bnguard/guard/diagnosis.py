@@ -34,6 +34,7 @@ class Diagnosis:
         self._full_names = {
             part.name: statistic.name for statistic in statistics for part in statistic.parts
         }
+        self._first_parts = {statistic.name: statistic.parts[0].name for statistic in statistics}
 
     def findings(self, run_key: RunKey) -> Dict[str, Finding]:
         """Return the BN101 finding of each statistic that a step writes, or may write."""
@@ -78,8 +79,7 @@ class Diagnosis:
         ]
         remedy = self._remedy(unreached, steps) if unreached and steps else ""
         return [
-            Unmoved(name, self._why_unmoved(updates[name], steps, advice.get(name, remedy)))
-            for name in names
+            self._unmoved(name, updates[name], steps, advice.get(name, remedy)) for name in names
         ]
 
     def _audited(self, run_key: RunKey) -> Step:
@@ -91,31 +91,17 @@ class Diagnosis:
         ]
         return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
 
-    def _why_unmoved(self, updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
+    def _unmoved(
+        self, name: str, updates: Sequence[Write], steps: Sequence[Step], remedy: str
+    ) -> Unmoved:
+        recognized = self._recognized
         nodes = [update.node for update in updates]
-        ops = ", ".join(map(self._recognized.graph.names.__getitem__, nodes))
-        ran = "; ".join(step.fetch for step in steps)
-        if not updates:
-            return f"no op in the graph updates it. {remedy}"
-        if not steps:
-            return "no step completed in the block. Train inside the block, with session.run"
-        if not _reach_any(steps, updates):
-            return f"no step reaches its update op {ops}; steps that ran: {ran}. {remedy}"
-        if not any(step.execution.may_run(update.node) for step in steps for update in updates):
-            return (
-                f"its update op {ops} is in a branch that no step takes; steps that ran: {ran}. "
-                "Check the value fed to the training flag, or move the update out of the branch"
-            )
-        conditions = filter(None, (step.condition([node]) for step in steps for node in nodes))
-        condition = next(conditions, "")
-        if condition:
-            return (
-                f"its update op {ops} runs only if {condition}; steps that ran: {ran}. Set or feed "
-                "that in training"
-            )
-        return (
-            f"its update op {ops} is reached but does not change the value; steps that ran: {ran}. "
-            "Check the training flag, and that decay is below 1"
+        place = nodes[0] if nodes else recognized.graph.find(self._first_parts[name])
+        return Unmoved(
+            name,
+            _why_unmoved(updates, steps, remedy),
+            tuple(map(recognized.graph.names.__getitem__, nodes)),
+            None if place is None else recognized.location(place),
         )
 
     def _remedy(self, updates: Sequence[int], steps: Sequence[Step]) -> str:
@@ -126,6 +112,33 @@ class Diagnosis:
         ]
         flags = {flag.tensor.node for flag in find_training_flags(self._recognized)}
         return UpdateRemedy(self._recognized, steps, flags).text(statistics)
+
+
+def _why_unmoved(updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
+    ran = "; ".join(step.fetch for step in steps)
+    if not updates:
+        return f"no op in the graph updates it. {remedy}"
+    if not steps:
+        return "no step completed in the block. Train inside the block, with session.run"
+    if not _reach_any(steps, updates):
+        return f"no step reaches its update op; steps that ran: {ran}. {remedy}"
+    nodes = [update.node for update in updates]
+    if not any(step.execution.may_run(node) for step in steps for node in nodes):
+        return (
+            f"its update op is in a branch that no step takes; steps that ran: {ran}. "
+            "Check the value fed to the training flag, or move the update out of the branch"
+        )
+    conditions = filter(None, (step.condition([node]) for step in steps for node in nodes))
+    condition = next(conditions, "")
+    if condition:
+        return (
+            f"its update op runs only if {condition}; steps that ran: {ran}. Set or feed that in "
+            "training"
+        )
+    return (
+        f"its update op is reached but does not change the value; steps that ran: {ran}. "
+        "Check the training flag, and that decay is below 1"
+    )
 
 
 def _reach_any(steps: Sequence[Step], updates: Sequence[Write]) -> bool:
