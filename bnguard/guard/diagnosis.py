@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_never_written, statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
@@ -39,7 +40,9 @@ class Diagnosis:
     def findings(self, run_key: RunKey) -> Dict[str, Finding]:
         """Return the BN101 finding of each statistic that a step writes, or may write."""
         found: Dict[str, Finding] = {}
-        for finding in statistics_written_at_inference.check_step(self._audited(run_key)):
+        for finding in statistics_written_at_inference.check_step(
+            audited_step(self._recognized, run_key)
+        ):
             if finding.variable in self._full_names:
                 found.setdefault(self._full_names[finding.variable], finding)
         return found
@@ -70,7 +73,7 @@ class Diagnosis:
                 updates[name] += statistic.updates
                 if not statistic.updates:
                     advice[name] = statistics_never_written.advice(self._recognized, statistic)
-        steps = [self._audited(run_key) for run_key in runs.completed()]
+        steps = [audited_step(self._recognized, run_key) for run_key in runs.completed()]
         unreached = [
             write.node
             for writes in updates.values()
@@ -81,15 +84,6 @@ class Diagnosis:
         return [
             self._unmoved(name, updates[name], steps, advice.get(name, remedy)) for name in names
         ]
-
-    def _audited(self, run_key: RunKey) -> Step:
-        recognized = self._recognized
-        feeds = {recognized.tensor(name): value for name, value in run_key.feeds}
-        fetches = [
-            recognized.tensor(name) if ":" in name else recognized.operation(name)
-            for name in run_key.fetches
-        ]
-        return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
 
     def _unmoved(
         self, name: str, updates: Sequence[Write], steps: Sequence[Step], remedy: str
@@ -112,6 +106,16 @@ class Diagnosis:
         ]
         flags = {flag.tensor.node for flag in find_training_flags(self._recognized)}
         return UpdateRemedy(self._recognized, steps, flags).text(statistics)
+
+
+def audited_step(recognized: RecognizedGraph, run_key: RunKey) -> Step:
+    """Return the step of a `Session.run`, for the rules."""
+    feeds = {recognized.tensor(name): value for name, value in run_key.feeds}
+    fetches = [
+        recognized.tensor(name) if ":" in name else recognized.operation(name)
+        for name in run_key.fetches
+    ]
+    return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
 
 
 def _why_unmoved(updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
