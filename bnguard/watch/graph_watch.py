@@ -13,12 +13,13 @@ from bnguard.analysis.report import Report
 from bnguard.analysis.rules import statistics_not_saved
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import Scenario
-from bnguard.analysis.scenario.training_flags import find_training_flags
+from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.training_flags import TrainingFlag, find_training_flags
 from bnguard.guard.diagnosis import audited_step
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.step_cache import StepCache
 from bnguard.watch.report import GraphReport, WatchedStep
-from bnguard.watch.verdict import INFERS, TRAINS, UPDATES, Verdict, judge, saver_fetches
+from bnguard.watch.verdict import INFERS, TRAINS, UPDATES, Verdict, judge, savers
 
 _MAX_STEPS = 200  # distinct steps of a graph that are judged, because each needs an analysis
 
@@ -45,6 +46,7 @@ class GraphWatch:
         self._seen: Dict[RunKey, _Seen] = {}
         self._unjudged = 0
         self._recognized: Optional[RecognizedGraph] = None
+        self._flags: Tuple[TrainingFlag, ...] = ()
         self._version = -1
 
     def count(self, fetches: Any, feed: Any, locate: Any) -> Optional[Verdict]:
@@ -63,7 +65,8 @@ class GraphWatch:
         if len(self._seen) >= _MAX_STEPS:
             self._unjudged += 1
             return None
-        verdict = judge(audited_step(self._recognize(), run_key))
+        step = audited_step(self._recognize(), run_key)
+        verdict = judge(step, self._flags)
         self._seen[run_key] = _Seen(locate(), verdict, 1)
         return verdict
 
@@ -89,6 +92,7 @@ class GraphWatch:
             self._version = self._graph.version
             (loaded,) = load(self._graph)
             self._recognized = recognize(loaded)
+            self._flags = tuple(find_training_flags(self._recognized))
         return self._recognized
 
     def _alike(self) -> List[List[RunKey]]:
@@ -101,17 +105,17 @@ class GraphWatch:
 
     def _findings(self, recognized: RecognizedGraph, rules: Sequence[Rule]) -> Iterator[Finding]:
         first = [keys[0] for keys in self._alike()]
-        steps = {kind: [] for kind in (TRAINS, UPDATES, INFERS)}  # type: Dict[str, List[Any]]
-        savers: Dict[str, None] = {}
+        steps: Dict[str, List[Step]] = {kind: [] for kind in (TRAINS, UPDATES, INFERS)}
+        saves: Dict[str, None] = {}
         for run_key in first:
             step = audited_step(recognized, run_key)
             kind = self._seen[run_key].verdict.kind
             if kind in steps:
                 steps[kind].append(step)
-            savers.update(dict.fromkeys(saver_fetches(step)))
+            saves.update(dict.fromkeys(savers(step)))
         scenario = Scenario(
             recognized,
-            tuple(find_training_flags(recognized)),
+            self._flags,
             {},
             tuple(steps[INFERS]),
             (),
@@ -121,7 +125,7 @@ class GraphWatch:
         )
         for rule in rules:
             if rule is statistics_not_saved.RULE:
-                for name in savers:
+                for name in saves:
                     loaded = replace(recognized.loaded, save_tensor=name)
                     yield from rule.check(
                         replace(scenario, recognized=replace(recognized, loaded=loaded))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Set, Tuple
+from typing import List, Sequence, Set, Tuple
 
-from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import Finding
-from bnguard.analysis.ir.op_types import SAVES
+from bnguard.analysis.ir.op_types import RESTORES, SAVES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.rules import (
     batch_statistics_at_inference,
@@ -15,10 +14,11 @@ from bnguard.analysis.rules import (
     unordered_statistics_read,
 )
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.training_flags import TrainingFlag
 
 TRAINS, UPDATES, INFERS, SAVES_VARIABLES, OTHER = "trains", "updates", "infers", "saves", "other"
-"""The kinds of steps. `updates` runs only update ops that the program fetches by name. `other` runs
-no layer, such as an initialization."""
+"""The kinds of steps. `updates` runs only update ops that the program fetches by name, or feeds a
+training flag in a graph without an optimizer. `other` runs no layer, such as an initialization."""
 
 _EDGES_TO_UPDATE = 3  # from what stands for an update in a collection, such as a group, to it
 
@@ -50,9 +50,14 @@ class Verdict:
         return "; ".join([self.kind, *parts])
 
 
-def judge(step: Step) -> Verdict:
-    """Return what a step does, with the findings about it if it infers."""
-    kind = _kind(step)
+def judge(step: Step, flags: Sequence[TrainingFlag]) -> Verdict:
+    """Return what a step does, with the findings about it if it infers.
+
+    Args:
+      step: the step.
+      flags: the training flags of its graph.
+    """
+    kind = _kind(step, flags)
     names = step.recognized.graph.names
     written = [item.name for item in step.recognized.statistics if step.effects(item)]
     if kind in (SAVES_VARIABLES, OTHER):
@@ -73,7 +78,7 @@ def judge(step: Step) -> Verdict:
     )
 
 
-def _kind(step: Step) -> str:
+def _kind(step: Step, flags: Sequence[TrainingFlag]) -> str:
     recognized, execution = step.recognized, step.execution
     fetched = {tensor.node for tensor in execution.fetches}
     train_ops = set(recognized.collection("train_op"))
@@ -83,6 +88,10 @@ def _kind(step: Step) -> str:
         return SAVES_VARIABLES
     if not any(map(execution.may_run, [layer.node for layer in recognized.normalizations])):
         return OTHER
+    if not recognized.appliers and any(
+        execution.feeds.get(flag.tensor) is flag.training for flag in flags
+    ):
+        return UPDATES  # nothing else is trained in this graph
     return UPDATES if fetched <= _update_ops(recognized) else INFERS
 
 
@@ -101,16 +110,18 @@ def _update_ops(recognized: RecognizedGraph) -> Set[int]:
     return updates
 
 
-def saver_fetches(step: Step) -> Tuple[str, ...]:
-    """Return the fetches of a step that save variables."""
-    recognized = step.recognized
-    saves = set(recognized.graph.of_types(SAVES))
-    fetches = [
-        recognized.name(tensor)
-        for tensor in step.execution.fetches
-        if not saves.isdisjoint(closure([tensor.node], recognized.graph.sources))
-    ]
-    return tuple(fetches)
+def savers(step: Step) -> Tuple[str, ...]:
+    """Return an op that saves for each Saver that the step saves or restores with.
+
+    The ops of a Saver have a scope of their own.
+    """
+    graph = step.recognized.graph
+    saves = graph.of_types(SAVES)
+    used = {node for node in saves if step.execution.needs(node)}
+    restores = filter(step.execution.needs, graph.of_types(RESTORES))
+    scopes = tuple({graph.names[node].partition("/")[0] + "/" for node in restores})
+    used.update(node for node in saves if scopes and graph.names[node].startswith(scopes))
+    return tuple(graph.names[node] for node in sorted(used))
 
 
 def _counted(verb: str, names: Tuple[str, ...], noun: str) -> Tuple[str, ...]:

@@ -6,11 +6,11 @@ combinations.
 
 from functools import lru_cache
 import os
-import re
 
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
+from support.covering_rules import covering_rules
 from support.graphs import build_with
 import tensorflow.compat.v1 as tf
 
@@ -18,7 +18,6 @@ import bnguard
 from bnguard.analysis.findings import defects
 from bnguard.analysis.formatters import format_reports
 from bnguard.harness.cases import catalogue, loading
-from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.errors import UnavailableError
 from bnguard.harness.results.terms import SIDES
 
@@ -51,12 +50,6 @@ REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 kno
 @lru_cache(maxsize=None)
 def load(case, side):
     return loading.load(catalogue.find(case, side))
-
-
-def covering_rules(case):
-    """The rules that the docstring of the case says will find it."""
-    section = Docstring(catalogue.find(case, "repro")).sections["How to see it in your own program"]
-    return set(re.findall(r"BN\d{3}", section))
 
 
 def rules(report):
