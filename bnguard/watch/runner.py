@@ -75,5 +75,6 @@ def _rank() -> str:
 
 
 def _flush(stream: object) -> None:
-    with suppress(AttributeError, OSError, ValueError):  # the program may have closed it
+    # The program may have closed it, or SIGTERM may have come while it was written to.
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):
         stream.flush()  # type: ignore[attr-defined]
