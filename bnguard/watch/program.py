@@ -157,7 +157,22 @@ def _exit_status(code: Any) -> int:
 
 
 def _show(error: BaseException) -> None:
-    frames: Optional[TracebackType] = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, *_RUNPY):
-        frames = frames.tb_next
+    """Show an exception as Python does, without the frames of this package and of runpy."""
+    frames = _without_own(error.__traceback__)
     sys.excepthook(type(error), error.with_traceback(frames), frames)
+
+
+def _without_own(frames: Optional[TracebackType]) -> Optional[TracebackType]:
+    while frames is not None and _is_own(frames):
+        frames = frames.tb_next
+    kept = frames
+    while kept is not None:
+        while kept.tb_next is not None and _is_own(kept.tb_next):
+            kept.tb_next = kept.tb_next.tb_next
+        kept = kept.tb_next
+    return frames
+
+
+def _is_own(frame: TracebackType) -> bool:
+    file = frame.tb_frame.f_code.co_filename
+    return file in _RUNPY or os.path.dirname(file) == os.path.dirname(__file__)

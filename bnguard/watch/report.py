@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from bnguard.analysis.findings import ERROR, Location
 from bnguard.analysis.formatters import format_reports
 from bnguard.analysis.formatters.lines import count
+from bnguard.analysis.formatters.text import finding_lines, numbers
 from bnguard.analysis.report import Report
 from bnguard.runtime.streams import printable
 
-_SHOWN_FETCHES = 4
+_SHOWN_FETCHES = 2
 _SHOWN_STEPS = 40
+_LONGEST_LABEL = 60  # columns
 
 
 class WatchedStep(NamedTuple):
@@ -23,8 +25,9 @@ class WatchedStep(NamedTuple):
       fetches: the names of what it fetches.
       feeds: name and value of each fed scalar that distinguishes it, such as a training flag.
       location: where the program called it first; None if that is not known.
-      kind: trains, updates, infers, saves or other.
-      written, unordered: names of statistics that it writes, and that it reads in no order.
+      kind: trains, updates, infers, saves, loads or other.
+      read, written, unordered: names of statistics that it reads, that it writes, and that it reads
+        and writes in no order.
       batch_moments: names of layers' ops that use the moments of their batch.
       summary: kind and numbers, in words.
     """
@@ -34,6 +37,7 @@ class WatchedStep(NamedTuple):
     feeds: Tuple[Tuple[str, Any], ...]
     location: Optional[Location]
     kind: str
+    read: Tuple[str, ...]
     written: Tuple[str, ...]
     unordered: Tuple[str, ...]
     batch_moments: Tuple[str, ...]
@@ -42,10 +46,13 @@ class WatchedStep(NamedTuple):
     @property
     def label(self) -> str:
         """The fetches and the fed flags, in short."""
-        names = [*self.fetches[:_SHOWN_FETCHES]]
+        names = list(map(_short, self.fetches[:_SHOWN_FETCHES]))
         more = len(self.fetches) - len(names)
         names += [f"{more} more"] if more else []
-        return ", ".join([*names, *(f"{name}={value!r}" for name, value in self.feeds)])
+        flags = [
+            f"{_short(name)}={value}" for name, value in self.feeds if not isinstance(value, bytes)
+        ]
+        return printable(", ".join([*names, *flags]))
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the JSON form; a fed text is a string, `location` an object or null."""
@@ -63,12 +70,31 @@ class GraphReport(NamedTuple):
     Attributes:
       report: the findings.
       steps: the distinct steps, in the order of their first runs.
+      unfed_flags: a sentence on each training flag that was never fed.
       unjudged: the number of runs of further steps, which were not judged.
     """
 
     report: Report
     steps: Tuple[WatchedStep, ...]
+    unfed_flags: Tuple[str, ...] = ()
     unjudged: int = 0
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the JSON form: that of the report, with the steps."""
+        return {
+            **self.report.to_dict(),
+            "steps": [step.to_dict() for step in self.steps],
+            "unfed_flags": list(self.unfed_flags),
+            "unjudged": self.unjudged,
+        }
+
+    def lines(self, color: bool) -> Iterator[str]:
+        """Yield one line for each step, then the findings."""
+        yield from _step_lines(self)
+        yield ""
+        yield f"{printable(self.report.source)}: {numbers(self.report)}"
+        yield from map(printable, self.unfed_flags)
+        yield from finding_lines(self.report, color, "--json")
 
 
 class WatchReport(NamedTuple):
@@ -76,11 +102,11 @@ class WatchReport(NamedTuple):
 
     Attributes:
       graphs: one entry for each graph of which the program ran steps.
-      note: why there are no steps, or fewer than the program ran; may be empty.
+      notes: why there are no steps, or fewer than the program ran; may be empty.
     """
 
     graphs: Tuple[GraphReport, ...]
-    note: str = ""
+    notes: Tuple[str, ...] = ()
 
     @property
     def reports(self) -> Tuple[Report, ...]:
@@ -98,20 +124,13 @@ class WatchReport(NamedTuple):
         """Return one line for each step, then the findings."""
         lines: List[str] = []
         for graph in self.graphs:
-            lines += [*_step_lines(graph), "", format_reports([graph.report], "text", color), ""]
-        return "\n".join([*lines, *([self.note] if self.note else [])]).rstrip()
+            lines += [*graph.lines(color), ""]
+        return "\n".join([*lines, *map(printable, self.notes)]).rstrip()
 
     def to_json(self) -> str:
-        """Return the JSON form: an object with `graphs` and `note`."""
-        graphs = [
-            {
-                **graph.report.to_dict(),
-                "steps": [step.to_dict() for step in graph.steps],
-                "unjudged": graph.unjudged,
-            }
-            for graph in self.graphs
-        ]
-        return json.dumps({"graphs": graphs, "note": self.note}, indent=2)
+        """Return the JSON form: an object with `graphs` and `notes`."""
+        graphs = [graph.to_dict() for graph in self.graphs]
+        return json.dumps({"graphs": graphs, "notes": list(self.notes)}, indent=2)
 
     def to_sarif(self) -> str:
         """Return the findings as SARIF 2.1.0."""
@@ -119,22 +138,28 @@ class WatchReport(NamedTuple):
 
 
 def _step_lines(graph: GraphReport) -> Iterator[str]:
-    shown = graph.steps[:_SHOWN_STEPS]
     rows = [
-        (f"{step.runs} x", printable(step.label), _where(step.location), step.summary)
-        for step in shown
+        (f"{step.runs} x", _cut(step.label), _where(step.location), step.summary)
+        for step in graph.steps[:_SHOWN_STEPS]
     ]
-    widths = [max(map(len, column)) for column in zip(*rows)] if rows else []
+    widths = [max(map(len, column)) for column in zip(*rows)]
     for number, label, where, summary in rows:
         cells = (number.rjust(widths[0]), label.ljust(widths[1]), where.ljust(widths[2]), summary)
         yield "  ".join(cells).rstrip()
-    rest = _runs(graph.steps[_SHOWN_STEPS:]) + graph.unjudged
-    if rest:
-        yield f"and {count(rest, 'run')} of more steps; {count(graph.unjudged, 'run')} not judged"
+    hidden = sum(step.runs for step in graph.steps[_SHOWN_STEPS:])
+    if hidden:
+        yield f"and {count(hidden, 'run')} of other steps (--json has all)"
+    if graph.unjudged:
+        yield f"and {count(graph.unjudged, 'run')} of more steps, which were not judged"
 
 
-def _runs(steps: Sequence[WatchedStep]) -> int:
-    return sum(step.runs for step in steps)
+def _short(name: str) -> str:
+    """Return the name of a tensor as most people write it, without the port 0."""
+    return name[:-2] if name.endswith(":0") else name
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 3]}..."
 
 
 def _where(location: Optional[Location]) -> str:

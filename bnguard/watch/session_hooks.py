@@ -11,15 +11,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
+from inspect import unwrap
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from bnguard.watch.program import launcher_files
 
 Observer = Callable[[Any, Any, Any], None]
 """Takes the session, the fetches and the feeds of each step before it runs."""
 
+_MAX_HANDLES = 64  # of partial runs whose feeds are kept, as nothing tells when one is over
 _MODULES = ("tensorflow.python.client.session", "tensorflow_core.python.client.session")
 
 
@@ -58,8 +60,7 @@ class SessionHooks:
     def _install(self, module: ModuleType) -> None:
         _hide_launcher(sys.modules[module.__name__.replace("client.session", "util.tf_stack")])
         session = module.BaseSession
-        runners = (session.run.__code__, session.partial_run.__code__)
-        self._replace(session, "_run", _LookedUp(session._run, self._observer, runners))
+        self._replace(session, "_run", _LookedUp(session, self._observer))
         self._replace(session, "make_callable", self._observed_callable(session.make_callable))
         if hasattr(session, "_make_callable_from_options"):
             method = session._make_callable_from_options
@@ -76,9 +77,7 @@ class SessionHooks:
             made = make_callable(session, fetches, feed_list, *args, **kw)
             if feed_list is not None:  # that calls session.run
                 return made
-            return lambda *args, **kw: (self._observer(session, fetches, None), made(*args, **kw))[
-                1
-            ]
+            return _ObservedCallable(made, lambda: self._observer(session, fetches, None))
 
         return make_observed
 
@@ -112,21 +111,55 @@ def _hide_launcher(tf_stack: ModuleType) -> None:
     Filter().__enter__()
 
 
-class _LookedUp:
-    """A method that tells the arguments of its caller when it is looked up."""
+class _ObservedCallable:
+    """A callable that tells when it is looked up to be called, and leaves no frame of its own."""
 
-    def __init__(self, method: Any, observer: Observer, callers: Sequence[Any]) -> None:
-        self._method = method
+    def __init__(self, made: Any, observe: Callable[[], None]) -> None:
+        self._made = made
+        self._observe = observe
+
+    @property
+    def __call__(self) -> Any:
+        self._observe()
+        return self._made
+
+
+class _LookedUp:
+    """The method `_run`, which tells the arguments of its caller when it is looked up.
+
+    Args:
+      session: the class of sessions.
+      observer: is called with them.
+    """
+
+    def __init__(self, session: Any, observer: Observer) -> None:
+        self._method = session._run
         self._observer = observer
-        self._callers = callers
+        self._run = session.run.__code__
+        self._partial_run = unwrap(session.partial_run).__code__
+        self._fed: Dict[Any, Dict[Any, Any]] = {}  # by earlier calls with the handle
 
     def __get__(self, session: Any, owner: Optional[type] = None) -> Any:
         if session is not None:
             caller = sys._getframe(1)
-            if caller.f_code in self._callers:
+            if caller.f_code is self._run:
                 variables: Dict[str, Any] = caller.f_locals
                 self._observer(session, variables["fetches"], variables["feed_dict"])
+            elif caller.f_code is self._partial_run:
+                variables = caller.f_locals
+                feed = self._fed_so_far(variables["handle"], variables["feed_dict"])
+                self._observer(session, variables["fetches"], feed)
         return self._method.__get__(session, owner)
+
+    def _fed_so_far(self, handle: Any, feed: Any) -> Dict[Any, Any]:
+        """Return what all calls with a handle have fed; of earlier calls only the scalars."""
+        from bnguard.guard.run_key import fed_scalar  # TensorFlow, which is imported by now
+
+        fed = {**self._fed.pop(handle, {}), **(feed or {})}
+        while len(self._fed) >= _MAX_HANDLES:
+            del self._fed[next(iter(self._fed))]
+        self._fed[handle] = {key: fed_scalar(value) for key, value in fed.items()}
+        return fed
 
 
 class _Finder(MetaPathFinder):

@@ -1,26 +1,24 @@
-"""What one step does to the running statistics."""
+"""What one step does to the running statistics, as data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
+from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import Finding
+from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.ir.op_types import RESTORES, SAVES
-from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
+from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules import (
     batch_statistics_at_inference,
     statistics_written_at_inference,
     unordered_statistics_read,
 )
+from bnguard.analysis.scenario.races import readers
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.step_kinds import INFERS, LOADS, OTHER, SAVES_VARIABLES, kind_of
 from bnguard.analysis.scenario.training_flags import TrainingFlag
-
-TRAINS, UPDATES, INFERS, SAVES_VARIABLES, OTHER = "trains", "updates", "infers", "saves", "other"
-"""The kinds of steps. `updates` runs only update ops that the program fetches by name, or feeds a
-training flag in a graph without an optimizer. `other` runs no layer, such as an initialization."""
-
-_EDGES_TO_UPDATE = 3  # from what stands for an update in a collection, such as a group, to it
 
 
 @dataclass(frozen=True)
@@ -28,102 +26,96 @@ class Verdict:
     """What a step does.
 
     Attributes:
-      kind: one of the kinds above.
+      kind: one of the kinds of `step_kinds`.
+      read: the statistics that the fetched values, or the gradients that are applied, are computed
+        from.
       written: the statistics that the step writes, or may write.
       unordered: those that it reads and writes in no order.
-      batch_moments: the ops of the layers that normalize with the moments of their batch.
-      findings: the findings of the rules about a step that does not train.
+      batch_moments: the ops of the layers that normalize with the moments of their batch, or, in
+        training, compute them.
     """
 
     kind: str
+    read: Tuple[str, ...] = ()
     written: Tuple[str, ...] = ()
     unordered: Tuple[str, ...] = ()
     batch_moments: Tuple[str, ...] = ()
-    findings: Tuple[Finding, ...] = ()
 
     def __str__(self) -> str:
-        parts = [
-            *(_counted("writes", self.written, "statistic")),
-            *(_counted("reads unordered", self.unordered, "statistic")),
-            *(_counted("uses batch moments in", self.batch_moments, "layer")),
+        if self.kind == LOADS:
+            return f"loads {count(len(self.written), 'statistic')}"
+        parts = {"writes": self.written, "reads unordered": self.unordered}
+        texts = [
+            f"{verb} {count(len(names), 'statistic')}" for verb, names in parts.items() if names
         ]
-        return "; ".join([self.kind, *parts])
+        if self.kind == INFERS and self.batch_moments:
+            texts.append(f"uses batch moments in {count(len(self.batch_moments), 'layer')}")
+        return "; ".join([self.kind, *texts])
 
 
 def judge(step: Step, flags: Sequence[TrainingFlag]) -> Verdict:
-    """Return what a step does, with the findings about it if it infers.
+    """Return what a step does.
 
     Args:
       step: the step.
       flags: the training flags of its graph.
     """
-    kind = _kind(step, flags)
-    names = step.recognized.graph.names
-    written = [item.name for item in step.recognized.statistics if step.effects(item)]
-    if kind in (SAVES_VARIABLES, OTHER):
-        return Verdict(kind, tuple(written))
-    unordered = list(unordered_statistics_read.check_step(step))
-    layers = [layer for layer in step.recognized.normalizations if step.uses_moments(layer)]
-    findings: List[Finding] = []
+    kind = kind_of(step, flags)
+    statistics, names = step.recognized.statistics, step.recognized.graph.names
+    written = tuple(item.name for item in statistics if step.effects(item))
+    if kind in (SAVES_VARIABLES, LOADS, OTHER):
+        return Verdict(kind, written=written)
+    layers = step.recognized.normalizations
     if kind == INFERS:
-        findings += statistics_written_at_inference.check_step(step)
-        findings += unordered
-        findings += batch_statistics_at_inference.check_step(step)
+        with_moments = [layer for layer in layers if step.uses_moments(layer)]
+    else:
+        with_moments = [
+            layer
+            for layer in layers
+            if any(step.execution.may_run(moment.node) for moment in layer.moments)
+        ]
     return Verdict(
         kind,
-        tuple(written),
-        tuple(finding.variable for finding in unordered),
-        tuple(names[layer.node] for layer in layers),
-        tuple(findings),
+        tuple(item.name for item in statistics if _is_read(step, item)),
+        written,
+        tuple(finding.variable for finding in unordered_statistics_read.check_step(step)),
+        tuple(names[layer.node] for layer in with_moments),
     )
 
 
-def _kind(step: Step, flags: Sequence[TrainingFlag]) -> str:
-    recognized, execution = step.recognized, step.execution
-    fetched = {tensor.node for tensor in execution.fetches}
-    train_ops = set(recognized.collection("train_op"))
-    if any(map(execution.needs, recognized.appliers)) or not fetched.isdisjoint(train_ops):
-        return TRAINS
-    if any(map(execution.needs, recognized.graph.of_types(SAVES))):
-        return SAVES_VARIABLES
-    if not any(map(execution.may_run, [layer.node for layer in recognized.normalizations])):
-        return OTHER
-    if not recognized.appliers and any(
-        execution.feeds.get(flag.tensor) is flag.training for flag in flags
+def _is_read(step: Step, statistic: Statistic) -> bool:
+    behind = step.behind_gradients()
+    return any(
+        step.execution.uses(node) or node in behind
+        for node in readers(step.execution, statistic.variable)
+    )
+
+
+def findings_at_inference(step: Step) -> Iterator[Finding]:
+    """Yield what the rules about one inference step find in this one."""
+    for rule in (
+        statistics_written_at_inference,
+        unordered_statistics_read,
+        batch_statistics_at_inference,
     ):
-        return UPDATES  # nothing else is trained in this graph
-    return UPDATES if fetched <= _update_ops(recognized) else INFERS
-
-
-def _update_ops(recognized: RecognizedGraph) -> Set[int]:
-    """Return the update ops, what stands for one in UPDATE_OPS, and groups of these alone."""
-    graph = recognized.graph
-    updates = {write.node for item in recognized.statistics for write in item.updates}
-    updates.update(recognized.collection("update_ops"))
-    for _ in range(_EDGES_TO_UPDATE):
-        consumers = {taker for node in updates for taker in graph.consumers[node]}
-        updates.update(
-            node
-            for node in consumers
-            if graph.types[node] in ("NoOp", "Identity") and updates.issuperset(graph.sources[node])
-        )
-    return updates
+        yield from rule.check_step(step)
 
 
 def savers(step: Step) -> Tuple[str, ...]:
-    """Return an op that saves for each Saver that the step saves or restores with.
+    """Return an op that runs all that a Saver saves, for each Saver that the step uses.
 
-    The ops of a Saver have a scope of their own.
+    The ops of a Saver have a scope of their own. One that restores may never have saved.
     """
     graph = step.recognized.graph
-    saves = graph.of_types(SAVES)
-    used = {node for node in saves if step.execution.needs(node)}
-    restores = filter(step.execution.needs, graph.of_types(RESTORES))
-    scopes = tuple({graph.names[node].partition("/")[0] + "/" for node in restores})
-    used.update(node for node in saves if scopes and graph.names[node].startswith(scopes))
-    return tuple(graph.names[node] for node in sorted(used))
-
-
-def _counted(verb: str, names: Tuple[str, ...], noun: str) -> Tuple[str, ...]:
-    plural = "" if len(names) == 1 else "s"
-    return (f"{verb} {len(names)} {noun}{plural}",) if names else ()
+    used = filter(step.execution.needs, graph.of_types(SAVES | RESTORES))
+    scopes = dict.fromkeys(graph.names[node].rpartition("/")[0] + "/" for node in used)
+    saves: Dict[str, List[int]] = {scope: [] for scope in scopes}
+    for node in graph.of_types(SAVES):
+        saves.get(graph.names[node].rpartition("/")[0] + "/", []).append(node)
+    last = []
+    for scope, nodes in saves.items():
+        after = [
+            node for node in closure(nodes, graph.consumers) if graph.names[node].startswith(scope)
+        ]
+        last += [max(after, key=graph.ranks.__getitem__)] if after else []
+    return tuple(graph.names[node] for node in last)

@@ -1,4 +1,4 @@
-"""Watch the sessions of a program, and judge each distinct step before it first runs."""
+"""Watch the sessions of a program: count each distinct step, and stop it if it must not run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import sys
 import threading
 from types import FrameType
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from bnguard.analysis.findings import ERROR, Finding, Frame, Location
+from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.frontend.source_lines import user_location
 from bnguard.analysis.rules.rule import Rule
 from bnguard.errors import BnguardError
@@ -36,7 +37,8 @@ class Watcher:
         self._rules = rules
         self._codes = {rule.code for rule in rules}
         self._stops = stops
-        self._left = sys.maxsize if steps is None else steps
+        self._steps = sys.maxsize if steps is None else steps
+        self._left = self._steps
         self._graphs: Dict[Any, Any] = {}
         self._notes: Dict[str, None] = {}
         self._lock = threading.RLock()
@@ -49,9 +51,12 @@ class Watcher:
             graphs = []
             for number, watch in enumerate(self._graphs.values(), start=1):
                 label = source if len(self._graphs) == 1 else f"{source}, graph {number}"
-                graphs.append(watch.report(label, self._rules))
-            notes = [*self._notes] if graphs else [_nothing_to_watch(), *self._notes]
-            return WatchReport(tuple(graphs), "\n".join(notes))
+                try:
+                    graphs.append(watch.report(label, self._rules))
+                except BnguardError as error:
+                    self._notes.setdefault(f"{label} was not judged: {error}")
+            nothing = [] if self._graphs else [_nothing_to_watch()]
+            return WatchReport(tuple(graphs), (*nothing, *self._notes))
 
     def _observe(self, session: Any, fetches: Any, feed: Any) -> None:
         if self._left <= 0 or os.getpid() != self._process:
@@ -60,24 +65,31 @@ class Watcher:
             self._left -= 1
             if self._left == 0:
                 self.hooks.remove()
+                self._notes.setdefault(f"only the first {count(self._steps, 'step')} were watched")
             try:
-                verdict = self._watch(session.graph, fetches, feed)
-            except BnguardError as error:
-                self._notes.setdefault(f"a step was not judged: {error}")
+                run_key, watch = self._count(session.graph, fetches, feed)
+                is_wrong = self._stops and run_key is not None and self._finds_error(watch, run_key)
+            except Exception as error:  # which must not reach the program
+                self._notes.setdefault(f"a step was not judged: {type(error).__name__}: {error}")
                 return
-        if verdict is not None and self._stops and any(map(self._is_error, verdict.findings)):
-            raise Stopped
+            if is_wrong:
+                self._notes.setdefault(f"stopped before this step ran: {run_key}")
+                raise Stopped
 
-    def _watch(self, graph: Any, fetches: Any, feed: Any) -> Any:
+    def _count(self, graph: Any, fetches: Any, feed: Any) -> Tuple[Any, Any]:
+        """Count a step; return its key if it is new, and the watch on its graph."""
         watch = self._graphs.get(graph)
         if watch is None:
             if len(self._graphs) >= _MAX_GRAPHS:
                 self._notes.setdefault(f"only the first {_MAX_GRAPHS} graphs were watched")
-                return None
+                return None, None
             from bnguard.watch.graph_watch import GraphWatch
 
             watch = self._graphs[graph] = GraphWatch(graph)
-        return watch.count(fetches, feed, _location_of_call)
+        return watch.count(fetches, feed, _location_of_call), watch
+
+    def _finds_error(self, watch: Any, run_key: Any) -> bool:
+        return any(map(self._is_error, watch.findings(run_key)))
 
     def _is_error(self, finding: Finding) -> bool:
         return finding.severity == ERROR and finding.certain and finding.rule in self._codes

@@ -45,7 +45,7 @@ def test_steps_of_a_session_are_counted_by_kind(program):
         for _ in range(5):
             session.run(program.train_op, program.feed)
         session.run(program.y, program.feed)
-    assert steps(watcher) == [("other", 1), ("trains", 5), ("infers", 1)]
+    assert steps(watcher) == [("loads", 1), ("trains", 5), ("infers", 1)]
 
 
 def test_the_methods_of_sessions_are_put_back(program):
@@ -61,7 +61,7 @@ def test_after_n_steps_the_program_is_no_longer_watched(program):
         session.run(program.initializer)
         for _ in range(5):
             session.run(program.train_op, program.feed)
-    assert steps(watcher) == [("other", 1), ("trains", 2)]
+    assert steps(watcher) == [("loads", 1), ("trains", 2)]
 
 
 def test_a_step_with_an_error_stops_before_it_runs(program):
@@ -90,7 +90,7 @@ def test_callables_are_seen_at_each_call(program):
         initialize()
         for _ in range(3):
             train(FEED, FEED)
-    assert steps(watcher) == [("other", 1), ("trains", 3)]
+    assert steps(watcher) == [("loads", 1), ("trains", 3)]
 
 
 def test_a_monitored_session_is_seen(program):
@@ -111,7 +111,7 @@ def test_threads_are_counted_together(program):
             thread.start()
         for thread in threads:
             thread.join()
-    assert steps(watcher) == [("other", 1), ("trains", 80)]
+    assert steps(watcher) == [("loads", 1), ("trains", 80)]
 
 
 def test_each_graph_has_a_report(graph):
@@ -134,7 +134,7 @@ def test_update_ops_that_are_fetched_by_name_are_no_inference(graph):
         session.run(tf.global_variables_initializer())
         session.run(train_op, {x: FEED, "label:0": FEED})
         session.run(update, {x: FEED})
-    assert [kind for kind, _ in steps(watcher)] == ["other", "trains", "updates"]
+    assert [kind for kind, _ in steps(watcher)] == ["loads", "trains", "updates"]
     assert watcher.report("program").graphs[0].report.ok
 
 
@@ -145,4 +145,4 @@ def test_saves_that_differ_only_in_their_path_are_one_line(program, tmp_path):
         session.run(program.initializer)
         for number in range(3):
             saver.save(session, str(tmp_path / "model"), global_step=number)
-    assert steps(watcher) == [("other", 1), ("saves", 3)]
+    assert steps(watcher) == [("loads", 1), ("saves", 3)]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 _COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yellow, cyan
 _WIDTH = 100
-_ALL = "--format json"
 _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}
 
@@ -34,15 +33,30 @@ def render(reports: Sequence[Report], color: bool = False) -> str:
 
 def _report(report: Report, color: bool) -> Iterator[str]:
     yield printable(f"{report.source}: {_assumed(report)}")
-    groups = group(report.findings)
+    yield numbers(report)
+    yield from finding_lines(report, color)
+
+
+def numbers(report: Report) -> str:
+    """Return the size of the graph, and how much was found."""
     counts = f"{count(report.nodes, 'node')}, {count(len(report.statistics), 'running statistic')}"
-    yield f"{counts}: {_summary(report)}"
+    return f"{counts}: {_summary(report)}"
+
+
+def finding_lines(report: Report, color: bool, all_are_in: str = "--format json") -> Iterator[str]:
+    """Yield lines about the limits that were reached, and about each group of findings.
+
+    Args:
+      report: the report.
+      color: whether to use ANSI colors.
+      all_are_in: the option with which to see all that is left out here.
+    """
     for limit in report.limits:
         yield f"limit reached: {printable(limit)}"
-    for members in groups:
+    for members in group(report.findings):
         yield ""
         yield _heading(members[0], color)
-        yield from map(printable, _group(members))
+        yield from map(printable, _group(members, all_are_in))
 
 
 def _assumed(report: Report) -> str:
@@ -83,7 +97,7 @@ def _heading(first: Finding, color: bool) -> str:
     return f"{heading} ({first.severity}{'' if first.certain else ', not certain'})"
 
 
-def _group(members: Sequence[Finding]) -> Iterator[str]:
+def _group(members: Sequence[Finding], all_are_in: str) -> Iterator[str]:
     first = members[0]
     if len(members) == 1:
         yield f"  {statement(first.subject, first.problem)}"
@@ -92,11 +106,11 @@ def _group(members: Sequence[Finding]) -> Iterator[str]:
         yield f"  {statement(number, first.problem, is_plural=True)}"
         if first.variable:
             names = [(finding.layer, finding.variable) for finding in members]
-            yield from layer_lines(names, _ALL)
+            yield from layer_lines(names, all_are_in)
         else:
-            yield from subject_lines([finding.subject for finding in members], _ALL)
+            yield from subject_lines([finding.subject for finding in members], all_are_in)
     shortest = min(members, key=lambda finding: len(finding.path))
     yield from path_lines(shortest.path)
-    yield from built_at_lines([finding.location for finding in members], _ALL)
+    yield from built_at_lines([finding.location for finding in members], all_are_in)
     remedy = printable(f"To do: {first.remedy}.")  # before line breaks become those of the text
     yield from wrap(remedy, _WIDTH, initial_indent="  ", subsequent_indent="  ")
