@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, O
 from bnguard.errors import BnguardError
 
 _INTERRUPTED = 128 + signal.SIGINT
+_STARTERS = (__file__, os.path.join(os.path.dirname(__file__), "runner.py"))
 _RUNPY = (runpy.__file__, "<frozen runpy>")
 
 
@@ -127,10 +128,10 @@ def own_signals(at_sigterm: Callable[[], None]) -> Iterator[None]:
 
 
 def launcher_files() -> FrozenSet[str]:
-    """Return the files of the frames on the current stack that started the program."""
+    """Return the files of the frames on the current stack that started the program, or will."""
     files = [frame.filename for frame in traceback.extract_stack()][:-1]
-    last = max((position for position, file in enumerate(files) if file == __file__), default=-1)
-    return frozenset([*files[: last + 1], __file__, *_RUNPY])
+    starters = [position for position, file in enumerate(files) if file in _STARTERS]
+    return frozenset([*files[: max(starters, default=-1) + 1], *_STARTERS, *_RUNPY])
 
 
 def _main_module(path: str) -> Dict[str, Any]:

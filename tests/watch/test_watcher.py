@@ -146,3 +146,183 @@ def test_saves_that_differ_only_in_their_path_are_one_line(program, tmp_path):
         for number in range(3):
             saver.save(session, str(tmp_path / "model"), global_step=number)
     assert steps(watcher) == [("loads", 1), ("saves", 3)]
+
+
+def test_partial_runs_know_the_feeds_of_earlier_calls(graph):
+    x, is_training = inputs(), tf.placeholder(tf.bool, [], name="is_training")
+    features = dense(x)
+    y = layer(features, is_training, updates_collections=None)
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        handle = session.partial_run_setup([features, y], [x, is_training])
+        session.partial_run(handle, features, {x: FEED, is_training: False})
+        session.partial_run(handle, y)
+    (report,) = watcher.report("program").graphs
+    assert [(step.kind, step.feeds) for step in report.steps[1:]] == [
+        ("other", (("is_training:0", False),)),
+        ("infers", (("is_training:0", False),)),
+    ]
+    assert report.report.ok
+
+
+def test_an_interactive_session_and_eval_are_seen(program):
+    watcher = watcher_of()
+    with watcher.hooks.installed():
+        session = tf.InteractiveSession()
+        try:
+            program.initializer.run()
+            program.y.eval(program.feed)
+        finally:
+            session.close()
+    assert steps(watcher) == [("loads", 1), ("infers", 1)]
+
+
+def test_a_monitored_training_session_saves_and_restores(program, tmp_path):
+    tf.train.create_global_step()
+    watcher = watcher_of()
+    for _ in range(2):
+        with watcher.hooks.installed(), tf.train.MonitoredTrainingSession(
+            checkpoint_dir=str(tmp_path), log_step_count_steps=None, save_summaries_steps=None
+        ) as session:
+            for _ in range(3):
+                session.run(program.train_op, program.feed)
+    (report,) = watcher.report("program").graphs
+    assert [step.runs for step in report.steps if step.kind == "trains"] == [6]
+    assert {"saves", "loads"} < {step.kind for step in report.steps}
+    assert report.report.ok
+
+
+def test_a_flag_that_is_never_fed_is_told(graph):
+    x, flag = inputs(), tf.placeholder_with_default(False, [], name="is_training")
+    y = layer(dense(x), flag)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train_op = optimizer().minimize(loss_of(y))
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train_op, {x: FEED, "label:0": FEED})
+        (report,) = watcher.report("program").graphs
+        assert report.unfed_flags == (
+            "is_training:0 was never fed: it had its default, False, in each step",
+        )
+        assert {finding.problem for finding in report.report.findings} == {
+            "is never updated: Momentum runs its update op with is_training:0=False, at which the "
+            "update changes nothing"
+        }
+
+
+def test_a_flag_that_some_step_feeds_is_not(graph):
+    x, flag = inputs(), tf.placeholder_with_default(False, [], name="is_training")
+    y = layer(dense(x), flag)
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS), {x: FEED, flag: True})
+        session.run(y, {x: FEED})
+    (report,) = watcher.report("program").graphs
+    assert report.unfed_flags == ()
+
+
+def test_an_evaluation_by_the_branch_that_does_not_train_is_no_training(graph):
+    x, flag = inputs(), tf.placeholder(tf.bool, [], name="train")
+    y = layer(dense(x), flag, updates_collections=None)
+    loss = loss_of(y)
+    step = tf.cond(flag, lambda: with_train_op(loss), lambda: loss)
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for value in (True, False):
+            session.run(step, {x: FEED, "label:0": FEED, flag: value})
+    assert steps(watcher) == [("loads", 1), ("trains", 1), ("infers", 1)]
+
+
+def with_train_op(loss):
+    with tf.control_dependencies([optimizer().minimize(loss)]):
+        return tf.identity(loss)
+
+
+def test_ops_that_are_added_between_steps_are_known(graph):
+    x = inputs()
+    y = layer(dense(x), False)
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(y, {x: FEED})
+        with tf.variable_scope("second"):
+            late = layer(x, True, updates_collections=None)
+        session.run(tf.variables_initializer(tf.global_variables("second")))
+        session.run(late, {x: FEED})
+    (report,) = watcher.report("program").graphs
+    assert {finding.variable for finding in report.report.findings if finding.rule == "BN101"} == {
+        "second/bn/moving_mean",
+        "second/bn/moving_variance",
+    }
+
+
+@pytest.mark.parametrize("is_sharded", [False, True])
+@pytest.mark.parametrize("leaves_out", [False, True])
+def test_what_each_saver_left_out_is_told(program, tmp_path, is_sharded, leaves_out):
+    some = tf.trainable_variables() if leaves_out else tf.global_variables()
+    with tf.name_scope("nested"):
+        saver = tf.train.Saver(some, sharded=is_sharded)
+    tf.train.Saver()  # saves nothing here
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(program.initializer)
+        saver.save(session, str(tmp_path / "model"))
+    findings = watcher.report("program").graphs[0].report.findings
+    missing = {"bn/moving_mean", "bn/moving_variance"} if leaves_out else set()
+    assert {finding.variable for finding in findings if finding.rule == "BN301"} == missing
+
+
+def test_a_mistake_in_a_fetch_is_reported_by_tensorflow(program):
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        for fetches, feed in ((program.y, [3]), (None, None), ("nowhere:0", {})):
+            with pytest.raises((TypeError, ValueError)) as caught:
+                session.run(fetches, feed)
+            assert "bnguard" not in str(caught.traceback[-1].path)
+
+
+def test_what_other_threads_build_and_run_at_once_is_seen(graph):
+    watcher = watcher_of()
+
+    def run():
+        with tf.Graph().as_default(), tf.Session() as session:
+            own = Program()
+            session.run(own.initializer)
+            session.run(own.train_op, own.feed)
+
+    with watcher.hooks.installed():
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    graphs = watcher.report("program").graphs
+    assert [[step.kind for step in graph.steps] for graph in graphs] == [["loads", "trains"]] * 4
+
+
+def test_graphs_and_steps_without_number_are_bounded(graph):
+    watcher = watcher_of()
+    with watcher.hooks.installed():
+        for _ in range(22):
+            with tf.Graph().as_default(), tf.Session() as session:
+                session.run(tf.constant(1.0))
+        with tf.Session() as session:
+            pass
+    report = watcher.report("program")
+    assert len(report.graphs) == 20
+    assert report.notes == ("only the first 20 graphs were watched",)
+
+
+def test_each_step_of_a_loop_that_adds_ops_is_counted(graph):
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        for number in range(230):
+            session.run(tf.constant(float(number)))
+    (report,) = watcher.report("program").graphs
+    assert len(report.steps) == 200
+    assert report.unjudged == 30
+    assert "and 30 runs of more steps, which were not judged" in list(report.lines(color=False))
