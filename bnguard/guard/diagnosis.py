@@ -13,6 +13,7 @@ from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_never_written, statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.step_kinds import TRAINS, UPDATES, kind_of
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.analysis.scenario.update_remedy import UpdateRemedy
 from bnguard.guard.errors import Moved, Unmoved
@@ -46,6 +47,11 @@ class Diagnosis:
             if finding.variable in self._full_names:
                 found.setdefault(self._full_names[finding.variable], finding)
         return found
+
+    def trains(self, run_key: RunKey) -> bool:
+        """Return whether a step trains: it applies gradients, or runs update ops alone."""
+        step = audited_step(self._recognized, run_key)
+        return kind_of(step, find_training_flags(self._recognized)) in (TRAINS, UPDATES)
 
     def explain_changes(self, difference: StatisticsDiff, runs: RecordedRuns) -> List[Moved]:
         """Return each variable that changed, with the audit's findings in these runs."""

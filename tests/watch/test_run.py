@@ -1,6 +1,5 @@
 """`bnguard run` from the outside: a program runs as without, and the report follows."""
 
-import json
 import os
 import signal
 import subprocess
@@ -120,24 +119,3 @@ class TestWithTensorFlow:
         assert run.stderr[:report].count("\n") == alone.stderr.count("\n")
         assert "click" not in run.stderr[:report]
         assert run.stderr[report:].count("program.py:") >= 2
-
-    def test_stop_ends_the_program_before_the_step_runs(self, tmp_path):
-        body = (
-            "with tf.Session() as session:\n"
-            "    session.run(tf.global_variables_initializer())\n"
-            "    print('before', flush=True)\n"
-            "    try:\n"
-            "        session.run(y, {x: [[1.0, 2.0]]})\n"
-            "    except Exception:\n"
-            "        pass\n"
-            "    print('after')\n"
-        )
-        write(tmp_path, GRAPH + body)
-        run = watched(tmp_path, "--stop", "--json", "report-%p.json", "program.py")
-        assert (run.returncode, run.stdout) == (1, "before\n")
-        (path,) = tmp_path.glob("report-*.json")
-        assert path.name != "report-%p.json"
-        (graph,) = json.loads(path.read_text())["graphs"]
-        assert [step["kind"] for step in graph["steps"]] == ["loads", "infers"]
-        assert {finding["rule"] for finding in graph["findings"]} == {"BN101", "BN103"}
-        assert watched(tmp_path, "program.py").stdout == "before\nafter\n"
