@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
+from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_never_written, statistics_written_at_inference
@@ -121,7 +122,28 @@ def audited_step(recognized: RecognizedGraph, run_key: RunKey) -> Step:
         recognized.tensor(name) if ":" in name else recognized.operation(name)
         for name in run_key.fetches
     ]
-    return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
+    execution = Execution(recognized.graph, _with_members(recognized, fetches), feeds)
+    return Step(recognized, str(run_key), execution)
+
+
+def _with_members(recognized: RecognizedGraph, fetches: Sequence[Tensor]) -> List[Tensor]:
+    """Return the fetches and the ops in groups of these, as those of an Estimator's metrics.
+
+    A group has no value, so that the rules would not see what its members are computed from. Update
+    ops are left out: it is no use of a moment to average it.
+    """
+    graph = recognized.graph
+    updates = {write.node for item in recognized.statistics for write in item.updates}
+    found = dict.fromkeys(fetches)
+    stack = list(fetches)
+    while stack:
+        node = stack.pop().node
+        for source in graph.sources[node] if graph.types[node] == "NoOp" else ():
+            member = Tensor(source, CONTROL)
+            if member not in found and source not in updates:
+                found[member] = None
+                stack.append(member)
+    return list(found)
 
 
 def _why_unmoved(updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:

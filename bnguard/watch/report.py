@@ -10,6 +10,7 @@ from bnguard.analysis.formatters import format_reports
 from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.formatters.text import finding_lines, numbers
 from bnguard.analysis.report import Report
+from bnguard.analysis.scenario.step_kinds import OTHER
 from bnguard.runtime.streams import printable
 
 _SHOWN_FETCHES = 2
@@ -138,17 +139,23 @@ class WatchReport(NamedTuple):
 
 
 def _step_lines(graph: GraphReport) -> Iterator[str]:
+    others = [step for step in graph.steps if step.kind == OTHER]
+    steps = [step for step in graph.steps if step.kind != OTHER]
     rows = [
         (f"{step.runs} x", _cut(step.label), _where(step.location), step.summary)
-        for step in graph.steps[:_SHOWN_STEPS]
+        for step in steps[:_SHOWN_STEPS]
     ]
+    if others:
+        noun = "another step" if len(others) == 1 else f"{len(others)} other steps"
+        text = f"{noun}, without a layer or a change of a statistic"
+        rows.append((f"{sum(step.runs for step in others)} x", text, "", ""))
     widths = [max(map(len, column)) for column in zip(*rows)]
     for number, label, where, summary in rows:
         cells = (number.rjust(widths[0]), label.ljust(widths[1]), where.ljust(widths[2]), summary)
         yield "  ".join(cells).rstrip()
-    hidden = sum(step.runs for step in graph.steps[_SHOWN_STEPS:])
+    hidden = sum(step.runs for step in steps[_SHOWN_STEPS:])
     if hidden:
-        yield f"and {count(hidden, 'run')} of other steps (--json has all)"
+        yield f"and {count(hidden, 'run')} of more steps (--json has all)"
     if graph.unjudged:
         yield f"and {count(graph.unjudged, 'run')} of more steps, which were not judged"
 
