@@ -58,6 +58,7 @@ class GraphWatch:
         self._cache = StepCache()
         self._seen: Dict[RunKey, _Seen] = {}
         self._unjudged = 0
+        self._analysed: Optional[Tuple[int, RecognizedGraph]] = None  # at a version of the graph
 
     def count(
         self, fetches: Any, feed: Any, locate: Callable[[], Optional[Location]]
@@ -85,14 +86,14 @@ class GraphWatch:
 
     def findings(self, run_key: RunKey) -> Iterator[Finding]:
         """Yield the findings about a step, in the graph as it is now, if it infers."""
-        recognized = _recognized(self._graph)
+        recognized = self._recognized()
         step = audited_step(recognized, run_key)
         if kind_of(step, find_training_flags(recognized)) == INFERS:
             yield from findings_at_inference(step)
 
     def report(self, source: str, rules: Sequence[Rule]) -> GraphReport:
         """Return the steps, and the findings about them all; nothing is assumed."""
-        recognized = _recognized(self._graph)
+        recognized = self._recognized()
         with limits.collect() as reached:
             program = _WatchedProgram(recognized, self._seen)
             findings = tuple(program.findings(rules))
@@ -106,10 +107,12 @@ class GraphWatch:
         )
         return GraphReport(report, program.rows(), program.unfed_flags(), self._unjudged)
 
-
-def _recognized(graph: Any) -> RecognizedGraph:
-    (loaded,) = load(graph)
-    return recognize(loaded)
+    def _recognized(self) -> RecognizedGraph:
+        """Return the analysis of the graph as it is now."""
+        if self._analysed is None or self._analysed[0] != self._graph.version:
+            (loaded,) = load(self._graph)
+            self._analysed = self._graph.version, recognize(loaded)
+        return self._analysed[1]
 
 
 class _WatchedProgram:

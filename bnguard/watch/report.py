@@ -104,10 +104,12 @@ class WatchReport(NamedTuple):
     Attributes:
       graphs: one entry for each graph of which the program ran steps.
       notes: why there are no steps, or fewer than the program ran; may be empty.
+      is_complete: False if a graph could not be judged, as a note says.
     """
 
     graphs: Tuple[GraphReport, ...]
     notes: Tuple[str, ...] = ()
+    is_complete: bool = True
 
     @property
     def reports(self) -> Tuple[Report, ...]:

@@ -33,7 +33,7 @@ def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) ->
         stands for the rank of this process, or its id.
 
     The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if a file
-    could not be written, and 0.
+    could not be written or a graph could not be judged, and 0.
 
     Raises:
       BnguardError: the program cannot be loaded.
@@ -54,8 +54,10 @@ def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) ->
     with watcher.hooks.installed(), own_signals(at_sigterm=report):
         status = run(main, Stopped)
     report()
-    found = bool(reported and reported[0].has_errors)
-    return status or int(found) or (2 if problems else 0)
+    if not reported:  # this is a forked child
+        return status
+    is_whole = reported[0].is_complete and not problems
+    return status or int(reported[0].has_errors) or (0 if is_whole else 2)
 
 
 def _write(report: WatchReport, files: Mapping[str, str]) -> Iterator[str]:

@@ -53,10 +53,11 @@ class Watcher:
                 label = source if len(self._graphs) == 1 else f"{source}, graph {number}"
                 try:
                     graphs.append(watch.report(label, self._rules))
-                except BnguardError as error:
-                    self._notes.setdefault(f"{label} was not judged: {error}")
+                except Exception as error:  # the program has a status of its own
+                    self._notes.setdefault(f"{label} was not judged: {_in_words(error)}")
             nothing = [] if self._graphs else [_nothing_to_watch()]
-            return WatchReport(tuple(graphs), (*nothing, *self._notes))
+            is_complete = len(graphs) == len(self._graphs)
+            return WatchReport(tuple(graphs), (*nothing, *self._notes), is_complete)
 
     def _observe(self, session: Any, fetches: Any, feed: Any) -> None:
         if self._left <= 0 or os.getpid() != self._process:
@@ -70,7 +71,7 @@ class Watcher:
                 run_key, watch = self._count(session.graph, fetches, feed)
                 is_wrong = self._stops and run_key is not None and self._finds_error(watch, run_key)
             except Exception as error:  # which must not reach the program
-                self._notes.setdefault(f"a step was not judged: {type(error).__name__}: {error}")
+                self._notes.setdefault(f"a step was not judged: {_in_words(error)}")
                 return
             if is_wrong:
                 self._notes.setdefault(f"stopped before this step ran: {run_key}")
@@ -105,6 +106,11 @@ def _stack(frame: Optional[FrameType]) -> Iterator[Frame]:
         code = frame.f_code
         yield Frame(code.co_filename, frame.f_lineno, code.co_name, "")
         frame = frame.f_back
+
+
+def _in_words(error: Exception) -> str:
+    is_known = isinstance(error, BnguardError)
+    return str(error) if is_known else f"{type(error).__name__}: {error}"
 
 
 def _nothing_to_watch() -> str:
