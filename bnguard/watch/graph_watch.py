@@ -45,6 +45,11 @@ class _Seen:
     count: int = 0
     last_text: Union[str, bytes] = b""  # that was fed, such as the path of a checkpoint
 
+    def add(self, feed: Any) -> None:
+        self.count += 1
+        for key in self.fed_texts:
+            self.last_text = feed[key]
+
 
 class GraphWatch:
     """The steps of one graph.
@@ -72,17 +77,16 @@ class GraphWatch:
         """
         run_key = self._cache.run_key(self._graph, fetches, feed)
         seen = self._seen.get(run_key)
-        is_new = seen is None
-        if seen is None:
-            if len(self._seen) >= _MAX_STEPS:
-                self._unjudged += 1
-                return None
-            texts = [key for key, value in (feed or {}).items() if isinstance(value, (str, bytes))]
-            seen = self._seen[run_key] = _Seen(locate(), tuple(texts))
-        seen.count += 1
-        for key in seen.fed_texts:
-            seen.last_text = feed[key]
-        return run_key if is_new else None
+        if seen is not None:
+            seen.add(feed)
+            return None
+        if len(self._seen) >= _MAX_STEPS:
+            self._unjudged += 1
+            return None
+        texts = [key for key, value in (feed or {}).items() if isinstance(value, (str, bytes))]
+        seen = self._seen[run_key] = _Seen(locate(), tuple(texts))
+        seen.add(feed)
+        return run_key
 
     def findings(self, run_key: RunKey) -> Iterator[Finding]:
         """Yield the findings about a step, in the graph as it is now, if it infers."""

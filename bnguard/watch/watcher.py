@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from types import FrameType
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from bnguard.analysis.findings import ERROR, Finding, Frame, Location
 from bnguard.analysis.formatters.lines import count
@@ -33,7 +33,7 @@ class Watcher:
     """
 
     def __init__(self, rules: Sequence[Rule], stops: bool, steps: Optional[int]) -> None:
-        self.hooks = SessionHooks(self._observe)
+        self.hooks = SessionHooks(self.observe)
         self._rules = rules
         self._codes = {rule.code for rule in rules}
         self._stops = stops
@@ -59,17 +59,21 @@ class Watcher:
             is_complete = len(graphs) == len(self._graphs)
             return WatchReport(tuple(graphs), (*nothing, *self._notes), is_complete)
 
-    def _observe(self, session: Any, fetches: Any, feed: Any) -> None:
+    def observe(self, session: Any, fetches: Any, feed: Any) -> None:
+        """Count a step that is about to run; raise `Stopped` if it must not."""
         if self._left <= 0 or os.getpid() != self._process:
             return
         with self._lock:
             self._left -= 1
-            if self._left == 0:
+            if not self._left:
                 self.hooks.remove()
                 self._notes.setdefault(f"only the first {count(self._steps, 'step')} were watched")
             try:
-                run_key, watch = self._count(session.graph, fetches, feed)
-                is_wrong = self._stops and run_key is not None and self._finds_error(watch, run_key)
+                watch = self._graphs.get(session.graph) or self._new_watch(session.graph)
+                run_key = watch and watch.count(fetches, feed, _location_of_call)
+                if run_key is None or not self._stops:
+                    return
+                is_wrong = any(map(self._is_error, watch.findings(run_key)))
             except Exception as error:  # which must not reach the program
                 self._notes.setdefault(f"a step was not judged: {_in_words(error)}")
                 return
@@ -77,20 +81,14 @@ class Watcher:
                 self._notes.setdefault(f"stopped before this step ran: {run_key}")
                 raise Stopped
 
-    def _count(self, graph: Any, fetches: Any, feed: Any) -> Tuple[Any, Any]:
-        """Count a step; return its key if it is new, and the watch on its graph."""
-        watch = self._graphs.get(graph)
-        if watch is None:
-            if len(self._graphs) >= _MAX_GRAPHS:
-                self._notes.setdefault(f"only the first {_MAX_GRAPHS} graphs were watched")
-                return None, None
-            from bnguard.watch.graph_watch import GraphWatch
+    def _new_watch(self, graph: Any) -> Any:
+        """Return the watch on a graph that had no step before; None if there are too many."""
+        if len(self._graphs) >= _MAX_GRAPHS:
+            self._notes.setdefault(f"only the first {_MAX_GRAPHS} graphs were watched")
+            return None
+        from bnguard.watch.graph_watch import GraphWatch
 
-            watch = self._graphs[graph] = GraphWatch(graph)
-        return watch.count(fetches, feed, _location_of_call), watch
-
-    def _finds_error(self, watch: Any, run_key: Any) -> bool:
-        return any(map(self._is_error, watch.findings(run_key)))
+        return self._graphs.setdefault(graph, GraphWatch(graph))
 
     def _is_error(self, finding: Finding) -> bool:
         return finding.severity == ERROR and finding.certain and finding.rule in self._codes
