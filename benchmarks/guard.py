@@ -23,6 +23,9 @@ from bnguard.runtime.tensorflow_import import import_tensorflow
 import_tensorflow()
 import tensorflow.compat.v1 as tf  # noqa: E402
 
+from bnguard.analysis.rules import RULES  # noqa: E402
+from bnguard.watch.watcher import Watcher  # noqa: E402
+
 STAGES = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]  # width, blocks, stride
 
 
@@ -98,6 +101,8 @@ def _report(session: tf.Session, program: Program, options: Any) -> None:
     _report_hook(session, program, options.repeats)
     _report_snapshots(session, names, options.repeats)
     _report_steps(session, options.repeats)
+    _report_watch(session, program, options.repeats)
+    _report_training()
 
 
 def _after_change(session: tf.Session, repeats: int, action: Callable[[], Any]) -> List[float]:
@@ -188,6 +193,67 @@ def _report_steps(session: tf.Session, repeats: int) -> None:
         more = 1e6 * (median(inside) - median(outside))
         label = f"frozen, each repeated step of {count} fetches"
         _line(label, f"{more:.1f} us more than {1e6 * median(outside):.0f} us")
+
+
+def _report_watch(session: tf.Session, program: Program, repeats: int) -> None:
+    """Report what `bnguard run` adds to a step, and to the end of the program.
+
+    It is measured in a step that fetches nothing, for which TensorFlow only takes the feeds.
+    """
+    feed = program.inference_feed()
+    step = functools.partial(session.run, [], feed)
+    inference = functools.partial(session.run, program.logits, feed)
+    watcher = Watcher(RULES, stops=False, steps=None)
+    inside: List[float] = []
+    outside: List[float] = []
+    for _ in range(repeats):  # alternately, because the times drift
+        with watcher.hooks.installed():
+            step()  # the first run of this step
+            inside += [seconds(step) for _ in range(500)]
+        step()
+        outside += [seconds(step) for _ in range(500)]
+    with watcher.hooks.installed():
+        inference()
+    alone = median([seconds(lambda: watcher.observe(session, [], feed)) for _ in range(10000)])
+    _line("run, the watcher alone", f"{1e6 * alone:.1f} us for a repeated step")
+    more = median(inside) - median(outside)
+    share = more / median([seconds(inference) for _ in range(repeats)])
+    _line("run, each repeated step", f"{1e6 * more:.1f} us more, {share:.3%} of an inference step")
+    judged = seconds(lambda: watcher.report("program"))
+    _line("run, the report", f"{1e3 * judged:.0f} ms, analyses the graph and 2 steps")
+
+
+def _report_training() -> None:
+    """Report the time of training programs of 1,000 steps with and without `bnguard run`."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [32, 32, 32, 3])
+        is_training = tf.placeholder(tf.bool, [])
+        net = images
+        for number in range(4):
+            kernel = tf.get_variable(f"kernel_{number}", [3, 3, net.shape[-1], 16])
+            net = tf.nn.conv2d(net, kernel, [1, 2, 2, 1], "SAME")
+            net = tf.nn.relu(bnguard.batch_norm(net, is_training=is_training, scope=f"bn_{number}"))
+        loss = tf.reduce_mean(tf.square(net))
+        train_op = bnguard.create_train_op(loss, tf.train.GradientDescentOptimizer(0.01))
+        session.run(tf.global_variables_initializer())
+        batch = np.random.RandomState(0).rand(32, 32, 32, 3).astype(np.float32)
+
+        def train() -> None:
+            for _ in range(50):
+                session.run(train_op, {images: batch, is_training: True})
+
+        def watched() -> None:
+            with watcher.hooks.installed():
+                train()
+
+        watcher = Watcher(RULES, stops=False, steps=None)
+        bare, inside = map(list, interleaved(20, train, watched))
+        judged = seconds(lambda: watcher.report("program"))
+    _line(
+        "run, 1,000 training steps",
+        f"{median(inside) / median(bare):.3f} of {20 * median(bare):.2f} s without, and "
+        f"{1e3 * judged:.0f} ms at the end",
+    )
 
 
 def _milliseconds(times: Sequence[float]) -> str:

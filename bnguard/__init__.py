@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bnguard.guard.frozen import frozen
     from bnguard.guard.hook import FrozenStatisticsHook
     from bnguard.guard.must_move import must_move
+    from bnguard.guard.must_move_hook import MustMoveStatisticsHook
     from bnguard.layers import batch_norm, batch_normalization, create_train_op
     from bnguard.statistics import (
         RunningStatistics,
@@ -35,6 +36,7 @@ _MODULES = {
     "BnguardError": "bnguard.errors",
     "Finding": "bnguard.analysis.findings",
     "FrozenStatisticsHook": "bnguard.guard.hook",
+    "MustMoveStatisticsHook": "bnguard.guard.must_move_hook",
     "Report": "bnguard.analysis.report",
     "RunningStatistics": "bnguard.statistics",
     "StatisticsChanged": "bnguard.guard.errors",
@@ -56,6 +58,7 @@ __all__ = [
     "BnguardError",
     "Finding",
     "FrozenStatisticsHook",
+    "MustMoveStatisticsHook",
     "Report",
     "RunningStatistics",
     "StatisticsChanged",

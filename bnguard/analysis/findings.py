@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from dataclasses import dataclass
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """The severities. A note tells what would be a defect in a step that the program may not take."""
@@ -14,6 +15,48 @@ class Op(NamedTuple):
 
     name: str
     type: str
+
+
+class Frame(NamedTuple):
+    """A frame of a Python stack: the file, the line's number, the function and the line."""
+
+    file: str
+    line: int
+    function: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{shown_path(self.file)}:{self.line}"
+        inside = f" in {self.function}" if self.function not in ("", "<module>") else ""
+        return f"{where}{inside}" + (f": {self.text}" if self.text else "")
+
+
+class Location(NamedTuple):
+    """Where a user's program built an op, or called a step.
+
+    Attributes:
+      file, line, function, text: the innermost frame that is the user's; the text may be empty.
+      stack: all frames that are the user's, innermost last.
+    """
+
+    file: str
+    line: int
+    function: str
+    text: str
+    stack: Tuple[Frame, ...] = ()
+
+    def __str__(self) -> str:
+        return str(Frame(*self[:4]))
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the JSON form; `stack` is a list of objects."""
+        return {**self._asdict(), "stack": [frame._asdict() for frame in self.stack]}
+
+
+def shown_path(file: str) -> str:
+    """Return a path as a reader of this folder knows it."""
+    folder = os.path.join(os.getcwd(), "")
+    return file[len(folder) :] if file.startswith(folder) else file
 
 
 @dataclass(frozen=True)
@@ -34,6 +77,7 @@ class Finding:
       remedy: what to do.
       condition: what it depends on if it is not certain, such as `is_training:0 is True`; part of
         the problem. Empty if that has no name.
+      location: where the user's program built the op at fault; None if that is not known.
     """
 
     rule: str
@@ -47,6 +91,7 @@ class Finding:
     problem: str
     remedy: str
     condition: str = ""
+    location: Optional[Location] = None
 
     @property
     def message(self) -> str:
@@ -63,8 +108,12 @@ class Finding:
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the JSON form; `path` is a list of objects with `name` and `type`."""
-        fields = {**asdict(self), "path": [op._asdict() for op in self.path]}
-        return {**fields, "message": self.message}
+        return {
+            **vars(self),
+            "path": [op._asdict() for op in self.path],
+            "location": self.location and self.location.to_dict(),
+            "message": self.message,
+        }
 
 
 @dataclass(frozen=True)

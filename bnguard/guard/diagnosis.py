@@ -9,10 +9,13 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
+from bnguard.analysis.ir.graph import CONTROL, Tensor
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Write
 from bnguard.analysis.rules import statistics_never_written, statistics_written_at_inference
 from bnguard.analysis.scenario.step import Step
+from bnguard.analysis.scenario.step_kinds import TRAINS, UPDATES, kind_of
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.analysis.scenario.update_remedy import UpdateRemedy
 from bnguard.guard.errors import Moved, Unmoved
@@ -35,14 +38,22 @@ class Diagnosis:
         self._full_names = {
             part.name: statistic.name for statistic in statistics for part in statistic.parts
         }
+        self._first_parts = {statistic.name: statistic.parts[0].name for statistic in statistics}
 
     def findings(self, run_key: RunKey) -> Dict[str, Finding]:
         """Return the BN101 finding of each statistic that a step writes, or may write."""
         found: Dict[str, Finding] = {}
-        for finding in statistics_written_at_inference.check_step(self._audited(run_key)):
+        for finding in statistics_written_at_inference.check_step(
+            audited_step(self._recognized, run_key)
+        ):
             if finding.variable in self._full_names:
                 found.setdefault(self._full_names[finding.variable], finding)
         return found
+
+    def trains(self, run_key: RunKey) -> bool:
+        """Return whether a step trains: it applies gradients, or runs update ops alone."""
+        step = audited_step(self._recognized, run_key)
+        return kind_of(step, find_training_flags(self._recognized)) in (TRAINS, UPDATES)
 
     def explain_changes(self, difference: StatisticsDiff, runs: RecordedRuns) -> List[Moved]:
         """Return each variable that changed, with the audit's findings in these runs."""
@@ -64,7 +75,7 @@ class Diagnosis:
         """Return each of these variables with the reason why the runs did not change it."""
         updates: Dict[str, List[Write]] = {name: [] for name in names}
         advice: Dict[str, str] = {}
-        steps = [self._audited(run_key) for run_key in runs.completed()]
+        steps = [audited_step(self._recognized, run_key) for run_key in runs.completed()]
         for statistic in self._recognized.statistics:
             name = self._full_names.get(statistic.name)
             if name in updates:
@@ -79,18 +90,8 @@ class Diagnosis:
         ]
         remedy = self._remedy(unreached, steps) if unreached and steps else ""
         return [
-            Unmoved(name, self._why_unmoved(updates[name], steps, advice.get(name, remedy)))
-            for name in names
+            self._unmoved(name, updates[name], steps, advice.get(name, remedy)) for name in names
         ]
-
-    def _audited(self, run_key: RunKey) -> Step:
-        recognized = self._recognized
-        feeds = {recognized.tensor(name): value for name, value in run_key.feeds}
-        fetches = [
-            recognized.tensor(name) if ":" in name else recognized.operation(name)
-            for name in run_key.fetches
-        ]
-        return Step(recognized, str(run_key), Execution(recognized.graph, fetches, feeds))
 
     def _is_unshared(self, statistic: Statistic, steps: Sequence[Step]) -> bool:
         """Return whether no step runs its layer, but other statistics move with its weights."""
@@ -102,31 +103,17 @@ class Diagnosis:
             and statistics_never_written.shares_weights(self._recognized, statistic)
         )
 
-    def _why_unmoved(self, updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
+    def _unmoved(
+        self, name: str, updates: Sequence[Write], steps: Sequence[Step], remedy: str
+    ) -> Unmoved:
+        recognized = self._recognized
         nodes = [update.node for update in updates]
-        ops = ", ".join(map(self._recognized.graph.names.__getitem__, nodes))
-        ran = "; ".join(step.fetch for step in steps)
-        if not updates:
-            return f"no op in the graph updates it. {remedy}"
-        if not steps:
-            return "no step completed in the block. Train inside the block, with session.run"
-        if not _reach_any(steps, updates):
-            return f"no step reaches its update op {ops}; steps that ran: {ran}. {remedy}"
-        if not any(step.execution.may_run(update.node) for step in steps for update in updates):
-            return (
-                f"its update op {ops} is in a branch that no step takes; steps that ran: {ran}. "
-                "Check the value fed to the training flag, or move the update out of the branch"
-            )
-        conditions = filter(None, (step.condition([node]) for step in steps for node in nodes))
-        condition = next(conditions, "")
-        if condition:
-            return (
-                f"its update op {ops} runs only if {condition}; steps that ran: {ran}. Set or feed "
-                "that in training"
-            )
-        return (
-            f"its update op {ops} is reached but does not change the value; steps that ran: {ran}. "
-            "Check the training flag, and that decay is below 1"
+        place = nodes[0] if nodes else recognized.graph.find(self._first_parts[name])
+        return Unmoved(
+            name,
+            _why_unmoved(updates, steps, remedy),
+            tuple(map(recognized.graph.names.__getitem__, nodes)),
+            None if place is None else recognized.location(place),
         )
 
     def _remedy(self, updates: Sequence[int], steps: Sequence[Step]) -> str:
@@ -137,6 +124,64 @@ class Diagnosis:
         ]
         flags = {flag.tensor.node for flag in find_training_flags(self._recognized)}
         return UpdateRemedy(self._recognized, steps, flags).text(statistics)
+
+
+def audited_step(recognized: RecognizedGraph, run_key: RunKey) -> Step:
+    """Return the step of a `Session.run`, for the rules."""
+    feeds = {recognized.tensor(name): value for name, value in run_key.feeds}
+    fetches = [
+        recognized.tensor(name) if ":" in name else recognized.operation(name)
+        for name in run_key.fetches
+    ]
+    execution = Execution(recognized.graph, _with_members(recognized, fetches), feeds)
+    return Step(recognized, str(run_key), execution)
+
+
+def _with_members(recognized: RecognizedGraph, fetches: Sequence[Tensor]) -> List[Tensor]:
+    """Return the fetches and the ops in groups of these, as those of an Estimator's metrics.
+
+    A group has no value, so that the rules would not see what its members are computed from. Update
+    ops are left out: it is no use of a moment to average it.
+    """
+    graph = recognized.graph
+    updates = {write.node for item in recognized.statistics for write in item.updates}
+    found = dict.fromkeys(fetches)
+    stack = list(fetches)
+    while stack:
+        node = stack.pop().node
+        for source in graph.sources[node] if graph.types[node] == "NoOp" else ():
+            member = Tensor(source, CONTROL)
+            if member not in found and source not in updates:
+                found[member] = None
+                stack.append(member)
+    return list(found)
+
+
+def _why_unmoved(updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:
+    ran = "; ".join(step.fetch for step in steps)
+    if not updates:
+        return f"no op in the graph updates it. {remedy}"
+    if not steps:
+        return "no step completed in the block. Train inside the block, with session.run"
+    if not _reach_any(steps, updates):
+        return f"no step reaches its update op; steps that ran: {ran}. {remedy}"
+    nodes = [update.node for update in updates]
+    if not any(step.execution.may_run(node) for step in steps for node in nodes):
+        return (
+            f"its update op is in a branch that no step takes; steps that ran: {ran}. "
+            "Check the value fed to the training flag, or move the update out of the branch"
+        )
+    conditions = filter(None, (step.condition([node]) for step in steps for node in nodes))
+    condition = next(conditions, "")
+    if condition:
+        return (
+            f"its update op runs only if {condition}; steps that ran: {ran}. Set or feed that in "
+            "training"
+        )
+    return (
+        f"its update op is reached but does not change the value; steps that ran: {ran}. "
+        "Check the training flag, and that decay is below 1"
+    )
 
 
 def _reach_any(steps: Sequence[Step], updates: Sequence[Write]) -> bool:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    Dict,
+    Hashable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
-from bnguard.analysis.findings import Finding
+from bnguard.analysis.findings import Finding, Location
+from bnguard.analysis.formatters.lines import built_at_lines, count, layer_lines, path_lines
 
-_SHOWN = 10  # a network has a hundred statistics, which mostly change for the same reason
+_SHOWN = 10  # causes; a network has a hundred statistics, which mostly change for the same one
+_Variable = TypeVar("_Variable", "Moved", "Unmoved")
 
 
 class Moved(NamedTuple):
@@ -28,10 +41,20 @@ class Moved(NamedTuple):
 
 
 class Unmoved(NamedTuple):
-    """A running statistic that did not change, and the reason."""
+    """A running statistic that did not change.
+
+    Attributes:
+      variable: its name.
+      reason: why it did not change, without the names of its update ops.
+      ops: its update ops.
+      location: where the program built the first of them, or the variable; None if that is not
+        known.
+    """
 
     variable: str
     reason: str
+    ops: Tuple[str, ...] = ()
+    location: Optional[Location] = None
 
 
 class StatisticsChanged(AssertionError):  # noqa: N818 - it reads well after `raises`
@@ -48,11 +71,13 @@ class StatisticsChanged(AssertionError):  # noqa: N818 - it reads well after `ra
         self.moved = tuple(moved)
 
     def __str__(self) -> str:
+        groups = _grouped(self.moved, _cause)
         lines = [self.where]
-        for variable in self.moved[:_SHOWN]:
-            lines += _described(variable)
-        rest = [variable.variable for variable in self.moved[_SHOWN:]]
-        lines += [f"  and {len(rest)} more: {', '.join(rest)}"] if rest else []
+        for members in groups[:_SHOWN]:
+            lines += _described(members)
+        if len(groups) > _SHOWN:
+            rest = sum(map(len, groups[_SHOWN:]))
+            lines.append(f"  and {count(rest, 'more running statistic')} (error.moved has all)")
         return "\n".join([*lines, _REMEDY])
 
 
@@ -71,9 +96,8 @@ class StatisticsDidNotMove(AssertionError):  # noqa: N818 - as above
 
     def __str__(self) -> str:
         lines = [self.where]
-        for reason in dict.fromkeys(variable.reason for variable in self.unmoved):
-            names = [variable.variable for variable in self.unmoved if variable.reason == reason]
-            lines.append(f"  {', '.join(names)}: {reason}")
+        for members in _grouped(self.unmoved, lambda variable: variable.reason):
+            lines += _explained(members)
         return "\n".join(lines)
 
 
@@ -83,13 +107,63 @@ _REMEDY = (
 )
 
 
-def _described(variable: Moved) -> Iterator[str]:
-    yield f"  {variable.variable} {_change(variable)}"
-    for finding in variable.findings:
-        verb = "written" if finding.certain else "may be written"
-        condition = f", if {finding.condition}" if finding.condition else ""
-        yield f"    {verb} by {finding.op} when {finding.fetch} is fetched{condition}"
-        yield f"    path: {' <- '.join(f'{op.name} ({op.type})' for op in finding.path)}"
+def _grouped(
+    variables: Sequence[_Variable], cause: Callable[[_Variable], Hashable]
+) -> List[List[_Variable]]:
+    groups: Dict[Hashable, List[_Variable]] = {}
+    for variable in variables:
+        groups.setdefault(cause(variable), []).append(variable)
+    return list(groups.values())
+
+
+def _cause(variable: Moved) -> Hashable:
+    """Return what the variables have in common that moved for one reason."""
+    steps = [(finding.fetch, finding.problem, finding.certain) for finding in variable.findings]
+    return variable.reshaped, variable.change is None, variable.change == 0, tuple(steps)
+
+
+def _described(members: Sequence[Moved]) -> Iterator[str]:
+    largest = max(members, key=lambda variable: variable.change or 0)
+    if len(members) == 1:
+        yield f"  {largest.variable} {_change(largest)}"
+    else:
+        yield f"  {count(len(members), 'running statistic')} {_change(largest)}"
+        yield from _names([variable.variable for variable in members], "error.moved")
+    for findings in zip(*(variable.findings for variable in members)):
+        yield from _written(findings)
+
+
+def _written(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield which ops write variables in one step, and how the step comes to need them."""
+    shortest = min(findings, key=lambda finding: len(finding.path))
+    verb = "written" if shortest.certain else "may be written"
+    condition = f", if {shortest.condition}" if shortest.condition else ""
+    ops = _and_more(shortest.op, [finding.op for finding in findings])
+    yield f"    {verb} by {ops} when {shortest.fetch} is fetched{condition}"
+    yield from path_lines(shortest.path)
+    yield from built_at_lines([finding.location for finding in findings], "error.moved")
+
+
+def _explained(members: Sequence[Unmoved]) -> Iterator[str]:
+    first = members[0]
+    if len(members) == 1:
+        yield f"  {first.variable}: {first.reason}"
+    else:
+        yield f"  {count(len(members), 'running statistic')}: {first.reason}"
+        yield from _names([variable.variable for variable in members], "error.unmoved")
+    ops = [op for variable in members for op in variable.ops]
+    if ops:
+        yield f"    update op: {_and_more(ops[0], ops)}"
+    yield from built_at_lines([variable.location for variable in members], "error.unmoved")
+
+
+def _names(variables: Sequence[str], all_are_in: str) -> Iterator[str]:
+    return layer_lines([(name.rpartition("/")[0], name) for name in variables], all_are_in)
+
+
+def _and_more(shown: str, ops: Sequence[str]) -> str:
+    others = len(set(ops)) - 1
+    return f"{shown} and {count(others, 'more op')}" if others else shown
 
 
 def _change(variable: Moved) -> str:

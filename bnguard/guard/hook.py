@@ -20,11 +20,50 @@ from bnguard.statistics.difference import compare
 from bnguard.statistics.scopes import Scope
 
 _MODES = ("static", "static+dynamic")
+_EVALUATION = "evaluation"
 _STATIC = "FrozenStatisticsHook: a step of this session, not run yet, writes running statistics"
 _DYNAMIC = "FrozenStatisticsHook: running statistics changed since the session was created"
 
 
-class FrozenStatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unused-ignore]
+class StatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unused-ignore]
+    """What the hooks have in common: they know the graph, and whether they were added in time.
+
+    Attributes:
+      graph: the default graph when the hook began; None before.
+    """
+
+    def __init__(self) -> None:
+        self.graph: Optional[tf.Graph] = None
+
+    def begin(self) -> None:
+        """Store the default graph."""
+        self.graph = tf.get_default_graph()
+
+    def check_graph(self, session: tf.Session) -> None:
+        """Check that the hook began, and in the graph of the session.
+
+        Raises:
+          BnguardError: it did not.
+        """
+        if self.graph is None:
+            raise self.added_too_late()
+        if session.graph is not self.graph:
+            raise BnguardError(
+                f"{type(self).__name__}: the session has a different graph than the one that was "
+                "the default when the hook began; expected the same graph. Create the session and "
+                "its own hook inside `with graph.as_default():`."
+            )
+
+    def added_too_late(self) -> BnguardError:
+        """Return the error about a hook that missed the start of the session."""
+        return BnguardError(
+            f"{type(self).__name__}: the hook was added to an existing session, whose graph is "
+            "finalized; expected begin() and after_create_session() before the first step. Pass "
+            "the hook in hooks= when the session is created."
+        )
+
+
+class FrozenStatisticsHook(StatisticsHook):
     """A session hook for evaluation that raises if a step changes the running statistics.
 
     Pass it in `hooks=` of a `tf.train.MonitoredSession`, of a session like it, or of
@@ -38,10 +77,15 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unuse
 
     Only the dynamic comparison covers the fetches of other hooks.
 
+    A training step changes the statistics, so it is refused as well. In a program that trains and
+    evaluates in one session, let the hook judge the steps that evaluate with only="evaluation".
+
     Args:
       mode: `static` or `static+dynamic`.
       scope: a variable scope or its name; selects the statistics in it. None selects all.
       every_n_steps: number of steps between dynamic comparisons.
+      only: None to judge all steps; `evaluation` to judge those that neither apply gradients nor
+        run update ops alone, in static mode.
 
     Raises:
       StatisticsChanged: from `before_run`: the step would write a statistic. From `after_run` and
@@ -51,42 +95,55 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unuse
     """
 
     def __init__(
-        self, mode: str = "static", scope: Optional[Scope] = None, every_n_steps: int = 100
+        self,
+        mode: str = "static",
+        scope: Optional[Scope] = None,
+        every_n_steps: int = 100,
+        only: Optional[str] = None,
     ) -> None:
+        super().__init__()
         if mode not in _MODES:
             raise BnguardError(f"mode: got {mode!r}; expected one of {', '.join(_MODES)}.")
-        is_integer = isinstance(every_n_steps, (int, np.integer))
-        if not is_integer or isinstance(every_n_steps, bool) or every_n_steps < 1:
+        check_every_n_steps(every_n_steps)
+        if only not in (None, _EVALUATION):
+            raise BnguardError(f"only: got {only!r}; expected None or {_EVALUATION!r}.")
+        if only is not None and mode != "static":
             raise BnguardError(
-                f"every_n_steps: got {every_n_steps!r}; expected a positive integer."
+                f"only: got {only!r} with mode={mode!r}, which compares values that training "
+                "changes; expected mode='static'."
             )
+        self._only = only
         self._dynamic = mode == "static+dynamic"
         self._scope = scope
         self._every_n_steps = every_n_steps
-        self._graph: Optional[tf.Graph] = None
         self._static_check: Optional[_StaticCheck] = None
         self._dynamic_check: Optional[_DynamicCheck] = None
 
     def begin(self) -> None:
         """Store the default graph, and make the statistics readable while ops can be added."""
-        self._graph = tf.get_default_graph()
+        super().begin()
         self._static_check = self._dynamic_check = None
         if self._dynamic:
-            session_values.make_readable(self._graph, session_values.find(self._graph, self._scope))
+            session_values.make_readable(self.graph, session_values.find(self.graph, self._scope))
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         """Analyse the graph, which is final now, and store the values of the statistics."""
-        self._check_graph(session)
+        self.check_graph(session)
         diagnosis = Diagnosis(session.graph, session_values.find(session.graph, self._scope))
-        self._static_check = _StaticCheck(session.graph, diagnosis, warns=not self._dynamic)
+        self._static_check = _StaticCheck(
+            session.graph,
+            diagnosis,
+            warns=not self._dynamic,
+            skips_training=self._only == _EVALUATION,
+        )
         if self._dynamic:
             self._dynamic_check = _DynamicCheck(GuardedBlock(session, self._scope), diagnosis)
 
     def before_run(self, run_context: Any) -> None:
         """Audit the step, unless an equal step has been audited."""
         if self._static_check is None:
-            self._check_graph(run_context.session)
-            raise _added_too_late()
+            self.check_graph(run_context.session)
+            raise self.added_too_late()
         run_key = self._static_check.check(run_context.original_args)
         if self._dynamic_check is not None:
             self._dynamic_check.runs.add(run_key)
@@ -103,16 +160,6 @@ class FrozenStatisticsHook(tf.train.SessionRunHook):  # type: ignore[misc, unuse
         if self._dynamic_check is not None:
             self._dynamic_check.check()
 
-    def _check_graph(self, session: tf.Session) -> None:
-        if self._graph is None:
-            raise _added_too_late()
-        if session.graph is not self._graph:
-            raise BnguardError(
-                "FrozenStatisticsHook: the session has a different graph than the one that was "
-                "the default when the hook began; expected the same graph. Create the session and "
-                "its own hook inside `with graph.as_default():`."
-            )
-
 
 class _StaticCheck:
     """Audit each distinct step of a session once.
@@ -121,12 +168,16 @@ class _StaticCheck:
       graph: the session's graph.
       diagnosis: of that graph.
       warns: whether to warn about a step that may write a statistic.
+      skips_training: whether to let all steps pass that train.
     """
 
-    def __init__(self, graph: tf.Graph, diagnosis: Diagnosis, warns: bool) -> None:
+    def __init__(
+        self, graph: tf.Graph, diagnosis: Diagnosis, warns: bool, skips_training: bool
+    ) -> None:
         self._graph = graph
         self._diagnosis = diagnosis
         self._warns = warns
+        self._skips_training = skips_training
         self._cache = StepCache()
 
     def check(self, args: Any) -> RunKey:
@@ -134,6 +185,8 @@ class _StaticCheck:
         return self._cache.run_key(self._graph, args.fetches, args.feed_dict, self._audit)
 
     def _audit(self, run_key: RunKey) -> None:
+        if self._skips_training and self._diagnosis.trains(run_key):
+            return
         findings = self._diagnosis.findings(run_key).items()
         certain = [Moved(name, None, (finding,)) for name, finding in findings if finding.certain]
         if certain:
@@ -167,9 +220,12 @@ class _DynamicCheck:
             )
 
 
-def _added_too_late() -> BnguardError:
-    return BnguardError(
-        "FrozenStatisticsHook: the hook was added to an existing session, whose graph is "
-        "finalized; expected begin() and after_create_session() before the first step. Pass the "
-        "hook in hooks= when the session is created."
-    )
+def check_every_n_steps(value: Any) -> None:
+    """Check a number of steps.
+
+    Raises:
+      BnguardError: it is no positive integer.
+    """
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_integer or value < 1:
+        raise BnguardError(f"every_n_steps: got {value!r}; expected a positive integer.")

@@ -43,10 +43,21 @@ def must_move(session: Session, scope: Optional[Scope] = None) -> ContextManager
       BnguardError: there are no running statistics; the session is closed or they are not
         initialized.
     """
-    return ReentrantGuard(lambda: GuardedBlock(session, scope).check_at_end(_unmoved))
+    return ReentrantGuard(lambda: GuardedBlock(session, scope).check_at_end(_check))
 
 
-def _unmoved(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsDidNotMove]:
+def _check(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsDidNotMove]:
+    return unmoved(block, runs, _WHERE)
+
+
+def unmoved(block: GuardedBlock, runs: RecordedRuns, where: str) -> Optional[StatisticsDidNotMove]:
+    """Return the error about the statistics that have not changed; None if all have.
+
+    Args:
+      block: the statistics and their values at the start.
+      runs: the steps since then.
+      where: the guard that looks, and what it guards.
+    """
     difference = compare(block.before, block.current())
     roles = block.before.roles
     names = [
@@ -56,4 +67,4 @@ def _unmoved(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsDidN
     ]
     if not names:
         return None
-    return StatisticsDidNotMove(_WHERE, block.diagnosis().explain_unmoved(names, runs))
+    return StatisticsDidNotMove(where, block.diagnosis().explain_unmoved(names, runs))

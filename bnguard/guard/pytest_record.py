@@ -6,7 +6,7 @@ from typing import Any, Callable, ContextManager, Dict, Optional
 
 from bnguard.errors import BnguardError
 from bnguard.guard.block import END_OF_DATA
-from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove
+from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove, Unmoved
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.scopes import Scope
 from bnguard.statistics.tables import json_value
@@ -49,7 +49,7 @@ class RecordedGuard:
             self._record("failed", moved=[_to_dict(variable) for variable in error.moved])
             raise
         except StatisticsDidNotMove as error:
-            self._record("failed", unmoved=[variable._asdict() for variable in error.unmoved])
+            self._record("failed", unmoved=list(map(_unmoved_to_dict, error.unmoved)))
             raise
         except BnguardError as error:
             self._record("error", message=str(error))
@@ -73,3 +73,8 @@ def _to_dict(variable: Moved) -> Dict[str, Any]:
         "reshaped": variable.reshaped,
         "findings": [finding.to_dict() for finding in variable.findings],
     }
+
+
+def _unmoved_to_dict(variable: Unmoved) -> Dict[str, Any]:
+    location = variable.location and variable.location.to_dict()
+    return {**variable._asdict(), "ops": list(variable.ops), "location": location}

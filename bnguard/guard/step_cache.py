@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Hashable, Optional, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard.guard.run_key import FedScalar, RunKey, fed_scalar, leaves, run_key_of
@@ -31,11 +32,12 @@ class StepCache:
         `check` is called with the key of a step that is not cached. If it raises an exception, the
         step is not cached.
         """
-        run_key = self.find(fetches, feed)
-        if run_key is None:
-            run_key = run_key_of(graph, fetches, feed, self._scalar)
-            check(run_key)
-            self.add(fetches, feed, run_key)
+        cached = self._steps.get(self._identify(fetches, feed))
+        if cached is not None:
+            return cached[0]
+        run_key = run_key_of(graph, fetches, feed, self._scalar)
+        check(run_key)
+        self.add(fetches, feed, run_key)
         return run_key
 
     def find(self, fetches: Fetches, feed: Optional[FeedDict]) -> Optional[RunKey]:
@@ -51,14 +53,36 @@ class StepCache:
         self._steps[self._identify(fetches, feed)] = run_key, objects
 
     def _identify(self, fetches: Fetches, feed: Optional[FeedDict]) -> Hashable:
-        fed = tuple([(_identity(key), self._scalar(value)) for key, value in (feed or {}).items()])
-        return tuple(map(_identity, leaves(fetches))), fed
+        """Return what distinguishes steps; few calls, because each step of a program waits for it.
+
+        The usual types are told here, at once. `feed[key]` would be slow, as is a tensor's hash.
+        """
+        if isinstance(fetches, (list, tuple, dict)):
+            fetched: Hashable = tuple(map(_identity, leaves(fetches)))
+        else:
+            fetched = fetches if type(fetches) is str else id(fetches)
+        if not feed:
+            return fetched
+        return (
+            fetched,
+            *[
+                (
+                    key if type(key) is str else id(key),
+                    value
+                    if type(value) is bool
+                    else None
+                    if type(value) is np.ndarray and value.ndim
+                    else self._scalar(value),
+                )
+                for key, value in feed.items()
+            ],
+        )
 
     def _scalar(self, value: Any) -> FedScalar:
         """Return the part of a fed value that distinguishes steps."""
-        value = fed_scalar(value)
-        return value if isinstance(value, bool) or len(self._steps) < _MANY else None
+        scalar = fed_scalar(value)
+        return scalar if isinstance(scalar, bool) or len(self._steps) < _MANY else None
 
 
 def _identity(element: object) -> Hashable:
-    return element if isinstance(element, str) else id(element)
+    return element if type(element) is str else id(element)

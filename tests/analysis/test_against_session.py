@@ -1,4 +1,4 @@
-"""What the audit calls certain and possible, against what a real Session does.
+"""What the audit and `bnguard run` call certain and possible, against what a real Session does.
 
 The default run draws the same few programs each time; BNGUARD_PROGRAMS=5000 draws so many others.
 """
@@ -11,6 +11,8 @@ from support.analysis.random_programs import Program, recipes
 from support.samples import combinations
 
 import bnguard
+from bnguard.analysis.rules import RULES
+from bnguard.watch.watcher import Watcher
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +70,14 @@ def by_hand(test):
 @given(recipes())
 def test_certain_is_what_changes_and_possible_includes_it(recipe):
     program = Program(recipe)
-    changed = program.changed_by_a_session()
+    watcher = Watcher(RULES, stops=False, steps=None)
+    with watcher.hooks.installed():
+        changed = program.changed_by_a_session()
+    (watched,) = watcher.report("program").graphs
+    (step,) = [step for step in watched.steps if step.fetches == (program.fetch.name,)]
+    assert changed <= set(step.written)
+    if program.is_decided_as_run:
+        assert changed == set(step.written)
     report = bnguard.audit(
         program.graph, fetches=program.fetch, feeds=program.known_feeds, select=["BN101"]
     )

@@ -1,5 +1,6 @@
 """`bnguard.audit`: what it accepts, and what it does not import."""
 
+from dataclasses import replace
 import inspect
 import json
 import os
@@ -210,9 +211,11 @@ class TestReport:
             tf.io.write_graph(form, str(tmp_path), name)
             sources.append(tmp_path / name)
         expected = bnguard.audit(graph)
+        without_lines = [replace(finding, location=None) for finding in expected.findings]
+        assert without_lines != list(expected.findings)  # only a live graph has source lines
         for source in sources:
             report = bnguard.audit(source)
-            assert report.findings == expected.findings
+            assert [replace(finding, location=None) for finding in report.findings] == without_lines
             assert report.statistics == expected.statistics
 
     def test_a_healthy_graph_gives_an_empty_report(self):

@@ -4,11 +4,11 @@ The default run has each case in one or two builds; BNGUARD_CASES=all has each i
 """
 
 from functools import lru_cache
-import re
 
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
+from support.covering_rules import covering_rules
 from support.graphs import build_with
 from support.samples import combinations
 import tensorflow.compat.v1 as tf
@@ -17,7 +17,6 @@ import bnguard
 from bnguard.analysis.findings import defects
 from bnguard.analysis.formatters import format_reports
 from bnguard.harness.cases import catalogue, loading
-from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.errors import UnavailableError
 from bnguard.harness.results.terms import SIDES
 
@@ -48,12 +47,6 @@ REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 kno
 @lru_cache(maxsize=None)
 def load(case, side):
     return loading.load(catalogue.find(case, side))
-
-
-def covering_rules(case):
-    """The rules that the docstring of the case says will find it."""
-    section = Docstring(catalogue.find(case, "repro")).sections["How to see it in your own program"]
-    return set(re.findall(r"BN\d{3}", section))
 
 
 def rules(report):

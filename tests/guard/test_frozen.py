@@ -45,8 +45,17 @@ def test_the_error_names_the_fetch_the_op_and_the_path(variables):
     assert (
         finding.path[-1].type == {"ref": "AssignSub", "resource": "AssignSubVariableOp"}[variables]
     )
-    path = f"path: y (Identity) <- {finding.path[1].name} ("
-    for fragment in ("one/moving_mean changed by up to 3", finding.op, path, "Expected: every"):
+    path = f"       y [Identity]\n    <- {finding.path[1].name} ["
+    built_at = f"    built at {finding.location}\n"
+    assert "batch_norm" in finding.location.text
+    shown = (
+        "2 running statistics changed by up to 26.5",
+        finding.op,
+        path,
+        built_at,
+        "Expected: every",
+    )
+    for fragment in shown:
         assert fragment in str(caught.value)
 
 
@@ -103,7 +112,7 @@ def test_warn_emits_the_message_as_a_warning():
         with bnguard.frozen(session, on_change="warn"):
             programs.infer(session, layers)
     assert caught[0].category is RuntimeWarning
-    assert "one/moving_mean changed by up to" in str(caught[0].message)
+    assert "2 running statistics changed by up to" in str(caught[0].message)
     assert caught[0].filename == __file__
 
 

@@ -45,7 +45,7 @@ def test_a_step_that_writes_is_refused_before_it_runs(variables):
         assert bnguard.snapshot(evaluated.session) == before
     text = str(caught.value)
     assert "a step of this session, not run yet, writes running statistics" in text
-    assert "one/moving_mean would change" in text
+    assert "2 running statistics would change\n    one: moving_mean, moving_variance\n" in text
     assert "when y:0 with is_training:0=False is fetched" in text
 
 
@@ -343,7 +343,60 @@ def test_the_evaluation_of_an_estimator_is_guarded(is_broken, tmp_path):
     train = tf.estimator.TrainSpec(data, max_steps=3)
     spec = tf.estimator.EvalSpec(data, hooks=[bnguard.FrozenStatisticsHook()])
     if is_broken:
-        with pytest.raises(bnguard.StatisticsChanged, match="one/moving_mean would change"):
+        with pytest.raises(bnguard.StatisticsChanged, match="4 running statistics would change"):
             tf.estimator.train_and_evaluate(estimator, train, spec)
     else:
         tf.estimator.train_and_evaluate(estimator, train, spec)
+
+
+class TestOnlyEvaluation:
+    """A session that trains and evaluates, in which the hook judges the evaluations."""
+
+    @staticmethod
+    def trainer(is_training=None):
+        layers = programs.layers(is_training=is_training, updates_collections=None)
+        loss = tf.reduce_mean(tf.square(layers.y))
+        return layers, tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+
+    def test_training_steps_and_evaluations_pass(self):
+        with evaluation(self.trainer, only="evaluation") as evaluated:
+            layers, train_op = evaluated.built
+            for _ in range(2):
+                feed = {layers.x: programs.BATCH, layers.is_training: True}
+                evaluated.session.run(train_op, feed)
+                programs.infer(evaluated.session, layers)
+
+    def test_update_ops_alone_pass(self):
+        with evaluation(only="evaluation") as evaluated:
+            layers = evaluated.built
+            feed = {layers.x: programs.BATCH, layers.is_training: True}
+            evaluated.session.run(layers.updates, feed)
+
+    def test_an_evaluation_in_training_mode_is_refused(self):
+        with evaluation(self.trainer, only="evaluation") as evaluated:
+            layers, train_op = evaluated.built
+            feed = {layers.x: programs.BATCH, layers.is_training: True}
+            evaluated.session.run(train_op, feed)
+            with pytest.raises(bnguard.StatisticsChanged):
+                evaluated.session.run(layers.y, feed)
+
+    def test_training_steps_are_refused_without(self):
+        with evaluation(self.trainer) as evaluated:
+            layers, train_op = evaluated.built
+            feed = {layers.x: programs.BATCH, layers.is_training: True}
+            with pytest.raises(bnguard.StatisticsChanged):
+                evaluated.session.run(train_op, feed)
+
+    @pytest.mark.parametrize(
+        ("given", "fragments"),
+        [
+            ({"only": "training"}, ("only: got 'training'", "expected None or 'evaluation'")),
+            (
+                {"only": "evaluation", "mode": "static+dynamic"},
+                ("only: got 'evaluation' with mode='static+dynamic'", "expected mode='static'"),
+            ),
+        ],
+    )
+    def test_invalid_arguments_are_reported(self, given, fragments):
+        with programs.fails_with(*fragments):
+            bnguard.FrozenStatisticsHook(**given)

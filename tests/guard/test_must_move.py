@@ -44,10 +44,22 @@ def test_update_ops_that_no_step_reaches_are_the_reason(variables):
     reasons = {statistic.variable: statistic.reason for statistic in caught.value.unmoved}
     assert sorted(reasons) == NAMES
     assert reasons["two/moving_mean"] == (
-        "no step reaches its update op two/AssignMovingAvg; steps that ran: y:0 with "
+        "no step reaches its update op; steps that ran: y:0 with "
         "is_training:0=True. Build the train op under `tf.control_dependencies("
         "tf.get_collection(tf.GraphKeys.UPDATE_OPS))`, or with a create_train_op that does so"
     )
+
+
+def test_the_message_names_the_ops_and_the_lines_that_built_the_layers():
+    with programs.session() as (session, layers), fires(session) as caught:
+        session.run(layers.y, {layers.x: programs.BATCH, layers.is_training: True})
+    for statistic in caught.value.unmoved:
+        assert "batch_norm" in statistic.location.text
+    text = str(caught.value)
+    assert "  4 running statistics: no step reaches its update op; steps that ran: y:0" in text
+    assert "    one: moving_mean, moving_variance\n    two: " in text
+    assert "    update op: one/AssignMovingAvg and 3 more ops\n" in text
+    assert all(f"    built at {statistic.location}" in text for statistic in caught.value.unmoved)
 
 
 @pytest.mark.parametrize("variables", VARIABLE_CLASSES)
@@ -125,11 +137,13 @@ def test_variables_of_renorm_and_zero_debiasing_must_move_except_counts(argument
         with fires(session) as caught:
             programs.infer(session, layers)
     reasons = {statistic.variable: statistic.reason for statistic in caught.value.unmoved}
+    ops = {statistic.variable: statistic.ops for statistic in caught.value.unmoved}
     for name in companions:
         if name.endswith("local_step"):
             assert name not in reasons
         else:
-            assert "no step reaches its update op one/AssignAuxiliary" in reasons[name]
+            assert "no step reaches its update op" in reasons[name]
+            assert any(op.startswith("one/AssignAuxiliary") for op in ops[name])
 
 
 def test_a_block_without_steps_is_the_reason():
@@ -138,7 +152,11 @@ def test_a_block_without_steps_is_the_reason():
     names, reason = why(caught)
     assert names == NAMES
     assert reason == "no step completed in the block. Train inside the block, with session.run"
-    assert str(caught.value).splitlines()[1].startswith("  one/moving_mean, one/moving_variance, ")
+    assert str(caught.value).splitlines()[1:4] == [
+        f"  4 running statistics: {reason}",
+        "    one: moving_mean, moving_variance",
+        "    two: moving_mean, moving_variance",
+    ]
 
 
 def test_a_failed_step_does_not_count_as_completed():

@@ -22,15 +22,15 @@ _context.set_forkserver_preload(
 
 
 class Command:
-    """A running command, with its stdout and stderr in two files of `folder`.
+    """A running command in `cwd`, with its stdout and stderr in two files of `folder`.
 
     No file that it writes may grow larger than `largest_file` bytes. With `unprivileged` it must
     respect the permissions of files, even if root runs it.
     """
 
-    def __init__(self, folder, *args, largest_file=None, unprivileged=False):
+    def __init__(self, folder, *args, cwd=ROOT, largest_file=None, unprivileged=False):
         self._outputs = [os.path.join(str(folder), name) for name in ("stdout", "stderr")]
-        arguments = (args, self._outputs, largest_file, unprivileged)
+        arguments = (args, str(cwd), self._outputs, largest_file, unprivileged)
         self._process = _context.Process(target=_run, args=arguments)
         self._process.start()
 
@@ -60,12 +60,12 @@ class Command:
             time.sleep(0.0005)
 
 
-def run(folder, *args, **limits):
+def run(folder, *args, **options):
     """Run a command; return its exit status, stdout and stderr."""
-    return Command(folder, *args, **limits).wait()
+    return Command(folder, *args, **options).wait()
 
 
-def _run(args, outputs, largest_file, unprivileged):
+def _run(args, cwd, outputs, largest_file, unprivileged):
     for descriptor, path in zip((1, 2), outputs):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if largest_file is not None:
@@ -73,7 +73,7 @@ def _run(args, outputs, largest_file, unprivileged):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if unprivileged:
         _drop_capabilities()
-    os.chdir(ROOT)
+    os.chdir(cwd)
     sys.argv = ["bnguard", *args]
     from bnguard.cli import commands
 

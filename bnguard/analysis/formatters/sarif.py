@@ -6,11 +6,13 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Dict, Sequence
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 from urllib.parse import quote
 
 from bnguard._version import __version__
-from bnguard.analysis.findings import Finding
+from bnguard.analysis.findings import Finding, Location, shown_path
 from bnguard.analysis.rules import RULES
 from bnguard.analysis.rules.rule import Rule
 
@@ -59,7 +61,7 @@ def _result(report: Report, finding: Finding) -> Dict[str, Any]:
         "ruleIndex": _INDEX[finding.rule],
         "level": finding.severity,
         "message": {"text": finding.message},
-        "locations": [_location(report, finding.op)],
+        "locations": [_location(report, finding.op, finding.location)],
         "properties": {
             "certain": finding.certain,
             "variable": finding.variable,
@@ -72,8 +74,29 @@ def _result(report: Report, finding: Finding) -> Dict[str, Any]:
     return result
 
 
-def _location(report: Report, op: str) -> Dict[str, Any]:
+def _location(report: Report, op: str, built_at: Optional[Location] = None) -> Dict[str, Any]:
+    """Return the op's place: the user's source line if it is known, otherwise the graph file."""
+    if built_at is None:
+        return {
+            "physicalLocation": {"artifactLocation": {"uri": quote(report.source)}},
+            "logicalLocations": [{"fullyQualifiedName": op, "kind": "object"}],
+        }
+    region: Dict[str, Any] = {"startLine": max(1, built_at.line)}
+    if built_at.text:
+        region["snippet"] = {"text": built_at.text}
     return {
-        "physicalLocation": {"artifactLocation": {"uri": quote(report.source)}},
-        "logicalLocations": [{"fullyQualifiedName": op, "kind": "object"}],
+        "physicalLocation": {
+            "artifactLocation": {"uri": _source_uri(built_at.file)},
+            "region": region,
+        },
+        "logicalLocations": [
+            {"fullyQualifiedName": report.source, "kind": "module"},
+            {"fullyQualifiedName": op, "kind": "object"},
+        ],
     }
+
+
+def _source_uri(file: str) -> str:
+    """Return a path in the current folder, such as a checkout, relative to it."""
+    path = shown_path(file)
+    return Path(path).as_uri() if os.path.isabs(path) else quote(path.replace(os.sep, "/"))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Iterator, Sequence
 
-from bnguard.analysis.findings import ERROR, NOTE, WARNING, Finding, Op, defects, group, statement
+from bnguard.analysis.findings import ERROR, NOTE, WARNING, Finding, defects, group, statement
+from bnguard.analysis.formatters.lines import (
+    built_at_lines,
+    count,
+    layer_lines,
+    path_lines,
+    subject_lines,
+)
 from bnguard.analysis.rules import RULES
 from bnguard.runtime.streams import printable
 
@@ -15,8 +22,6 @@ if TYPE_CHECKING:
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 _COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yellow, cyan
 _WIDTH = 100
-_SHOWN_LAYERS = 4
-_SHOWN_OPS = 12
 _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}
 
@@ -28,17 +33,30 @@ def render(reports: Sequence[Report], color: bool = False) -> str:
 
 def _report(report: Report, color: bool) -> Iterator[str]:
     yield printable(f"{report.source}: {_assumed(report)}")
-    groups = group(report.findings)
-    counts = (
-        f"{_count(report.nodes, 'node')}, {_count(len(report.statistics), 'running statistic')}"
-    )
-    yield f"{counts}: {_summary(report)}"
+    yield numbers(report)
+    yield from finding_lines(report, color)
+
+
+def numbers(report: Report) -> str:
+    """Return the size of the graph, and how much was found."""
+    counts = f"{count(report.nodes, 'node')}, {count(len(report.statistics), 'running statistic')}"
+    return f"{counts}: {_summary(report)}"
+
+
+def finding_lines(report: Report, color: bool, all_are_in: str = "--format json") -> Iterator[str]:
+    """Yield lines about the limits that were reached, and about each group of findings.
+
+    Args:
+      report: the report.
+      color: whether to use ANSI colors.
+      all_are_in: the option with which to see all that is left out here.
+    """
     for limit in report.limits:
         yield f"limit reached: {printable(limit)}"
-    for members in groups:
+    for members in group(report.findings):
         yield ""
         yield _heading(members[0], color)
-        yield from map(printable, _group(members))
+        yield from map(printable, _group(members, all_are_in))
 
 
 def _assumed(report: Report) -> str:
@@ -59,8 +77,8 @@ def _summary(report: Report) -> str:
     number = len(group(defects(report.findings)))
     notes = len(group(report.findings)) - number
     found = [
-        *([_count(number, "defect")] if number else []),
-        *([_count(notes, "note")] if notes else []),
+        *([count(number, "defect")] if number else []),
+        *([count(notes, "note")] if notes else []),
     ]
     return ", ".join(found) if found else f"nothing found{_silent_rules(report)}"
 
@@ -79,50 +97,21 @@ def _heading(first: Finding, color: bool) -> str:
     return f"{heading} ({first.severity}{'' if first.certain else ', not certain'})"
 
 
-def _group(members: Sequence[Finding]) -> Iterator[str]:
+def _group(members: Sequence[Finding], all_are_in: str) -> Iterator[str]:
     first = members[0]
     subjects = {finding.subject for finding in members}
     if len(subjects) == 1:
         yield f"  {statement(first.subject, first.problem)}"
     else:
-        number = _count(len(subjects), _ABOUT[first.rule])
+        number = count(len(subjects), _ABOUT[first.rule])
         yield f"  {statement(number, first.problem, is_plural=True)}"
-        yield from _layers(members) if first.variable else _scopes(members)
+        if first.variable:
+            names = [(finding.layer, finding.variable) for finding in members]
+            yield from layer_lines(names, all_are_in)
+        else:
+            yield from subject_lines([finding.subject for finding in members], all_are_in)
     shortest = min(members, key=lambda finding: len(finding.path))
-    yield from _path(shortest.path)
+    yield from path_lines(shortest.path)
+    yield from built_at_lines([finding.location for finding in members], all_are_in)
     remedy = printable(f"To do: {first.remedy}.")  # before line breaks become those of the text
     yield from wrap(remedy, _WIDTH, initial_indent="  ", subsequent_indent="  ")
-
-
-def _scopes(members: Sequence[Finding]) -> Iterator[str]:
-    subjects = list(dict.fromkeys(finding.subject for finding in members))
-    more = len(subjects) - _SHOWN_LAYERS
-    rest = f" and {more} more (--format json has all)" if more > 0 else ""
-    lines = wrap(f"{', '.join(subjects[:_SHOWN_LAYERS])}{rest}", _WIDTH - 4)
-    yield from (f"    {line}" for line in lines)
-
-
-def _layers(members: Sequence[Finding]) -> Iterator[str]:
-    layers: Dict[str, List[str]] = {}
-    for finding in members:
-        name, scope = finding.variable or finding.op, f"{finding.layer}/"
-        inner = name[len(scope) :] if name.startswith(scope) else name
-        layers.setdefault(finding.layer, []).append(inner)
-    for layer, names in list(layers.items())[:_SHOWN_LAYERS]:
-        yield f"    {layer}: {', '.join(names)}" if layer else f"    {', '.join(names)}"
-    if len(layers) > _SHOWN_LAYERS:
-        yield f"    and {_count(len(layers) - _SHOWN_LAYERS, 'more layer')} (--format json has all)"
-
-
-def _path(path: Tuple[Op, ...]) -> Iterator[str]:
-    lines = [f"{op.name} [{op.type}]" for op in path]
-    if len(lines) > _SHOWN_OPS:
-        half = _SHOWN_OPS // 2
-        left_out = f"... {_count(len(lines) - 2 * half, 'more op')} ..."
-        lines = [*lines[:half], left_out, *lines[-half:]]
-    for position, line in enumerate(lines):
-        yield f"    {'<- ' if position else '   '}{line}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from bnguard.analysis.ir.graph import Definitions, Names
 
@@ -20,6 +20,7 @@ class Draft:
         self.ports: List[Tuple[int, ...]] = []
         self.definitions = Definitions(definitions, self.names)
         self.lowered: Set[int] = set()
+        self.function_nodes: Dict[int, Tuple[str, str]] = {}
         self.early: Set[int] = set()  # nodes numbered before one of their inputs
 
     def add(self, name: str, op_type: str, edges: Sequence[Edge], definition: Any = None) -> int:

@@ -52,6 +52,7 @@ def read_graph(raw: Any) -> Graph:
         _ranks(draft),
         draft.definitions,
         draft.lowered,
+        draft.function_nodes,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 import os
 import re
 from typing import (
@@ -25,6 +25,11 @@ from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.frontend import file_kinds
 from bnguard.analysis.frontend.file_reader import read_bytes
 from bnguard.analysis.frontend.graph_builder import read_graph
+from bnguard.analysis.frontend.source_lines import (
+    SourceLines,
+    source_lines_of_debug_info,
+    source_lines_of_graph,
+)
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import Graph
 from bnguard.analysis.ir.op_types import ENGINE, FUSED_NORMALIZATIONS, VARIABLES
@@ -60,6 +65,7 @@ class LoadedGraph:
       save_tensor: the name of what the Saver fetches to save; empty if there is no Saver.
       signatures: the signatures by key.
       has_objects: whether variables are restored by objects, as in TensorFlow 2.
+      source_lines: where the program that made the graph built its ops, if that is known.
     """
 
     label: str
@@ -70,6 +76,7 @@ class LoadedGraph:
     save_tensor: str
     signatures: Mapping[str, Signature]
     has_objects: bool = False
+    source_lines: SourceLines = field(default_factory=SourceLines)
 
 
 def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
@@ -90,7 +97,9 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
         pointer = file_kinds.pointer_at(path)
         if pointer is not None:
             raise pointer.refusal(path)
-        return _decode(read_bytes(path), path, tags)
+        graphs = _decode(read_bytes(path), path, tags)
+        lines = _saved_source_lines(path)
+        return [replace(graph, source_lines=lines) for graph in graphs]
     if hasattr(source, "as_graph_def"):
         return [_live_graph(source)]
     message = getattr(getattr(source, "DESCRIPTOR", None), "name", None)
@@ -111,6 +120,19 @@ def _saved_model_file(folder: str) -> str:
     raise AuditError(
         f"{folder}: no graph here; expected saved_model.pb. Give a .meta file or a SavedModel"
     )
+
+
+def _saved_source_lines(path: str) -> SourceLines:
+    """Return the source lines that were saved with a graph, in the files that TensorFlow names."""
+    beside = f"{os.path.splitext(path)[0]}.debug"
+    if os.path.basename(path) in SAVED_MODEL_FILES:
+        beside = os.path.join(os.path.dirname(path), "debug", "saved_model_debug_info.pb")
+    if not os.path.isfile(beside):
+        return SourceLines()
+    try:
+        return source_lines_of_debug_info(read_bytes(beside))
+    except AuditError:  # it cannot be read, and is not needed
+        return SourceLines()
 
 
 def _decode(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
@@ -319,7 +341,14 @@ def _live_graph(graph: Any) -> LoadedGraph:
     raw = _parse("RawGraphDef", data)
     indexed = _read_graph("tf.Graph", raw)
     return LoadedGraph(
-        "tf.Graph", indexed, len(raw.node), collections, frozenset(initializers), "", {}
+        "tf.Graph",
+        indexed,
+        len(raw.node),
+        collections,
+        frozenset(initializers),
+        "",
+        {},
+        source_lines=source_lines_of_graph(graph),
     )
 
 

@@ -183,6 +183,7 @@ class _Lowering:
             node_def.name: self._add(site.node, prefix + node_def.name, node_def.op, [], node_def)
             for node_def in function.node_def
         }
+        self._draft.function_nodes.update((node, (name, callee)) for name, node in nodes.items())
         scope = _Scope(callee, tensors, nodes, self._draft.types, self._functions)
         for node_def in function.node_def:
             edges = [scope.edge(text) for text in node_def.input]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from functools import partial
 from itertools import chain
 import re
+from types import MappingProxyType
 from typing import (
     AbstractSet,
     Any,
@@ -14,6 +15,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     NamedTuple,
     Optional,
     Sequence,
@@ -98,6 +100,10 @@ class Definitions:
         """Add the definition of the next node."""
         self._added.append(definition)
 
+    def is_added(self, node: int) -> bool:
+        """Return whether lowering added the node."""
+        return node >= self._read_count
+
     def attributes(self, node: int, largest: Optional[int] = None) -> Any:
         """Return a mapping from name to AttrValue; it is empty for a node without a NodeDef.
 
@@ -133,6 +139,7 @@ class Graph:
       order: the nodes in topological order, by their ranks.
       lowered: the nodes that were calls or functional control flow; each passes its n-th data
         input on as its n-th output.
+      function_nodes: for each node in a function, its name there and the function.
       consumers: for each node, the nodes that take an output of it or wait for it, in order.
       decided_by: the Switches that each tensor decides, in order.
     """
@@ -146,6 +153,7 @@ class Graph:
         ranks: Sequence[int],
         definitions: Definitions,
         lowered: AbstractSet[int],
+        function_nodes: Mapping[int, Tuple[str, str]] = MappingProxyType({}),
     ) -> None:
         self.names = names
         self.types = types
@@ -155,6 +163,7 @@ class Graph:
         in_order = isinstance(ranks, range)
         self.order = ranks if in_order else sorted(range(len(ranks)), key=ranks.__getitem__)
         self.lowered = lowered
+        self.function_nodes = function_nodes
         self._definitions = definitions
         self.consumers = _consumers(sources)
         self._by_type = _by_type(types)
@@ -190,6 +199,10 @@ class Graph:
     def present_types(self) -> Iterable[str]:
         """Return every op type in the graph."""
         return self._by_type.keys()
+
+    def is_added(self, node: int) -> bool:
+        """Return whether lowering added the node to those of the file."""
+        return self._definitions.is_added(node)
 
     def data_inputs(self, node: int) -> List[Tensor]:
         """Return the data inputs of a node, in order."""

@@ -24,6 +24,7 @@ _SCALARS = {
     "bytes": _Field.TYPE_BYTES,
     "double": _Field.TYPE_DOUBLE,
     "fixed32": _Field.TYPE_FIXED32,
+    "fixed64": _Field.TYPE_FIXED64,
     "float": _Field.TYPE_FLOAT,
     "int32": _Field.TYPE_INT32,
     "int64": _Field.TYPE_INT64,
@@ -79,6 +80,12 @@ _MESSAGES = {
         DataType dtype 1; TensorShapeProto tensor_shape 2; bytes tensor_content 4;
         float* float_val 5; double* double_val 6; int32* int_val 7; bytes* string_val 8;
         int64* int64_val 10; bool* bool_val 11; int32* half_val 13""",
+    # tensorflow/core/framework/graph_debug_info.proto; TensorFlow 1.15 writes `traces` alone
+    "GraphDebugInfo": """
+        string* files 1; <string,StackTrace> traces 2; <fixed64,FileLineCol> frames_by_id 4;
+        <string,fixed64> name_to_trace_id 5; <fixed64,StackTrace> traces_by_id 6""",
+    "StackTrace": "FileLineCol* file_line_cols 1; fixed64* frame_id 2",
+    "FileLineCol": "int32 file_index 1; int32 line 2; string func 4; string code 5",
     "OnnxModel": "bytes graph 7; bytes* opset_import 8",  # onnx.proto's ModelProto
     # tensorflow/core/protobuf/tensor_bundle.proto, trackable_object_graph.proto
     "BundleHeaderProto": "int32 num_shards 1; int32 endianness 2",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Dict, Iterable, List, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.dataflow.reachability import closure, data_closure
 from bnguard.analysis.errors import AuditError
+from bnguard.analysis.findings import Location
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
 from bnguard.analysis.ir.op_types import ENGINE, has_no_gradient, is_optimizer
@@ -86,6 +87,10 @@ class RecognizedGraph:
           AuditError: there is no such node.
         """
         return Tensor(self.tensor(name).node, CONTROL)
+
+    def location(self, node: int) -> Optional[Location]:
+        """Return where the user's program built a node; None if that is not known."""
+        return self.loaded.source_lines.location(self.graph, node)
 
     def movers(self, variables: Iterable[int]) -> List[Write]:
         """Return the writes that train any of `variables`, or move it as an average is moved."""

@@ -86,6 +86,7 @@ class Rule:
             problem=f"{problem}, if {condition}" if condition else problem,
             remedy=remedy or self.remedy,
             condition=condition,
+            location=recognized.location(node),
         )
 
 

@@ -2,7 +2,9 @@
 Finds running statistics whose update ops a training step waits for, although they are in a branch
 or loop where they have no effect. Either the step does not take the branch, or the train op is dead
 whenever the branch is not taken, or it waits for an op inside a loop from outside. Where the
-training flag is a variable, a note tells which updates run only after an op has set it.
+training flag is a variable, a note tells which updates run only after an op has set it. In a
+program that `bnguard run` watches, it also finds updates that change nothing at the value that the
+training steps give the flag.
 
 ## Why is this bad
 An op in a branch that is not taken does nothing, and neither does any op that waits for it. There
@@ -67,6 +69,13 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         )
         yield from _findings(
             step,
+            _switched_off(scenario, step),
+            f"is never updated: {step.fetch} runs its update op with {_flags(scenario, step)}, at "
+            "which the update changes nothing",
+            "Give the training flag its value for training in the steps that train",
+        )
+        yield from _findings(
+            step,
             _killing(scenario, step),
             f"is updated in a branch, and {step.fetch} does nothing when that is not taken",
         )
@@ -116,6 +125,28 @@ def _skipped(scenario: Scenario, step: Step) -> List[Statistic]:
     ]
 
 
+def _switched_off(scenario: Scenario, step: Step) -> List[Statistic]:
+    """Return those that the flags of all training steps, which are not assumed, keep unchanged."""
+    wanted = {flag.tensor: flag.at_training for flag in scenario.training_flags}
+    found = [
+        statistic
+        for statistic in scenario.recognized.statistics
+        if any(step.runs(write.node) for write in statistic.updates)
+        and not any(other.effects(statistic) for other in scenario.training)
+    ]
+    in_training = step.with_feeds({**step.execution.feeds, **wanted}) if found else step
+    return [statistic for statistic in found if in_training.effects(statistic)]
+
+
+def _flags(scenario: Scenario, step: Step) -> str:
+    values = {flag: step.execution.value(flag.tensor) for flag in scenario.training_flags}
+    return " and ".join(
+        f"{flag.name(scenario.recognized)}={value!r}"
+        for flag, value in values.items()
+        if value != flag.at_training
+    )
+
+
 def _killing(scenario: Scenario, step: Step) -> List[Statistic]:
     """Return those whose dead update makes the train op dead, at either value of the flags."""
     roots = {tensor.node for tensor in step.execution.fetches}
@@ -160,12 +191,16 @@ def _with_update_in(scenario: Scenario, nodes: Set[int]) -> List[Statistic]:
     ]
 
 
-def _findings(step: Step, statistics: List[Statistic], problem: str) -> Iterator[Finding]:
+def _findings(
+    step: Step, statistics: List[Statistic], problem: str, remedy: str = ""
+) -> Iterator[Finding]:
     for statistic in statistics:
         updates = [write.node for write in statistic.updates]
         needed = next(filter(step.execution.needs, updates), None)
         node = updates[0] if needed is None else needed
-        yield RULE.finding(step.recognized, problem, node, statistic, step, path_to=needed)
+        yield RULE.finding(
+            step.recognized, problem, node, statistic, step, path_to=needed, remedy=remedy
+        )
 
 
 RULE = Rule(

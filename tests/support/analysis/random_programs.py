@@ -89,12 +89,13 @@ class Program:
       fed: what a step feeds.
       known_feeds: the same, but None for what the audit does not get.
       is_decided: whether the audit gets enough to know which branches are taken.
+      is_decided_as_run: the same for who knows every value that is fed.
     """
 
     def __init__(self, recipe):
         self.graph = tf.Graph()
         self.fed, self.known_feeds = {}, {}
-        self.is_decided = True
+        self.is_decided = self.is_decided_as_run = True
         self._depth = 0
         kinds = recipe["variables"], recipe["control_flow"]
         with build_with(*kinds), self.graph.as_default():
@@ -258,10 +259,12 @@ class Program:
     def _predicate(self, predicate):
         form, *arguments = predicate
         if form == "constant":
-            self.is_decided = False  # the optimizer may cut the dead branch off, or not
+            # The optimizer may cut the dead branch off, or not.
+            self.is_decided = self.is_decided_as_run = False
             return tf.constant(arguments[0])
         if form == "variable":
-            self.is_decided = False  # if the audit takes it for no training flag
+            # If the audit takes it for no training flag.
+            self.is_decided = self.is_decided_as_run = False
             return self._variables[arguments[0]]
         if form == "default":
             return self._defaults[arguments[0]]

@@ -1,0 +1,74 @@
+"""`bnguard run`: parse, call, exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import List, Optional, Sequence
+
+import click
+
+from bnguard.analysis.rules import choose
+from bnguard.runtime.streams import Mistake
+from bnguard.watch.program import Program
+from bnguard.watch.runner import run_watched
+from bnguard.watch.watcher import Watcher
+
+_WITHOUT_VALUE = ("--stop", "--help", "-h")
+
+
+class _Command(click.Command):
+    """Ends its own options at the program's name, or after `-m MODULE`, as Python does."""
+
+    def parse_args(self, ctx: click.Context, args: List[str]) -> List[str]:
+        position = 0
+        while position < len(args) and args[position].startswith("-"):
+            if args[position] == "-m":
+                args = [*args[: position + 2], "--", *args[position + 2 :]]
+                break
+            has_value = "=" not in args[position] and args[position] not in _WITHOUT_VALUE
+            position += 2 if has_value else 1
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    "run",
+    cls=_Command,
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+)
+@click.option("-m", "module", metavar="MODULE", help="Run this module, as `python -m` does.")
+@click.option("--json", metavar="FILE", help="Write the report to FILE, as JSON.")
+@click.option("--sarif", metavar="FILE", help="Write the findings to FILE, as SARIF 2.1.0.")
+@click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
+@click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
+@click.option("--stop", is_flag=True, help="End the program before a step with an error runs.")
+@click.option(
+    "--for", "steps", metavar="N", type=click.IntRange(min=1), help="Watch only the first N steps."
+)
+@click.argument("arguments", metavar="PROGRAM.py [ARGS...]", nargs=-1, type=click.UNPROCESSED)
+def run_command(
+    module: Optional[str],
+    json: Optional[str],
+    sarif: Optional[str],
+    select: Sequence[str],
+    ignore: Sequence[str],
+    stop: bool,
+    steps: Optional[int],
+    arguments: Sequence[str],
+) -> None:
+    """Run a program unchanged, and judge each of its session steps before it first runs.
+
+    The report follows on stderr when the program ends: its steps, and what the rules of the audit
+    find in them, with the lines of the program. In the name of a FILE, %p stands for the rank of
+    the process or its id. The exit status is the program's own if that is not 0; otherwise 1 if an
+    error was found.
+    """
+    if module is None and not arguments:
+        raise Mistake("no program to run; give the path of a Python program, or -m MODULE")
+    name, *rest = [module, *arguments] if module is not None else arguments
+    rules = choose(
+        *(tuple(code for text in texts for code in text.split(",")) for texts in (select, ignore))
+    )
+    files = {form: path for form, path in (("json", json), ("sarif", sarif)) if path}
+    program = Program(str(name), [str(text) for text in rest], module is not None)
+    sys.exit(run_watched(program, Watcher(rules, stop, steps), files))

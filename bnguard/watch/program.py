@@ -1,0 +1,179 @@
+"""Run a program in this process as `python PROGRAM ARGS...` or `python -m MODULE ARGS...` would."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import os
+import runpy
+import signal
+import sys
+import threading
+import traceback
+from types import CodeType, ModuleType, TracebackType
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional
+
+from bnguard.errors import BnguardError
+
+_INTERRUPTED = 128 + signal.SIGINT
+_STARTERS = (__file__, os.path.join(os.path.dirname(__file__), "runner.py"))
+_RUNPY = (runpy.__file__, "<frozen runpy>")
+
+
+class Program(NamedTuple):
+    """A program.
+
+    Attributes:
+      name: the path of a script, or the name of a module.
+      arguments: what follows the name on the command line.
+      is_module: whether the name is that of a module.
+    """
+
+    name: str
+    arguments: List[str]
+    is_module: bool = False
+
+    def load(self) -> Callable[[], Any]:
+        """Prepare `sys.argv`, `sys.path` and `__main__`, and return a function that runs it.
+
+        Raises:
+          BnguardError: there is no such script, or it is no Python program.
+        """
+        sys.argv[:] = [self.name, *self.arguments]
+        if self.is_module:
+            sys.path[0] = os.getcwd()
+            return lambda: runpy.run_module(self.name, run_name="__main__", alter_sys=True)
+        if os.path.isdir(self.name):
+            return lambda: runpy.run_path(self.name, run_name="__main__")
+        # Python 3.9 and later know the main program by its absolute path.
+        path = os.path.abspath(self.name) if sys.version_info >= (3, 9) else self.name
+        code = self._compiled(path)
+        sys.path[0] = os.path.dirname(os.path.realpath(self.name))
+        namespace = _main_module(path)
+        return lambda: exec(code, namespace)
+
+    def _compiled(self, path: str) -> CodeType:
+        try:
+            with open(self.name, "rb") as file:
+                source = file.read()
+        except OSError as error:
+            raise BnguardError(
+                f"{self.name}: cannot be read ({error.strerror}); give the path of a Python "
+                "program, or -m and the name of a module."
+            ) from error
+        try:
+            return compile(source, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            raise BnguardError(f"{self.name}: not a Python program ({error}).") from error
+
+
+def run(program: Callable[[], Any], interruptions: Any = ()) -> int:
+    """Run a program that was loaded, and return its exit status, after its threads have ended.
+
+    An exception is shown as Python shows it, without the frames of this package.
+
+    Args:
+      program: the program.
+      interruptions: the types of exceptions that end it without being shown, with status 1.
+    """
+    try:
+        program()
+        _join_threads()
+        return 0
+    except SystemExit as error:
+        return _exit_status(error.code)
+    except interruptions:
+        return 1
+    except KeyboardInterrupt as error:
+        _show(error)
+        return _INTERRUPTED
+    except BaseException as error:
+        _show(error)
+        return 1
+
+
+@contextmanager
+def own_signals(at_sigterm: Callable[[], None]) -> Iterator[None]:
+    """Give Ctrl-C and SIGTERM to the program as Python does.
+
+    If SIGTERM ends it, `at_sigterm` is called first.
+
+    A signal that is ignored, as under nohup, stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    process = os.getpid()
+
+    def end(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() == process:
+            at_sigterm()
+        os.kill(os.getpid(), number)
+
+    handlers: Dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: end,
+    }
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def launcher_files() -> FrozenSet[str]:
+    """Return the files of the frames on the current stack that started the program, or will."""
+    files = [frame.filename for frame in traceback.extract_stack()][:-1]
+    starters = [position for position, file in enumerate(files) if file in _STARTERS]
+    return frozenset([*files[: max(starters, default=-1) + 1], *_STARTERS, *_RUNPY])
+
+
+def _main_module(path: str) -> Dict[str, Any]:
+    module = ModuleType("__main__")
+    module.__file__ = path
+    module.__dict__.update(__builtins__=__builtins__, __cached__=None, __spec__=None)
+    sys.modules["__main__"] = module
+    return module.__dict__
+
+
+def _join_threads() -> None:
+    """Wait for the program's threads, as Python does before it exits."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+
+
+def _exit_status(code: Any) -> int:
+    """Return the status for the argument of `sys.exit`, which is printed if it is a text."""
+    if code is None or isinstance(code, int):
+        return int(code or 0)
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _show(error: BaseException) -> None:
+    """Show an exception as Python does, without the frames of this package and of runpy."""
+    frames = _without_own(error.__traceback__)
+    sys.excepthook(type(error), error.with_traceback(frames), frames)
+
+
+def _without_own(frames: Optional[TracebackType]) -> Optional[TracebackType]:
+    while frames is not None and _is_own(frames):
+        frames = frames.tb_next
+    kept = frames
+    while kept is not None:
+        while kept.tb_next is not None and _is_own(kept.tb_next):
+            kept.tb_next = kept.tb_next.tb_next
+        kept = kept.tb_next
+    return frames
+
+
+def _is_own(frame: TracebackType) -> bool:
+    file = frame.tb_frame.f_code.co_filename
+    return file in _RUNPY or os.path.dirname(file) == os.path.dirname(__file__)

@@ -1,0 +1,82 @@
+"""Run a program, watch it, and write the reports, however it ends."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+import os
+import sys
+from typing import Callable, Dict, Iterator, List, Mapping
+
+from bnguard.runtime.streams import takes_color
+from bnguard.watch.program import Program, own_signals, run
+from bnguard.watch.report import WatchReport
+from bnguard.watch.watcher import Stopped, Watcher
+
+_RANKS = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "SLURM_PROCID")
+
+
+_FORMS: Dict[str, Callable[[WatchReport], str]] = {
+    "json": WatchReport.to_json,
+    "sarif": WatchReport.to_sarif,
+}
+FORMS = tuple(_FORMS)
+"""The forms in which the report can be written to a file."""
+
+
+def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) -> int:
+    """Run a program and report on its steps on stderr; return the exit status.
+
+    Args:
+      program: the program.
+      watcher: watches its sessions.
+      files: the path of a file for each of FORMS in which to write the report, too. In it, `%p`
+        stands for the rank of this process, or its id.
+
+    The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if a file
+    could not be written or a graph could not be judged, and 0.
+
+    Raises:
+      BnguardError: the program cannot be loaded.
+    """
+    process = os.getpid()
+    reported: List[WatchReport] = []
+    problems: List[str] = []
+
+    def report() -> None:
+        if os.getpid() == process and not reported:  # a forked child ends with the same code
+            reported.append(watcher.report(program.name))
+            problems.extend(_write(reported[0], files))
+            _flush(sys.stdout)
+            text = reported[0].to_text(takes_color(sys.stderr))
+            print("\n".join([f"bnguard: {program.name}", text, *problems]), file=sys.stderr)
+
+    main = program.load()
+    with watcher.hooks.installed(), own_signals(at_sigterm=report):
+        status = run(main, Stopped)
+    report()
+    if not reported:  # this is a forked child
+        return status
+    is_whole = reported[0].is_complete and not problems
+    return status or int(reported[0].has_errors) or (0 if is_whole else 2)
+
+
+def _write(report: WatchReport, files: Mapping[str, str]) -> Iterator[str]:
+    """Write the files; yield a line for each that cannot be written."""
+    for form, pattern in files.items():
+        path = pattern.replace("%p", _rank())
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(_FORMS[form](report) + "\n")
+        except OSError as error:
+            yield f"Error: --{form} {path}: cannot be written ({error.strerror})"
+
+
+def _rank() -> str:
+    ranks = (os.environ.get(name) for name in _RANKS)
+    return next(filter(None, ranks), str(os.getpid()))
+
+
+def _flush(stream: object) -> None:
+    # The program may have closed it, or SIGTERM may have come while it was written to.
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):
+        stream.flush()  # type: ignore[attr-defined]

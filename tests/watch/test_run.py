@@ -1,0 +1,121 @@
+"""`bnguard run` from the outside: a program runs as without, and the report follows."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
+NOTHING = "nothing to watch: the program did not import TensorFlow"
+GRAPH = """
+import sys, traceback
+import bnguard
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+x = tf.placeholder(tf.float32, [None, 2], name="x")
+y = tf.identity(bnguard.batch_norm(x, is_training=True, updates_collections=None), name="y")
+"""
+START = "session = tf.Session()\nsession.run(tf.global_variables_initializer())\n"
+
+
+def python(folder, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def watched(folder, *arguments):
+    return python(folder, "-m", "bnguard", "run", *arguments)
+
+
+def write(folder, text, name="program.py"):
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+class TestWithoutTensorFlow:
+    SHOWS = (
+        "import sys; print(sys.argv, sys.path[0], __name__, __file__, __spec__ is None,"
+        " sys.modules['__main__'].__dict__ is globals())"
+    )
+
+    def test_a_program_sees_what_it_sees_without(self, tmp_path):
+        (tmp_path / "inner").mkdir()
+        write(tmp_path / "inner", self.SHOWS)
+        alone = python(tmp_path, "inner/program.py", "--stop", "a b")
+        run = watched(tmp_path, "inner/program.py", "--stop", "a b")
+        assert run.stdout == alone.stdout
+        assert run.returncode == alone.returncode == 0
+        assert run.stderr.splitlines() == ["bnguard: inner/program.py", NOTHING]
+
+    def test_a_module_and_its_options_are_not_taken_for_ours(self, tmp_path):
+        write(tmp_path, "import sys; print(sys.argv[1:], sys.path[0], __name__)")
+        alone = python(tmp_path, "-m", "program", "--json", "-m")
+        run = watched(tmp_path, "-m", "program", "--json", "-m")
+        assert (run.stdout, run.returncode) == (alone.stdout, 0)
+
+    @pytest.mark.parametrize(
+        "code", ["sys.exit(3)", "sys.exit('a reason')", "sys.exit()", "raise ValueError('no')"]
+    )
+    def test_the_end_is_that_of_the_program(self, tmp_path, code):
+        write(tmp_path, f"import sys\ndef end():\n    {code}\nend()\n")
+        alone, run = python(tmp_path, "program.py"), watched(tmp_path, "program.py")
+        assert run.returncode == alone.returncode
+        assert run.stderr == f"{alone.stderr}bnguard: program.py\n{NOTHING}\n"
+
+    def test_a_forked_child_does_not_report(self, tmp_path):
+        write(tmp_path, "import os\nif os.fork() == 0:\n    raise SystemExit(0)\nos.wait()\n")
+        assert watched(tmp_path, "program.py").stderr.count(NOTHING) == 1
+
+    @pytest.mark.parametrize(
+        ("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)]
+    )
+    def test_a_signal_ends_the_program_and_the_report_follows(self, tmp_path, number, status):
+        write(tmp_path, "import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bnguard", "run", "program.py"],
+            cwd=str(tmp_path),
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert process.stdout.readline() == "up\n"
+        started = time.time()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert time.time() - started < 30
+        assert process.returncode == status
+        assert errors.endswith(f"bnguard: program.py\n{NOTHING}\n")
+        assert ("KeyboardInterrupt" in errors) is (number == signal.SIGINT)
+
+    @pytest.mark.parametrize("arguments", [(), ("missing.py",), ("--json",), ("--for", "0", "x")])
+    def test_a_mistake_is_one_line_and_status_2(self, tmp_path, arguments):
+        run = watched(tmp_path, *arguments)
+        assert run.returncode == 2
+        assert run.stderr.startswith("Error: ")
+        assert run.stderr.count("\n") == 1
+
+
+class TestWithTensorFlow:
+    def test_the_tracebacks_are_those_without(self, tmp_path):
+        """In what the program prints, in what ends it, and in what TensorFlow tells of an op."""
+        caught = "try:\n    session.run(y)\nexcept Exception:\n    traceback.print_exc()\n"
+        write(tmp_path, f"{GRAPH}{START}{caught}session.run(y)\n")
+        alone, run = python(tmp_path, "program.py"), watched(tmp_path, "program.py")
+        assert "placeholder" in alone.stderr.lower()
+        assert run.returncode == alone.returncode == 1
+        report = run.stderr.index("bnguard: program.py\n")
+        assert run.stderr[:report].count("\n") == alone.stderr.count("\n")
+        assert "click" not in run.stderr[:report]
+        assert run.stderr[report:].count("program.py:") >= 2
