@@ -17,6 +17,7 @@ COMMANDS = {
     "fixed": ["two_branch_cond"],
     "list": [],
     "repro": ["two_branch_cond"],
+    "run": ["program.py"],
     "stats": ["model"],
 }
 

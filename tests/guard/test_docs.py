@@ -1,9 +1,8 @@
 """The output that docs/guard.md shows is that of the program below."""
 
 import os
-import subprocess
-import sys
 
+from support import forked
 from support.paths import ROOT
 
 PROGRAM = """import bnguard
@@ -32,14 +31,7 @@ with tf.Session() as session:
 
 def test_the_message_of_frozen_is_that_of_the_page(tmp_path):
     (tmp_path / "net.py").write_text(PROGRAM, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": ROOT}
-    run = subprocess.run(
-        [sys.executable, "net.py"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    message = run.stderr[run.stderr.index("frozen: ") :]
+    _, _, errors = forked.run(tmp_path, "run", "net.py", cwd=tmp_path)
+    message = errors[errors.index("frozen: ") : errors.index("bnguard: net.py\n")]
     with open(os.path.join(ROOT, "docs", "guard.md"), encoding="utf-8") as page:
         assert message.strip() in page.read()
