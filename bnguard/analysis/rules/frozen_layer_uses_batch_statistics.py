@@ -30,7 +30,7 @@ A program that computes the statistics of the new data later, before it infers.
 
 from __future__ import annotations
 
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Tuple
 
 from bnguard.analysis.findings import WARNING, Finding
 from bnguard.analysis.recognition.normalizations import Normalization
@@ -41,16 +41,17 @@ from bnguard.analysis.scenario.step import Step
 
 
 def check(scenario: Scenario) -> Iterator[Finding]:
-    """Yield a finding for each statistic of a frozen layer that training does not use."""
-    for statistic in scenario.recognized.statistics:
-        if not statistic.parameters or scenario.recognized.movers(statistic.parameters):
-            continue
-        step = _step_with_batch(scenario, statistic)
-        if step is not None and _may_be_used_at_inference(scenario, statistic):
-            layer = _layer_of_batch(step, statistic)
-            node = statistic.readers[0].node if layer is None else layer.node
+    """Yield a finding for each statistic of a frozen layer that training does not use.
+
+    A layer is not frozen if an op without gradient keeps training from it; see BN201.
+    """
+    recognized = scenario.recognized
+    frozen = list(_frozen_with_batch(scenario))
+    cut_off = recognized.cut_off(node for _, _, node in frozen)
+    for statistic, step, node in frozen:
+        if node not in cut_off:
             yield RULE.finding(
-                scenario.recognized,
+                recognized,
                 f"is unused in training: {step.fetch} trains neither gamma nor beta of the layer, "
                 "but normalizes with the statistics of the batch",
                 node,
@@ -58,6 +59,17 @@ def check(scenario: Scenario) -> Iterator[Finding]:
                 step,
                 path_to=node,
             )
+
+
+def _frozen_with_batch(scenario: Scenario) -> Iterator[Tuple[Statistic, Step, int]]:
+    """Yield the statistics of layers that no step trains, a step that uses the batch, and where."""
+    for statistic in scenario.recognized.statistics:
+        if not statistic.parameters or scenario.recognized.movers(statistic.parameters):
+            continue
+        step = _step_with_batch(scenario, statistic)
+        if step is not None and _may_be_used_at_inference(scenario, statistic):
+            layer = _layer_of_batch(step, statistic)
+            yield statistic, step, statistic.readers[0].node if layer is None else layer.node
 
 
 def _step_with_batch(scenario: Scenario, statistic: Statistic) -> Optional[Step]:

@@ -45,8 +45,11 @@ def never_updated(between, trainable=True, trained=None, build=("ref", "v1"), as
             y = layer(dense(between(h)), True)
         optimizer().minimize(loss_of(y), var_list=trained and tf.trainable_variables(trained))
         assert between in (tf.identity, tf.stop_gradient) or tf.gradients(y, h) == [None]
-    report = bnguard.audit(graph.as_graph_def() if as_graph_def else graph, select=["BN201"])
-    return [finding.variable for finding in report.findings]
+    report = bnguard.audit(graph.as_graph_def() if as_graph_def else graph)
+    frozen = {finding.variable for finding in report.findings if finding.rule == "BN207"}
+    found = [finding.variable for finding in report.findings if finding.rule == "BN201"]
+    assert frozen.isdisjoint(found)  # a layer is either frozen or meant to move
+    return found
 
 
 @pytest.mark.parametrize("build", BUILDS)
