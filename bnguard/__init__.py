@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bnguard.analysis.findings import Finding
     from bnguard.analysis.report import Report
     from bnguard.errors import BnguardError
+    from bnguard.graphs import import_meta_graph
     from bnguard.guard.errors import StatisticsChanged, StatisticsDidNotMove
     from bnguard.guard.frozen import frozen
     from bnguard.guard.hook import FrozenStatisticsHook
@@ -46,6 +47,7 @@ _MODULES = {
     "create_train_op": "bnguard.layers",
     "diff": "bnguard.statistics",
     "frozen": "bnguard.guard.frozen",
+    "import_meta_graph": "bnguard.graphs",
     "must_move": "bnguard.guard.must_move",
     "snapshot": "bnguard.statistics",
     "statistics_summaries": "bnguard.statistics",
@@ -68,6 +70,7 @@ __all__ = [
     "create_train_op",
     "diff",
     "frozen",
+    "import_meta_graph",
     "must_move",
     "snapshot",
     "statistics_summaries",
