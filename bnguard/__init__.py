@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bnguard.guard.hook import FrozenStatisticsHook
     from bnguard.guard.must_move import must_move
     from bnguard.layers import batch_norm, batch_normalization, create_train_op
+    from bnguard.reestimate import Moments, assign_moments, measure_moments, reestimate
     from bnguard.statistics import (
         RunningStatistics,
         StatisticsDiff,
@@ -36,11 +37,13 @@ _MODULES = {
     "BnguardError": "bnguard.errors",
     "Finding": "bnguard.analysis.findings",
     "FrozenStatisticsHook": "bnguard.guard.hook",
+    "Moments": "bnguard.reestimate",
     "Report": "bnguard.analysis.report",
     "RunningStatistics": "bnguard.statistics",
     "StatisticsChanged": "bnguard.guard.errors",
     "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
+    "assign_moments": "bnguard.reestimate",
     "audit": "bnguard.analysis.api",
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
@@ -48,7 +51,9 @@ _MODULES = {
     "diff": "bnguard.statistics",
     "frozen": "bnguard.guard.frozen",
     "import_meta_graph": "bnguard.graphs",
+    "measure_moments": "bnguard.reestimate",
     "must_move": "bnguard.guard.must_move",
+    "reestimate": "bnguard.reestimate",
     "snapshot": "bnguard.statistics",
     "statistics_summaries": "bnguard.statistics",
 }
@@ -58,12 +63,14 @@ __all__ = [
     "BnguardError",
     "Finding",
     "FrozenStatisticsHook",
+    "Moments",
     "Report",
     "RunningStatistics",
     "StatisticsChanged",
     "StatisticsDidNotMove",
     "StatisticsDiff",
     "__version__",
+    "assign_moments",
     "audit",
     "batch_norm",
     "batch_normalization",
@@ -71,7 +78,9 @@ __all__ = [
     "diff",
     "frozen",
     "import_meta_graph",
+    "measure_moments",
     "must_move",
+    "reestimate",
     "snapshot",
     "statistics_summaries",
 ]
