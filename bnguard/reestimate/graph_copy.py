@@ -180,8 +180,10 @@ class GraphCopy:
         if shape is None or (site.axes is None and site.channels_first is None):
             return False
         axes = [axis for axis in self._axes(site, x) if axis % len(shape)]
-        sizes = [shape[axis] for axis in axes]
-        return None not in sizes and int(np.prod(sizes)) <= _CHEAP
+        values = 1.0
+        for axis in axes:
+            values *= shape[axis] or np.inf
+        return values <= _CHEAP
 
     def _axes(self, site: Site, x: tf.Tensor) -> List[int]:
         """Return the axes of x to reduce: all but those of the channels."""

@@ -19,9 +19,10 @@ from bnguard.analysis.ir.op_types import (
     PLACEHOLDERS,
 )
 from bnguard.analysis.ir.tensor_values import short_list, uniform_value
-from bnguard.analysis.recognition.normalizations import Normalization
+from bnguard.analysis.recognition.normalizations import Normalization, uses_batch
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 
+_FUSED_INPUTS = 3  # x, gamma and beta: what a fused op computes its output and moments from
 _REDUCTIONS = ("Mean", "Sum")
 _SQUARES = frozenset(["Mul", "Pow", "Square", "SquaredDifference"])
 _RECIPROCALS = frozenset(["Inv", "Reciprocal"])
@@ -155,7 +156,8 @@ class SiteFinder:
             if found == depths:
                 break
             depths = found
-        return depths
+        in_use = sorted(set(depths.values()))
+        return {name: in_use.index(depth) for name, depth in depths.items()}
 
     def _live_inputs(self, tensors: List[Tensor]) -> Dict[int, List[int]]:
         stack = [tensor.node for tensor in tensors]
@@ -169,8 +171,11 @@ class SiteFinder:
 
     def _provenance_inputs(self, node: int) -> List[int]:
         variables = self._provenance.variables(Tensor(node, 0)) if self._is_handle(node) else []
-        live = self.execution.inputs(node) if self.execution.needs(node) else []
-        return [*variables, *(tensor.node for tensor, _ in live)]
+        live = [t for t, _ in self.execution.inputs(node)] if self.execution.needs(node) else []
+        if self._graph.types[node] in FUSED_NORMALIZATIONS and uses_batch(self._graph, node):
+            used = self._graph.data_inputs(node)[:_FUSED_INPUTS]
+            live = [tensor for tensor in live if tensor in used]
+        return [*variables, *(tensor.node for tensor in live)]
 
     def _is_handle(self, node: int) -> bool:
         """Return whether a node is a later handle of a variable, which stands for the first."""
