@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, Mapping, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
@@ -21,7 +22,7 @@ class Batches:
       feeds: as for `bnguard.reestimate`.
 
     Attributes:
-      fed: the names of the tensors that the first batch feeds.
+      fed: the tensors that the first batch feeds, by name; the value of a bool, else None.
       reads_own_data: whether the graph reads its own data.
 
     Raises:
@@ -36,7 +37,7 @@ class Batches:
             self._feeds: Any = [{}] * feeds  # type: ignore[operator]
             if not self._feeds:
                 raise BnguardError(f"feeds: got {feeds} steps; expected at least 1.")
-            self.fed: FrozenSet[str] = frozenset()
+            self.fed: Dict[str, Optional[bool]] = {}
             return
         if isinstance(feeds, (str, bytes, Mapping)) or not hasattr(feeds, "__iter__"):
             raise BnguardError(
@@ -49,7 +50,7 @@ class Batches:
             raise BnguardError("feeds: there is no batch; expected at least one feed dict.")
         self._once = iterator is feeds
         self._feeds = chain([first], iterator) if self._once else feeds
-        self.fed = frozenset(self._named(first))
+        self.fed = {name: _as_bool(value) for name, value in self._named(first).items()}
 
     def check(self, passes: int) -> None:
         """Check that the batches can be read as often as there are passes.
@@ -111,3 +112,7 @@ class Batches:
                 ) from error
             self._names[lookup] = key, element.name  # the key, so that its id is not used again
         return str(self._names[lookup][1])
+
+
+def _as_bool(value: Any) -> Optional[bool]:
+    return bool(value) if isinstance(value, (bool, np.bool_)) else None

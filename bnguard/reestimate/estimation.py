@@ -64,8 +64,9 @@ def reestimate(
       feeds: an iterable of feed dicts, one for each batch; for several passes not an iterator. Or
         the number of steps, if the graph reads its own data: the copy reads that from the start.
       scope: a variable scope or its name; only the statistics in it are estimated. None: all.
-      training: what to feed for training mode, by tensor or name; by default the training flags
-        that the analysis of the graph finds. It overrides feeds of the same tensors.
+      training: what to feed for training mode, by tensor or name; by default True, or whatever
+        means training, for the training flags that the analysis of the graph finds. It overrides
+        feeds of the same tensors.
       estimator: what the statistics are to be:
         `population`: the mean of all values, and their variance around that mean, without
           correction (the law of total variance);
@@ -165,9 +166,8 @@ def assign_moments(
             "moments; expected 'population' or 'moving'."
         )
     graph = sessions.graph_of(session)
-    fed = frozenset(
-        op.outputs[0].name for op in graph.get_operations() if op.type.startswith("Placeholder")
-    )
+    placeholders = [op for op in graph.get_operations() if op.type.startswith("Placeholder")]
+    fed = dict.fromkeys(op.outputs[0].name for op in placeholders)
     plan = make_plan(graph, scope, training, fed)
     measured = [target for target in plan.targets if _is_measured(target, moments)]
     if not measured or moments.identity.get("graph") != fingerprint(graph):

@@ -60,10 +60,19 @@ def estimate(
         elif target.role == AVERAGE and target.of in found:
             found[name] = found[target.of].astype(before[name].dtype)
         elif target.role == "biased" and target.of in found:
-            count = float(np.max(before.get(target.counter, np.zeros(1))))
-            share = 1 - target.kept**count if target.kept else 0.0
+            share = _biased_share(before[name], before[target.of])
             found[name] = (found[target.of] * share).astype(before[name].dtype)
     return found
+
+
+def _biased_share(biased: np.ndarray, debiased: np.ndarray) -> float:
+    """Return 1 - decay ** n, by which n updates of zero debiasing divide; 0 before the first."""
+    if not biased.any():
+        return 0.0
+    with np.errstate(all="ignore"):
+        shares = biased.astype(np.float64) / debiased
+    known = shares[np.isfinite(shares) & (shares > 0) & (shares <= 1)]
+    return float(np.median(known)) if known.size else 1.0
 
 
 _Role = Callable[[ChannelMoments, float], np.ndarray]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue
-from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
-from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.errors import BnguardError
 from bnguard.reestimate.sites import NoSite, Site, SiteFinder
@@ -37,16 +35,12 @@ class Target(NamedTuple):
         and `weight` is 1.
       sites: what it is estimated from.
       of: the name of the statistic that it follows from, or empty.
-      kept: of `biased`, the decay of its updates.
-      counter: of `biased`, the name of the statistic that counts its updates.
     """
 
     statistic: LiveStatistic
     role: str
     sites: Tuple[Site, ...] = ()
     of: str = ""
-    kept: float = 0.0
-    counter: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def make_plan(
     graph: tf.Graph,
     scope: Optional[Scope],
     training: Optional[Mapping[Any, Any]],
-    fed: FrozenSet[str],
+    fed: Mapping[str, StaticValue],
 ) -> Plan:
     """Return the plan for the statistics of a graph.
 
@@ -100,7 +94,7 @@ def make_plan(
       graph: the graph.
       scope: selects the statistics in it; None selects all.
       training: what to feed for training mode, by tensor or name; None for what the analysis finds.
-      fed: the names of the tensors that are fed.
+      fed: the tensors that are fed, by name; the value of a bool, else None.
 
     Raises:
       BnguardError: there are no statistics, none can be estimated, or a tensor is not in the graph.
@@ -108,13 +102,14 @@ def make_plan(
     statistics = session_values.find(graph, scope)
     everything = structure_of(graph).statistics
     recognized = structure_of(graph).recognized
-    flags = _flags(recognized, training)
+    modes = {_tensor(recognized, name): value for name, value in fed.items() if value is not None}
+    flags = {**modes, **_flags(recognized, training)}
     fed_tensors = {_tensor(recognized, name) for name in fed} | set(flags)
     finder = SiteFinder(recognized, flags, fed_tensors)
     chooser = _Chooser(recognized, finder)
     chosen = {name: chooser.choose(found) for name, found in everything.items()}
     sites = {name: found.sites for name, found in chosen.items() if found.sites}
-    targets, left_out = _targets(statistics, chosen, recognized)
+    targets, left_out = _targets(statistics, chosen)
     if not targets:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(left_out.items()))
         raise BnguardError(
@@ -199,7 +194,6 @@ def _layers(groups: Any) -> List[Normalization]:
 def _targets(
     statistics: Sequence[LiveStatistic],
     chosen: Mapping[str, _Choice],
-    recognized: RecognizedGraph,
 ) -> Tuple[List[Target], Dict[str, str]]:
     """Return the targets, and why the other statistics are left out."""
     targets: List[Target] = []
@@ -221,7 +215,7 @@ def _targets(
             else:
                 left_out[name] = "what it averages cannot be estimated"
         elif statistic.role == "biased" and above:
-            targets.append(_biased(statistic, above, recognized))
+            targets.append(Target(statistic, "biased", of=above))
         elif statistic.role == COUNT and name.endswith(_WEIGHT) and sites:
             targets.append(Target(statistic, "weight"))
         elif statistic.role == COUNT and above:
@@ -243,29 +237,6 @@ def _above(name: str, chosen: Mapping[str, _Choice]) -> str:
     parent = name.rpartition("/")[0]
     found = [other for other in chosen if parent == other or parent.endswith(f"/{other}")]
     return max((other for other in found if chosen[other].sites), key=len, default="")
-
-
-def _biased(statistic: LiveStatistic, above: str, recognized: RecognizedGraph) -> Target:
-    counter = statistic.name.rpartition("/")[0] + "/local_step"
-    return Target(
-        statistic, "biased", of=above, kept=_decay(statistic, recognized) or 0.0, counter=counter
-    )
-
-
-def _decay(statistic: LiveStatistic, recognized: RecognizedGraph) -> Optional[float]:
-    """Return the decay of the updates `x -= (x - value) * (1 - decay)` of a statistic."""
-    constants = ConstantPropagation(recognized.graph, {})
-    variable = recognized.tensor(statistic.parts[0].name).node
-    for write in recognized.writes.get(variable, ()):
-        if write.purpose is Purpose.UPDATE:
-            value = recognized.graph.data_inputs(write.node)[-1]
-            root = recognized.provenance.root(value)
-            if recognized.graph.types[root.node] == "Mul":
-                for factor in recognized.graph.data_inputs(root.node):
-                    share = constants.value(factor)
-                    if isinstance(share, float) and 0 < share < 1:
-                        return 1 - share
-    return None
 
 
 def _flags(
@@ -293,8 +264,3 @@ def _tensor(recognized: RecognizedGraph, name: str) -> Tensor:
             f"feeds: no tensor is called {name!r} in the session's graph; expected tensors of "
             "that graph, or their names."
         ) from error
-
-
-def set_of_tensors(names: FrozenSet[str], recognized: RecognizedGraph) -> Set[Tensor]:
-    """Return the tensors with these names."""
-    return {_tensor(recognized, name) for name in names}
