@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bnguard.guard.hook import FrozenStatisticsHook
     from bnguard.guard.must_move import must_move
     from bnguard.layers import batch_norm, batch_normalization, create_train_op
-    from bnguard.reestimate import Moments, assign_moments, measure_moments, reestimate
+    from bnguard.reestimation import Moments, assign_moments, measure_moments, reestimate
     from bnguard.statistics import (
         RunningStatistics,
         StatisticsDiff,
@@ -37,13 +37,13 @@ _MODULES = {
     "BnguardError": "bnguard.errors",
     "Finding": "bnguard.analysis.findings",
     "FrozenStatisticsHook": "bnguard.guard.hook",
-    "Moments": "bnguard.reestimate",
+    "Moments": "bnguard.reestimation",
     "Report": "bnguard.analysis.report",
     "RunningStatistics": "bnguard.statistics",
     "StatisticsChanged": "bnguard.guard.errors",
     "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
-    "assign_moments": "bnguard.reestimate",
+    "assign_moments": "bnguard.reestimation",
     "audit": "bnguard.analysis.api",
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
@@ -51,9 +51,9 @@ _MODULES = {
     "diff": "bnguard.statistics",
     "frozen": "bnguard.guard.frozen",
     "import_meta_graph": "bnguard.graphs",
-    "measure_moments": "bnguard.reestimate",
+    "measure_moments": "bnguard.reestimation",
     "must_move": "bnguard.guard.must_move",
-    "reestimate": "bnguard.reestimate",
+    "reestimate": "bnguard.reestimation",
     "snapshot": "bnguard.statistics",
     "statistics_summaries": "bnguard.statistics",
 }

@@ -67,8 +67,8 @@ def reestimate_command(
     signals.set_message(_NOTHING_WRITTEN)
     require(["tensorflow", "numpy"], extra="tf")
     import_tensorflow()
-    from bnguard.reestimate import rescue
-    from bnguard.reestimate.partial_files import read_share
+    from bnguard.reestimation import rescue
+    from bnguard.reestimation.partial_files import read_share
 
     job = rescue.Job(checkpoint, feeds=dict(map(_feed, feeds)), **options)
     with warnings.catch_warnings(record=True) as caught:

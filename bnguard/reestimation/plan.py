@@ -15,7 +15,7 @@ from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.errors import BnguardError
-from bnguard.reestimate.sites import NoSite, Site, SiteFinder
+from bnguard.reestimation.sites import NoSite, Site, SiteFinder
 from bnguard.statistics import session_values
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
 from bnguard.statistics.names import AVERAGE, COUNT

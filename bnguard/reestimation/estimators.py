@@ -7,8 +7,8 @@ from typing import Callable, Dict, Iterable, Mapping
 import numpy as np
 
 from bnguard.errors import BnguardError
-from bnguard.reestimate.moments import ChannelMoments, Moments
-from bnguard.reestimate.plan import Target
+from bnguard.reestimation.moments import ChannelMoments, Moments
+from bnguard.reestimation.plan import Target
 from bnguard.statistics.names import AVERAGE
 
 ESTIMATORS = ("population", "moving", "last")

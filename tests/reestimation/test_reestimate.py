@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from support.graphs import build_with
 from support.layer_kinds import CHANNELS, SHAPES, contrib, flag, inputs, moments, rows
 import tensorflow.compat.v1 as tf
 
@@ -103,13 +104,13 @@ class TestEstimators:
         np.testing.assert_allclose(debiased, after["bn/moving_mean"], 1e-5)
 
 
-def network(training):
+def network(training, fused=False):
     """Two layers; the input of the second depends on how the first normalizes."""
     x = inputs(SHAPES[2])
     mode = training() if callable(training) else training
-    y = batch_norm(x, is_training=mode, scope="one", fused=False, scale=True)
+    y = batch_norm(x, is_training=mode, scope="one", fused=fused, scale=True)
     y = tf.nn.relu(tf.matmul(y, tf.get_variable("w", [CHANNELS, CHANNELS])), name="hidden")
-    tf.identity(batch_norm(y, is_training=mode, scope="two", fused=False), name="y")
+    tf.identity(batch_norm(y, is_training=mode, scope="two", fused=fused), name="y")
 
 
 class TestPasses:
@@ -129,8 +130,11 @@ class TestPasses:
         y = session.run("y:0", {"x:0": data})
         np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
 
-    def test_a_training_graph_takes_one_pass_and_an_iterator(self, session):
-        start(session, lambda: network(flag))
+    @pytest.mark.parametrize("options", [{"fused": False}, {"fused": True}])
+    @pytest.mark.parametrize("control_flow", ["v1", "v2"])
+    def test_a_training_graph_takes_one_pass_and_an_iterator(self, session, control_flow, options):
+        with build_with("resource", control_flow):
+            start(session, lambda: network(flag, **options))
         seen = []
         bnguard.reestimate(session, iter(feeds(DATA)), progress=seen.append)
         assert [(progress.passes, progress.step) for progress in seen] == [

@@ -135,7 +135,11 @@ class SiteFinder:
         Args:
           sites: the sites that each variable of a statistic is estimated from.
         """
-        tensors = {site.name: site.tensors for found in sites.values() for site in found}
+        tensors = {
+            site.name: tuple(map(self._through_calls, site.tensors))
+            for found in sites.values()
+            for site in found
+        }
         inputs = self._live_inputs([tensor for found in tensors.values() for tensor in found])
         in_order = sorted(inputs, key=self._graph.ranks.__getitem__)
         of_variable = dict.fromkeys(sites, 0)
@@ -175,7 +179,13 @@ class SiteFinder:
         if self._graph.types[node] in FUSED_NORMALIZATIONS and uses_batch(self._graph, node):
             used = self._graph.data_inputs(node)[:_FUSED_INPUTS]
             live = [tensor for tensor in live if tensor in used]
-        return [*variables, *(tensor.node for tensor in live)]
+        return [*variables, *(self._through_calls(tensor).node for tensor in live)]
+
+    def _through_calls(self, tensor: Tensor) -> Tensor:
+        """Return what a call passes on as this output; its other outputs do not matter."""
+        while tensor.node in self._graph.lowered:
+            tensor = self._graph.data_inputs(tensor.node)[tensor.port]
+        return tensor
 
     def _is_handle(self, node: int) -> bool:
         """Return whether a node is a later handle of a variable, which stands for the first."""

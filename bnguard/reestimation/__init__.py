@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnguard.reestimate.estimation import assign_moments, measure_moments, reestimate
-from bnguard.reestimate.moments import Moments
+from bnguard.reestimation.estimation import assign_moments, measure_moments, reestimate
+from bnguard.reestimation.moments import Moments
 
 __all__ = ["Moments", "assign_moments", "measure_moments", "reestimate"]

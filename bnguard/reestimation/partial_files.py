@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import json
 import os
-import tempfile
 from typing import Any, Dict, List, NamedTuple, Sequence
 import zipfile
 
 import numpy as np
 
 from bnguard.errors import BnguardError
-from bnguard.reestimate.moments import ChannelMoments, Moments
+from bnguard.reestimation.moments import ChannelMoments, Moments
 
 _FORMAT = 1
 _HEADER = "header"
@@ -70,18 +70,17 @@ def write_partial(path: str, partial: Partial) -> None:
         "steps": partial.moments.steps,
     }
     arrays = partial.moments.values._asdict()
-    folder, name = os.path.split(path)
+    staged = f"{path}.{os.getpid()}.incomplete"
     try:
-        handle, staged = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(staged, "wb") as file:
                 np.savez(file, **{_HEADER: np.array(json.dumps(header)), **arrays})
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(staged, path)
-        except BaseException:
-            os.unlink(staged)
-            raise
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
     except OSError as error:
         raise BnguardError(f"{path}: cannot be written ({error.strerror}).") from error
 
@@ -122,12 +121,13 @@ def merge_partials(paths: Sequence[str], identity: Dict[str, str]) -> Moments:
     Raises:
       BnguardError: a share is missing, there twice, or of another job; the message names it.
     """
-    found = {path: read_partial(path) for path in paths}
-    for path, partial in found.items():
-        _check_identity(path, partial.moments.identity, identity)
-    (first, *_) = found.values()
+    found = [(path, read_partial(path)) for path in paths]
+    first = found[0][1]
+    expected = {**first.moments.identity, **identity}
+    for path, partial in found:
+        _check_identity(path, partial.moments.identity, expected)
     by_number: Dict[int, List[str]] = {}
-    for path, partial in found.items():
+    for path, partial in found:
         if partial.share.total != first.share.total:
             raise BnguardError(
                 f"{path}: share {partial.share}, and {paths[0]} is share {first.share}; expected "
@@ -144,7 +144,7 @@ def merge_partials(paths: Sequence[str], identity: Dict[str, str]) -> Moments:
     if missing:
         names = ", ".join(f"{number}/{first.share.total}" for number in missing)
         raise BnguardError(f"--merge: the shares {names} are missing; run these shards, too.")
-    in_order = [found[by_number[number][0]].moments for number in sorted(by_number)]
+    in_order = [partial.moments for _, partial in sorted(found, key=lambda item: item[1].share)]
     return in_order[0].merge(*in_order[1:])
 
 

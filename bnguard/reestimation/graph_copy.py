@@ -17,9 +17,9 @@ from bnguard.analysis.ir.op_types import VARIABLES, is_write
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.errors import BnguardError, first_line
 from bnguard.graphs import import_graph
-from bnguard.reestimate.exports import Exporter
-from bnguard.reestimate.moments import BatchMoments
-from bnguard.reestimate.sites import Site
+from bnguard.reestimation.exports import Exporter
+from bnguard.reestimation.moments import BatchMoments
+from bnguard.reestimation.sites import Site
 
 _COLOCATION = "_class"
 _CHEAP = 16  # values of a row for each channel, up to which moments are computed in float64

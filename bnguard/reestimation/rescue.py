@@ -15,11 +15,11 @@ from bnguard import checkpoint_reader
 from bnguard.analysis.recognition.savers import asked_names, checkpoint_name
 from bnguard.errors import BnguardError, first_line
 from bnguard.graphs import import_meta_graph
-from bnguard.reestimate.arrays import ArrayFile
-from bnguard.reestimate.checkpoint_patch import Stored, check_output, write_patched
-from bnguard.reestimate.estimation import assign_moments, fingerprint, measure_moments, reestimate
-from bnguard.reestimate.partial_files import Partial, Share, merge_partials, write_partial
-from bnguard.reestimate.progress import Report
+from bnguard.reestimation.arrays import ArrayFile
+from bnguard.reestimation.checkpoint_patch import Stored, check_output, write_patched
+from bnguard.reestimation.estimation import assign_moments, fingerprint, measure_moments, reestimate
+from bnguard.reestimation.partial_files import Partial, Share, merge_partials, write_partial
+from bnguard.reestimation.progress import Report
 from bnguard.statistics.difference import StatisticsDiff
 from bnguard.statistics.graph_discovery import structure_of
 from bnguard.statistics.snapshots import diff

@@ -20,12 +20,12 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.recognition.writes import Purpose
 from bnguard.errors import BnguardError
-from bnguard.reestimate import estimators
-from bnguard.reestimate.batches import Batches, Feeds
-from bnguard.reestimate.graph_copy import GraphCopy
-from bnguard.reestimate.moments import ChannelMoments, Moments
-from bnguard.reestimate.plan import Plan, Target, make_plan
-from bnguard.reestimate.progress import Progress, Report, reporter
+from bnguard.reestimation import estimators
+from bnguard.reestimation.batches import Batches, Feeds
+from bnguard.reestimation.graph_copy import GraphCopy
+from bnguard.reestimation.moments import ChannelMoments, Moments
+from bnguard.reestimation.plan import Plan, Target, make_plan
+from bnguard.reestimation.progress import Progress, Report, reporter
 from bnguard.statistics import session_values, sessions
 from bnguard.statistics.difference import StatisticsDiff, compare
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
