@@ -1,6 +1,6 @@
 """Measure what re-estimation costs beside the bare forward pass in training mode.
 
-    python benchmarks/reestimate.py [--batches N] [--rounds N]
+    python benchmarks/reestimate.py [--batches N] [--rounds N] [--control-flow v1|v2]
 
 Both run in one process, in turn, and the figures are medians over all batches. The convolutional
 network has 9 layers on images of 32 x 32 pixels, the dense network 4 layers of 512 units.
@@ -29,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, default=20, help="batches of a round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each")
+    parser.add_argument("--control-flow", choices=["v1", "v2"], default="v1")
     options = parser.parse_args()
+    (tf.enable_control_flow_v2 if options.control_flow == "v2" else tf.disable_control_flow_v2)()
     tf.disable_eager_execution()
     print(
         "| network | forward pass, batches/s | re-estimation, batches/s | time, ratio | --partial |"

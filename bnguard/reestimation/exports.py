@@ -21,6 +21,7 @@ _ATTRIBUTES = {
 _BRANCH = re.compile(r"branch_(\d+)/(.*)\Z", re.DOTALL)
 # What lowering adds beside the nodes of a function: ends of the name, with the input or output.
 _ADDED = re.compile(r"(.*)/(argument|switch|merge)_(\d+)\Z", re.DOTALL)
+_INT64 = 9  # DT_INT64
 _FUSED_OUTPUTS = ("y", "batch_mean", "batch_variance")
 _ELEMENTWISE = {
     **dict.fromkeys(["Add", "AddV2", "Div", "DivNoNan", "Maximum", "Mul", "RealDiv", "Sub"], "z"),
@@ -51,6 +52,7 @@ class Exporter:
         self._functions = {f.signature.name: f for f in self._library.function}
         self._own = 0  # the number of functions that were copied
         self._exported: Dict[Tensor, str] = {}
+        self._shapes: Dict[Tensor, str] = {}
 
     def name(self, tensor: Tensor) -> str:
         """Return `node:port` for a tensor, which may be inside functions.
@@ -67,6 +69,24 @@ class Exporter:
                 self._exported[tensor] = self._from_call(self._nodes, name, outside).text
         return self._exported[tensor]
 
+    def is_inside(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is inside a function."""
+        return self._graph.names[self._outside(tensor).node] not in self._nodes
+
+    def shape_name(self, tensor: Tensor) -> str:
+        """Return `node:port` for the shape, int64, of a tensor inside a function.
+
+        The tensor itself stays inside, so its memory can be used again as usual.
+
+        Raises:
+          BnguardError: as for `name`.
+        """
+        if tensor not in self._shapes:
+            outside = self._outside(tensor)
+            name = self._graph.names[outside.node]
+            self._shapes[tensor] = self._from_call(self._nodes, name, outside, is_shape=True).text
+        return self._shapes[tensor]
+
     def _outside(self, tensor: Tensor) -> Tensor:
         """Return the tensor that a node which lowering added passes on."""
         added = _ADDED.match(self._graph.names[tensor.node])
@@ -81,7 +101,9 @@ class Exporter:
             added = _ADDED.match(self._graph.names[tensor.node])
         return tensor
 
-    def _from_call(self, nodes: Dict[str, Any], name: str, tensor: Tensor) -> _Reference:
+    def _from_call(
+        self, nodes: Dict[str, Any], name: str, tensor: Tensor, is_shape: bool = False
+    ) -> _Reference:
         """Return the new output of the call, among `nodes`, around the node called `name`."""
         call = self._call_around(nodes, name, tensor)
         rest = name[len(call.name) + 1 :]
@@ -93,9 +115,10 @@ class Exporter:
             chosen, rest = int(branch.group(1)), branch.group(2)
         body = {node.name: node for node in callees[chosen].node_def}
         if rest in body:
-            inside = self._in_body(body, callees[chosen], name[: -len(rest)], rest, tensor)
+            inside = self._in_body(body, rest, tensor)
+            inside = _shape_of(callees[chosen], inside) if is_shape else inside
         else:
-            inside = self._from_call(body, rest, tensor)
+            inside = self._from_call(body, rest, tensor, is_shape)
         for number, callee in enumerate(callees):
             self._add_output(callee, inside if number == chosen else None, inside.dtype)
         output = f"added_{len(callees[0].signature.output_arg) - 1}"
@@ -141,11 +164,9 @@ class Exporter:
         self._functions[function.signature.name] = function
         return str(function.signature.name)
 
-    def _in_body(
-        self, body: Dict[str, Any], function: Any, prefix: str, rest: str, tensor: Tensor
-    ) -> _Reference:
+    def _in_body(self, body: Dict[str, Any], rest: str, tensor: Tensor) -> _Reference:
         """Return the reference to a tensor of a body, as one of its consumers has it."""
-        scope = self._graph.names[tensor.node][: -len(rest)] if rest else prefix
+        scope = self._graph.names[tensor.node][: -len(rest)]
         for consumer in self._graph.consumers[tensor.node]:
             name = self._graph.names[consumer]
             inner = name[len(scope) :]
@@ -181,6 +202,15 @@ class Exporter:
             f"{self._graph.names[tensor.node]}: inside a loop or a function from which no tensor "
             "can be taken; expected a layer outside, or in a branch or a called function."
         )
+
+
+def _shape_of(function: Any, inside: _Reference) -> _Reference:
+    """Add the shape of a tensor to the body of a function."""
+    name = f"added_{len(function.signature.output_arg)}_shape"
+    shape = function.node_def.add(name=name, op="Shape", input=[inside.text])
+    shape.attr["T"].type = inside.dtype
+    shape.attr["out_type"].type = _INT64
+    return _Reference(f"{name}:output:0", _INT64)
 
 
 def _dtype(node: Any, port: int) -> int:

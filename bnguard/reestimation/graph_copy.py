@@ -22,7 +22,7 @@ from bnguard.reestimation.moments import BatchMoments
 from bnguard.reestimation.sites import Site
 
 _COLOCATION = "_class"
-_CHEAP = 16  # values of a row for each channel, up to which moments are computed in float64
+_CHEAP = 16  # values of a row for each channel, up to which their mean is refined
 _WHERE = "the copy of the session's graph"
 _INITIALIZERS = frozenset(
     [
@@ -55,20 +55,29 @@ class GraphCopy:
         updates: Iterable[str] = (),
     ) -> None:
         exporter = Exporter(recognized.graph, graph_def)
+        every_site = [site for in_pass in sites for site in in_pass]
+        shapes = {
+            site.x: exporter.shape_name(site.x)
+            for site in every_site
+            if site.is_exact and exporter.is_inside(site.x)
+        }
         names = {
             tensor: exporter.name(tensor)
-            for in_pass in sites
-            for site in in_pass
+            for site in every_site
             for tensor in _tensors_of(site)
+            if tensor not in shapes
         }
         updates = list(updates)
-        wanted = {name.rpartition(":")[0] for name in names.values()}.union(updates)
+        found = {*names.values(), *shapes.values()}
+        wanted = {name.rpartition(":")[0] for name in found}.union(updates)
         pruned, initializers = _prune(graph_def, wanted)
         self.graph = tf.Graph()
         self._summed: Set[str] = set()  # the sites whose moments are computed from x
         with self.graph.as_default():
             import_graph(pruned, _WHERE)
-            self._tensors = {t: self.graph.get_tensor_by_name(name) for t, name in names.items()}
+            by_name = self.graph.get_tensor_by_name
+            self._shapes = {tensor: by_name(name) for tensor, name in shapes.items()}
+            self._tensors = {tensor: by_name(name) for tensor, name in names.items()}
             self._fetches = [list(map(self._measure, in_pass)) for in_pass in sites]
             self._updates = [self.graph.get_operation_by_name(name) for name in updates]
             self._loads = self._load_ops()
@@ -154,13 +163,16 @@ class GraphCopy:
 
     def _measure(self, site: Site) -> Tuple[Any, ...]:
         """Build the count, mean and variance of a site, and the layer's own variance."""
-        x = self._tensors[site.x]
         mean, own = (None if t is None else self._tensors[t] for t in (site.mean, site.variance))
         if site.weights is not None:
             return self._tensors[site.weights], mean, own, own
+        if site.x in self._shapes:
+            return tf.reduce_prod(self._shapes[site.x]), mean, own, own
+        x = self._tensors[site.x]
         counted = tf.size(x, out_type=tf.int64)
-        if site.is_exact and not self._is_cheap(site, x):
-            return counted, mean, own, own
+        if site.is_exact:
+            is_cheap = self._is_cheap(site, x)
+            return counted, _refined(mean, x) if is_cheap else mean, own, own
         self._summed.add(site.name)
         axes = self._axes(site, x)
         values = tf.cast(x, tf.float64)
@@ -171,19 +183,20 @@ class GraphCopy:
         return counted, mean if is_own else exact_mean, variance, variance if own is None else own
 
     def _is_cheap(self, site: Site, x: tf.Tensor) -> bool:
-        """Return whether a row of x has so few values for each channel that to sum them is cheap.
+        """Return whether rows of x have so few values that the rounding of their mean matters.
 
-        There are as few in a batch then, so the rounding of the layer's own mean to float32 would
-        count most.
+        A batch has few values for each channel then, so that much of the variance is between the
+        means of batches. And it is cheap to compute the mean's rounding error.
         """
         shape = _static_shape(x)
         if shape is None or (site.axes is None and site.channels_first is None):
             return False
-        axes = [axis for axis in self._axes(site, x) if axis % len(shape)]
+        axes = [axis % len(shape) for axis in self._axes(site, x)]
         values = 1.0
-        for axis in axes:
+        for axis in filter(None, axes):
             values *= shape[axis] or np.inf
-        return values <= _CHEAP
+        is_last = len(shape) - 1 not in axes and len(axes) == len(shape) - 1
+        return is_last and values <= _CHEAP and x.dtype.base_dtype == tf.float32
 
     def _axes(self, site: Site, x: tf.Tensor) -> List[int]:
         """Return the axes of x to reduce: all but those of the channels."""
@@ -221,6 +234,16 @@ class GraphCopy:
             dtype = variable.get_attr("dtype")
             return tf.raw_ops.ReadVariableOp(resource=variable.outputs[0], dtype=dtype)
         return tf.identity(variable.outputs[0])
+
+
+def _refined(mean: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Return the mean of x, channels last, in float64, from its mean rounded to float32."""
+    channels = x.shape.as_list()[-1]
+    rows = tf.reshape(x, [-1, channels]) - tf.reshape(mean, [1, channels])
+    error = tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)  # faster than tf.reduce_sum
+    count = tf.cast(tf.shape(rows)[0], tf.float64)
+    error = tf.div_no_nan(tf.cast(error, tf.float64), count)
+    return tf.cast(tf.reshape(mean, [1, channels]), tf.float64) + error
 
 
 def _static_shape(x: tf.Tensor) -> Optional[List[Optional[int]]]:
