@@ -125,7 +125,7 @@ def merge_partials(paths: Sequence[str], identity: Dict[str, str]) -> Moments:
     first = found[0][1]
     expected = {**first.moments.identity, **identity}
     for path, partial in found:
-        _check_identity(path, partial.moments.identity, expected)
+        check_identity(path, partial.moments.identity, expected)
     by_number: Dict[int, List[str]] = {}
     for path, partial in found:
         if partial.share.total != first.share.total:
@@ -148,7 +148,12 @@ def merge_partials(paths: Sequence[str], identity: Dict[str, str]) -> Moments:
     return in_order[0].merge(*in_order[1:])
 
 
-def _check_identity(path: str, found: Dict[str, Any], expected: Dict[str, str]) -> None:
+def check_identity(path: str, found: Dict[str, Any], expected: Dict[str, str]) -> None:
+    """Check that what was measured is what is expected, key by key.
+
+    Raises:
+      BnguardError: it is not; the message names the path and the key.
+    """
     for key, value in sorted(expected.items()):
         if found.get(key) != value:
             raise BnguardError(

@@ -18,7 +18,14 @@ from bnguard.graphs import import_meta_graph
 from bnguard.reestimation.arrays import ArrayFile
 from bnguard.reestimation.checkpoint_patch import Stored, check_output, write_patched
 from bnguard.reestimation.estimation import assign_moments, fingerprint, measure_moments, reestimate
-from bnguard.reestimation.partial_files import Partial, Share, merge_partials, write_partial
+from bnguard.reestimation.moments import Moments
+from bnguard.reestimation.partial_files import (
+    Partial,
+    Share,
+    check_identity,
+    merge_partials,
+    write_partial,
+)
 from bnguard.reestimation.progress import Report
 from bnguard.statistics.difference import StatisticsDiff
 from bnguard.statistics.graph_discovery import structure_of
@@ -89,8 +96,8 @@ def rescue(job: Job, progress: Progress = None) -> StatisticsDiff:
         return _write(job, session, difference)
 
 
-def measure_share(job: Job, share: Share, path: str, progress: Progress = None) -> Partial:
-    """Measure one share of the data, and write the moments to a file.
+def measure(job: Job, share: Share, progress: Progress = None) -> Moments:
+    """Return the moments of one share of the data.
 
     Raises:
       BnguardError: as for `rescue`; or the estimator depends on the order of the batches.
@@ -112,28 +119,50 @@ def measure_share(job: Job, share: Share, path: str, progress: Progress = None) 
         moments = measure_moments(
             session, batches.feeds(first, end), scope=job.scope, progress=progress
         )
-        moments.identity.update(_identity(job), graph=fingerprint(session.graph))
+        moments.identity.update(_identity(job, session.graph))
         moments.identity.update(batches.identity)
-        partial = Partial(share, moments)
-        write_partial(path, partial)
-        return partial
+        return moments
 
 
-def merge_shares(job: Job, paths: Sequence[str]) -> StatisticsDiff:
-    """Write a checkpoint with statistics that are estimated from measured shares.
+def assign(job: Job, moments: Moments) -> StatisticsDiff:
+    """Write a checkpoint with statistics that are estimated from the moments of all the data.
 
     Raises:
-      BnguardError: a share is missing, there twice or of another job; or as for `rescue`.
+      BnguardError: the moments are of another job; or as for `rescue`.
     """
     check_output(job.prefix, job.target)
     with _restored(job) as session:
-        identity = {**_identity(job), "graph": fingerprint(session.graph)}
-        moments = merge_partials(paths, identity)
+        check_identity("moments", moments.identity, _identity(job, session.graph))
         difference = assign_moments(session, moments, scope=job.scope, estimator=job.estimator)
         return _write(job, session, difference)
 
 
-def _identity(job: Job) -> Dict[str, str]:
+def measure_share(job: Job, share: Share, path: str, progress: Progress = None) -> Partial:
+    """Measure one share of the data, and write the moments to a file.
+
+    Raises:
+      BnguardError: as for `measure`, or the file cannot be written.
+    """
+    partial = Partial(share, measure(job, share, progress))
+    write_partial(path, partial)
+    return partial
+
+
+def merge_shares(job: Job, paths: Sequence[str]) -> StatisticsDiff:
+    """Write a checkpoint with statistics that are estimated from the files of all shares.
+
+    Raises:
+      BnguardError: a share is missing, there twice or of another job; or as for `rescue`.
+    """
+    return assign(job, merge_partials(paths, _job_identity(job)))
+
+
+def _identity(job: Job, graph: tf.Graph) -> Dict[str, str]:
+    """Return what all shares of a job have in common, besides the data."""
+    return {**_job_identity(job), "graph": fingerprint(graph)}
+
+
+def _job_identity(job: Job) -> Dict[str, str]:
     """Return what all shares of a job have in common, besides the graph and the data."""
     with open(f"{job.prefix}.index", "rb") as file:
         checkpoint = hashlib.sha256(file.read()).hexdigest()[
