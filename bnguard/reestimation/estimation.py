@@ -219,6 +219,7 @@ class _Measurement:
     def run(self, number: int, batches: Batches, report: Report) -> Moments:
         """Return the moments of the sites of one pass."""
         moments: Optional[Moments] = None
+        single = 0  # batches in which a layer has one value for each channel
         for feed in self.feeds(number, batches, report):
             try:
                 batch = self.copy.measure(number, feed)
@@ -230,8 +231,16 @@ class _Measurement:
                 }
                 moments = Moments(self._identity, channels)
             moments.add(batch)
+            single += bool(np.any(batch.weight == 1))
         if moments is None:
             raise BnguardError("the graph has no data; expected at least one batch.")
+        if single:
+            warnings.warn(
+                f"{single} of {moments.steps} batches have one value for each channel of a layer, "
+                "which has no variance; the estimator `moving` counts it as 0",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         return moments
 
     def feeds(self, number: int, batches: Batches, report: Report) -> Iterator[Dict[str, Any]]:

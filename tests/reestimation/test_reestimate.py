@@ -276,6 +276,14 @@ class TestWhatIsTold:
         with pytest.warns(RuntimeWarning, match="1 of 3 channels never vary"):
             bnguard.reestimate(session, feeds(data))
 
+    def test_batches_of_one_value(self, session):
+        start(session, contrib(SHAPES[2], fused=False))
+        with pytest.warns(RuntimeWarning, match="2 of 3 batches have one value for each channel"):
+            bnguard.reestimate(session, feeds(DATA[:10], [1, 8, 1]))
+        np.testing.assert_allclose(
+            values(session)["bn/moving_variance"], moments(DATA[:10])[1], 1e-5
+        )
+
     def test_healthy_layers_give_no_warning(self, session):
         start(session, lambda: network(flag))
         with warnings.catch_warnings():
