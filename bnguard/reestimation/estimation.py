@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.recognition.writes import Purpose
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, first_line
 from bnguard.reestimation import estimators
 from bnguard.reestimation.batches import Batches, Feeds
 from bnguard.reestimation.graph_copy import GraphCopy
@@ -203,10 +203,10 @@ class _Measurement:
         self._passes = [] if updates else [plan.sites(n) for n in range(plan.passes)]
         self.copy = GraphCopy(plan.recognized, graph.as_graph_def(), self._passes, updates)
         digest = hashlib.sha256()
-        for values in _values(session, self.copy.variables):
-            for name, value in values.items():
-                digest.update(name.encode() + value.tobytes())
-            self.copy.load(values)
+        values = _values(session, self.copy.variables)
+        for name, value in values.items():
+            digest.update(name.encode() + value.tobytes())
+        self.copy.load(values)
         self._flags = self._feed_flags()
         self._identity = {"graph": fingerprint(graph), "variables": digest.hexdigest()[:16]}
 
@@ -353,27 +353,29 @@ def _parts(statistic: LiveStatistic, value: np.ndarray) -> Dict[str, np.ndarray]
     return {part.name: part.slice_of(value) for part in statistic.parts}
 
 
-def _values(session: Session, names: Sequence[str]) -> Iterator[Dict[str, np.ndarray]]:
-    """Yield the values of variables of the session, one after another.
+def _values(session: Session, names: Sequence[str]) -> Dict[str, np.ndarray]:
+    """Return the values of variables of the session, by name, read in one run.
 
     Raises:
       BnguardError: a variable is not initialized, or has no op that reads it.
     """
     parts = variable_parts(sessions.graph_of(session))
-    for name in names:
-        read = parts[name].read
-        if read is None:
-            raise BnguardError(
-                f"{name}: the graph has no op that only reads this resource variable; expected "
-                "one. Call tf.identity on the variable while the graph is being built."
-            )
-        try:
-            yield {name: np.array(sessions.run(session, read))}
-        except tf.errors.FailedPreconditionError as error:
-            raise BnguardError(
-                f"{name}: not initialized; expected variables with values. Run the initializer or "
-                "restore a checkpoint in this session first."
-            ) from error
+    reads = {name: parts[name].read for name in names}
+    unreadable = sorted(name for name, read in reads.items() if read is None)
+    if unreadable:
+        raise BnguardError(
+            f"{', '.join(unreadable)}: the graph has no op that only reads this resource variable; "
+            "expected one. Call tf.identity on the variable while the graph is being built."
+        )
+    try:
+        found: Dict[str, np.ndarray] = sessions.run(session, reads) if reads else {}
+    except tf.errors.FailedPreconditionError as error:
+        raise BnguardError(
+            f"a variable of the layers is not initialized ({first_line(error)}); expected "
+            "variables with values. Run the initializer or restore a checkpoint in this session "
+            "first."
+        ) from error
+    return {name: np.array(value) for name, value in found.items()}
 
 
 def _assign(

@@ -93,10 +93,11 @@ class GraphCopy:
 
     def load(self, values: Mapping[str, np.ndarray]) -> None:
         """Assign values to variables of the copy, by the names of their ops."""
-        for name, value in values.items():
-            if name in self._loads:
-                op, fed = self._loads[name]
-                self.session.run(op, {fed: value})
+        loads = [
+            (*self._loads[name], value) for name, value in values.items() if name in self._loads
+        ]
+        if loads:
+            self.session.run([op for op, _, _ in loads], {fed: value for _, fed, value in loads})
 
     def start(self) -> None:
         """Initialize the iterators and tables that the layers' inputs come from.
