@@ -318,13 +318,12 @@ def _write(job: Job, session: tf.Session, difference: StatisticsDiff) -> Statist
     graph = session.graph
     statistics = structure_of(graph).statistics
     names = _checkpoint_names(graph)
+    parts = [part for change in difference.changed for part in statistics[change.name].parts]
+    values = session.run([part.read for part in parts]) if parts else []
     stored: List[Stored] = []
-    for change in difference.changed:
-        statistic = statistics[change.name]
-        for part in statistic.parts:
-            value = np.asarray(session.run(part.read))
-            starts = tuple(along.start for along in part.slices) if part.slices else None
-            stored.append(Stored(names[part.name], value, starts))
+    for part, value in zip(parts, values):
+        starts = tuple(along.start for along in part.slices) if part.slices else None
+        stored.append(Stored(names[part.name], np.asarray(value), starts))
     meta = job.graph_file
     write_patched(job.prefix, job.target, stored, meta)
     if job.latest:
