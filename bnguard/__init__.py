@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from bnguard.analysis.findings import Finding
     from bnguard.analysis.report import Report
     from bnguard.errors import BnguardError
+    from bnguard.graphs import import_meta_graph
     from bnguard.guard.errors import StatisticsChanged, StatisticsDidNotMove
     from bnguard.guard.frozen import frozen
     from bnguard.guard.hook import FrozenStatisticsHook
     from bnguard.guard.must_move import must_move
     from bnguard.guard.must_move_hook import MustMoveStatisticsHook
     from bnguard.layers import batch_norm, batch_normalization, create_train_op
+    from bnguard.reestimation import Moments, assign_moments, measure_moments, reestimate
     from bnguard.statistics import (
         RunningStatistics,
         StatisticsDiff,
@@ -36,19 +38,24 @@ _MODULES = {
     "BnguardError": "bnguard.errors",
     "Finding": "bnguard.analysis.findings",
     "FrozenStatisticsHook": "bnguard.guard.hook",
+    "Moments": "bnguard.reestimation",
     "MustMoveStatisticsHook": "bnguard.guard.must_move_hook",
     "Report": "bnguard.analysis.report",
     "RunningStatistics": "bnguard.statistics",
     "StatisticsChanged": "bnguard.guard.errors",
     "StatisticsDidNotMove": "bnguard.guard.errors",
     "StatisticsDiff": "bnguard.statistics",
+    "assign_moments": "bnguard.reestimation",
     "audit": "bnguard.analysis.api",
     "batch_norm": "bnguard.layers",
     "batch_normalization": "bnguard.layers",
     "create_train_op": "bnguard.layers",
     "diff": "bnguard.statistics",
     "frozen": "bnguard.guard.frozen",
+    "import_meta_graph": "bnguard.graphs",
+    "measure_moments": "bnguard.reestimation",
     "must_move": "bnguard.guard.must_move",
+    "reestimate": "bnguard.reestimation",
     "snapshot": "bnguard.statistics",
     "statistics_summaries": "bnguard.statistics",
 }
@@ -58,6 +65,7 @@ __all__ = [
     "BnguardError",
     "Finding",
     "FrozenStatisticsHook",
+    "Moments",
     "MustMoveStatisticsHook",
     "Report",
     "RunningStatistics",
@@ -65,13 +73,17 @@ __all__ = [
     "StatisticsDidNotMove",
     "StatisticsDiff",
     "__version__",
+    "assign_moments",
     "audit",
     "batch_norm",
     "batch_normalization",
     "create_train_op",
     "diff",
     "frozen",
+    "import_meta_graph",
+    "measure_moments",
     "must_move",
+    "reestimate",
     "snapshot",
     "statistics_summaries",
 ]

@@ -43,6 +43,9 @@ _SUBCOMMANDS = {
     "explain": _Subcommand("audit", "explain_command", "Explain a rule of the audit."),
     "fixed": _Subcommand("cases", "fixed", "Run the graph built right: fixed/CASE.py."),
     "list": _Subcommand("cases", "list_cases", "List the cases and their symptoms."),
+    "reestimate": _Subcommand(
+        "reestimate", "reestimate_command", "Estimate a checkpoint's statistics anew from data."
+    ),
     "repro": _Subcommand("cases", "repro", "Run the graph built wrong: repro/CASE.py."),
     "run": _Subcommand("run", "run_command", "Run a program, and judge its steps as they run."),
     "stats": _Subcommand("statistics", "stats", "Examine the statistics of a checkpoint."),

@@ -8,7 +8,7 @@ https://github.com/google/leveldb/blob/main/doc/table_format.md
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 from bnguard.analysis import limits
 
@@ -16,8 +16,35 @@ _FOOTER = 48  # bytes: two block handles, padding, and the magic number
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 
 
+class Entry(NamedTuple):
+    """An entry of a table, and where it is in the file.
+
+    Attributes:
+      key: its key.
+      start, end: the bytes of its value.
+      block: the offset of its block.
+      block_size: the size of that, without its type and checksum.
+    """
+
+    key: bytes
+    start: int
+    end: int
+    block: int
+    block_size: int
+
+
 def table_entries(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
     """Yield the keys and values of a table.
+
+    Raises:
+      ValueError, IndexError: the table is damaged.
+    """
+    for entry in located_entries(data):
+        yield entry.key, data[entry.start : entry.end]
+
+
+def located_entries(data: bytes) -> Iterator[Entry]:
+    """Yield the entries of a table.
 
     Raises:
       ValueError, IndexError: the table is damaged.
@@ -28,8 +55,8 @@ def table_entries(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
     _, _, at = _handle(footer, 0)  # of the meta index, which TensorFlow leaves empty
     offset, size, _ = _handle(footer, at)
     bytes_left = len(data)
-    for _, handle in _block(data, offset, size):
-        offset, size, _ = _handle(handle, 0)
+    for found in _block(data, offset, size):
+        offset, size, _ = _handle(data[found.start : found.end], 0)
         bytes_left -= size
         if bytes_left < 0:
             raise ValueError("its blocks overlap")
@@ -42,8 +69,8 @@ def _handle(data: bytes, at: int) -> Tuple[int, int, int]:
     return offset, size, at
 
 
-def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]:
-    """Yield the keys and values of one block."""
+def _block(data: bytes, offset: int, size: int) -> Iterator[Entry]:
+    """Yield the entries of one block."""
     block = data[offset : offset + size]
     if len(block) < size or size < 4:
         raise ValueError("a block is cut off")
@@ -66,7 +93,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Tuple[bytes, bytes]]
             raise ValueError(
                 f"the keys of a block are more than {limits.CHECKPOINT_KEY_RATIO} times its size"
             )
-        yield key, block[at - length : at]
+        yield Entry(key, offset + at - length, offset + at, offset, size)
 
 
 def varint(data: bytes, at: int) -> Tuple[int, int]:

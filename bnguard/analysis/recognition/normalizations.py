@@ -37,8 +37,8 @@ class Normalization(NamedTuple):
     Attributes:
       node: the fused op, or the op that takes the root.
       running_mean, running_variance: the variables that it may use as mean and variance.
-      moments: the mean and the variance of its batch, if it may use these.
-      normalized: the nodes of the tensors that it normalizes.
+      mean_moments, variance_moments: the mean and the variance of its batch, if it may use these.
+      inputs: the tensors that it normalizes.
       parameters: gamma and beta, without those that are not variables.
       is_scaled: whether it has a gamma or a beta, variable or constant.
     """
@@ -46,10 +46,21 @@ class Normalization(NamedTuple):
     node: int
     running_mean: Tuple[int, ...]
     running_variance: Tuple[int, ...]
-    moments: Tuple[Tensor, ...]
-    normalized: Tuple[int, ...]
+    mean_moments: Tuple[Tensor, ...]
+    variance_moments: Tuple[Tensor, ...]
+    inputs: Tuple[Tensor, ...]
     parameters: Tuple[int, ...]
     is_scaled: bool
+
+    @property
+    def moments(self) -> Tuple[Tensor, ...]:
+        """The mean and the variance of its batch, in this order."""
+        return self.mean_moments + self.variance_moments
+
+    @property
+    def normalized(self) -> Tuple[int, ...]:
+        """The nodes of the tensors that it normalizes."""
+        return tuple(dict.fromkeys(tensor.node for tensor in self.inputs))
 
     @property
     def variables(self) -> Tuple[int, ...]:
@@ -62,7 +73,7 @@ class _Uses(NamedTuple):
 
     means: List[Tensor]
     parameters: List[int]
-    normalized: List[int]
+    inputs: List[Tensor]
 
 
 def find_normalizations(provenance: Provenance, gradients: AbstractSet[int]) -> List[Normalization]:
@@ -91,16 +102,15 @@ class _Finder:
     def fused(self) -> Iterator[Normalization]:
         for node in self._graph.of_types(FUSED_NORMALIZATIONS):
             x, scale, offset, mean, variance = self._graph.data_inputs(node)[:5]
-            moments: Tuple[Tensor, ...] = ()
-            if uses_batch(self._graph, node):
-                moments = (Tensor(node, 1), Tensor(node, 2))
+            is_batch = uses_batch(self._graph, node)
             parameters = self._variables(scale) + self._variables(offset)
             yield Normalization(
                 node,
                 self._variables(mean),
                 self._variables(variance),
-                moments,
-                (x.node,),
+                (Tensor(node, 1),) if is_batch else (),
+                (Tensor(node, 2),) if is_batch else (),
+                (x,),
                 parameters,
                 bool(parameters) or self._is_constant(scale) or self._is_constant(offset),
             )
@@ -110,8 +120,8 @@ class _Finder:
             inputs = self._graph.data_inputs(node)
             if len(inputs) == 5:
                 _, mean, variance, beta, gamma = map(self._variables, inputs)
-                x = (inputs[0].node,)
-                yield Normalization(node, mean, variance, (), x, gamma + beta, True)
+                x = (inputs[0],)
+                yield Normalization(node, mean, variance, (), (), x, gamma + beta, True)
 
     def written_out(self) -> Iterator[Normalization]:
         for node in self._graph.of_types(_ROOTS):
@@ -127,8 +137,9 @@ class _Finder:
                     node,
                     running_mean,
                     running_variance,
-                    mean_moments + moments,
-                    tuple(dict.fromkeys(uses.normalized)),
+                    mean_moments,
+                    moments,
+                    tuple(dict.fromkeys(uses.inputs)),
                     tuple(node for node in parameters if self._graph.types[node] in VARIABLES),
                     bool(parameters),
                 )
@@ -187,7 +198,7 @@ class _Finder:
             difference = self._difference(other) or self._scaled_difference(other, uses)
             if difference:  # (x - mean) * inverse, or gamma * (x - mean) * inverse
                 uses.means.append(difference[-1])
-                uses.normalized.extend([operand.node for operand in difference[:-1]])
+                uses.inputs.extend(difference[:-1])
                 queue += outputs
             elif self._is_subtracted(consumer, uses):  # beta - mean * inverse
                 uses.means.append(other)
@@ -196,7 +207,7 @@ class _Finder:
                     node for part in self._factors(other) for node in self._parameters(part)
                 ]
                 uses.parameters.extend(parameters)
-                uses.normalized.extend([] if parameters else [other.node])
+                uses.inputs.extend([] if parameters else [other])
                 queue += outputs
 
     def _factors(self, tensor: Tensor) -> List[Tensor]:

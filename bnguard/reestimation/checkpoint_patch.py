@@ -1,0 +1,241 @@
+"""A checkpoint with other values for some tensors, and every other byte of the data as it was.
+
+The files are copied, the values and their checksums replaced in the copy, and the copy is read
+back. Only then does it get its name, the index last: without that, there is no checkpoint.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from glob import escape, glob
+import os
+import shutil
+import tempfile
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from bnguard import checkpoint_reader
+from bnguard.analysis.frontend.checkpoint_index import Entry, located_entries, varint
+from bnguard.analysis.frontend.stored_checkpoint import checksum
+from bnguard.analysis.ir.protos import DecodeError, message
+from bnguard.errors import BnguardError, first_line
+
+_CHECKSUM_FIELD = 6  # of BundleEntryProto
+_BLOCK_TRAILER = 5  # bytes: the compression type, and a checksum
+
+
+class Stored(NamedTuple):
+    """New values for a tensor of a checkpoint, or for one slice of a partitioned one.
+
+    Attributes:
+      key: the name of the tensor in the checkpoint.
+      value: the values.
+      starts: of a slice, where it starts along each axis; else None.
+    """
+
+    key: str
+    value: np.ndarray
+    starts: Optional[Tuple[int, ...]] = None
+
+    @property
+    def encoded(self) -> bytes:
+        """The key of the entry in the index."""
+        if self.starts is None:
+            return self.key.encode()
+        return slice_key(self.key, list(zip(self.starts, self.value.shape)))
+
+
+def check_output(prefix: str, output: str) -> None:
+    """Check that a new checkpoint can get a name.
+
+    Raises:
+      BnguardError: it is that of the input, or of another checkpoint, or its folder is missing.
+    """
+    checkpoint_reader.check_name(output)
+    if os.path.realpath(output) == os.path.realpath(prefix):
+        raise BnguardError(
+            f"{output}: the name of the input; expected another, because the input is never "
+            "written. Give another --output."
+        )
+    if os.path.exists(f"{output}.index"):
+        raise BnguardError(
+            f"{output}: there is a checkpoint of this name; expected a new name. Give another "
+            "--output, or remove that checkpoint."
+        )
+    folder = os.path.dirname(output) or "."
+    if not os.path.isdir(folder):
+        raise BnguardError(f"{output}: there is no folder {folder}; expected one. Create it first.")
+
+
+def write_patched(prefix: str, output: str, values: Sequence[Stored], meta: Optional[str]) -> None:
+    """Write a copy of a checkpoint with other values for some of its tensors.
+
+    Args:
+      prefix: the checkpoint, which stays as it is.
+      output: the prefix of the copy.
+      values: the new values, of the shapes and dtypes that are stored.
+      meta: the graph to copy beside it, if any.
+
+    Raises:
+      BnguardError: a tensor is not in the checkpoint or has another size, a file cannot be read or
+        written, or the copy does not read back as it should. There is no copy then.
+    """
+    check_output(prefix, output)
+    with _one_line(prefix, output), _staging(output) as staged:
+        shards = sorted(glob(f"{escape(prefix)}.data-?????-of-?????"))
+        copies = [f"{staged}{shard[len(prefix) :]}" for shard in shards]
+        for shard, copy in zip(shards, copies):
+            shutil.copyfile(shard, copy)
+        index = bytearray(_bytes(f"{prefix}.index"))
+        _patch(prefix, staged, index, values)
+        with open(f"{staged}.index", "wb") as file:
+            file.write(index)
+        if meta is not None:
+            shutil.copyfile(meta, f"{staged}.meta")
+            copies.append(f"{staged}.meta")
+        _verify(prefix, staged, values)
+        for copy in [*copies, f"{staged}.index"]:
+            _sync(copy)
+            os.replace(copy, f"{output}{copy[len(staged) :]}")
+
+
+def slice_key(name: str, extents: Sequence[Tuple[int, int]]) -> bytes:
+    """Return the key of a slice in an index, in TensorFlow's OrderedCode.
+
+    Args:
+      name: the name of the tensor.
+      extents: the start and the length along each axis.
+    """
+    text = name.encode().replace(b"\x00", b"\x00\xff")
+    numbers = b"".join(_signed(number) for extent in extents for number in extent)
+    return b"\x00" + text + b"\x00\x01" + _unsigned(len(extents)) + numbers
+
+
+def _unsigned(number: int) -> bytes:
+    size = (number.bit_length() + 7) // 8
+    return bytes([size]) + number.to_bytes(size, "big")
+
+
+def _signed(number: int) -> bytes:
+    size = next(n for n in range(1, 9) if -(1 << 7 * n - 1) <= number < 1 << 7 * n - 1)
+    header = ((1 << size) - 1) << 7 * size
+    return ((number & (1 << 8 * size) - 1) ^ header).to_bytes(size, "big")
+
+
+def _patch(prefix: str, staged: str, index: bytearray, values: Sequence[Stored]) -> None:
+    entries = {entry.key: entry for entry in located_entries(bytes(index))}
+    header = message("BundleHeaderProto").FromString(_value(index, entries[b""]))
+    blocks: Dict[int, int] = {}
+    for stored in values:
+        entry = entries.get(stored.encoded)
+        if entry is None:
+            raise BnguardError(
+                f"{prefix}: the checkpoint has no {stored.key}, so its values cannot be replaced; "
+                "expected a checkpoint that a Saver of all variables wrote. Restore it in a "
+                "session, call bnguard.reestimate, and save all variables."
+            )
+        bundle = message("BundleEntryProto").FromString(_value(index, entry))
+        data = np.ascontiguousarray(stored.value).tobytes()
+        if bundle.size != len(data) or header.endianness:
+            raise BnguardError(
+                f"{prefix}: {stored.key} has {bundle.size} bytes in the checkpoint and "
+                f"{len(data)} in the graph; expected as many. Give the graph of this checkpoint."
+            )
+        with open(f"{staged}.data-{bundle.shard_id:05d}-of-{header.num_shards:05d}", "r+b") as file:
+            file.seek(bundle.offset)
+            file.write(data)
+        at = _checksum_position(index, entry)
+        index[at : at + 4] = checksum(data).to_bytes(4, "little")
+        blocks[entry.block] = entry.block_size
+    for block, size in blocks.items():
+        at = block + size
+        index[at + 1 : at + _BLOCK_TRAILER] = checksum(bytes(index[block : at + 1])).to_bytes(
+            4, "little"
+        )
+
+
+def _checksum_position(index: bytearray, entry: Entry) -> int:
+    """Return where the checksum in an entry is, a number of four bytes."""
+    data, at = bytes(index), entry.start
+    while at < entry.end:
+        tag, at = varint(data, at)
+        field, wire_type = tag >> 3, tag & 7
+        if field == _CHECKSUM_FIELD and wire_type == 5:
+            return at
+        if wire_type == 0:
+            _, at = varint(data, at)
+        elif wire_type == 2:
+            length, at = varint(data, at)
+            at += length
+        else:
+            at += 4 if wire_type == 5 else 8
+    raise ValueError("an entry has no checksum")
+
+
+def _value(index: bytearray, entry: Entry) -> bytes:
+    return bytes(index[entry.start : entry.end])
+
+
+def _verify(prefix: str, staged: str, values: Sequence[Stored]) -> None:
+    """Read the copy: TensorFlow checks each checksum, and the others are those of the input."""
+    replaced = {stored.encoded for stored in values}
+    before, after = (
+        {key: value for key, value in _entries(path).items() if key not in replaced}
+        for path in (prefix, staged)
+    )
+    if before != after:
+        raise BnguardError(f"{prefix}: the copy differs in other tensors, so it was not kept.")
+    reader = tf.train.load_checkpoint(staged)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
+    for stored in values:
+        if stored.starts is None and reader.get_tensor(stored.key).tobytes() != (
+            np.ascontiguousarray(stored.value).tobytes()
+        ):
+            raise BnguardError(f"{prefix}: {stored.key} was not written as it should be.")
+
+
+def _entries(prefix: str) -> Dict[bytes, bytes]:
+    index = _bytes(f"{prefix}.index")
+    return {entry.key: index[entry.start : entry.end] for entry in located_entries(index)}
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _sync(path: str) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _staging(output: str) -> Iterator[str]:
+    """Yield a prefix in a new folder beside the output, which is removed at the end."""
+    folder, name = os.path.split(output)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder or ".") as staging:
+        yield os.path.join(staging, name)
+
+
+@contextmanager
+def _one_line(prefix: str, output: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BnguardError(
+            f"{error.filename or output}: cannot be copied or written ({error.strerror}); nothing "
+            "was kept. Expected a readable checkpoint and a writable folder with enough space."
+        ) from error
+    except (DecodeError, IndexError, LookupError, ValueError, RuntimeError) as error:
+        raise BnguardError(
+            f"{prefix}: not a whole checkpoint ({first_line(error)}); nothing was kept. Expected "
+            "a checkpoint with its .index and .data files as TensorFlow wrote them."
+        ) from error
+    except tf.errors.OpError as error:
+        raise BnguardError(
+            f"{prefix}: a tensor cannot be read ({first_line(error)}); nothing was kept. Restore "
+            "the files from a copy."
+        ) from error

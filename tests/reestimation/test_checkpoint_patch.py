@@ -1,0 +1,44 @@
+"""The keys of slices are those that TensorFlow writes."""
+
+import numpy as np
+import pytest
+from support.layer_kinds import SHAPES, contrib, moments, rows
+import tensorflow.compat.v1 as tf
+
+from bnguard import checkpoint_reader
+from bnguard.analysis.frontend.checkpoint_index import located_entries
+from bnguard.reestimation.checkpoint_patch import slice_key
+from bnguard.reestimation.rescue import Job, rescue
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("sizes", [(5, 2), (300, 3), (20001,)])
+def test_the_key_of_a_slice_is_tensorflows(sizes, tmp_path, graph):
+    shape = list(sizes)
+    with tf.variable_scope("", partitioner=tf.fixed_size_partitioner(2)):
+        variable = tf.get_variable("a/v", shape, initializer=tf.ones_initializer())
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"))
+    with open(f"{prefix}.index", "rb") as file:
+        found = {entry.key for entry in located_entries(file.read())}
+    first = shape[0] - shape[0] // 2
+    for start, size in ((0, first), (first, shape[0] - first)):
+        extents = [(start, size), *((0, length) for length in shape[1:])]
+        assert slice_key("a/v", extents) in found
+    assert len(list(variable)) == 2
+
+
+def test_partitioned_statistics_are_replaced_slice_by_slice(tmp_path, graph):
+    with tf.variable_scope("net", partitioner=tf.fixed_size_partitioner(2)):
+        contrib(SHAPES[2], fused=False)()
+    data = rows(SHAPES[2], 40)
+    np.savez(tmp_path / "data.npz", **{"net/x": data})
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"))
+    rescue(Job(prefix, data=str(tmp_path / "data.npz")))
+    values = checkpoint_reader.read(f"{prefix}-reestimated")
+    np.testing.assert_allclose(values["net/bn/moving_mean"], moments(data)[0], 1e-6)
+    np.testing.assert_allclose(values["net/bn/moving_variance"], moments(data)[1], 1e-6)
