@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": ["BN101"],
     "fixed": ["two_branch_cond"],
     "list": [],
+    "reestimate": ["model", "--steps", "1"],
     "repro": ["two_branch_cond"],
     "run": ["program.py"],
     "stats": ["model"],
