@@ -1,4 +1,4 @@
-"""bnguard runs no code but cases and a program to watch, no name leaves its folder, an audit only reads."""
+"""bnguard runs no code but cases and watched programs, names stay in folders, audits only read."""
 
 import ast
 import os
@@ -18,7 +18,9 @@ from bnguard.harness.results.terms import SIDES
 
 UNSAFE_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "load_module", "system", "popen"}
-LOADS_CODE = {"exec_module": {"bnguard/harness/cases/loading.py"}}
+LOADS_CODE = {  # case files, and TensorFlow's own module of sessions when a program imports it
+    "exec_module": {"bnguard/harness/cases/loading.py", "bnguard/watch/session_hooks.py"}
+}
 RUNS_PROGRAMS = "bnguard/watch/program.py"  # that the user names, as Python does
 
 
