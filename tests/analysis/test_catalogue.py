@@ -155,6 +155,7 @@ def test_the_report_notes_what_a_program_may_fetch_for_inference(case, tmp_path)
     )
     assert noted == found
     assert {finding.severity for finding in report.findings} == {"note"}
+    assert all("`bnguard run PROGRAM`" in finding.remedy for finding in report.findings)
 
 
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)

@@ -97,5 +97,6 @@ def as_note(finding: Finding, fetch: str) -> Finding:
         finding,
         severity=NOTE,
         problem=f"{problem}; nothing in this graph turns that off",
-        remedy=f"If you infer from another graph, this does not concern you. {finding.remedy}",
+        remedy="If you infer from another graph, this does not concern you; `bnguard run PROGRAM` "
+        f"tells what your program does. {finding.remedy}",
     )
