@@ -15,17 +15,18 @@ import pytest
 from support.covering_rules import covering_rules
 from support.graphs import build_with
 from support.paths import ROOT
+from support.samples import EVERY
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.rules import RULES
 from bnguard.harness.cases import catalogue, loading
 from bnguard.harness.cases.errors import UnavailableError
-from bnguard.harness.results.terms import SIDES
 from bnguard.watch.watcher import Watcher
 
 pytestmark = pytest.mark.slow
 
 CASES = sorted(set(catalogue.names()) - {"freeze_keeps_assign"})
+REPRO, FIXED = ([(case, side) for case in CASES] for side in ("repro", "fixed"))
 EVERY = os.environ.get("BNGUARD_CASES") == "all"
 SERVED = {"restore_misses_stats"}  # in a program of its own
 FAILS = {("update_ops_pull_other_inputs", "repro")}  # in its first training step
@@ -123,8 +124,7 @@ def watch(path, fails):
     return json.loads(watcher.report("program").to_json())
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "side"), [*REPRO, *(FIXED if EVERY else FIXED[::4])])
 def test_the_rules_of_a_case_fire_on_repro_only_with_its_line(case, side, tmp_path):
     try:
         loading.load(catalogue.find(case, side))

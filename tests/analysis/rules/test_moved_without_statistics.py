@@ -31,10 +31,14 @@ def network(x, training, scope):
         return dense(tf.nn.relu(layer(dense(x, "hidden"), training)), "out")
 
 
-@VARIABLES
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("with_statistics", [False, True])
-@pytest.mark.parametrize("in_step", [False, True])
+@pytest.mark.parametrize(
+    ("with_statistics", "variables", "soft", "in_step"),
+    [
+        (with_statistics, *others)
+        for with_statistics in (False, True)
+        for others in combinations(["ref", "resource"], [False, True], [False, True])
+    ],
+)
 def test_a_target_network_whose_weights_are_copied(variables, soft, with_statistics, in_step):
     """The target's value is computed in the training step, or in a step of its own and fed."""
     with fresh_graph(variables) as graph:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.analysis.networks import dense, flag, fresh_graph, inputs, layer, loss_of, optimizer
 from support.commands import bnguard as command
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -354,11 +355,11 @@ WRITTEN_OUT = {
 }
 
 
-@pytest.mark.parametrize("normalize", list(WRITTEN_OUT.values()), ids=list(WRITTEN_OUT))
-@pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
-def test_a_layer_written_out_by_hand(variables, control_flow, normalize):
+@pytest.mark.parametrize(("form", "build"), combinations(WRITTEN_OUT, BUILDS))
+def test_a_layer_written_out_by_hand(form, build):
     """The source's defect, with names that say nothing."""
-    with fresh_graph(variables, control_flow) as graph:
+    normalize = WRITTEN_OUT[form]
+    with fresh_graph(*build) as graph:
         x, training = dense(inputs()), flag()
         average, spread = (
             tf.get_variable(name, initializer=np.full(4, value, np.float32), trainable=False)

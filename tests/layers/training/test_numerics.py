@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support.graphs import build_with
 from support.programs.training_program import Training, optimizer, weight
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm, create_train_op
@@ -33,11 +34,11 @@ LAYERS = {
 BATCH = np.array([[1, 2], [3, 5], [2, 2], [9, 4]], np.float32)
 
 
-@pytest.mark.parametrize("layer", list(LAYERS))
-@pytest.mark.parametrize("mode", ["tensor", "known"])
-@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
-def test_a_loss_that_is_not_finite_changes_nothing(variables, control_flow, mode, layer):
-    with build_with(variables, control_flow):
+@pytest.mark.parametrize(
+    ("build", "mode", "layer"), combinations(COMBINATIONS, ["tensor", "known"], LAYERS)
+)
+def test_a_loss_that_is_not_finite_changes_nothing(build, mode, layer):
+    with build_with(*build):
         x, term, loss = normalized_regression(mode, **LAYERS[layer])
         training = Training(create_train_op(loss, optimizer()))
     before = training.values()
