@@ -27,7 +27,6 @@ pytestmark = pytest.mark.slow
 
 CASES = sorted(set(catalogue.names()) - {"freeze_keeps_assign"})
 REPRO, FIXED = ([(case, side) for case in CASES] for side in ("repro", "fixed"))
-EVERY = os.environ.get("BNGUARD_CASES") == "all"
 SERVED = {"restore_misses_stats"}  # in a program of its own
 FAILS = {("update_ops_pull_other_inputs", "repro")}  # in its first training step
 # What else is found in the case as it runs, and is true; see tests/analysis/test_catalogue.py.
