@@ -23,4 +23,9 @@ def test_the_report_is_that_of_the_page(tmp_path):
     status, _, errors = forked.run(tmp_path, "run", "train.py", cwd=tmp_path)
     assert status == 1
     report = errors[errors.index("bnguard: train.py\n") :]
-    assert f"$ bnguard run train.py\n{report}" == shown("report")
+    assert _without_count(f"$ bnguard run train.py\n{report}") == _without_count(shown("report"))
+
+
+def _without_count(report):
+    """A report without the number of nodes, which differs between versions of TensorFlow."""
+    return re.sub(r"\d+ nodes", "nodes", report)

@@ -7,6 +7,8 @@ library; frames in other installed packages count only if there are no others.
 
 from __future__ import annotations
 
+import ast
+from bisect import bisect_right
 from functools import lru_cache
 import linecache
 import os
@@ -84,7 +86,7 @@ def user_location(stack: Iterable[Frame], reads_files: bool = True) -> Optional[
     own = [frame for frame in stack if not _is_library(frame.file)]
     frames = [frame for frame in own if not _INSTALLED.search(frame.file)] or own
     if reads_files:
-        frames = [frame if frame.text else frame._replace(text=_line(frame)) for frame in frames]
+        frames = [frame if frame.text else _with_text(frame) for frame in frames]
     return Location(*frames[-1], stack=tuple(frames)) if frames else None
 
 
@@ -135,8 +137,22 @@ def source_lines_of_debug_info(data: bytes) -> SourceLines:
     return SourceLines(stack)
 
 
-def _line(frame: Frame) -> str:
-    return linecache.getline(frame.file, frame.line).strip()
+def _with_text(frame: Frame) -> Frame:
+    line = frame.line
+    if sys.version_info < (3, 8):  # where a call of several lines has the number of its last
+        starts = _statements(frame.file)
+        line = starts[max(bisect_right(starts, line) - 1, 0)] if starts else line
+    return frame._replace(line=line, text=linecache.getline(frame.file, line).strip())
+
+
+@lru_cache(maxsize=None)
+def _statements(file: str) -> Sequence[int]:
+    """Return the first lines of the statements of a file, in order; none if it cannot be read."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):
+        return ()
+    return sorted({node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)})
 
 
 @lru_cache(maxsize=None)

@@ -84,6 +84,17 @@ class TestLiveGraph:
         lines = {finding.location.line for finding in report.findings if finding.rule == "BN101"}
         assert lines == {BLOCK_LINE}
 
+    def test_a_call_of_several_lines_has_the_line_on_which_it_starts(self, graph):
+        x = tf.placeholder(tf.float32, [None, 2], name="x")
+        y = bnguard.batch_norm(
+            x,
+            is_training=True,
+            updates_collections=None,
+        )
+        tf.identity(y, name="y")
+        for location in locations(graph):
+            assert location.text == "y = bnguard.batch_norm("
+
     def test_the_lines_do_not_keep_a_graph_alive(self):
         graph = tf.Graph()
         with graph.as_default():
