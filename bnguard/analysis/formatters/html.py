@@ -50,7 +50,7 @@ def render(reports: Sequence[Report], color: bool = False) -> str:
 
 
 def page(reports: Sequence[Tuple[Report, Sequence[str]]], notes: Sequence[str] = ()) -> str:
-    """Return a page.
+    """Return a page, in ASCII, so that any stream can take it.
 
     Args:
       reports: each report with further lines about its graph.
@@ -59,25 +59,24 @@ def page(reports: Sequence[Tuple[Report, Sequence[str]]], notes: Sequence[str] =
     sources = ", ".join(dict.fromkeys(report.source for report, _ in reports))
     style = (get_data(__package__, _STYLE) or b"").decode()
     sections = [_section(number, *pair) for number, pair in enumerate(reports, start=1)]
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(f'bnguard: {sources}' if sources else 'bnguard')}</title>",
-            f"<style>\n{style}</style>",
-            "</head>",
-            "<body>",
-            "<h1>Who moves the statistics, and when</h1>",
-            *_paragraphs(notes),
-            *("\n".join(section) for section in sections),
-            "</body>",
-            "</html>",
-        ]
-    )
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{_text(f'bnguard: {sources}' if sources else 'bnguard')}</title>",
+        f"<style>\n{style}</style>",
+        "</head>",
+        "<body>",
+        "<h1>Who moves the statistics, and when</h1>",
+        *_paragraphs(notes),
+        *("\n".join(section) for section in sections),
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(lines).encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _section(number: int, report: Report, lines: Sequence[str]) -> Iterator[str]:
@@ -111,7 +110,7 @@ def _timeline(number: int, report: Report) -> Iterator[str]:
     yield "</tr></thead><tbody>"
     codes = [_codes(report.findings, step, timeline.steps) for step in steps]
     for row, layer in enumerate(layers):
-        yield f'<tr><th scope="row">{_text(layer[len(prefix) :] or layer or "(no scope)")}</th>'
+        yield f'<tr><th scope="row"><span>{_scope(layer, prefix)}</span></th>'
         for position, step in enumerate(steps):
             found = codes[position].get(layer, [])
             yield _cell(layer, position + 1, step, step.uses[row], found)
@@ -145,6 +144,11 @@ def _left_out(timeline: Timeline) -> Iterator[str]:
 
 def _corner(prefix: str) -> str:
     return f"layer in {_code(prefix)}" if prefix else "layer"
+
+
+def _scope(layer: str, prefix: str) -> str:
+    """Return the scope of a layer within another, which can be broken after each slash."""
+    return _text(layer[len(prefix) :] or "(no scope)").replace("/", "/<wbr>")
 
 
 def _step_heading(number: int, step: TimelineStep) -> str:
