@@ -70,9 +70,9 @@ def read_page(text):
     return document
 
 
-def cells(document):
-    """The letters and classes of each cell of the first timeline, by layer."""
-    table = document.all("table", "timeline")[0]
+def cells(part):
+    """The letters and classes of each cell of the first timeline in a part of a page, by layer."""
+    table = part.all("table", "timeline")[0]
     return {
         row.all("th")[0].text: [(cell.own_text(), cell.classes) for cell in row.all("td")]
         for row in table.all("tbody")[0].all("tr")
