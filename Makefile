@@ -35,6 +35,9 @@ docs: $(INSTALLED)
 	$(BIN)/python -m bnguard.harness.report.docs_pages
 	$(BIN)/python -m bnguard.analysis.rules docs/rules
 	$(BIN)/bnguard compare two_branch_cond --plot docs/img/two_branch_cond.png
+	@if command -v chromium > /dev/null; \
+	then $(BIN)/python tools/page_screenshot.py docs/img/page.png; \
+	else echo "no chromium on PATH: docs/img/page.png is as it was"; fi
 
 # Break the layers and swap the two files of each case; the tests must fail each time. Minutes.
 mutants: $(INSTALLED)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Tuple
 
 from bnguard.analysis.findings import Assumptions, Finding, defects, group
 from bnguard.analysis.formatters import format_reports
+from bnguard.analysis.timeline import NO_TIMELINE, Timeline
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,6 +21,7 @@ class Report:
       assumed: what was inferred from the graph.
       findings: by rule, in the graph's order.
       limits: the limits of the analysis that were reached, and what followed.
+      timeline: what each step does to each layer, for pages; empty unless it was asked for.
     """
 
     source: str
@@ -28,6 +30,7 @@ class Report:
     assumed: Assumptions
     findings: Tuple[Finding, ...]
     limits: Tuple[str, ...] = ()
+    timeline: Timeline = NO_TIMELINE
 
     @property
     def ok(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import fields
+from functools import partial
 from itertools import islice
 import os
 import sys
@@ -62,7 +63,10 @@ def audit_command(paths: Sequence[str], form: str, strict: bool, jobs: int, **op
     """
     searched = [graph_files(path) for path in paths]
     files = [file for found in searched for file in found]
-    outcomes = list(_audit_files(files, AuditOptions(**_values(options)), jobs))
+    audit_file = partial(
+        _audit_file, options=AuditOptions(**_values(options)), with_timeline=form == "html"
+    )
+    outcomes = list(_audit_files(files, audit_file, jobs))
     reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
     if reports:
         click.echo(format_reports(reports, form, takes_color(sys.stdout)))
@@ -163,9 +167,11 @@ _READERS: Dict[str, Callable[..., Any]] = {
 }
 
 
-def _audit_files(files: Sequence[str], options: AuditOptions, jobs: int) -> Iterable[Outcome]:
+def _audit_files(
+    files: Sequence[str], audit_file: Callable[[str], Outcome], jobs: int
+) -> Iterable[Outcome]:
     if jobs == 1 or len(files) == 1:
-        return (_audit_file(path, options) for path in files)
+        return map(audit_file, files)
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import Pipe
@@ -174,7 +180,7 @@ def _audit_files(files: Sequence[str], options: AuditOptions, jobs: int) -> Iter
     workers = min(jobs, len(files))
     try:
         with ProcessPoolExecutor(workers, None, signals.in_worker, ends) as pool:
-            return list(pool.map(_audit_file, files, [options] * len(files)))
+            return list(pool.map(audit_file, files))
     except BrokenProcessPool as error:
         raise Mistake(
             f"--jobs {jobs}: a worker process was killed, perhaps for lack of memory; "
@@ -182,11 +188,11 @@ def _audit_files(files: Sequence[str], options: AuditOptions, jobs: int) -> Iter
         ) from error
 
 
-def _audit_file(path: str, options: AuditOptions) -> Outcome:
+def _audit_file(path: str, options: AuditOptions, with_timeline: bool) -> Outcome:
     """Audit a file. An error of any type becomes a line, so no report on another file is lost."""
     try:
         with about(path):
-            return audit_all(path, options)
+            return audit_all(path, options, with_timeline)
     except NotAGraphError as error:
         return error
     except AuditError as error:

@@ -39,6 +39,7 @@ class _Command(click.Command):
 @click.option("-m", "module", metavar="MODULE", help="Run this module, as `python -m` does.")
 @click.option("--json", metavar="FILE", help="Write the report to FILE, as JSON.")
 @click.option("--sarif", metavar="FILE", help="Write the findings to FILE, as SARIF 2.1.0.")
+@click.option("--html", metavar="FILE", help="Write the report to FILE, as a page with a picture.")
 @click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
 @click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
 @click.option("--stop", is_flag=True, help="End the program before a step with an error runs.")
@@ -50,6 +51,7 @@ def run_command(
     module: Optional[str],
     json: Optional[str],
     sarif: Optional[str],
+    html: Optional[str],
     select: Sequence[str],
     ignore: Sequence[str],
     stop: bool,
@@ -69,6 +71,7 @@ def run_command(
     rules = choose(
         *(tuple(code for text in texts for code in text.split(",")) for texts in (select, ignore))
     )
-    files = {form: path for form, path in (("json", json), ("sarif", sarif)) if path}
+    forms = {"json": json, "sarif": sarif, "html": html}
+    files = {form: path for form, path in forms.items() if path}
     program = Program(str(name), [str(text) for text in rest], module is not None)
     sys.exit(run_watched(program, Watcher(rules, stop, steps), files))

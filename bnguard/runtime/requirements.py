@@ -7,7 +7,12 @@ from typing import Sequence
 
 from bnguard.errors import BnguardError
 
-_NAMES = {"tensorflow": "TensorFlow (1.15 to 2.21)", "numpy": "NumPy", "scipy": "SciPy"}
+_NAMES = {
+    "tensorflow": "TensorFlow (1.15 to 2.21)",
+    "numpy": "NumPy",
+    "scipy": "SciPy",
+    "matplotlib": "Matplotlib",
+}
 
 
 def require(packages: Sequence[str], extra: str) -> None:

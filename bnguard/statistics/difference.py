@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
+from bnguard.errors import BnguardError
+from bnguard.layer_plot import draw_layers
 from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
 from bnguard.statistics.running_statistics import RunningStatistics, identical
@@ -57,6 +59,7 @@ class StatisticsDiff:
       added, removed: names of the variables that only `after`, or only `before`, contains.
       reshaped: the variables whose shape or type differs.
       tolerance: absolute changes up to this are ignored; with 0, the values must be bit-identical.
+      snapshots: the two snapshots, for `plot`.
     """
 
     before: str
@@ -66,6 +69,9 @@ class StatisticsDiff:
     removed: Tuple[str, ...]
     reshaped: Tuple[Reshaped, ...]
     tolerance: float = 0.0
+    snapshots: Optional[Tuple[RunningStatistics, RunningStatistics]] = field(
+        default=None, compare=False
+    )
 
     @property
     def changed(self) -> Tuple[Change, ...]:
@@ -114,6 +120,27 @@ class StatisticsDiff:
             "newly_non_finite": list(self.newly_non_finite),
         }
 
+    def plot(self, path: Optional[str] = None) -> Any:
+        """Draw each layer's mean and variance before and after, as RunningStatistics.plot does.
+
+        Args:
+          path: the file to write, .png, .svg or .pdf; None for no file.
+
+        Returns:
+          The matplotlib.figure.Figure, which a notebook shows.
+
+        Raises:
+          BnguardError: Matplotlib is not installed, there is no mean or variance, the file cannot
+            be written, or the difference was made without snapshots.
+        """
+        if self.snapshots is None:
+            raise BnguardError(
+                f"{self!r} has no snapshots to draw; expected those of bnguard.diff(before, after)."
+            )
+        before, after = (snapshot.layer_values() for snapshot in self.snapshots)
+        titles = f"before: {self.before}", f"after: {self.after}"
+        return draw_layers(dict(zip(titles, (before, after))), path)
+
     def _rows(self) -> Iterator[List[str]]:
         for change in self.changed:
             figures = (change.absolute, change.relative)
@@ -144,6 +171,7 @@ def compare(
             if name not in alike
         ),
         tolerance=tolerance,
+        snapshots=(before, after),
     )
 
 

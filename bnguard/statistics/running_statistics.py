@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from bnguard.errors import BnguardError
+from bnguard.layer_plot import Values, draw_layers
 from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
 from bnguard.statistics.names import mean_beside, role_of
 
+_DRAWN = ("mean", "variance", "deviation")
+_USUAL = re.compile(r"(.+)/moving_mean\Z")  # then the scope tells enough
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
 
 
@@ -88,11 +92,42 @@ class RunningStatistics(Mapping[str, np.ndarray]):
         """Return the JSON form: the source, and the health of each variable."""
         return {"source": self.source, "variables": [health.to_dict() for health in self.health()]}
 
+    def plot(self, path: Optional[str] = None) -> Any:
+        """Draw the smallest, average and largest channel of each layer's mean and variance.
+
+        Variances, and deviations, are on a logarithmic axis.
+
+        Args:
+          path: the file to write, .png, .svg or .pdf; None for no file.
+
+        Returns:
+          The matplotlib.figure.Figure, which a notebook shows.
+
+        Raises:
+          BnguardError: Matplotlib is not installed, there is no mean or variance, or the file
+            cannot be written.
+        """
+        return draw_layers({self.source: self.layer_values()}, path)
+
+    def layer_values(self) -> List[Values]:
+        """Return the means, variances and deviations, for plots."""
+        return [
+            Values(_layer(name, self.roles[name]), self.roles[name], value)
+            for name, value in self.items()
+            if self.roles[name] in _DRAWN
+        ]
+
     def _rows(self) -> Iterator[List[str]]:
         for health in self.health():
             figures = (health.smallest, health.average, health.largest)
             problems = ", ".join(health.problems) or "ok"
             yield [health.name, str(list(health.shape)), *map(tables.figure, figures), problems]
+
+
+def _layer(name: str, role: str) -> str:
+    """Return what the mean and the variance of one layer have in common: the name of the mean."""
+    mean = name if role == "mean" else mean_beside(name)
+    return _USUAL.sub(r"\1", mean)
 
 
 def identical(before: np.ndarray, after: np.ndarray) -> bool:

@@ -21,12 +21,14 @@ from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.step_kinds import (
     INFERS,
+    OTHER,
     SAVES_VARIABLES,
     TRAINS,
     UPDATES,
     kind_of,
 )
 from bnguard.analysis.scenario.training_flags import find_training_flags
+from bnguard.analysis.timeline import NO_TIMELINE, LayerUses, Timeline, TimelineStep
 from bnguard.guard.diagnosis import audited_step
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.step_cache import StepCache
@@ -95,12 +97,13 @@ class GraphWatch:
         if kind_of(step, find_training_flags(recognized)) == INFERS:
             yield from findings_at_inference(step)
 
-    def report(self, source: str, rules: Sequence[Rule]) -> GraphReport:
+    def report(self, source: str, rules: Sequence[Rule], with_timeline: bool) -> GraphReport:
         """Return the steps, and the findings about them all; nothing is assumed."""
         recognized = self._recognized()
         with limits.collect() as reached:
             program = _WatchedProgram(recognized, self._seen)
             findings = tuple(program.findings(rules))
+            timeline = program.timeline() if with_timeline else NO_TIMELINE
         report = Report(
             source=source,
             nodes=recognized.loaded.nodes,
@@ -108,6 +111,7 @@ class GraphWatch:
             assumed=program.assumed(),
             findings=findings,
             limits=tuple(dict.fromkeys([*recognized.limits, *reached])),
+            timeline=timeline,
         )
         return GraphReport(report, program.rows(), program.unfed_flags(), self._unjudged)
 
@@ -146,6 +150,26 @@ class _WatchedProgram:
         return tuple(
             self._row(location, verdict, keys)
             for (_, location, verdict), keys in self._rows.items()
+        )
+
+    def timeline(self) -> Timeline:
+        """Return what each step does to each layer, without the steps that do nothing."""
+        uses = LayerUses(self._recognized)
+        return Timeline(
+            uses.layers,
+            tuple(
+                TimelineStep(
+                    row.label,
+                    step.fetch,
+                    kind,
+                    row.runs,
+                    row.location,
+                    row.summary,
+                    uses.of(step, kind),
+                )
+                for row, (kind, step) in zip(self.rows(), self._steps)
+                if kind != OTHER
+            ),
         )
 
     def _row(

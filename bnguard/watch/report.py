@@ -6,7 +6,7 @@ import json
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from bnguard.analysis.findings import ERROR, Location
-from bnguard.analysis.formatters import format_reports
+from bnguard.analysis.formatters import format_reports, html
 from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.formatters.text import finding_lines, numbers
 from bnguard.analysis.report import Report
@@ -16,6 +16,7 @@ from bnguard.runtime.streams import printable
 _SHOWN_FETCHES = 2
 _SHOWN_STEPS = 40
 _LONGEST_LABEL = 60  # columns
+_WITHOUT_LAYER = "without a layer or a change of a statistic"
 
 
 class WatchedStep(NamedTuple):
@@ -89,6 +90,16 @@ class GraphReport(NamedTuple):
             "unjudged": self.unjudged,
         }
 
+    def remarks(self) -> Iterator[str]:
+        """Yield lines on what is not in the steps."""
+        yield from self.unfed_flags
+        others = [step.runs for step in self.steps if step.kind == OTHER]
+        if others:
+            noun = count(len(others), "other step")
+            yield f"{count(sum(others), 'run')} of {noun}, {_WITHOUT_LAYER}"
+        if self.unjudged:
+            yield f"{count(self.unjudged, 'run')} of more steps, which were not judged"
+
     def lines(self, color: bool) -> Iterator[str]:
         """Yield one line for each step, then the findings."""
         yield from _step_lines(self)
@@ -139,6 +150,12 @@ class WatchReport(NamedTuple):
         """Return the findings as SARIF 2.1.0."""
         return format_reports(self.reports, "sarif")
 
+    def to_html(self) -> str:
+        """Return a page with the timeline of each graph, if it has one, and the findings."""
+        return html.page(
+            [(graph.report, list(graph.remarks())) for graph in self.graphs], self.notes
+        )
+
 
 def _step_lines(graph: GraphReport) -> Iterator[str]:
     others = [step for step in graph.steps if step.kind == OTHER]
@@ -149,7 +166,7 @@ def _step_lines(graph: GraphReport) -> Iterator[str]:
     ]
     if others:
         noun = "another step" if len(others) == 1 else f"{len(others)} other steps"
-        text = f"{noun}, without a layer or a change of a statistic"
+        text = f"{noun}, {_WITHOUT_LAYER}"
         rows.append((f"{sum(step.runs for step in others)} x", text, "", ""))
     widths = [max(map(len, column)) for column in zip(*rows)]
     for number, label, where, summary in rows:

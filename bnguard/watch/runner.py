@@ -18,6 +18,7 @@ _RANKS = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "SLURM_PROCID")
 _FORMS: Dict[str, Callable[[WatchReport], str]] = {
     "json": WatchReport.to_json,
     "sarif": WatchReport.to_sarif,
+    "html": WatchReport.to_html,
 }
 FORMS = tuple(_FORMS)
 """The forms in which the report can be written to a file."""
@@ -44,7 +45,7 @@ def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) ->
 
     def report() -> None:
         if os.getpid() == process and not reported:  # a forked child ends with the same code
-            reported.append(watcher.report(program.name))
+            reported.append(watcher.report(program.name, with_timeline="html" in files))
             problems.extend(_write(reported[0], files))
             _flush(sys.stdout)
             text = reported[0].to_text(takes_color(sys.stderr))

@@ -9,16 +9,15 @@ from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.findings import Finding
 from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.ir.op_types import RESTORES, SAVES
-from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules import (
     batch_statistics_at_inference,
     statistics_written_at_inference,
     unordered_statistics_read,
 )
-from bnguard.analysis.scenario.races import readers
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.step_kinds import INFERS, LOADS, OTHER, SAVES_VARIABLES, kind_of
 from bnguard.analysis.scenario.training_flags import TrainingFlag
+from bnguard.analysis.timeline import reader, takes_moments
 
 
 @dataclass(frozen=True)
@@ -66,28 +65,12 @@ def judge(step: Step, flags: Sequence[TrainingFlag]) -> Verdict:
     if kind in (SAVES_VARIABLES, LOADS, OTHER):
         return Verdict(kind, written=written)
     layers = step.recognized.normalizations
-    if kind == INFERS:
-        with_moments = [layer for layer in layers if step.uses_moments(layer)]
-    else:
-        with_moments = [
-            layer
-            for layer in layers
-            if any(step.execution.may_run(moment.node) for moment in layer.moments)
-        ]
     return Verdict(
         kind,
-        tuple(item.name for item in statistics if _is_read(step, item)),
+        tuple(item.name for item in statistics if reader(step, item) is not None),
         written,
         tuple(finding.variable for finding in unordered_statistics_read.check_step(step)),
-        tuple(names[layer.node] for layer in with_moments),
-    )
-
-
-def _is_read(step: Step, statistic: Statistic) -> bool:
-    behind = step.behind_gradients()
-    return any(
-        step.execution.uses(node) or node in behind
-        for node in readers(step.execution, statistic.variable)
+        tuple(names[layer.node] for layer in layers if takes_moments(step, layer, kind)),
     )
 
 

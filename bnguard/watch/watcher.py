@@ -44,7 +44,7 @@ class Watcher:
         self._lock = threading.RLock()
         self._process = os.getpid()
 
-    def report(self, source: str) -> WatchReport:
+    def report(self, source: str, with_timeline: bool = False) -> WatchReport:
         """Return the report on all steps so far."""
         with self._lock:
             self._left = 0
@@ -52,7 +52,7 @@ class Watcher:
             for number, watch in enumerate(self._graphs.values(), start=1):
                 label = source if len(self._graphs) == 1 else f"{source}, graph {number}"
                 try:
-                    graphs.append(watch.report(label, self._rules))
+                    graphs.append(watch.report(label, self._rules, with_timeline))
                 except Exception as error:  # the program has a status of its own
                     self._notes.setdefault(f"{label} was not judged: {_in_words(error)}")
             nothing = [] if self._graphs else [_nothing_to_watch()]

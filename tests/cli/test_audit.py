@@ -18,6 +18,7 @@ from support.analysis.networks import (
     two_branch,
 )
 from support.commands import ROOT, write_graph
+from support.html_page import cells, read_page
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.rules import RULES, page
@@ -260,6 +261,19 @@ class TestFiles:
         assert "a Git LFS pointer" in result.output
         assert "git lfs pull" in result.output
 
+    def test_a_page_has_the_steps_and_layers_of_each_graph(self, files):
+        paths = [str(files / f"{name}.meta") for name in ("broken", "healthy")]
+        result = run(*paths, "--format", "html", "--jobs", "2")
+        assert result.exit_code == FOUND
+        document = read_page(result.output)
+        assert [heading.text for heading in document.all("h2")] == paths
+        tables = [cells(table) for table in document.all("section")]
+        trains = ("WB", {"written", "batch"})
+        assert tables == [
+            {"bn": [trains, ("U!", {"unordered", "defect"})]},
+            {"bn": [trains, ("R", {"read"})]},
+        ]
+
     def test_jobs_do_not_change_the_output(self, files):
         paths = [files / name for name in ("broken.meta", "garbage.meta", "healthy.meta")]
         alone, three = run(*paths), run(*paths, "--jobs", "3")
@@ -268,10 +282,10 @@ class TestFiles:
     def test_a_file_too_large_for_memory_does_not_lose_other_reports(self, files, monkeypatch):
         audit_all, (large, good) = audit.audit_all, (files / "broken.meta", files / "healthy.meta")
 
-        def refuse(path, audit_options):
+        def refuse(path, *arguments):
             if path == str(large):
                 raise MemoryError
-            return audit_all(path, audit_options)
+            return audit_all(path, *arguments)
 
         monkeypatch.setattr(audit, "audit_all", refuse)
         result = run(large, good)

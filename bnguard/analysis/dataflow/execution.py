@@ -148,13 +148,27 @@ class Execution:
         used = set(self._pruning.roots)
         stack = list(used)
         while stack:
-            for source, port in self._value_inputs(stack.pop(), certainly):
-                if source not in used:
-                    reaches = self._deadness.of_output(source, port)
-                    if reaches == ALWAYS if certainly else reaches is not NEVER:
-                        used.add(source)
-                        stack.append(source)
+            for tensor in self._value_inputs(stack.pop(), certainly):
+                value: Optional[Tensor] = tensor
+                while value is not None and self._can_use(value, certainly):
+                    passed_on = self._passed_on(value)
+                    if value.node not in used and passed_on is None:
+                        stack.append(value.node)
+                    used.add(value.node)
+                    value = passed_on
         return used
+
+    def _can_use(self, tensor: Tensor, certainly: bool) -> bool:
+        reaches = self._deadness.of_output(*tensor)
+        return reaches == ALWAYS if certainly else reaches is not NEVER
+
+    def _passed_on(self, tensor: Tensor) -> Optional[Tensor]:
+        """Return the one input that a lowered node passes on as this output, unless it is fed."""
+        if tensor.node not in self.graph.lowered:
+            return None
+        inputs = self.graph.data_inputs(tensor.node)
+        is_passed_on = tensor.port < len(inputs) and not self._pruning.is_cut(*inputs[tensor.port])
+        return inputs[tensor.port] if is_passed_on else None
 
     def _value_inputs(self, node: int, certainly: bool) -> List[Tensor]:
         """Return the inputs that the value of a node is made of, without selectors."""

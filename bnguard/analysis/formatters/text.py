@@ -32,7 +32,7 @@ def render(reports: Sequence[Report], color: bool = False) -> str:
 
 
 def _report(report: Report, color: bool) -> Iterator[str]:
-    yield printable(f"{report.source}: {_assumed(report)}")
+    yield printable(f"{report.source}: {assumed(report)}")
     yield numbers(report)
     yield from finding_lines(report, color)
 
@@ -59,17 +59,18 @@ def finding_lines(report: Report, color: bool, all_are_in: str = "--format json"
         yield from map(printable, _group(members, all_are_in))
 
 
-def _assumed(report: Report) -> str:
-    assumed = report.assumed
+def assumed(report: Report) -> str:
+    """Return what was inferred from the graph, with the option that overrides it."""
+    found = report.assumed
     parts = [
-        *(f"{flag} (--feed)" for flag in assumed.flags),
-        *(f"fetch {fetch} (--fetch)" for fetch in assumed.fetches),
-        *(f"perhaps fetch {fetch} (--fetch)" for fetch in assumed.possible_fetches),
-        *(f"train op {name} (--train-op)" for name in assumed.train_ops),
+        *(f"{flag} (--feed)" for flag in found.flags),
+        *(f"fetch {fetch} (--fetch)" for fetch in found.fetches),
+        *(f"perhaps fetch {fetch} (--fetch)" for fetch in found.possible_fetches),
+        *(f"train op {name} (--train-op)" for name in found.train_ops),
     ]
     text = f"assumed {', '.join(parts)}" if parts else "nothing assumed"
     return ", ".join(
-        [text, *(f"found no {step} (--{step.replace(' ', '-')})" for step in assumed.unknown)]
+        [text, *(f"found no {step} (--{step.replace(' ', '-')})" for step in found.unknown)]
     )
 
 

@@ -56,14 +56,21 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 
 def check_step(step: Step) -> Iterator[Finding]:
     """Yield a finding for each layer that uses the moments of its batch in this step."""
+    for layer in batch_norm_layers(step.recognized):
+        if step.uses_moments(layer):
+            yield _finding(step, layer)
+
+
+def batch_norm_layers(recognized: RecognizedGraph) -> Iterator[Normalization]:
+    """Yield the normalizations that have running statistics, gamma or beta, in order."""
     known = {
         layer
-        for statistic in step.recognized.statistics
+        for statistic in recognized.statistics
         for layer in statistic.readers + statistic.sources
     }
-    for layer in step.recognized.normalizations:
-        if (layer in known or layer.is_scaled) and step.uses_moments(layer):
-            yield _finding(step, layer)
+    for layer in recognized.normalizations:
+        if layer in known or layer.is_scaled:
+            yield layer
 
 
 def _finding(step: Step, layer: Normalization) -> Finding:
@@ -81,12 +88,12 @@ def _finding(step: Step, layer: Normalization) -> Finding:
         path_to=layer.node,
         is_data=True,
         certain=certain,
-        layer=_scope(recognized, layer),
+        layer=scope_of(recognized, layer),
         condition="" if certain else step.condition([moment.node]),
     )
 
 
-def _scope(recognized: RecognizedGraph, layer: Normalization) -> str:
+def scope_of(recognized: RecognizedGraph, layer: Normalization) -> str:
     """Return the scope of the layer's variables, or else of its op."""
     for statistic in recognized.statistics:
         if layer in statistic.readers or layer in statistic.sources:

@@ -59,6 +59,8 @@ def readers(step: Execution, variable: int) -> List[int]:
                 continue
             position = _data_position(graph.sources[consumer], graph.ports[consumer], node)
             op_type = graph.types[consumer]
+            if op_type in MERGES and not _can_reach(step, node, consumer):
+                continue
             is_written = is_write(op_type) and position == 0
             if position is None or is_written or op_type in _READS_NO_VALUE:
                 continue
@@ -68,6 +70,11 @@ def readers(step: Execution, variable: int) -> List[int]:
             elif is_ref or op_type in _READS_RESOURCE:
                 found.add(consumer)
     return sorted(found)
+
+
+def _can_reach(step: Execution, node: int, merge: int) -> bool:
+    """Return whether a Merge may pass on what `node` yields: an untaken branch yields nothing."""
+    return any(tensor.node == node for tensor, _ in step.inputs(merge))
 
 
 def races(step: Execution, variables: Sequence[Accesses]) -> List[List[ReadWritePair]]:

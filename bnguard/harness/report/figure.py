@@ -14,6 +14,7 @@ from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
 
 FORMATS = (".png", ".svg")
+_DUE = {"linestyle": "--", "linewidth": 1}
 
 
 def check_target(path: str) -> None:
@@ -37,8 +38,10 @@ def check_target(path: str) -> None:
 def draw(records: Sequence[Record], path: str) -> None:
     """Draw moving_mean above moving_variance, with a column for each record.
 
-    Each channel's moving_mean is drawn as its distance from the value after training. Of training
-    only the last steps are drawn, three times as many as there are inference steps.
+    Each channel's moving_mean is drawn as its distance from the value that is due after training.
+    Thin dashes are the values that are due: the closed form in training, and in inference what
+    training should have left. Of training only the last steps are drawn, three times as many as
+    there are inference steps.
 
     Args:
       records: the runs.
@@ -53,10 +56,11 @@ def draw(records: Sequence[Record], path: str) -> None:
     )
     for column, record in zip(axes.T, records):
         _draw_record(column, record)
-    axes[0][0].set_ylabel("moving_mean - trained value")
+    axes[0][0].set_ylabel("moving_mean - due value at 0")
     axes[1][0].set_ylabel("moving_variance")
-    for axis in [axis for axis in axes[0] if axis.has_data()][:1]:
-        axis.legend(loc="upper left", fontsize="small")
+    for axis in [axis for axis in axes[0] if axis.has_data()][-1:]:
+        axis.plot([], [], label="due", color="black", **_DUE)
+        axis.legend(loc="best", fontsize="small")
     figure.tight_layout()
     try:
         _save(figure, path)
@@ -90,16 +94,20 @@ def _save(figure: Any, path: str) -> None:
 
 def _draw_record(column: Any, record: Record) -> None:
     column[0].set_title(f"{record.side}/{record.case}.py")
-    trained, inferred = _trained(record), _inferred(record)
-    trained = trained[-3 * max(len(inferred), 1) - 1 :]
+    inferred = _inferred(record)
+    kept = 3 * max(len(inferred), 1) + 1
+    trained, due = _trained(record)[-kept:], _due(record)[-kept:]
     shown = trained + inferred
     last = max(len(trained) - 1, 0)  # inference begins here; a restored session did not train
     steps = np.arange(len(shown)) - last
+    due = due + (due or shown)[-1:] * (len(shown) - len(due))
     for channel in range(len(shown[0].mean) if shown else 0):
-        label = f"channel {channel}"
-        mean = np.array([statistics.mean[channel] for statistics in shown])
-        column[0].plot(steps, mean - mean[last], label=label)
-        column[1].plot(steps, [statistics.variance[channel] for statistics in shown], label=label)
+        lines = (shown, {"label": f"channel {channel}"}), (due, _DUE)
+        for statistics, style in lines if due is not shown else lines[:1]:
+            mean = np.array([step.mean[channel] for step in statistics])
+            variance = [step.variance[channel] for step in statistics]
+            column[0].plot(steps, mean - due[last].mean[channel], color=f"C{channel}", **style)
+            column[1].plot(steps, variance, color=f"C{channel}", **style)
     for axis in column if inferred else ():
         axis.axvspan(0, steps[-1], alpha=0.12, color="grey", label="inference")
     column[1].set_xlabel("steps; inference starts at 0")
@@ -110,6 +118,14 @@ def _trained(record: Record) -> List[LayerStatistics]:
     if not record.initial:
         return []
     runs = [run.layers[record.layer].statistics for run in record.training]
+    return [record.initial[record.layer], *runs]
+
+
+def _due(record: Record) -> List[LayerStatistics]:
+    """Return what the statistics should be before training, and after each of its runs."""
+    if not record.initial:
+        return []
+    runs = [run.layers[record.layer].expected for run in record.training]
     return [record.initial[record.layer], *runs]
 
 

@@ -95,3 +95,21 @@ def test_a_resource_is_read_by_the_op_that_reads_it_and_a_buffer_by_every_op_tha
         for variable in ("handle", "buffer")
     }
     assert names == {"handle": ["value"], "buffer": ["square"]}
+
+
+def test_the_branch_that_is_not_taken_reads_nothing():
+    """tf.cond(flag, batch moment, moving mean) is the moving mean only if the flag is off."""
+    graph = graph_of(
+        [
+            *BASE,
+            ("flag", "Placeholder"),
+            ("off", "Switch", "v", "flag"),
+            ("on", "Switch", "x", "flag"),
+            ("merge", "Merge", "off:0", "on:1"),
+            ("y", "Square", "merge"),
+        ]
+    )
+    (variable, y, flag) = map(graph.find, ("v", "y", "flag"))
+    for value, expected in ((False, [y]), (None, [y]), (True, [])):
+        step = Execution(graph, [Tensor(y, 0)], {Tensor(flag, 0): value})
+        assert readers(step, variable) == expected

@@ -197,3 +197,37 @@ def test_the_diff_of_a_comparison_is_printed_as_it_is(capsys):
     line = "+" + "x" * 100
     print_comparison([(moved_record(side), VERDICT) for side in Side], f"{line}\n- y\n")
     assert f"\n{line}\n- y\n" in capsys.readouterr().out
+
+
+def drawn(records, tmp_path, monkeypatch):
+    """The solid and the dashed lines of each axis, as y values, of a figure."""
+    figures = []
+    monkeypatch.setattr(figure, "_save", lambda made, path: figures.append(made))
+    figure.draw(records, str(tmp_path / "plot.svg"))
+    return [
+        {
+            style: [line.get_ydata() for line in axis.lines if line.get_linestyle() == style]
+            for style in ("-", "--")
+        }
+        for axis in figures[0].axes
+    ]
+
+
+def test_the_figure_shows_what_is_due_beside_what_was_left_out(run_case, tmp_path, monkeypatch):
+    """Without its updates a statistic is flat, at 0 and 1; due is the recurrence, as in the fix."""
+    records = [
+        run_case("update_ops_never_run", side, train_steps=6, infer_steps=2) for side in Side
+    ]
+    repro_mean, fixed_mean, repro_variance, fixed_variance = drawn(records, tmp_path, monkeypatch)
+    due = [run.layers[records[0].layer].expected for run in records[0].training]
+    for channel in range(2):
+        at_inference = due[-1].mean[channel]
+        means = [0.0, *(step.mean[channel] for step in due), *[at_inference] * 2]
+        np.testing.assert_allclose(repro_mean["--"][channel], np.array(means) - at_inference)
+        np.testing.assert_array_equal(repro_mean["-"][channel], [-at_inference] * 9)
+        np.testing.assert_array_equal(repro_variance["-"][channel], [1.0] * 9)
+        assert repro_variance["--"][channel][-1] == due[-1].variance[channel] > 2
+        for axis in (fixed_mean, fixed_variance):
+            np.testing.assert_allclose(
+                axis["-"][channel], axis["--"][channel], rtol=1e-4, atol=1e-4
+            )
