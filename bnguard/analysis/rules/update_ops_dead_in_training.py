@@ -127,14 +127,20 @@ def _skipped(scenario: Scenario, step: Step) -> List[Statistic]:
 
 def _switched_off(scenario: Scenario, step: Step) -> List[Statistic]:
     """Return those that the flags of all training steps, which are not assumed, keep unchanged."""
-    wanted = {flag.tensor: flag.at_training for flag in scenario.training_flags}
+    wanted = {
+        flag.tensor: flag.at_training
+        for flag in scenario.training_flags
+        if step.execution.value(flag.tensor) not in (None, flag.at_training)
+    }
+    if not wanted:
+        return []
     found = [
         statistic
         for statistic in scenario.recognized.statistics
         if any(step.runs(write.node) for write in statistic.updates)
         and not any(other.effects(statistic) for other in scenario.training)
     ]
-    in_training = step.with_feeds({**step.execution.feeds, **wanted}) if found else step
+    in_training = step.with_feeds({**step.execution.feeds, **wanted})
     return [statistic for statistic in found if in_training.effects(statistic)]
 
 
