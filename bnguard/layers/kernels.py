@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -212,6 +212,29 @@ class MomentsKernel:
 
 
 Kernel = Union[FusedKernel, MomentsKernel]
+
+
+def tensors_of(kernel: Kernel) -> dict[str, tf.Tensor]:
+    """Return the tensors that a kernel computes with, by name; the statistics as they are read."""
+    values = {
+        "inputs": kernel.inputs,
+        **vars(kernel.parameters),
+        **vars(kernel.statistics),
+        "batch_weights": kernel.batch_weights if isinstance(kernel, MomentsKernel) else None,
+    }
+    return {name: tf.convert_to_tensor(v) for name, v in values.items() if v is not None}
+
+
+def with_tensors(kernel: Kernel, tensors: Mapping[str, tf.Tensor]) -> Kernel:
+    """Return the kernel with other tensors for those of `tensors_of`."""
+    changed = {
+        "inputs": tensors["inputs"],
+        "parameters": Parameters(tensors.get("beta"), tensors.get("gamma")),
+        "statistics": Statistics(tensors["moving_mean"], tensors["moving_variance"]),
+    }
+    if "batch_weights" in tensors:
+        changed["batch_weights"] = tensors["batch_weights"]
+    return replace(kernel, **changed)
 
 
 def _compose(scale: Any, offset: Any, then: _Affine) -> _Affine:

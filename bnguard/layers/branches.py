@@ -1,0 +1,72 @@
+"""Run training or inference in each step, as a tensor decides.
+
+`tf.cond` of control flow v1 sends each input through one Switch for each branch. The gradient comes
+back through both: every training step makes zeros of the size of the inputs, for the branch that
+did not run, and adds them. One Switch of which both branches take an output has no such cost.
+Neither has the `If` of control flow v2.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import tensorflow.compat.v1 as tf
+
+from bnguard.layers.kernels import Kernel, MomentsKernel, tensors_of, with_tensors
+
+Branch = Callable[[Kernel], "list[tf.Tensor]"]
+
+
+def select(training: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch) -> list[tf.Tensor]:
+    """Run `train` in the steps in which `training` is true, and `infer` in the others.
+
+    Args:
+      training: a 0-D bool tensor.
+      kernel: what the branches compute with.
+      train: a function from a kernel to tensors, each of which depends on the kernel's. It gets a
+        kernel whose tensors are dead while `training` is false.
+      infer: the same for inference; its tensors have the dtypes of those of `train`.
+
+    Returns:
+      The tensors of the branch that runs.
+    """
+    with tf.name_scope(kernel.name):
+        predicate = tf.identity(training, name="pred_id")
+        if _one_switch_is_enough(kernel, predicate):
+            return _switch_once(predicate, kernel, train, infer)
+    outputs: list[tf.Tensor] = tf.cond(
+        predicate, lambda: train(kernel), lambda: infer(kernel), strict=True, name=kernel.name
+    )
+    return outputs
+
+
+def _one_switch_is_enough(kernel: Kernel, predicate: tf.Tensor) -> bool:
+    """Return whether one Switch of each input is faster than `tf.cond`, and does the same.
+
+    In a branch or a loop of control flow v1, whose operations cannot be fetched, the gradient
+    takes every Switch for one of that branch or loop. A function has control flow v2. What an
+    adjustment returns need not depend on the kernel.
+    """
+    graph = predicate.graph
+    is_v1 = not (tf.control_flow_v2_enabled() or graph.building_function)
+    has_adjustment = isinstance(kernel, MomentsKernel) and kernel.adjustment is not None
+    return is_v1 and graph.is_fetchable(predicate) and not has_adjustment
+
+
+def _switch_once(
+    predicate: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch
+) -> list[tf.Tensor]:
+    tensors = tensors_of(kernel)
+    # A write in the training branch comes after the reads, as it comes after the Switches.
+    with tf.control_dependencies([tensors["moving_mean"], tensors["moving_variance"]]):
+        switches = {
+            name: tf.raw_ops.Switch(data=tensor, pred=predicate, name="Switch")
+            for name, tensor in tensors.items()
+        }
+
+    def branch(port: int) -> Kernel:
+        return with_tensors(kernel, {name: switch[port] for name, switch in switches.items()})
+
+    trained, inferred = train(branch(1)), infer(branch(0))
+    pairs = zip(inferred, trained)
+    return [tf.raw_ops.Merge(inputs=list(pair), name="Merge").output for pair in pairs]
