@@ -137,7 +137,7 @@ def safeguard_mutants():
     def moved(targets):
         return [tf.identity(target.variable) + 1e-3 for target in targets]
 
-    def train_on_anything(kernel, rule):
+    def train_on_anything(kernel, rule, in_branch=False):
         outputs, mean, variance = kernel.train()
         return [outputs, *rule.values(mean, variance)]
 
@@ -148,6 +148,12 @@ def safeguard_mutants():
     yield "inference moves the statistics", {unchanged: moved}, LAYER_TESTS
     train = ("bnguard.layers.forward", "_train")
     yield "an empty batch moves the statistics", {train: train_on_anything}, INPUT_TESTS
+
+    def always_alive(kernel, rule, in_branch=False, train=forward._train):
+        return train(kernel, rule)
+
+    alive = {train: always_alive}
+    yield "what training writes is not dead in inference", alive, LAYER_TESTS
     in_branch = ("bnguard.layers.forward", "_write_in_branch")
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.forward", "_branches_that_can_write")

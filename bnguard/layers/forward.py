@@ -49,11 +49,11 @@ def normalize(
     return outputs
 
 
-def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
+def _train(kernel: Kernel, rule: Rule, in_branch: bool = False) -> list[tf.Tensor]:
     """Return the outputs, followed by the value for each of the rule's targets."""
     outputs, mean, variance = kernel.train()
-    # Whatever the values read, constants included, is read in training steps alone.
-    with tf.control_dependencies([mean]):
+    # In a branch, what the values are computed from, a constant too, is dead in inference.
+    with tf.control_dependencies([mean] if in_branch else []):
         values = rule.values(mean, variance)
     if kernel.inputs.shape.num_elements():
         return [outputs, *values]
@@ -67,7 +67,7 @@ def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tens
     """Write in the training branch, so that inference runs no update op."""
 
     def train(kernel: Kernel) -> list[tf.Tensor]:
-        outputs, *values = _train(kernel, rule)
+        outputs, *values = _train(kernel, rule, in_branch=True)
         return [_write_first(kernel, rule, outputs, values)]
 
     with _branches_that_can_write(rule):
@@ -91,13 +91,16 @@ def _branches_that_can_write(rule: Rule) -> Iterator[None]:
 def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
     """Let each branch return the outputs and the values to write; inference changes nothing."""
 
+    def train(kernel: Kernel) -> list[tf.Tensor]:
+        return _train(kernel, rule, in_branch=True)
+
     def infer(kernel: Kernel) -> list[tf.Tensor]:
         outputs = kernel.infer()
         # The values are dead while training, as the outputs are.
         with tf.control_dependencies([outputs]):
             return [outputs, *unchanged(rule.targets)]
 
-    return select(training, kernel, lambda kernel: _train(kernel, rule), infer)
+    return select(training, kernel, train, infer)
 
 
 def _readers(kernel: Kernel, outputs: tf.Tensor) -> list[tf.Tensor]:
