@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_forward.py"]
+CONTEXT_TESTS = ["tests/layers/test_contexts.py"]
 INPUT_TESTS = ["tests/layers/test_input.py"]
 TF_LAYERS_TESTS = ["tests/layers/test_tf_layers.py"]
 TRAINING_TESTS = ["tests/layers/training"]
@@ -153,7 +154,10 @@ def safeguard_mutants():
         return train(kernel, rule)
 
     alive = {train: always_alive}
-    yield "what training writes is not dead in inference", alive, LAYER_TESTS
+    yield "what training writes is not dead in inference", alive, CONTEXT_TESTS
+    may_switch_once = ("bnguard.layers.branches", "_may_switch_once")
+    yield "two Switches of each input", {may_switch_once: lambda kernel: False}, CONTEXT_TESTS
+    yield "one Switch in any context", {may_switch_once: lambda kernel: True}, CONTEXT_TESTS
     in_branch = ("bnguard.layers.forward", "_write_in_branch")
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.forward", "_branches_that_can_write")

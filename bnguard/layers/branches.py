@@ -30,37 +30,38 @@ def select(training: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch) ->
     Returns:
       The tensors of the branch that runs.
     """
-    with tf.name_scope(kernel.name):
-        predicate = tf.identity(training, name="pred_id")
-        if _one_switch_is_enough(kernel, predicate):
-            return _switch_once(predicate, kernel, train, infer)
+    name: str = kernel.name
+    if _may_switch_once(kernel):
+        with tf.name_scope(name) as name:
+            training = tf.identity(training, name="pred_id")
+            # In a branch or a loop of control flow v1, whose operations cannot be fetched, the
+            # gradient takes every Switch for one of that branch or loop.
+            if training.graph.is_fetchable(training):
+                return _switch_once(training, kernel, train, infer)
     outputs: list[tf.Tensor] = tf.cond(
-        predicate, lambda: train(kernel), lambda: infer(kernel), strict=True, name=kernel.name
+        training, lambda: train(kernel), lambda: infer(kernel), strict=True, name=name
     )
     return outputs
 
 
-def _one_switch_is_enough(kernel: Kernel, predicate: tf.Tensor) -> bool:
-    """Return whether one Switch of each input is faster than `tf.cond`, and does the same.
+def _may_switch_once(kernel: Kernel) -> bool:
+    """Return whether one Switch of each input is faster than `tf.cond`, and computes the same.
 
-    In a branch or a loop of control flow v1, whose operations cannot be fetched, the gradient
-    takes every Switch for one of that branch or loop. A function has control flow v2. What an
-    adjustment returns need not depend on the kernel.
+    A function has control flow v2. What an adjustment returns need not depend on the kernel.
     """
-    graph = predicate.graph
-    is_v1 = not (tf.control_flow_v2_enabled() or graph.building_function)
+    is_v2 = tf.control_flow_v2_enabled() or tf.get_default_graph().building_function
     has_adjustment = isinstance(kernel, MomentsKernel) and kernel.adjustment is not None
-    return is_v1 and graph.is_fetchable(predicate) and not has_adjustment
+    return not (is_v2 or has_adjustment)
 
 
 def _switch_once(
-    predicate: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch
+    training: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch
 ) -> list[tf.Tensor]:
     tensors = tensors_of(kernel)
     # A write in the training branch comes after the reads, as it comes after the Switches.
     with tf.control_dependencies([tensors["moving_mean"], tensors["moving_variance"]]):
         switches = {
-            name: tf.raw_ops.Switch(data=tensor, pred=predicate, name="Switch")
+            name: tf.raw_ops.Switch(data=tensor, pred=training, name="Switch")
             for name, tensor in tensors.items()
         }
 
