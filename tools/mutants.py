@@ -155,9 +155,6 @@ def safeguard_mutants():
 
     alive = {train: always_alive}
     yield "what training writes is not dead in inference", alive, CONTEXT_TESTS
-    may_switch_once = ("bnguard.layers.branches", "_may_switch_once")
-    yield "two Switches of each input", {may_switch_once: lambda kernel: False}, CONTEXT_TESTS
-    yield "one Switch in any context", {may_switch_once: lambda kernel: True}, CONTEXT_TESTS
     in_branch = ("bnguard.layers.forward", "_write_in_branch")
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.forward", "_branches_that_can_write")

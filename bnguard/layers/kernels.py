@@ -56,6 +56,20 @@ class FusedKernel:
         )
         return outputs
 
+    def tensors(self) -> dict[str, tf.Tensor]:
+        """Return what the kernel computes with, by name; the statistics as they are read."""
+        values = {"inputs": self.inputs, **vars(self.parameters), **vars(self.statistics)}
+        return {name: tf.convert_to_tensor(v) for name, v in values.items() if v is not None}
+
+    def on(self, tensors: Mapping[str, tf.Tensor]) -> FusedKernel:
+        """Return the kernel with other tensors for those of `tensors`."""
+        return replace(
+            self,
+            inputs=tensors["inputs"],
+            parameters=Parameters(tensors.get("beta"), tensors.get("gamma")),
+            statistics=Statistics(tensors["moving_mean"], tensors["moving_variance"]),
+        )
+
     def _run(self, **options: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         beta, gamma = self.parameters.beta, self.parameters.gamma
         shape = self.statistics.moving_mean.shape
@@ -212,29 +226,6 @@ class MomentsKernel:
 
 
 Kernel = Union[FusedKernel, MomentsKernel]
-
-
-def tensors_of(kernel: Kernel) -> dict[str, tf.Tensor]:
-    """Return the tensors that a kernel computes with, by name; the statistics as they are read."""
-    values = {
-        "inputs": kernel.inputs,
-        **vars(kernel.parameters),
-        **vars(kernel.statistics),
-        "batch_weights": kernel.batch_weights if isinstance(kernel, MomentsKernel) else None,
-    }
-    return {name: tf.convert_to_tensor(v) for name, v in values.items() if v is not None}
-
-
-def with_tensors(kernel: Kernel, tensors: Mapping[str, tf.Tensor]) -> Kernel:
-    """Return the kernel with other tensors for those of `tensors_of`."""
-    changed = {
-        "inputs": tensors["inputs"],
-        "parameters": Parameters(tensors.get("beta"), tensors.get("gamma")),
-        "statistics": Statistics(tensors["moving_mean"], tensors["moving_variance"]),
-    }
-    if "batch_weights" in tensors:
-        changed["batch_weights"] = tensors["batch_weights"]
-    return replace(kernel, **changed)
 
 
 def _compose(scale: Any, offset: Any, then: _Affine) -> _Affine:
