@@ -1,15 +1,19 @@
 """Measure the time of a batch_norm step against the raw kernel and other layers, in one process.
 
-    python benchmarks/layer.py [--rounds 60] [--shapes 64x56x56x64,4x2] [--threads 2]
+    python benchmarks/layer.py [--rounds 60] [--shapes 64x56x56x64,4x2,resnet-50] [--threads 2]
 
 All contestants get the same inputs and run in turn, in every round. The table shows the median
 over the rounds of each contestant's time divided by the floor's time in the same round. The floor
-is what a careful program writes by hand: `tf.nn.fused_batch_norm` for training and for inference
-in a `tf.cond` on a placeholder, with the moving averages outside it.
+is `tf.nn.fused_batch_norm` with a mode known in Python, the moving averages beside it. A careful
+program that feeds the mode writes the next by hand: the same kernel for training and for inference
+in a `tf.cond` on a placeholder.
 
 A training step computes the outputs, the gradients of inputs, gamma and beta, and the updates;
 inference computes the outputs. From TensorFlow 2.16 on, `tf.layers` needs tf_keras. It has no
 fused kernel for inputs of rank 2, so at 256x1024 and 4x2 its peer is `batch_normalization`.
+
+The shape `resnet-50` stands for a training step of that network: forward, backward, momentum and
+updates, for 8 images of 112x112.
 
 The last lines show the worst ratio of each layer to its peer. Beside it is the ratio of the floor
 to a second copy of itself: differences of that size are noise.
@@ -29,8 +33,9 @@ from bnguard import batch_norm, batch_normalization
 
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 DECAY, EPSILON = 0.99, 0.001
-SHAPES = "64x56x56x64,32x28x28x256,256x1024,4x2"
-FLOOR = "raw fused in tf.cond"
+SHAPES = "64x56x56x64,32x28x28x256,256x1024,4x2,resnet-50"
+FLOOR = "raw fused, mode known"
+IN_COND = "raw fused in tf.cond"
 TF_LAYERS = "tf.layers"
 
 
@@ -119,9 +124,9 @@ def our_tf_layers(x, training):
 
 NOISE = "the same again: noise"
 FUSED = {
-    FLOOR: by_hand(fused_in_cond),
-    NOISE: by_hand(fused_in_cond),
-    "raw fused, mode known": None,  # KNOWN has one for each mode
+    FLOOR: None,  # one for each mode, see contests
+    NOISE: None,
+    IN_COND: by_hand(fused_in_cond),
     "bnguard, UPDATE_OPS": ours(),
     "bnguard, in place": ours(updates_collections=None),
     TF_LAYERS: tf_layers,
@@ -130,7 +135,6 @@ FUSED = {
     "bnguard fused=False": ours(fused=False),
     "bnguard fused=False, in place": ours(fused=False, updates_collections=None),
 }
-KNOWN = {True: by_hand(fused_for_training), False: by_hand(fused_for_inference)}
 BARE = "bare batch_normalization"
 NOT_FUSED = {
     BARE: by_hand(bare_batch_normalization),
@@ -145,43 +149,101 @@ MODES = [
     (FUSED, False, "inference"),
     (NOT_FUSED, False, "inference that is not fused"),
 ]
-# contestant -> the peer that it must not be slower than
-TARGETS = {
-    "bnguard, UPDATE_OPS": FLOOR,
-    "bnguard, in place": FLOOR,
-    "bnguard.batch_normalization": TF_LAYERS,
-    "bnguard fused=False": "moments in tf.cond",
-    "bnguard fused=False, mode known": BARE,
-    "bnguard fused=False, placeholder": BARE,
-}
+NETWORK = [FLOOR, NOISE, IN_COND, "bnguard, UPDATE_OPS", "bnguard, in place", TF_LAYERS]
+# a kind of step, a contestant, and the peer that it must not be slower than
+TARGETS = [
+    ("training", "bnguard, UPDATE_OPS", FLOOR),
+    ("training", "bnguard, in place", FLOOR),
+    ("training", "bnguard, UPDATE_OPS", IN_COND),
+    ("training", "bnguard, in place", IN_COND),
+    ("inference", "bnguard, UPDATE_OPS", IN_COND),
+    ("inference", "bnguard, in place", IN_COND),
+    ("training", "bnguard.batch_normalization", TF_LAYERS),
+    ("inference", "bnguard.batch_normalization", TF_LAYERS),
+    ("training", "bnguard fused=False", "moments in tf.cond"),
+    ("inference", "bnguard fused=False", "moments in tf.cond"),
+    ("inference that is not fused", "bnguard fused=False, mode known", BARE),
+    ("inference that is not fused", "bnguard fused=False, placeholder", BARE),
+]
+NETWORK_SHAPE, IMAGES = "resnet-50", (8, 112, 112, 3)
+BLOCKS = [(64, 3), (128, 4), (256, 6), (512, 3)]  # of ResNet-50: width, and number of blocks
+
+
+def layer_step(build, trains):
+    """Return a function that builds a step of one layer: from inputs and a mode to operations."""
+
+    def step(x, training):
+        y = build(tf.identity(x), training)
+        # A list, not a tf.group: Grappler removes operations that only a group depends on.
+        if not trains:
+            return [y.op]
+        # grad_ys stands for the gradient of the loss; its values do not matter.
+        gradients = tf.gradients(y, [x, *tf.trainable_variables()], grad_ys=tf.identity(x))
+        return [y.op, *(gradient.op for gradient in gradients), *updates()]
+
+    return step
+
+
+def network_step(build):
+    """Return a function that builds a training step of ResNet-50 with these layers."""
+
+    def step(x, training):
+        loss = tf.reduce_mean(resnet50(x, lambda y: build(y, training)) ** 2)
+        return [tf.train.MomentumOptimizer(1e-3, 0.9).minimize(loss), *updates()]
+
+    return step
+
+
+def updates():
+    return [getattr(update, "op", update) for update in tf.get_collection(UPDATE_OPS)]
+
+
+def resnet50(images, normalize):
+    """Return the features that the last layer of ResNet-50 classifies, [batch, 2048]."""
+
+    def convolution(x, width, size=1, stride=1):
+        shape = [size, size, x.shape[-1], width]
+        with tf.variable_scope(None, "conv"):
+            weights = tf.get_variable("weights", shape)
+            return normalize(tf.nn.conv2d(x, weights, [1, stride, stride, 1], "SAME"))
+
+    x = tf.nn.relu(convolution(images, 64, 7, 2))
+    x = tf.nn.max_pool2d(x, 3, 2, "SAME")
+    for stage, (width, blocks) in enumerate(BLOCKS):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            shortcut = x if block else convolution(x, 4 * width, 1, stride)
+            y = tf.nn.relu(convolution(x, width))
+            y = tf.nn.relu(convolution(y, width, 3, stride))
+            x = tf.nn.relu(convolution(y, 4 * width) + shortcut)
+    return tf.reduce_mean(x, [1, 2])
 
 
 class Contestant:
-    """A layer in its own session, and the time of its step."""
+    """A layer or a network in its own session, and the time of its step."""
 
-    def __init__(self, build, data, trains, resource, threads):
+    def __init__(self, step, data, resource, threads):
         graph = tf.Graph()
         with graph.as_default(), tf.variable_scope("", use_resource=resource):
             fed = tf.placeholder(tf.float32, data.shape)
             x = tf.Variable(fed, trainable=False, use_resource=resource)
             self.training = tf.placeholder(tf.bool, [])
-            y = build(tf.identity(x), self.training)
-            # A list, not a tf.group: Grappler removes operations that only a group depends on.
-            self.step = [y.op]
-            if trains:
-                # grad_ys stands for the gradient of the loss; its values do not matter.
-                gradients = tf.gradients(y, [x, *tf.trainable_variables()], grad_ys=tf.identity(x))
-                updates = [
-                    getattr(update, "op", update) for update in tf.get_collection(UPDATE_OPS)
-                ]
-                self.step += [gradient.op for gradient in gradients] + updates
+            operations = step(x, self.training)
             initialize = tf.global_variables_initializer()
         config = tf.ConfigProto(
             inter_op_parallelism_threads=threads, intra_op_parallelism_threads=threads
         )
         self.session = tf.Session(graph=graph, config=config)
         self.session.run(initialize, {fed: data})
-        self.run = self.session.make_callable(self.step, [self.training])
+        self.run = self.session.make_callable(operations, [self.training])
+
+    def warm_up(self, trains):
+        """Run 100 steps, after which TensorFlow knows which kernels are cheap; at most 1 s."""
+        end = time.perf_counter() + 1
+        for _ in range(100):
+            self.run(trains)
+            if time.perf_counter() > end:
+                break
 
     def seconds(self, trains, repeats):
         """Return the mean time of a step, over `repeats` steps."""
@@ -191,13 +253,11 @@ class Contestant:
         return (time.perf_counter() - start) / repeats
 
 
-def race(builds, data, trains, resource, arguments):
+def race(steps, data, trains, resource, arguments):
     """Return the seconds of each contestant in each round, by name."""
-    contestants = [
-        Contestant(build, data, trains, resource, arguments.threads) for build in builds.values()
-    ]
+    contestants = [Contestant(step, data, resource, arguments.threads) for step in steps.values()]
     for contestant in contestants:
-        contestant.seconds(trains, 100 if data.size < 1e6 else 3)
+        contestant.warm_up(trains)
     repeats = max(1, int(arguments.slice / contestants[0].seconds(trains, 3)))
     times = np.empty([len(contestants), arguments.rounds])
     for index in range(arguments.rounds):
@@ -206,7 +266,7 @@ def race(builds, data, trains, resource, arguments):
             times[position, index] = contestants[position].seconds(trains, repeats)
     for contestant in contestants:
         contestant.session.close()
-    return dict(zip(builds, times))
+    return dict(zip(steps, times))
 
 
 def report(title, times):
@@ -221,16 +281,30 @@ def report(title, times):
 def report_targets(tables):
     """Print the worst ratio of each pair in TARGETS over all tables, and that table's noise."""
     print("worst cells:")
-    for name, peer in TARGETS.items():
+    for target_step, name, peer in TARGETS:
         cells = {
             title: np.median(times[name] / times[peer])
-            for title, times in tables.items()
-            if name in times and peer in times
+            for (title, step), times in tables.items()
+            if step == target_step and name in times and peer in times
         }
+        if not cells:
+            continue
         title = max(cells, key=cells.get)
-        first, noise = list(tables[title].values())[:2]
+        first, noise = list(tables[title, target_step].values())[:2]
         print(f"    {cells[title]:6.3f}  {name} / {peer}")
         print(f"            {title}; noise: {np.median(noise / first):.3f}")
+
+
+def contests(shape):
+    """Yield the kind of a step, whether it trains, and name -> function that builds it."""
+    known = {True: by_hand(fused_for_training), False: by_hand(fused_for_inference)}
+    if shape == NETWORK_SHAPE:
+        builds = {name: FUSED[name] or known[True] for name in NETWORK}
+        yield "training", True, {name: network_step(build) for name, build in builds.items()}
+        return
+    for builds, trains, kind in MODES:
+        completed = {name: build or known[trains] for name, build in builds.items()}
+        yield kind, trains, {name: layer_step(build, trains) for name, build in completed.items()}
 
 
 def main():
@@ -245,13 +319,14 @@ def main():
     print(f"TensorFlow {tf.__version__}; time divided by the first row's: median (quartiles)")
     tables = {}
     for name in arguments.shapes.split(","):
-        data = np.random.RandomState(0).randn(*map(int, name.split("x"))).astype(np.float32)
+        shape = IMAGES if name == NETWORK_SHAPE else tuple(map(int, name.split("x")))
+        data = np.random.RandomState(0).randn(*shape).astype(np.float32)
         for variable_type in ("ref", "resource"):
-            for builds, trains, step in MODES:
-                title = f"{name}, {variable_type} variables, {step}"
-                known = {key: build or KNOWN[trains] for key, build in builds.items()}
-                tables[title] = race(known, data, trains, variable_type == "resource", arguments)
-                report(title, tables[title])
+            for kind, trains, steps in contests(name):
+                title = f"{name}, {variable_type} variables, {kind}"
+                times = race(steps, data, trains, variable_type == "resource", arguments)
+                tables[title, kind] = times
+                report(title, times)
     report_targets(tables)
 
 

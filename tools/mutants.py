@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_forward.py"]
+CONTEXT_TESTS = ["tests/layers/test_contexts.py"]
 INPUT_TESTS = ["tests/layers/test_input.py"]
 TF_LAYERS_TESTS = ["tests/layers/test_tf_layers.py"]
 TRAINING_TESTS = ["tests/layers/training"]
@@ -137,7 +138,7 @@ def safeguard_mutants():
     def moved(targets):
         return [tf.identity(target.variable) + 1e-3 for target in targets]
 
-    def train_on_anything(kernel, rule):
+    def train_on_anything(kernel, rule, in_branch=False):
         outputs, mean, variance = kernel.train()
         return [outputs, *rule.values(mean, variance)]
 
@@ -148,6 +149,12 @@ def safeguard_mutants():
     yield "inference moves the statistics", {unchanged: moved}, LAYER_TESTS
     train = ("bnguard.layers.forward", "_train")
     yield "an empty batch moves the statistics", {train: train_on_anything}, INPUT_TESTS
+
+    def always_alive(kernel, rule, in_branch=False, train=forward._train):
+        return train(kernel, rule)
+
+    alive = {train: always_alive}
+    yield "what training writes is not dead in inference", alive, CONTEXT_TESTS
     in_branch = ("bnguard.layers.forward", "_write_in_branch")
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.forward", "_branches_that_can_write")

@@ -69,12 +69,12 @@ def batch_norm(
       them. Computing the outputs reads and writes both statistics.
     * False: the outputs are normalized with the statistics. Computing them reads both and
       writes none. There are no update ops.
-    * tensor, collections: a `tf.cond` selects training or inference in each step, and two
-      update ops outside it are added to the collections. While False, the outputs read both
-      statistics, and the update ops write the values that are already there, bit for bit.
-    * tensor, None: the update ops are in the training branch of the `tf.cond`. While True,
-      computing the outputs reads and writes both statistics; while False, it reads both and
-      runs no update op.
+    * tensor, collections: its value selects training or inference in each step, and two update
+      ops outside both branches are added to the collections. While False, the outputs read
+      both statistics, and the update ops write the values that are already there, bit for bit.
+    * tensor, None: the update ops are in the training branch. While True, computing the
+      outputs reads and writes both statistics; while False, it reads both and runs no update
+      op.
 
     A constant tensor counts as its value. An empty batch leaves both statistics bit for bit
     unchanged. Within a step, each read of a statistic by this call is ordered with its update;

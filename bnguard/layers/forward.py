@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Callable, Iterator
+from typing import Iterator
 
 import tensorflow.compat.v1 as tf
 
 from bnguard.layers import validation
 from bnguard.layers.aliases import Collections
+from bnguard.layers.branches import select
 from bnguard.layers.kernels import Kernel
 from bnguard.layers.update_rules import Rule, is_ref, unchanged, write
 
@@ -48,10 +49,12 @@ def normalize(
     return outputs
 
 
-def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
+def _train(kernel: Kernel, rule: Rule, in_branch: bool = False) -> list[tf.Tensor]:
     """Return the outputs, followed by the value for each of the rule's targets."""
     outputs, mean, variance = kernel.train()
-    values = rule.values(mean, variance)
+    # In a branch, what the values are computed from, a constant too, is dead in inference.
+    with tf.control_dependencies([mean] if in_branch else []):
+        values = rule.values(mean, variance)
     if kernel.inputs.shape.num_elements():
         return [outputs, *values]
     # An empty batch has no moments. Writing NaN instead would spoil the statistics for good.
@@ -63,12 +66,12 @@ def _train(kernel: Kernel, rule: Rule) -> list[tf.Tensor]:
 def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tensor:
     """Write in the training branch, so that inference runs no update op."""
 
-    def train() -> list[tf.Tensor]:
-        outputs, *values = _train(kernel, rule)
+    def train(kernel: Kernel) -> list[tf.Tensor]:
+        outputs, *values = _train(kernel, rule, in_branch=True)
         return [_write_first(kernel, rule, outputs, values)]
 
     with _branches_that_can_write(rule):
-        (outputs,) = _cond(training, train, lambda: [kernel.infer()], kernel.name)
+        (outputs,) = select(training, kernel, train, lambda kernel: [kernel.infer()])
     return outputs
 
 
@@ -88,18 +91,16 @@ def _branches_that_can_write(rule: Rule) -> Iterator[None]:
 def _choose(kernel: Kernel, rule: Rule, training: tf.Tensor) -> list[tf.Tensor]:
     """Let each branch return the outputs and the values to write; inference changes nothing."""
 
-    def infer() -> list[tf.Tensor]:
-        return [kernel.infer(), *unchanged(rule.targets)]
+    def train(kernel: Kernel) -> list[tf.Tensor]:
+        return _train(kernel, rule, in_branch=True)
 
-    return _cond(training, lambda: _train(kernel, rule), infer, kernel.name)
+    def infer(kernel: Kernel) -> list[tf.Tensor]:
+        outputs = kernel.infer()
+        # The values are dead while training, as the outputs are.
+        with tf.control_dependencies([outputs]):
+            return [outputs, *unchanged(rule.targets)]
 
-
-_Branch = Callable[[], "list[tf.Tensor]"]
-
-
-def _cond(training: tf.Tensor, train: _Branch, infer: _Branch, name: str) -> list[tf.Tensor]:
-    outputs: list[tf.Tensor] = tf.cond(training, train, infer, strict=True, name=name)
-    return outputs
+    return select(training, kernel, train, infer)
 
 
 def _readers(kernel: Kernel, outputs: tf.Tensor) -> list[tf.Tensor]:

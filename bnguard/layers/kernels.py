@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -55,6 +55,20 @@ class FusedKernel:
             is_training=False,
         )
         return outputs
+
+    def tensors(self) -> dict[str, tf.Tensor]:
+        """Return what the kernel computes with, by name; the statistics as they are read."""
+        values = {"inputs": self.inputs, **vars(self.parameters), **vars(self.statistics)}
+        return {name: tf.convert_to_tensor(v) for name, v in values.items() if v is not None}
+
+    def on(self, tensors: Mapping[str, tf.Tensor]) -> FusedKernel:
+        """Return the kernel with other tensors for those of `tensors`."""
+        return replace(
+            self,
+            inputs=tensors["inputs"],
+            parameters=Parameters(tensors.get("beta"), tensors.get("gamma")),
+            statistics=Statistics(tensors["moving_mean"], tensors["moving_variance"]),
+        )
 
     def _run(self, **options: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         beta, gamma = self.parameters.beta, self.parameters.gamma

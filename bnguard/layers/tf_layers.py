@@ -63,8 +63,8 @@ def batch_normalization(
       op of `create_train_op` does.
     * False: the outputs are normalized with the statistics. Computing them reads both and
       writes none. There are no update ops.
-    * tensor: a `tf.cond` selects training or inference in each step, and two update ops
-      outside it are added to UPDATE_OPS. While False, the outputs read both statistics, and
+    * tensor: its value selects training or inference in each step, and two update ops outside
+      both branches are added to UPDATE_OPS. While False, the outputs read both statistics, and
       the update ops write the values that are already there, bit for bit.
 
     With `trainable=False`, there are no update ops. A constant tensor counts as its value. An

@@ -93,8 +93,10 @@ class ConstantPropagation:
         if op_type in MERGES:
             entries = merge_entries(self._graph, node)
             is_loop = len(entries) < len(self._graph.data_inputs(node))
-            if port or (is_loop and not in_first and not self._is_invariant(node)):
+            if is_loop and (port or not (in_first or self._is_invariant(node))):
                 return None
+            if port:
+                return []  # the index of the input that is taken
             return [entry for entry in entries if not self._is_dead(*entry)]
         if op_type in EXITS and in_first:
             return None  # a loop ends in its last iteration
@@ -124,9 +126,20 @@ class ConstantPropagation:
         op_type = self._graph.types[tensor.node]
         if can_fold(op_type) and op_type not in SWITCHES:
             return fold(op_type, lambda: self._graph.attributes(tensor.node), operand_values)
+        if op_type in MERGES and tensor.port:
+            return self._only_index(tensor.node)
         if operand_values and all(value == operand_values[0] for value in operand_values):
             return operand_values[0]
         return None
+
+    def _only_index(self, merge: int) -> Optional[int]:
+        """Return the index of the only input of a Merge that is not dead; None if there are more.
+
+        A Merge gives the index of the input that it takes as its output `value_index`.
+        """
+        entries = enumerate(self._graph.data_inputs(merge))
+        alive = [index for index, entry in entries if not self._is_dead(*entry)]
+        return alive[0] if len(alive) == 1 else None
 
 
 def merge_entries(graph: Graph, merge: int) -> List[Tensor]:

@@ -124,6 +124,9 @@ class Deadness:
             return [predicate if port == known else NEVER for port in range(ports)]
         first = selected_port(constants.first_value(selector), ports)
         origin, negated = constants.selector_origin(selector)
+        sides = self._sides_of_merge(origin, constants) if first is None and ports == 2 else None
+        if sides is not None:
+            return [conjunction([predicate, sides[port != negated]]) for port in range(ports)]
         outcomes = [BranchOutcome(origin, port, ports) for port in range(ports)]
         outputs = [
             predicate if port == first else conjunction([predicate, frozenset([outcome])])
@@ -133,6 +136,29 @@ class Deadness:
             # A value leaves the loop in its last iteration; the first decides on the body.
             outputs = [predicate, NEVER if first == 0 else outputs[1]]
         return outputs
+
+    def _sides_of_merge(
+        self, selector: Tensor, constants: ConstantPropagation
+    ) -> Optional[Tuple[Predicate, Predicate]]:
+        """Return when `value_index == index` of a Merge is False, and when it is True.
+
+        The gradient of a Merge compares its second output, the index of the input that it took.
+        None stands for any other selector, and for a Merge whose inputs do not exclude each other.
+        """
+        if self._graph.types[selector.node] != "Equal":
+            return None
+        operands = [constants.selector_origin(o)[0] for o in self._graph.data_inputs(selector.node)]
+        for compared, other in (operands, operands[::-1]):
+            entries, index = self._graph.data_inputs(compared.node), constants.value(other)
+            if self._is_value_index(compared) and len(entries) == 2 and index in (0, 1):
+                left, taken = [self.of_output(*e) for e in (entries if index else entries[::-1])]
+                if conjunction([taken, left]) is NEVER:
+                    return left, taken
+        return None
+
+    def _is_value_index(self, tensor: Tensor) -> bool:
+        is_output = tensor.port == 1 and self._graph.types[tensor.node] in MERGES
+        return is_output and not self._pruning.is_cut(*tensor)
 
 
 def selected_port(value: StaticValue, ports: int) -> Optional[int]:

@@ -1,7 +1,7 @@
 """Pruning and deadness, on graphs made by hand."""
 
 import pytest
-from support.analysis.graph_defs import graph_of
+from support.analysis.graph_defs import graph_of, read
 from support.analysis.networks import fresh_graph
 import tensorflow.compat.v1 as tf
 
@@ -129,3 +129,47 @@ def test_a_predicate_cast_from_a_float_without_an_integer_is_undecided(number, i
     merge = graph.get_operations()[-1].name
     report = bnguard.audit(graph, merge, {"number": number} if is_fed else None, select=["BN101"])
     assert [finding.certain for finding in report.findings] == [False]
+
+
+@pytest.fixture(scope="module")
+def differentiated():
+    """Return a graph with the gradient of a Merge outside of any `tf.cond`."""
+    with fresh_graph() as graph:
+        x, flag = tf.placeholder(tf.float32, [], "x"), tf.placeholder(tf.bool, [], "flag")
+        switch = tf.raw_ops.Switch(data=x, pred=flag)
+        off, on = tf.exp(switch.output_false, "off"), tf.sin(switch.output_true, "on")
+        merge = tf.raw_ops.Merge(inputs=[off, on], name="merge")
+        gradient = tf.gradients(merge.output, x)[0]
+        tf.identity(gradient, "gradient")
+        equal = tf.equal(merge.value_index, 1)
+        tf.identity(tf.raw_ops.Switch(data=x, pred=equal).output_true, "compared")
+        tf.identity(merge.value_index, "index")
+    return read(graph.as_graph_def())
+
+
+def test_a_gradient_runs_when_what_it_is_of_runs(differentiated):
+    execution = step(differentiated, "gradient", {})
+    of_off, of_on = map(differentiated.find, ("gradients/off_grad/mul", "gradients/on_grad/mul"))
+    off, on = map(differentiated.find, ("off", "on"))
+    assert execution.predicate(of_off) == execution.predicate(off) not in (ALWAYS, NEVER)
+    assert execution.predicate(of_on) == execution.predicate(on) != execution.predicate(off)
+    assert execution.predicate(differentiated.find("gradient")) == ALWAYS
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_a_fed_flag_decides_the_gradient_of_a_merge(differentiated, value):
+    execution = step(differentiated, "gradient", {"flag": value})
+    of_off, of_on = map(differentiated.find, ("gradients/off_grad/mul", "gradients/on_grad/mul"))
+    assert execution.predicate(of_on) == (ALWAYS if value else NEVER)
+    assert execution.predicate(of_off) == (NEVER if value else ALWAYS)
+    assert step(differentiated, "index", {"flag": value}).value(
+        differentiated.tensor("index")
+    ) == int(value)
+
+
+def test_a_fed_index_of_a_merge_says_nothing_of_its_inputs(differentiated):
+    compared = differentiated.find("compared")
+    free, fed = (step(differentiated, "compared", feeds) for feeds in ({}, {"merge:1": None}))
+    on = step(differentiated, "merge", {}).predicate(differentiated.find("on"))
+    assert free.predicate(compared) == on
+    assert fed.predicate(compared) not in (on, ALWAYS, NEVER)
