@@ -13,6 +13,7 @@ from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.errors import BnguardError
 from bnguard.reestimation.sites import NoSite, Site, SiteFinder
@@ -54,6 +55,8 @@ class Plan:
       flags: the value of each training flag in training mode.
       left_out: why each of the other statistics is not estimated, by name.
       partial: why a site of a statistic is not measured, by the name of the statistic.
+      adapted: the names of the statistics with which gamma or beta were trained: their layer
+        normalizes with them in training mode, too.
     """
 
     recognized: RecognizedGraph
@@ -62,6 +65,7 @@ class Plan:
     flags: Mapping[Tensor, StaticValue]
     left_out: Mapping[str, str]
     partial: Mapping[str, str]
+    adapted: Tuple[str, ...]
 
     @property
     def passes(self) -> int:
@@ -130,6 +134,7 @@ def make_plan(
         flags,
         left_out,
         {name: chosen[name].partial for name in sorted(wanted) if chosen[name].partial},
+        tuple(name for name in sorted(wanted) if chosen[name].is_adapted),
     )
 
 
@@ -141,12 +146,14 @@ class _Choice(NamedTuple):
       sites: the sites; empty if there are none.
       reason: why there are none.
       partial: why some more sites are left out, or empty.
+      is_adapted: whether its layer normalizes with it while gamma or beta are trained.
     """
 
     role: str
     sites: Tuple[Site, ...]
     reason: str = ""
     partial: str = ""
+    is_adapted: bool = False
 
 
 class _Chooser:
@@ -173,7 +180,13 @@ class _Chooser:
         if not sites:
             return _Choice(role, (), reasons[0])
         partial = f"{len(reasons)} of {len(found)} layers: {reasons[0]}" if reasons else ""
-        return _Choice(role, sites, partial=partial)
+        is_adapted = not averaged and not using and any(map(self._is_trained, parts))
+        return _Choice(role, sites, partial=partial, is_adapted=is_adapted)
+
+    def _is_trained(self, statistic: Statistic) -> bool:
+        """Return whether an optimizer trains the gamma or beta of a statistic's layer."""
+        movers = self._recognized.movers(statistic.parameters)
+        return any(write.purpose is Purpose.OPTIMIZE for write in movers)
 
     def _role(self, parts: Sequence[Statistic]) -> str:
         for write in (write for part in parts for write in part.updates):
