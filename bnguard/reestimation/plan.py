@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue
+from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.recognition.normalizations import Normalization
@@ -161,6 +162,7 @@ class _Chooser:
         self._recognized = recognized
         self._finder = finder
         self._by_name = {found.name: found for found in recognized.statistics}
+        self._behind_gradients = data_closure(recognized.graph, recognized.appliers)
 
     def choose(self, statistic: LiveStatistic) -> _Choice:
         """Return the sites of a statistic: where its updates average the batch, else any."""
@@ -180,13 +182,15 @@ class _Chooser:
         if not sites:
             return _Choice(role, (), reasons[0])
         partial = f"{len(reasons)} of {len(found)} layers: {reasons[0]}" if reasons else ""
-        is_adapted = not averaged and not using and any(map(self._is_trained, parts))
+        is_adapted = not averaged and not using and any(map(self._is_trained_with, parts))
         return _Choice(role, sites, partial=partial, is_adapted=is_adapted)
 
-    def _is_trained(self, statistic: Statistic) -> bool:
-        """Return whether an optimizer trains the gamma or beta of a statistic's layer."""
+    def _is_trained_with(self, statistic: Statistic) -> bool:
+        """Return whether an optimizer trains gamma or beta of a layer that reads the statistic."""
         movers = self._recognized.movers(statistic.parameters)
-        return any(write.purpose is Purpose.OPTIMIZE for write in movers)
+        return any(write.purpose is Purpose.OPTIMIZE for write in movers) and any(
+            layer.node in self._behind_gradients for layer in statistic.readers
+        )
 
     def _role(self, parts: Sequence[Statistic]) -> str:
         for write in (write for part in parts for write in part.updates):

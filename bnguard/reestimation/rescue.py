@@ -29,7 +29,8 @@ from bnguard.reestimation.partial_files import (
 )
 from bnguard.reestimation.progress import Report
 from bnguard.statistics.difference import StatisticsDiff
-from bnguard.statistics.graph_discovery import structure_of
+from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
+from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.snapshots import diff
 
 
@@ -341,7 +342,17 @@ def _write(job: Job, session: tf.Session, difference: StatisticsDiff) -> Statist
     write_patched(job.prefix, job.target, stored, meta)
     if job.latest:
         _name_latest(job.target)
-    return diff(job.prefix, job.target, scope=job.scope)
+    before, after = (
+        RunningStatistics(path, checkpoint_reader.read(path, _in(path, names, statistics)))
+        for path in (job.prefix, job.target)
+    )
+    return diff(before, after, scope=job.scope)
+
+
+def _in(prefix: str, names: Mapping[str, str], statistics: Mapping[str, LiveStatistic]) -> Set[str]:
+    """Return the names of the graph's statistics in a checkpoint, as far as it has them."""
+    wanted = {names[part.name] for found in statistics.values() for part in found.parts}
+    return wanted.intersection(checkpoint_reader.names(prefix))
 
 
 def _name_latest(prefix: str) -> None:

@@ -129,6 +129,7 @@ def rescue_by_command(prefix, batches, placeholder, *args):
     arguments = ["reestimate", prefix, "--data", f"{prefix}.npz", "--batch-size", str(BATCH), *args]
     result = CliRunner().invoke(commands.cli, arguments)
     assert result.exit_code == 0, result.output
+    assert "the weights were trained with its present values" not in result.output
     return f"{prefix}-reestimated"
 
 

@@ -4,7 +4,7 @@ from glob import glob
 
 import numpy as np
 import pytest
-from support.layer_kinds import SHAPES, contrib, moments, rows
+from support.layer_kinds import SHAPES, contrib, flag, moments, rows
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader
@@ -77,3 +77,28 @@ def test_weights_that_the_checkpoint_lacks_are_told(tmp_path, graph):
         prefix = tf.train.Saver(saved).save(session, str(tmp_path / "model"))
     with pytest.warns(RuntimeWarning, match="has no bn/beta; the graph is measured with initial"):
         rescue(Job(prefix, data=str(tmp_path / "data.npz")))
+
+
+def test_statistics_of_any_name_are_compared(tmp_path, graph):
+    """The graph tells which variables are statistics, not their names in the checkpoint."""
+    x, training = tf.placeholder(tf.float32, [None, 3], name="x"), flag()
+    average, spread = (
+        tf.get_variable(name, [3], initializer=tf.ones_initializer(), trainable=False)
+        for name in ("layer_average", "layer_spread")
+    )
+    mean, variance = tf.nn.moments(x, [0])
+    for variable, moment in ((average, mean), (spread, variance)):
+        tf.assign_sub(variable, (variable - moment) * 0.1)
+    mean, variance = tf.cond(
+        training, lambda: (mean, variance), lambda: (tf.identity(average), tf.identity(spread))
+    )
+    tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3)
+    data = rows([None, 3], 40)
+    np.savez(tmp_path / "data.npz", x=data)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"))
+    difference = rescue(Job(prefix, data=str(tmp_path / "data.npz")))
+    assert [change.name for change in difference.changed] == ["layer_average", "layer_spread"]
+    values = checkpoint_reader.read(f"{prefix}-reestimated")
+    np.testing.assert_allclose(values["layer_average"], moments(data)[0], 1e-6)
