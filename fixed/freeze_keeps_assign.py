@@ -38,6 +38,10 @@ Fix
     Build the graph again with is_training=False, restore the checkpoint into it, and freeze that
     graph. It contains no tf.cond and no assignment.
 
+Already trained
+    Not needed. The checkpoint is right, and only the frozen graph is wrong: freeze again from the
+    checkpoint. A frozen graph alone has no variables any more, so nothing estimates its statistics.
+
 How to see it in your own program
     `bnguard audit frozen.pb` reports BN302 assign-left-in-frozen-graph and BN303
     mode-left-in-frozen-graph.

@@ -31,6 +31,12 @@ Fix
     get_collection. The discriminator has updates from two calls; use those of the call whose data
     resembles the data at inference.
 
+Already trained
+    Yes. In a graph that applies the discriminator to real data alone, restore the checkpoint and
+    call `bnguard.reestimate(session, feeds)`. In the graph of training it would measure all calls
+    of the layer, so the result would be the mixture again. A generator that serves alone needs the
+    command only.
+
 How to see it in your own program
     Run the discriminator's step alone and check that the generator's moving_mean stays
     bit-identical. `bnguard audit` finds it with BN105 statistics-updated-more-than-once.

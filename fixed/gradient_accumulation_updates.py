@@ -30,6 +30,10 @@ Fix
     Make the accumulating op depend on UPDATE_OPS, and the applying op on nothing. The average then
     decays once for each micro-batch: with k of them, decay ** (1 / k) keeps its length in steps.
 
+Already trained
+    Yes. `bnguard.reestimate(session, [{x: rows, part: number} for ...])` with a feed dict for each
+    micro-batch, as the accumulating op is fed.
+
 How to see it in your own program
     Run the applying op without a feed: it should need none. `bnguard audit` reports BN204
     updates-pull-other-inputs.

@@ -26,6 +26,10 @@ Cause
 Fix
     Make the train op depend on layer.updates (or model.updates) instead of the collection.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz` finds the layers of Keras too. The graph
+    must be the one of the session that trained; a file of `model.save` has none.
+
 How to see it in your own program
     `bnguard audit` reports BN201 update-ops-never-run.
 

@@ -31,6 +31,10 @@ Fix
     more, to all rows, and ignore its output, or average the towers' means and second moments. If
     the shares are alike, the updates of one tower may be enough; choose that tower deliberately.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz` measures the layer in every tower, and
+    gives the statistics of all rows.
+
 How to see it in your own program
     Train many times on one batch whose halves differ, and compare moving_mean with the mean of the
     whole batch. `bnguard audit` warns with BN201 update-ops-never-run.

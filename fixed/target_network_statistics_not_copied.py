@@ -29,6 +29,11 @@ Fix
     Make the pairs from all variables of the two scopes. tf.global_variables(SCOPE) also has the
     slots of optimizers once they are created; call it before, or leave these out.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`, with states from the replay buffer,
+    estimates the statistics of both networks. But the online network was trained towards values of
+    the wrong target network: train on with the program that is fixed.
+
 How to see it in your own program
     Make the target network an exact copy once (tau = 1), and compare what the two give for one
     batch in inference mode. `bnguard audit` reports BN202 statistics-never-written.

@@ -32,6 +32,10 @@ Fix
     Build one layer and pass it the boolean tensor, is_training=is_training. The layer selects the
     mode itself, and a step with False runs no update.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`, with training data. The weights are right;
+    each inference has only moved the statistics.
+
 How to see it in your own program
     `bnguard audit` reports BN101 statistics-written-at-inference and BN102
     unordered-statistics-read.

@@ -32,6 +32,12 @@ Fix
     Give the layer a scope, and reuse it in the second network. Better, build one network with a
     placeholder as is_training.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz` estimates the statistics of both layers.
+    But beta and gamma of BatchNorm_1, where it has them, were not trained. Better restore the
+    checkpoint in a network with one layer, by a name map if its name differs: the statistics of
+    BatchNorm are right.
+
 How to see it in your own program
     Count the variables that are called moving_mean: there is one for each layer, in however many
     networks. `bnguard audit` reports BN202 statistics-never-written.

@@ -32,6 +32,10 @@ Fix
     Inside control flow, update in place with updates_collections=None. The outputs of the branch
     then wait for the updates, and nothing outside refers to them.
 
+Already trained
+    Not needed. The statistics are those of the steps that ran. The steps that did nothing are lost
+    for the weights, too: train on with the program that is fixed.
+
 How to see it in your own program
     `bnguard audit` reports BN203 update-ops-dead-in-training.
 

@@ -35,6 +35,11 @@ Fix
     Use create_train_op, which makes the train op depend on all of UPDATE_OPS. Or call minimize
     inside `with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):`.
 
+Already trained
+    Yes. The weights are right, because training reads no statistics. `bnguard reestimate CHECKPOINT
+    --data FILE.npz`, with training data, estimates the statistics that the update ops would have
+    given.
+
 How to see it in your own program
     `bnguard audit` reports BN201 update-ops-never-run.
 

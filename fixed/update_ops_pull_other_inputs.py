@@ -27,6 +27,11 @@ Fix
     Make the train op depend only on the updates of the network that it trains: pass a scope to
     get_collection. Or give the layers of each network their own collection.
 
+Already trained
+    Yes. If the program fed the other network something to get past the error, its statistics are of
+    that: `bnguard reestimate CHECKPOINT --data FILE.npz --scope teacher`, with the teacher's own
+    inputs. Without such a feed, training wrote no checkpoint.
+
 How to see it in your own program
     `bnguard audit` reports BN204 updates-pull-other-inputs.
 

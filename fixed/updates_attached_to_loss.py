@@ -28,6 +28,10 @@ Fix
     Make the train op, not the loss, depend on the update ops, with create_train_op or with
     minimize under control dependencies. Computing a loss then has no side effects.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`, with training data and no validation data.
+    The weights are right; the validation has only moved the statistics.
+
 How to see it in your own program
     `bnguard audit --fetch VALIDATION_LOSS` reports BN101 statistics-written-at-inference.
 

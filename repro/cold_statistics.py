@@ -30,6 +30,10 @@ Fix
     Use a smaller decay: 0.9 for a hundred steps, 0.99 for a thousand. Or train longer; three times
     1 / (1 - decay) steps leave 5 % of the initial value.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz` estimates the statistics from some thousand
+    rows of the training data, without a trace of their initial values.
+
 How to see it in your own program
     Compute decay ** steps. `bnguard audit --checkpoint PATH` warns with BN304
     statistics-still-cold.

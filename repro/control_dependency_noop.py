@@ -32,6 +32,11 @@ Fix
     Call minimize (or apply_gradients) inside the block. The difference is one level of
     indentation.
 
+Already trained
+    Yes. The weights are right, because training reads no statistics. `bnguard reestimate CHECKPOINT
+    --data FILE.npz`, with training data, estimates the statistics that the update ops would have
+    given.
+
 How to see it in your own program
     `bnguard audit` reports BN201 update-ops-never-run.
 

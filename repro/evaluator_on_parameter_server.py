@@ -28,6 +28,10 @@ Fix
     Build the evaluator's network with is_training=False, so that none of its ops writes the
     variables. Or evaluate a checkpoint, in a session with its own variables.
 
+Already trained
+    Yes. Training reads no statistics, so the evaluator has damaged nothing else. `bnguard
+    reestimate CHECKPOINT --data FILE.npz`, with training data and no evaluation data.
+
 How to see it in your own program
     Run the evaluation inside `with bnguard.frozen(session):`, which raises if a statistic changes.
     With `hooks=[bnguard.FrozenStatisticsHook()]`, the evaluator's session refuses the step before

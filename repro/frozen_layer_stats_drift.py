@@ -30,6 +30,11 @@ Cause
 Fix
     Run a frozen layer in inference mode, is_training=False, even while other layers train.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`, with the new data: the head was trained on
+    features that are normalized with the moments of the new data, so it needs these statistics.
+    What is lost is the layer for the old data; its statistics are in the pretrained checkpoint.
+
 How to see it in your own program
     `bnguard audit` reports BN206 frozen-layer-still-updates.
 

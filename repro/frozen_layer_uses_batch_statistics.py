@@ -30,6 +30,11 @@ Cause
 Fix
     Run a frozen layer in inference mode, is_training=False, even while other layers train.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`, with the new data, because the head was
+    trained on features that are normalized with the moments of the new data. Keep the pretrained
+    checkpoint for the old data.
+
 How to see it in your own program
     Compute the loss of one batch in both modes: the two differ although no statistic moves.
     `bnguard audit` warns with BN207 frozen-layer-uses-batch-statistics.

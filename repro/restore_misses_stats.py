@@ -29,6 +29,10 @@ Cause
 Fix
     Make the map from all variables of the scope, and raise an error if it lacks one.
 
+Already trained
+    Not needed. The checkpoint has the right statistics, and only the program that restores it
+    leaves them out.
+
 How to see it in your own program
     `bnguard audit --checkpoint PATH` reports BN301 statistics-not-saved.
 

@@ -28,6 +28,10 @@ Fix
     Save all variables with tf.train.Saver(). To leave out the optimizer's slots, filter
     tf.global_variables() and keep the variables in the scopes of your layers.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz` adds the statistics that the checkpoint
+    lacks to the new one. The .meta file that the Saver wrote has their layers.
+
 How to see it in your own program
     `bnguard audit` reports BN301 statistics-not-saved.
 

@@ -35,6 +35,10 @@ Fix
     is then of all rows. If both inputs come from the same data, it is enough to run the updates of
     one call.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz` measures both calls of the layer, each row
+    once. Training reads no statistics, so the NaN of inference is not in the weights.
+
 How to see it in your own program
     Look for channels of moving_variance below zero, or run the step twice on the same batch, from
     the same checkpoint, and compare the statistics. `bnguard audit` reports BN105

@@ -26,6 +26,11 @@ Cause
 Fix
     Keep the statistics out of TRAINABLE_VARIABLES, and save all variables.
 
+Already trained
+    No. Gamma, beta and the layers behind were trained with these statistics, which are weights now:
+    other values, even the right moments, change what the network computes. Train again from the
+    pretrained checkpoint.
+
 How to see it in your own program
     `bnguard audit` reports BN205 statistics-trainable.
 

@@ -27,6 +27,11 @@ Cause
 Fix
     Pass training=is_training.
 
+Already trained
+    No. The layer normalized with the initial statistics in training too, so the weights fit mean 0
+    and variance 1, and inference equals training as it is. Other statistics change what the network
+    computes. Serve it as it is, or train again.
+
 How to see it in your own program
     `bnguard audit` reports BN202 statistics-never-written.
 

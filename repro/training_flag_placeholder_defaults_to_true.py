@@ -25,6 +25,10 @@ Fix
     Make False the default, and feed True in the training loop. A forgotten feed then shows in
     training, where somebody notices it.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`, with training data: the exported model's
+    weights have not changed, only its statistics.
+
 How to see it in your own program
     `bnguard audit` reports BN104 training-flag-defaults-to-true.
 

@@ -35,6 +35,10 @@ Fix
     Build the layer again on the same variables (reuse=True) with is_training=False, and use its
     output for inference. Or pass a boolean tensor from the start.
 
+Already trained
+    Not needed. The statistics in the checkpoint are right, and only nothing reads them: restore it
+    in the network with is_training=False.
+
 How to see it in your own program
     `bnguard audit --fetch OUTPUT` reports BN103 batch-statistics-at-inference.
 

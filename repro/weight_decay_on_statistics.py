@@ -27,6 +27,10 @@ Cause
 Fix
     Decay the trainable variables only, or only the weights: gamma and beta need no decay either.
 
+Already trained
+    Yes. `bnguard reestimate CHECKPOINT --data FILE.npz`: gamma, beta and the weights are decayed as
+    the optimizer was told to, and the new statistics are not.
+
 How to see it in your own program
     Compare moving_mean with the mean of the data at the layer. `bnguard audit` reports BN205
     statistics-trainable.

@@ -8,6 +8,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """The severities. A note tells what would be a defect in a step that the program may not take."""
+ALREADY_TRAINED = "For a checkpoint already trained, see `bnguard reestimate`"
+"""The last sentence of a remedy, where the statistics are wrong and the weights may be right."""
 
 
 class Op(NamedTuple):

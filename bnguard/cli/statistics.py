@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import click
 
+from bnguard.analysis.findings import ALREADY_TRAINED
 from bnguard.runtime.requirements import require
 from bnguard.runtime.streams import printable
 from bnguard.runtime.tensorflow_import import import_tensorflow
@@ -48,12 +49,16 @@ def stats(checkpoint: str, scope: Optional[str], as_json: bool) -> None:
     Reports statistics that never moved from their initial values, variances that are zero, negative
     or collapsed, and values that are not finite or implausibly large. If the graph's .meta file is
     beside the checkpoint, it also reports statistics that still contain more than 5 % of their
-    initial values. Exit status: 0 if nothing is wrong, 1 if something is, 2 if the checkpoint could
-    not be read.
+    initial values. Many variables with the same problem share a row; --json has each. Exit status:
+    0 if nothing is wrong, 1 if something is, 2 if the checkpoint could not be read.
     """
     found = _statistics().snapshot(checkpoint, scope=scope)
+    sick = sum(bool(statistic.problems) for statistic in found.health())
     _print(found, as_json)
-    sys.exit(1 if any(statistic.problems for statistic in found.health()) else 0)
+    if sick and not as_json:
+        verb = "has" if sick == 1 else "have"
+        click.echo(f"{sick} of {len(found)} running statistics {verb} problems. {ALREADY_TRAINED}.")
+    sys.exit(1 if sick else 0)
 
 
 def _statistics() -> Any:

@@ -15,7 +15,7 @@ from typing import (
     TypeVar,
 )
 
-from bnguard.analysis.findings import Finding, Location
+from bnguard.analysis.findings import ALREADY_TRAINED, Finding, Location
 from bnguard.analysis.formatters.lines import built_at_lines, count, layer_lines, path_lines
 
 _SHOWN = 10  # causes; a network has a hundred statistics, which mostly change for the same one
@@ -98,7 +98,7 @@ class StatisticsDidNotMove(AssertionError):  # noqa: N818 - as above
         lines = [self.where]
         for members in _grouped(self.unmoved, lambda variable: variable.reason):
             lines += _explained(members)
-        return "\n".join(lines)
+        return "\n".join([*lines, f"{ALREADY_TRAINED}."])
 
 
 _REMEDY = (

@@ -1,7 +1,8 @@
 """A checkpoint with other values for some tensors, and every other byte of the data as it was.
 
 The files are copied, the values and their checksums replaced in the copy, and the copy is read
-back. Only then does it get its name, the index last: without that, there is no checkpoint.
+back. Only then does it get its name, the index last: without that, there is no checkpoint. Tensors
+that the checkpoint lacks are written beside the copy, and TensorFlow merges the two.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from glob import escape, glob
 import os
 import shutil
 import tempfile
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -70,28 +71,32 @@ def check_output(prefix: str, output: str) -> None:
 
 
 def write_patched(prefix: str, output: str, values: Sequence[Stored], meta: Optional[str]) -> None:
-    """Write a copy of a checkpoint with other values for some of its tensors.
+    """Write a copy of a checkpoint with other values for some of its tensors, or with more tensors.
 
     Args:
       prefix: the checkpoint, which stays as it is.
       output: the prefix of the copy.
-      values: the new values, of the shapes and dtypes that are stored.
+      values: the new values, of the shapes and dtypes that are stored, if they are.
       meta: the graph to copy beside it, if any.
 
     Raises:
-      BnguardError: a tensor is not in the checkpoint or has another size, a file cannot be read or
-        written, or the copy does not read back as it should. There is no copy then.
+      BnguardError: a tensor has another size, a slice of one is not in the checkpoint, a file
+        cannot be read or written, or the copy does not read back as it should. There is no copy
+        then.
     """
     check_output(prefix, output)
     with _one_line(prefix, output), _staging(output) as staged:
-        shards = sorted(glob(f"{escape(prefix)}.data-?????-of-?????"))
-        copies = [f"{staged}{shard[len(prefix) :]}" for shard in shards]
-        for shard, copy in zip(shards, copies):
-            shutil.copyfile(shard, copy)
+        for shard in _shards(prefix):
+            shutil.copyfile(shard, f"{staged}{shard[len(prefix) :]}")
         index = bytearray(_bytes(f"{prefix}.index"))
-        _patch(prefix, staged, index, values)
+        present = {entry.key for entry in located_entries(bytes(index))}
+        _patch(prefix, staged, index, [each for each in values if each.encoded in present])
         with open(f"{staged}.index", "wb") as file:
             file.write(index)
+        absent = [each for each in values if each.encoded not in present]
+        if absent:
+            staged = _with_more(prefix, staged, absent)
+        copies = _shards(staged)
         if meta is not None:
             shutil.copyfile(meta, f"{staged}.meta")
             copies.append(f"{staged}.meta")
@@ -129,13 +134,7 @@ def _patch(prefix: str, staged: str, index: bytearray, values: Sequence[Stored])
     header = message("BundleHeaderProto").FromString(_value(index, entries[b""]))
     blocks: Dict[int, int] = {}
     for stored in values:
-        entry = entries.get(stored.encoded)
-        if entry is None:
-            raise BnguardError(
-                f"{prefix}: the checkpoint has no {stored.key}, so its values cannot be replaced; "
-                "expected a checkpoint that a Saver of all variables wrote. Restore it in a "
-                "session, call bnguard.reestimate, and save all variables."
-            )
+        entry = entries[stored.encoded]
         bundle = message("BundleEntryProto").FromString(_value(index, entry))
         data = np.ascontiguousarray(stored.value).tobytes()
         if bundle.size != len(data) or header.endianness:
@@ -154,6 +153,33 @@ def _patch(prefix: str, staged: str, index: bytearray, values: Sequence[Stored])
         index[at + 1 : at + _BLOCK_TRAILER] = checksum(bytes(index[block : at + 1])).to_bytes(
             4, "little"
         )
+
+
+def _with_more(prefix: str, staged: str, values: Sequence[Stored]) -> str:
+    """Return the prefix of a merged checkpoint: the staged one, and tensors that it lacks."""
+    for stored in values:
+        if stored.starts is not None:
+            raise BnguardError(
+                f"{prefix}: the checkpoint lacks a slice of {stored.key}; expected the whole "
+                "statistic, or nothing of it. Restore the checkpoint in a session, call "
+                "bnguard.reestimate, and save all variables."
+            )
+    more, merged = f"{staged}-more", f"{staged}-merged"
+    with tf.Graph().as_default(), tf.Session() as session:
+        save = tf.raw_ops.SaveV2(
+            prefix=more,
+            tensor_names=[stored.key for stored in values],
+            shape_and_slices=[""] * len(values),
+            tensors=[stored.value for stored in values],
+        )
+        with tf.control_dependencies([save]):
+            merge = tf.raw_ops.MergeV2Checkpoints(
+                checkpoint_prefixes=[staged, more],
+                destination_prefix=merged,
+                delete_old_dirs=False,
+            )
+        session.run(merge)
+    return merged
 
 
 def _checksum_position(index: bytearray, entry: Entry) -> int:
@@ -181,10 +207,7 @@ def _value(index: bytearray, entry: Entry) -> bytes:
 def _verify(prefix: str, staged: str, values: Sequence[Stored]) -> None:
     """Read the copy: TensorFlow checks each checksum, and the others are those of the input."""
     replaced = {stored.encoded for stored in values}
-    before, after = (
-        {key: value for key, value in _entries(path).items() if key not in replaced}
-        for path in (prefix, staged)
-    )
+    before, after = (_entries(path, without=replaced) for path in (prefix, staged))
     if before != after:
         raise BnguardError(f"{prefix}: the copy differs in other tensors, so it was not kept.")
     reader = tf.train.load_checkpoint(staged)
@@ -197,9 +220,20 @@ def _verify(prefix: str, staged: str, values: Sequence[Stored]) -> None:
             raise BnguardError(f"{prefix}: {stored.key} was not written as it should be.")
 
 
-def _entries(prefix: str) -> Dict[bytes, bytes]:
-    index = _bytes(f"{prefix}.index")
-    return {entry.key: index[entry.start : entry.end] for entry in located_entries(index)}
+def _entries(prefix: str, without: Set[bytes]) -> Dict[bytes, bytes]:
+    """Return the entries of an index by key, but for the number of the file that has the tensor."""
+    index = bytearray(_bytes(f"{prefix}.index"))
+    entries = {}
+    for entry in located_entries(bytes(index)):
+        if entry.key and entry.key not in without:  # the header has no key
+            bundle = message("BundleEntryProto").FromString(_value(index, entry))
+            bundle.ClearField("shard_id")
+            entries[entry.key] = bundle.SerializeToString(deterministic=True)
+    return entries
+
+
+def _shards(prefix: str) -> List[str]:
+    return sorted(glob(f"{escape(prefix)}.data-?????-of-?????"))
 
 
 def _bytes(path: str) -> bytes:

@@ -35,6 +35,10 @@ from bnguard.statistics.scopes import Scope
 from bnguard.statistics.sessions import Session
 
 _SHOWN = 4
+_ADAPTED = (
+    "estimated, but the weights were trained with its present values, because its layer normalizes "
+    "with them in training too; the estimate changes what the network computes"
+)
 
 
 def reestimate(
@@ -398,6 +402,7 @@ def _assign(
 def _warn(plan: Plan, values: Mapping[str, np.ndarray]) -> None:
     notes = [f"{name}: not estimated: {reason}" for name, reason in sorted(plan.left_out.items())]
     notes += [f"{name}: estimated without {reason}" for name, reason in plan.partial.items()]
+    notes += [f"{name}: {_ADAPTED}" for name in plan.adapted if name in values]
     for target in plan.targets:
         name = target.statistic.name
         if target.role == "variance" and name in values:

@@ -8,11 +8,13 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue
+from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
+from bnguard.analysis.recognition.writes import Purpose
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.errors import BnguardError
 from bnguard.reestimation.sites import NoSite, Site, SiteFinder
@@ -54,6 +56,8 @@ class Plan:
       flags: the value of each training flag in training mode.
       left_out: why each of the other statistics is not estimated, by name.
       partial: why a site of a statistic is not measured, by the name of the statistic.
+      adapted: the names of the statistics with which gamma or beta were trained: their layer
+        normalizes with them in training mode, too.
     """
 
     recognized: RecognizedGraph
@@ -62,6 +66,7 @@ class Plan:
     flags: Mapping[Tensor, StaticValue]
     left_out: Mapping[str, str]
     partial: Mapping[str, str]
+    adapted: Tuple[str, ...]
 
     @property
     def passes(self) -> int:
@@ -130,6 +135,7 @@ def make_plan(
         flags,
         left_out,
         {name: chosen[name].partial for name in sorted(wanted) if chosen[name].partial},
+        tuple(name for name in sorted(wanted) if chosen[name].is_adapted),
     )
 
 
@@ -141,12 +147,14 @@ class _Choice(NamedTuple):
       sites: the sites; empty if there are none.
       reason: why there are none.
       partial: why some more sites are left out, or empty.
+      is_adapted: whether its layer normalizes with it while gamma or beta are trained.
     """
 
     role: str
     sites: Tuple[Site, ...]
     reason: str = ""
     partial: str = ""
+    is_adapted: bool = False
 
 
 class _Chooser:
@@ -154,6 +162,7 @@ class _Chooser:
         self._recognized = recognized
         self._finder = finder
         self._by_name = {found.name: found for found in recognized.statistics}
+        self._behind_gradients = data_closure(recognized.graph, recognized.appliers)
 
     def choose(self, statistic: LiveStatistic) -> _Choice:
         """Return the sites of a statistic: where its updates average the batch, else any."""
@@ -173,7 +182,15 @@ class _Chooser:
         if not sites:
             return _Choice(role, (), reasons[0])
         partial = f"{len(reasons)} of {len(found)} layers: {reasons[0]}" if reasons else ""
-        return _Choice(role, sites, partial=partial)
+        is_adapted = not averaged and not using and any(map(self._is_trained_with, parts))
+        return _Choice(role, sites, partial=partial, is_adapted=is_adapted)
+
+    def _is_trained_with(self, statistic: Statistic) -> bool:
+        """Return whether an optimizer trains gamma or beta of a layer that reads the statistic."""
+        movers = self._recognized.movers(statistic.parameters)
+        return any(write.purpose is Purpose.OPTIMIZE for write in movers) and any(
+            layer.node in self._behind_gradients for layer in statistic.readers
+        )
 
     def _role(self, parts: Sequence[Statistic]) -> str:
         for write in (write for part in parts for write in part.updates):

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import hashlib
 import os
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Union
+import warnings
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -28,7 +29,8 @@ from bnguard.reestimation.partial_files import (
 )
 from bnguard.reestimation.progress import Report
 from bnguard.statistics.difference import StatisticsDiff
-from bnguard.statistics.graph_discovery import structure_of
+from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
+from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.snapshots import diff
 
 
@@ -267,6 +269,7 @@ def _restored(job: Job) -> Iterator[tf.Session]:
                     "graph of this checkpoint. Give it with --meta."
                 ) from error
             names = {name.decode() for name in session.run(missing)}
+            _warn_of_initial_weights(prefix, names)
             _initialize(session, names)
             yield session
 
@@ -303,7 +306,18 @@ def _checkpoint_names(graph: tf.Graph) -> Dict[str, str]:
     return found
 
 
-def _initialize(session: tf.Session, names: set[str]) -> None:
+def _warn_of_initial_weights(prefix: str, missing: Set[str]) -> None:
+    weights = sorted(missing.intersection(weight.op.name for weight in tf.trainable_variables()))
+    if weights:
+        more = f" and {len(weights) - 1} more weights" if len(weights) > 1 else ""
+        warnings.warn(
+            f"{prefix}: has no {weights[0]}{more}; the graph is measured with initial values there",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _initialize(session: tf.Session, names: Set[str]) -> None:
     """Run the initializers of variables that the checkpoint lacks, as far as they need no feed."""
     for variable in [*tf.global_variables(), *tf.local_variables()]:
         if variable.op.name in names:
@@ -328,7 +342,17 @@ def _write(job: Job, session: tf.Session, difference: StatisticsDiff) -> Statist
     write_patched(job.prefix, job.target, stored, meta)
     if job.latest:
         _name_latest(job.target)
-    return diff(job.prefix, job.target, scope=job.scope)
+    before, after = (
+        RunningStatistics(path, checkpoint_reader.read(path, _in(path, names, statistics)))
+        for path in (job.prefix, job.target)
+    )
+    return diff(before, after, scope=job.scope)
+
+
+def _in(prefix: str, names: Mapping[str, str], statistics: Mapping[str, LiveStatistic]) -> Set[str]:
+    """Return the names of the graph's statistics in a checkpoint, as far as it has them."""
+    wanted = {names[part.name] for found in statistics.values() for part in found.parts}
+    return wanted.intersection(checkpoint_reader.names(prefix))
 
 
 def _name_latest(prefix: str) -> None:

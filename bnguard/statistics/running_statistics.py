@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine
 from bnguard.statistics.names import mean_beside, role_of
 
+_ALIKE = 4  # variables with equal figures and problems, from which on they share a row
 _DRAWN = ("mean", "variance", "deviation")
 _USUAL = re.compile(r"(.+)/moving_mean\Z")  # then the scope tells enough
 _HEADINGS = ("variable", "shape", "smallest", "average", "largest", "health")
@@ -25,7 +26,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
     A mapping from variable name to a read-only array, sorted by name. Names have no `:0`; a
     partitioned variable appears joined, under its full name. Two snapshots are equal if they
     contain the same names and bit-identical values. `print` shows a table with one row per
-    variable; `repr` is one line.
+    variable, or for many that have the same problem; `repr` is one line.
 
     Args:
       source: where the values come from, in words.
@@ -118,10 +119,13 @@ class RunningStatistics(Mapping[str, np.ndarray]):
         ]
 
     def _rows(self) -> Iterator[List[str]]:
-        for health in self.health():
+        for alike in _alike(self.health()):
+            health, others = alike[0], len(alike) - 1
+            name = f"{health.name} and {others} more" if others else health.name
+            shape = str(list(health.shape)) if len({each.shape for each in alike}) == 1 else ""
             figures = (health.smallest, health.average, health.largest)
             problems = ", ".join(health.problems) or "ok"
-            yield [health.name, str(list(health.shape)), *map(tables.figure, figures), problems]
+            yield [name, shape, *map(tables.figure, figures), problems]
 
 
 def _layer(name: str, role: str) -> str:
@@ -134,6 +138,18 @@ def identical(before: np.ndarray, after: np.ndarray) -> bool:
     """Return whether two arrays have the same type, shape and bits; a NaN can equal itself."""
     is_alike = before.shape == after.shape and before.dtype == after.dtype
     return is_alike and before.tobytes() == after.tobytes()
+
+
+def _alike(variables: Sequence[Health]) -> List[List[Health]]:
+    """Return the variables in groups with equal figures and problems, or one in each group."""
+    groups: Dict[Any, List[Health]] = {}
+    for health in variables:
+        figures = (health.role, health.smallest, health.average, health.largest, health.problems)
+        groups.setdefault(figures if health.problems else health.name, []).append(health)
+    found: List[List[Health]] = []
+    for group in groups.values():
+        found += [group] if len(group) >= _ALIKE else [[health] for health in group]
+    return sorted(found, key=lambda group: group[0].name)
 
 
 def _read_only(name: str, value: Any) -> np.ndarray:

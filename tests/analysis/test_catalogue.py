@@ -14,7 +14,7 @@ from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
-from bnguard.analysis.findings import defects
+from bnguard.analysis.findings import ALREADY_TRAINED, defects
 from bnguard.analysis.formatters import format_reports
 from bnguard.harness.cases import catalogue, loading
 from bnguard.harness.cases.errors import UnavailableError
@@ -38,6 +38,7 @@ ALSO = {
     # Its network for validation reads what its own loss writes.
     ("updates_attached_to_loss", "repro"): {"alone": {"BN102"}, "given": {"BN102"}},
 }
+LEAD_TO_RESCUE = {"BN101", "BN201", "BN202", "BN205", "BN206", "BN301"}
 REFUSED = {  # an op of a branch cannot be referred to from outside: only v2 knows that
     ("update_ops_in_control_flow", "repro", "ref", "v2"),
     ("update_ops_in_control_flow", "repro", "resource", "v2"),
@@ -139,6 +140,9 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
         assert rules(find(source)) == expected | also["alone"]
         assert rules(built.audit_as_run(source)) == expected | also["given"]
         assert all(finding.certain for finding in find(source).findings)
+        for finding in defects(find(source).findings):
+            leads_there = finding.remedy.endswith(f". {ALREADY_TRAINED}")
+            assert leads_there == (finding.rule in LEAD_TO_RESCUE), finding.rule
 
 
 @pytest.mark.parametrize("case", sorted(FETCHES_WHAT_IT_TRAINS))

@@ -90,6 +90,26 @@ def test_healthy_statistics_have_exit_status_0(save):
     assert result.exit_code == 0
     rows = [line for line in result.output.splitlines() if line.startswith("| bn/")]
     assert [row.split("|")[-2].strip() for row in rows] == ["ok", "ok"]
+    assert "reestimate" not in result.output
+
+
+def test_many_statistics_that_never_moved_share_a_row_and_a_summary(save):
+    layers = [f"conv{number}/bn" for number in range(13)]
+    values = {f"{layer}/moving_mean": [0.0] * (2 + n) for n, layer in enumerate(layers)}
+    values.update({f"{layer}/moving_variance": [1.0, 1.0] for layer in layers})
+    values["one/bn/moving_mean"] = [3.0]
+    result = bnguard("stats", save("a", values))
+    assert result.exit_code == 1
+    _, _, _, *rows, summary = result.output.splitlines()
+    assert [[cell.strip() for cell in row.split("|")[1:3]] for row in rows] == [
+        ["conv0/bn/moving_mean and 12 more", ""],
+        ["conv0/bn/moving_variance and 12 more", "[2]"],
+        ["one/bn/moving_mean", "[1]"],
+    ]
+    assert summary == (
+        "26 of 27 running statistics have problems. For a checkpoint already trained, see "
+        "`bnguard reestimate`."
+    )
 
 
 def test_unhealthy_statistics_have_exit_status_1(save):

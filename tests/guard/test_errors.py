@@ -116,6 +116,7 @@ def test_unmoved_variables_are_grouped_by_reason():
         "    update op: a/Assign and 1 more op",
         "    built at net.py:4",
         "  b: dead",
+        "For a checkpoint already trained, see `bnguard reestimate`.",
     ]
 
 

@@ -269,6 +269,23 @@ class TestWhatIsTold:
         assert not after["three/moving_mean"].any()
         assert after["one/moving_mean"].any()
 
+    def test_statistics_that_another_network_with_these_weights_reads(self, session):
+        """Training uses gamma and beta with the moments of the batch: nothing has adapted."""
+        x = inputs(SHAPES[2])
+        y = batch_norm(x, is_training=True, scope="bn", fused=False, scale=True)
+        tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(tf.square(y - x)))
+        beta, gamma = tf.trainable_variables()
+        mean, variance = (
+            tf.get_variable(f"other/moving_{name}", [CHANNELS], trainable=False)
+            for name in ("mean", "variance")
+        )
+        tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
+        session.run(tf.global_variables_initializer())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            bnguard.reestimate(session, feeds(DATA))
+        np.testing.assert_allclose(values(session)["other/moving_mean"], moments(DATA)[0], 1e-5)
+
     def test_a_channel_that_never_varies(self, session):
         start(session, contrib(SHAPES[2], fused=False))
         data = DATA.copy()

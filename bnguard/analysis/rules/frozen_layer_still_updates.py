@@ -125,4 +125,5 @@ RULE = Rule(
     WARNING,
     "Build the frozen layer with is_training=False, also in the graph that trains",
     check,
+    is_rescuable=True,
 )

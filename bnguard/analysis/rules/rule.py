@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Callable, Iterator, Optional
 
-from bnguard.analysis.findings import NOTE, Finding
+from bnguard.analysis.findings import ALREADY_TRAINED, NOTE, Finding
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.scenario import Scenario
@@ -24,6 +24,7 @@ class Rule:
       remedy: what to do about a finding, unless it says otherwise.
       check: yields the findings in a scenario.
       about: what a finding is about, in the singular.
+      is_rescuable: whether a remedy ends with what to do about a checkpoint already trained.
     """
 
     code: str
@@ -33,6 +34,7 @@ class Rule:
     remedy: str
     check: Callable[[Scenario], Iterator[Finding]]
     about: str = "running statistic"
+    is_rescuable: bool = False
 
     @property
     def name(self) -> str:
@@ -84,10 +86,15 @@ class Rule:
             path=() if step is None or path_to is None else step.path(path_to, is_data),
             fetch=step.fetch if step else fetch,
             problem=f"{problem}, if {condition}" if condition else problem,
-            remedy=remedy or self.remedy,
+            remedy=self._remedy(remedy or self.remedy, severity or self.severity),
             condition=condition,
             location=recognized.location(node),
         )
+
+    def _remedy(self, remedy: str, severity: str) -> str:
+        if not self.is_rescuable or severity == NOTE:
+            return remedy
+        return f"{remedy}. {ALREADY_TRAINED}"
 
 
 def as_note(finding: Finding, fetch: str) -> Finding:

@@ -293,4 +293,5 @@ RULE = Rule(
     ERROR,
     "Give the layer is_training=True, or the training flag, in the graph that trains",
     check,
+    is_rescuable=True,
 )

@@ -32,6 +32,7 @@ the generator alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Callable, Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
@@ -81,14 +82,14 @@ def _missing(recognized: RecognizedGraph, stored: StoredCheckpoint) -> Iterator[
         if variable in asked or not has_any or _is_any_in(recognized, statistic, is_stored):
             own_name = checkpoint_name(recognized, variable)
             is_renamed = key(variable) != own_name and own_name in stored.names
-            yield RULE.finding(
+            finding = RULE.finding(
                 recognized,
                 f"is not in the checkpoint, which contains {len(stored.names)} names",
                 variable,
                 variable=key(variable),
                 layer=statistic.layer,
-                remedy=_RENAMED if is_renamed else "",
             )
+            yield replace(finding, remedy=_RENAMED) if is_renamed else finding
 
 
 def _is_any_in(
@@ -124,4 +125,5 @@ RULE = Rule(
     ERROR,
     "Give the Saver tf.global_variables(), or no list, and save again",
     check,
+    is_rescuable=True,
 )

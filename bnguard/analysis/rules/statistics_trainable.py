@@ -148,4 +148,5 @@ RULE = Rule(
     ERROR,
     "Create the variable with trainable=False, or leave it out of the optimizer's var_list",
     check,
+    is_rescuable=True,
 )

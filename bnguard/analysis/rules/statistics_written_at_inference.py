@@ -83,4 +83,5 @@ RULE = Rule(
     "Build the layer once and give it the training flag as a tensor, so that its updates are "
     "inside the branch for training; or fetch from a graph built with is_training=False",
     check,
+    is_rescuable=True,
 )

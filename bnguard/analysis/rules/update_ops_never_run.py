@@ -206,4 +206,5 @@ RULE = Rule(
     ERROR,
     "",  # made for the graph by UpdateRemedy
     check,
+    is_rescuable=True,
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from bnguard.harness.cases.case_file import CaseFile
 from bnguard.harness.cases.errors import BrokenCaseError, broken, unreadable
 
 TITLE, SYMPTOM, ALSO_SAID_AS = "Title", "Symptom", "Also said as"
+ALREADY_TRAINED = "Already trained"
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # ValueError: NUL in 3.11
 
 
@@ -48,6 +49,12 @@ class Docstring:
     def reports(self) -> List[str]:
         """Return the public reports of the defect, one for each line of `Reports`."""
         return self._lines["Reports"]
+
+    @property
+    def rescue(self) -> Tuple[str, str]:
+        """Return whether a checkpoint can be rescued, in a word or two, and how, or why not."""
+        verdict, _, how = self.sections[ALREADY_TRAINED].partition(". ")
+        return verdict, how
 
     def summary(self, section: str) -> str:
         """Return the first sentence of a section, without its full stop."""

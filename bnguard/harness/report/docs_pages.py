@@ -30,6 +30,7 @@ CATALOGUE = "docs/catalogue.md"
 ANSWERS_PAGE = "docs/answers.md"
 README = "README.md"
 AUDIT = "docs/audit.md"
+RESCUE = "docs/rescue.md"
 NETWORK = "tests/data/networks/resnet_v2_50-updates_never_run.meta.xz"
 AUDIT_COMMAND = "bnguard audit model.meta"
 
@@ -73,6 +74,7 @@ def generated_parts(cases: Sequence[CaseFile]) -> Dict[str, Dict[str, str]]:
             "rules": rules_table(RULES),
             "limits": limits_table(all_limits()),
         },
+        RESCUE: {"cases": rescue_table(cases)},
     }
 
 
@@ -130,6 +132,17 @@ def symptom_table(cases: Sequence[CaseFile]) -> str:
         ["symptom", "case"],
         (
             [Docstring(case).summary(SYMPTOM), f"[{case.name}]({CATALOGUE}#{case.name})"]
+            for case in cases
+        ),
+    )
+
+
+def rescue_table(cases: Sequence[CaseFile]) -> str:
+    """Return a table of the cases: whether a trained checkpoint can be rescued, and how."""
+    return _table(
+        ["case", "rescued?", "how"],
+        (
+            [f"[{case.name}]({os.path.basename(CATALOGUE)}#{case.name})", *Docstring(case).rescue]
             for case in cases
         ),
     )

@@ -20,6 +20,7 @@ BEGIN, END = "<!-- part:begin -->", "<!-- part:end -->"
 PARTS = {
     docs_pages.README: {"audit", "symptoms"},
     docs_pages.AUDIT: {"training-flags", "rules", "limits"},
+    docs_pages.RESCUE: {"cases"},
 }
 PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "checkpoints/README.md"]
 PAGES += [
@@ -67,6 +68,16 @@ def test_the_symptom_table_links_each_symptom_to_its_case(cases):
         symptom, link = row.strip("| ").split(" | ")
         assert Docstring(case).sections["Symptom"].startswith(symptom)
         assert link == f"[{case.name}](docs/catalogue.md#{case.name})"
+
+
+def test_the_table_of_rescues_has_a_verdict_and_a_reason_for_each_case(cases):
+    _, _, *rows = docs_pages.rescue_table(cases).splitlines()
+    assert len(rows) == len(cases)
+    for row, case in zip(rows, cases):
+        link, verdict, how = row.strip("| ").split(" | ")
+        assert link == f"[{case.name}](catalogue.md#{case.name})"
+        assert verdict in ("Yes", "No", "Not needed")
+        assert f"**Already trained.** {verdict}. {how}" in docs_pages.catalogue_page([case])
 
 
 def test_the_audit_example_finds_that_the_update_ops_of_the_network_never_run():

@@ -7,6 +7,8 @@ import re
 
 import tensorflow.compat.v1 as tf
 
+from bnguard.analysis.findings import ALREADY_TRAINED
+
 _OF_ANOTHER_STEP = re.compile(r"Build (\w+), which computes .*, and (\w+) under none: (.*)")
 _OF_ONE_STEP = re.compile(
     r".*\b[Bb]uild (.+?) under the updates of (?:its own network|one call)(?: alone)?: (.*)"
@@ -19,7 +21,7 @@ _NAMES = re.compile(r"tf\.control_dependencies on (?:the update ops )?(.+?)(?:, 
 def dependencies(remedies):
     """Return, for each train op in the remedies, the text that tells what it depends on."""
     found = {}
-    for remedy in remedies:
+    for remedy in (remedy.replace(f". {ALREADY_TRAINED}", "") for remedy in remedies):
         each, another = _OF_EACH_STEP.fullmatch(remedy), _OF_ANOTHER_STEP.fullmatch(remedy)
         one = _OF_ONE_STEP.fullmatch(remedy)
         if each:
