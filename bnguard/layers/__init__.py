@@ -8,6 +8,7 @@ The two layers differ in their arguments, names and defaults, and share the rest
     training.py                 create_train_op
     validation.py               check the arguments of the layers
     forward.py                  build the outputs and the updates for each training mode
+    branches.py                 select training or inference by a tensor: one Switch, or tf.cond
     kernels.py                  normalize, fused or with moments
     update_rules.py             compute and write the new running statistics
     variables.py                create the variables of a layer, or find them for reuse
