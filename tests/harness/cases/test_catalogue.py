@@ -20,6 +20,7 @@ SECTIONS = [
     "Also said as",
     "Cause",
     "Fix",
+    "Already trained",
     "How to see it in your own program",
     "Reports",
 ]
