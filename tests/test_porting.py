@@ -8,10 +8,10 @@ import shutil
 from click.testing import CliRunner
 import numpy as np
 import pytest
-from support import residual_network
 from support.graphs import build_with
 from support.paths import ROOT
-from support.residual_network import FOLDER, build, draw, original, ported
+from support.programs import residual_network
+from support.programs.residual_network import FOLDER, build, draw, original, ported
 import tensorflow.compat.v1 as tf
 
 import bnguard

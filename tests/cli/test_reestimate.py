@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import numpy as np
 import pytest
 from support.forked import Command
-from support.layer_kinds import SHAPES, flag, inputs, moments, rows
+from support.layers.layer_kinds import SHAPES, flag, inputs, moments, rows
 import tensorflow.compat.v1 as tf
 
 from bnguard import BnguardError, batch_norm, checkpoint_reader

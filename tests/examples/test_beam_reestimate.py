@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from support.layer_kinds import SHAPES, contrib, moments, rows
+from support.layers.layer_kinds import SHAPES, contrib, moments, rows
 from support.paths import ROOT
 import tensorflow.compat.v1 as tf
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from support import samples
 from support.graphs import build_with
-from support.layer_kinds import moments
+from support.layers.layer_kinds import moments
 import tensorflow.compat.v1 as tf
 
 import bnguard

@@ -4,7 +4,7 @@ from glob import glob
 
 import numpy as np
 import pytest
-from support.layer_kinds import SHAPES, contrib, flag, moments, rows
+from support.layers.layer_kinds import SHAPES, contrib, flag, moments, rows
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader

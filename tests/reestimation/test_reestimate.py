@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from support.graphs import build_with
-from support.layer_kinds import CHANNELS, SHAPES, contrib, flag, inputs, moments, rows
+from support.layers.layer_kinds import CHANNELS, SHAPES, contrib, flag, inputs, moments, rows
 import tensorflow.compat.v1 as tf
 
 import bnguard

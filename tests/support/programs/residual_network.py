@@ -1,6 +1,8 @@
 """A residual network as slim built it on TensorFlow 1.15, and its port to any TensorFlow.
 
-    python3.7 tests/support/residual_network.py    # with TensorFlow 1.15: writes tests/data/port
+    python3.7 tests/support/programs/residual_network.py
+
+writes tests/data/port, with TensorFlow 1.15 and `.` and `tests` on PYTHONPATH.
 
 The program has the defect of `repro/update_ops_never_run.py`: it trains by `minimize` alone.
 """
