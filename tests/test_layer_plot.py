@@ -9,6 +9,8 @@ from bnguard.errors import BnguardError
 from bnguard.statistics.difference import StatisticsDiff, compare
 from bnguard.statistics.running_statistics import RunningStatistics
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("matplotlib")
 
 MEANS, VARIANCES = 0, 1

@@ -15,6 +15,8 @@ import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm, batch_normalization
 
+pytestmark = pytest.mark.slow
+
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPE = (12, 5)
 # A branch of control flow v2 cannot assign a ref variable, as several contexts do.

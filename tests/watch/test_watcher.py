@@ -9,6 +9,8 @@ import tensorflow.compat.v1 as tf
 from bnguard.analysis.rules import RULES, choose
 from bnguard.watch.watcher import Stopped, Watcher
 
+pytestmark = pytest.mark.slow
+
 FEED = [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 0.0, 5.0]]
 
 

@@ -12,6 +12,8 @@ import tensorflow.compat.v1 as tf
 
 import bnguard
 
+pytestmark = pytest.mark.slow
+
 TENSORFLOW = tuple(map(int, tf.__version__.split(".")[:2]))
 
 

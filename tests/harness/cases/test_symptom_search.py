@@ -13,6 +13,8 @@ from bnguard.harness.cases.answers import ANSWERS
 from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.symptom_search import DOUBTFUL, FIELD_WEIGHTS, Index, search, terms
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def docstrings_are_parsed_once():
