@@ -144,7 +144,7 @@ def _with_members(recognized: RecognizedGraph, fetches: Sequence[Tensor]) -> Lis
     ops are left out: it is no use of a moment to average it.
     """
     graph = recognized.graph
-    updates = {write.node for item in recognized.statistics for write in item.updates}
+    updates = recognized.update_ops
     found = dict.fromkeys(fetches)
     stack = list(fetches)
     while stack:

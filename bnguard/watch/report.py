@@ -97,6 +97,10 @@ class GraphReport(NamedTuple):
         if others:
             noun = count(len(others), "other step")
             yield f"{count(sum(others), 'run')} of {noun}, {_WITHOUT_LAYER}"
+        yield from self.unjudged_lines()
+
+    def unjudged_lines(self) -> Iterator[str]:
+        """Yield a line on the runs that were not judged, if there are any."""
         if self.unjudged:
             yield f"{count(self.unjudged, 'run')} of more steps, which were not judged"
 
@@ -175,8 +179,7 @@ def _step_lines(graph: GraphReport) -> Iterator[str]:
     hidden = sum(step.runs for step in steps[_SHOWN_STEPS:])
     if hidden:
         yield f"and {count(hidden, 'run')} of more steps (--json has all)"
-    if graph.unjudged:
-        yield f"and {count(graph.unjudged, 'run')} of more steps, which were not judged"
+    yield from (f"and {line}" for line in graph.unjudged_lines())
 
 
 def _short(name: str) -> str:

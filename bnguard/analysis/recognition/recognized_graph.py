@@ -64,6 +64,11 @@ class RecognizedGraph:
         """The graph itself."""
         return self.loaded.graph
 
+    @property
+    def update_ops(self) -> Set[int]:
+        """The ops that update any running statistic, in a collection or not."""
+        return {write.node for statistic in self.statistics for write in statistic.updates}
+
     def collection(self, key: str) -> List[int]:
         """Return the nodes in a collection that exist."""
         tensors = map(self.graph.tensor, self.loaded.collections.get(key, ()))

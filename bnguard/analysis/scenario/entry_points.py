@@ -61,7 +61,7 @@ def find_outputs(
     inference = controlled | (networks.after(layers - trained) - networks.after(trained))
     if flags and controlled.isdisjoint(set().union(*by_preference)):
         inference = set().union(*by_preference)  # the flag only decides on updates
-    updates = {write.node for statistic in recognized.statistics for write in statistic.updates}
+    updates = recognized.update_ops
     of_batch = {layer.node for layer in recognized.normalizations if layer.moments} | updates
     chosen: List[int] = []
     for ends in by_preference if flags else ():

@@ -51,8 +51,7 @@ def _nodes_of_layers(recognized: RecognizedGraph) -> Iterator[int]:
 def _update_ops(recognized: RecognizedGraph) -> Set[int]:
     """Return the update ops, what stands for one in UPDATE_OPS, and groups of these alone."""
     graph = recognized.graph
-    updates = {write.node for item in recognized.statistics for write in item.updates}
-    updates.update(recognized.collection("update_ops"))
+    updates = recognized.update_ops.union(recognized.collection("update_ops"))
     for _ in range(_EDGES_TO_UPDATE):
         consumers = {taker for node in updates for taker in graph.consumers[node]}
         updates.update(

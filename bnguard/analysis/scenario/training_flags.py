@@ -26,7 +26,6 @@ else its initial value, as in training.
 from __future__ import annotations
 
 from typing import (
-    AbstractSet,
     Dict,
     Iterable,
     Iterator,
@@ -223,14 +222,13 @@ def _balance_of_branches(
     recognized: RecognizedGraph, ports: Mapping[int, int], votes: Mapping[int, int]
 ) -> int:
     """Return the votes of the branches: positive if True is training, negative if False is."""
-    moments = {moment for layer in recognized.normalizations for moment in layer.moments}
     starts: Dict[bool, List[int]] = {True: [], False: []}  # of the branches at either value
     balance = 0
     for switch, port_at_true in ports.items():
         consumers = _consumers_by_port(recognized.graph, switch)
         for port, nodes in consumers.items():
             starts[port == port_at_true] += nodes
-        if len(consumers) == 1 and _passes_moments(recognized, switch, moments):
+        if len(consumers) == 1 and _passes_moments(recognized, switch):
             balance += _TRAINING if port_at_true in consumers else -_TRAINING
     balance += sum(votes.get(node, 0) for node in _branch(recognized.graph, starts[True]))
     balance -= sum(votes.get(node, 0) for node in _branch(recognized.graph, starts[False]))
@@ -290,7 +288,7 @@ def _branch(graph: Graph, starts: Iterable[int]) -> Set[int]:
     return branch
 
 
-def _passes_moments(recognized: RecognizedGraph, switch: int, moments: AbstractSet[Tensor]) -> bool:
+def _passes_moments(recognized: RecognizedGraph, switch: int) -> bool:
     """Return whether the value that a Switch passes on is made of moments of a batch."""
     data = recognized.graph.data_input(switch, 0)
-    return not moments.isdisjoint(recognized.provenance.origins(data).tensors)
+    return not recognized.moments.isdisjoint(recognized.provenance.origins(data).tensors)
