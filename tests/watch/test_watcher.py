@@ -50,6 +50,36 @@ def test_steps_of_a_session_are_counted_by_kind(program):
     assert steps(watcher) == [("loads", 1), ("trains", 5), ("infers", 1)]
 
 
+def test_a_step_that_fetches_the_gradients_that_another_is_fed_trains(graph):
+    """As workers do that send their gradients to another, or sum them over micro-batches."""
+    x, label = inputs(), "label:0"
+    loss = loss_of(layer(dense(x), True))
+    computed = optimizer().compute_gradients(loss)
+    fed = [(tf.placeholder(tf.float32, value.shape), value) for _, value in computed]
+    apply = optimizer().apply_gradients(fed)
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        values = session.run([gradient for gradient, _ in computed], {x: FEED, label: FEED})
+        session.run(apply, dict(zip([key for key, _ in fed], values)))
+    assert steps(watcher) == [("loads", 1), ("trains", 1), ("trains", 1)]
+    (found,) = watcher.report("program").graphs
+    assert {finding.rule for finding in found.report.findings} == {"BN201"}  # no step updates
+
+
+def test_a_step_that_fetches_a_gradient_in_another_program_infers(graph):
+    """As a saliency map does."""
+    x = inputs()
+    loss = loss_of(layer(dense(x), False))
+    optimizer().minimize(loss)
+    (for_input,) = tf.gradients(loss, x)
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(for_input, {x: FEED, "label:0": FEED})
+    assert steps(watcher) == [("loads", 1), ("infers", 1)]
+
+
 def test_the_methods_of_sessions_are_put_back(program):
     before = {name: tf.Session.__mro__[1].__dict__.get(name) for name in ("_run", "make_callable")}
     with watcher_of().hooks.installed():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Iterator, Sequence, Set
 
-from bnguard.analysis.ir.op_types import SAVES
+from bnguard.analysis.dataflow.reachability import data_closure
+from bnguard.analysis.ir.op_types import PLACEHOLDERS, SAVES, is_optimizer
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.training_flags import TrainingFlag
@@ -30,6 +31,8 @@ def kind_of(step: Step, flags: Sequence[TrainingFlag]) -> str:
     train_ops = recognized.collection("train_op")
     if any(map(execution.may_run, recognized.appliers)) or not fetched.isdisjoint(train_ops):
         return TRAINS
+    if not fetched.isdisjoint(recognized.gradients.nodes) and _applies_fed_gradients(recognized):
+        return TRAINS
     if any(map(execution.needs, recognized.graph.of_types(SAVES))):
         return SAVES_VARIABLES
     if not any(map(execution.may_run, _nodes_of_layers(recognized))):
@@ -39,6 +42,17 @@ def kind_of(step: Step, flags: Sequence[TrainingFlag]) -> str:
     ):
         return UPDATES  # nothing else is trained in this graph
     return UPDATES if fetched <= _update_ops(recognized) else INFERS
+
+
+def _applies_fed_gradients(recognized: RecognizedGraph) -> bool:
+    """Return whether an optimizer takes what the program feeds, after it fetched the gradients."""
+    graph, gradients = recognized.graph, recognized.gradients.nodes
+    optimizers = recognized.appliers.intersection(
+        graph.of_types(filter(is_optimizer, list(graph.present_types())))
+    )
+    placeholders = set(graph.of_types(PLACEHOLDERS))
+    behind = (data_closure(graph, [optimizer]) for optimizer in optimizers)
+    return any(gradients.isdisjoint(nodes) and placeholders & nodes for nodes in behind)
 
 
 def _nodes_of_layers(recognized: RecognizedGraph) -> Iterator[int]:
