@@ -47,9 +47,8 @@ def kind_of(step: Step, flags: Sequence[TrainingFlag]) -> str:
 def _applies_fed_gradients(recognized: RecognizedGraph) -> bool:
     """Return whether an optimizer takes what the program feeds, after it fetched the gradients."""
     graph, gradients = recognized.graph, recognized.gradients.nodes
-    optimizers = recognized.appliers.intersection(
-        graph.of_types(filter(is_optimizer, list(graph.present_types())))
-    )
+    of_optimizers = filter(is_optimizer, list(graph.present_types()))
+    optimizers = recognized.appliers & set(graph.of_types(of_optimizers))
     placeholders = set(graph.of_types(PLACEHOLDERS))
     behind = (data_closure(graph, [optimizer]) for optimizer in optimizers)
     return any(gradients.isdisjoint(nodes) and placeholders & nodes for nodes in behind)

@@ -14,9 +14,10 @@ branches, up to the next Merge:
 | a normalization with running statistics                        | inference                      |
 | a normalization that may use either                            | nothing                        |
 
-If these votes tie, the layers may be outside the branches, which only choose between their outputs.
-Then the first Merge after a branch whose two inputs use different nodes of the table decides. If
-all tie, the candidate is no training flag.
+If these votes tie, moments of a batch that are computed in a branch vote for training: the layer
+may be behind the Merge, which chooses the moments. If these tie, too, the layers may be outside the
+branches, which only choose between their outputs. Then the first Merge after a branch whose two
+inputs use different nodes of the table decides. If all tie, the candidate is no training flag.
 
 At inference a placeholder is fed its value for inference. A variable has its value in the
 checkpoint, if one is given; otherwise its value for inference, if an op in the graph sets it, or
@@ -26,6 +27,7 @@ else its initial value, as in training.
 from __future__ import annotations
 
 from typing import (
+    AbstractSet,
     Dict,
     Iterable,
     Iterator,
@@ -177,6 +179,7 @@ def _training_value(
     """Return the flag's value in training; None if all votes tie."""
     ports = _ports_at_true(recognized, flag, switches)
     balance = _balance_of_branches(recognized, ports, votes)
+    balance = balance or _balance_of_moments(recognized, ports)
     balance = balance or _balance_of_outputs(recognized, flag, ports, votes)
     return balance > 0 if balance else None
 
@@ -235,6 +238,20 @@ def _balance_of_branches(
     return balance
 
 
+def _balance_of_moments(recognized: RecognizedGraph, ports: Mapping[int, int]) -> int:
+    """Return the votes of the moments in the branches, without those in branches inside them."""
+    graph = recognized.graph
+    moments = {moment.node for moment in recognized.moments}
+    if not moments:
+        return 0
+    balance = 0
+    for switch, port_at_true in ports.items():
+        for port, nodes in _consumers_by_port(graph, switch).items():
+            found = len(_branch(graph, nodes, MERGES | SWITCHES) & moments)
+            balance += found if port == port_at_true else -found
+    return balance
+
+
 def _balance_of_outputs(
     recognized: RecognizedGraph, flag: Tensor, ports: Mapping[int, int], votes: Mapping[int, int]
 ) -> int:
@@ -276,13 +293,13 @@ def _consumers_by_port(graph: Graph, switch: int) -> Dict[int, List[int]]:
     return consumers
 
 
-def _branch(graph: Graph, starts: Iterable[int]) -> Set[int]:
-    """Return `starts` and what depends on them, up to the next Merge."""
+def _branch(graph: Graph, starts: Iterable[int], ends: AbstractSet[str] = MERGES) -> Set[int]:
+    """Return `starts` and what depends on them, up to the next Merge or another type of `ends`."""
     stack = list(starts)
     branch: Set[int] = set()
     while stack:
         node = stack.pop()
-        if node not in branch and graph.types[node] not in MERGES:
+        if node not in branch and graph.types[node] not in ends:
             branch.add(node)
             stack += graph.consumers[node]
     return branch

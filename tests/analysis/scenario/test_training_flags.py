@@ -94,6 +94,19 @@ def test_moments_that_leave_a_switch_on_one_side_vote_for_training(training):
 
 
 @POLARITIES
+def test_moments_that_a_branch_computes_vote_for_training(training):
+    """The layer is behind the branches, and the updates are outside."""
+    with fresh_graph() as graph:
+        network = Network(training)
+        chosen = network.branch(
+            lambda: tf.nn.moments(network.x, [0]),
+            lambda: (tf.identity(network.mean), tf.identity(network.variance)),
+        )
+        network.normalize(network.x, *chosen)
+    assert flags_of(graph) == {"flag:0": training}
+
+
+@POLARITIES
 def test_a_normalization_by_running_statistics_votes_for_inference(training):
     with fresh_graph() as graph:
         network = Network(training)
