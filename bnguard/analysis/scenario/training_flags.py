@@ -262,7 +262,7 @@ def _balance_of_outputs(
         consumer
         for node in _branch(graph, starts).union(ports)
         for consumer in graph.consumers[node]
-        if graph.types[consumer] in MERGES
+        if graph.types[consumer] in MERGES and consumer not in recognized.gradients.nodes
     }
     in_order = sorted(merges, key=graph.ranks.__getitem__)
     for merge in in_order[: limits.FLAG_MERGES]:

@@ -1,5 +1,7 @@
 """The vote on training flags: one test for each row of its table, at either polarity."""
 
+from functools import partial
+
 import pytest
 from support.analysis.networks import fresh_graph
 import tensorflow.compat.v1 as tf
@@ -144,6 +146,17 @@ def test_where_the_branches_tie_the_inputs_of_the_first_merge_decide(training):
         at_true, at_false = (train, infer) if training else (infer, train)
         tf.cond(flag, lambda: at_true, lambda: at_false)
     assert flags_of(graph) == {"flag:0": training}
+
+
+def test_a_choice_between_two_networks_in_training_mode_is_no_training_flag():
+    """Their gradients, which use one network or the other, decide nothing."""
+    with fresh_graph() as graph:
+        flag = tf.placeholder(tf.bool, [], name="flag")
+        inputs = [variable(name, 1.0) * 2.0 for name in ("a", "b")]
+        network = partial(batch_norm, updates_collections=None, scope="bn", reuse=tf.AUTO_REUSE)
+        y = tf.cond(flag, *(partial(network, x[tf.newaxis], is_training=True) for x in inputs))
+        tf.gradients(y, tf.global_variables())
+    assert flags_of(graph) == {}
 
 
 def test_a_flag_whose_votes_all_tie_is_no_training_flag():
