@@ -106,13 +106,13 @@ def test_text_and_json_show_every_record(run, case):
     print_comparison(judged, catalogue.diff(case))
 
 
-@pytest.mark.parametrize("case", CASES if samples.EVERY else CASES[::5])
+@pytest.mark.parametrize("case", CASES if samples.EVERY else CASES[::12])
 def test_the_figure_shows_every_record(run, case, tmp_path):
     figure.draw([run(case, side) for side in SIDES], str(tmp_path / "plot.svg"))
     assert (tmp_path / "plot.svg").stat().st_size
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES if samples.EVERY else CASES[::6])
 def test_a_checkpoint_of_the_fixed_side_serves_without_training(run, case):
     """The flags --restore and --no-train."""
     trained = run(case, "fixed")

@@ -13,6 +13,7 @@ import time
 from click.testing import CliRunner
 import numpy as np
 import pytest
+from support.analysis.networks import fresh_graph
 from support.forked import Command
 from support.layers.layer_kinds import SHAPES, flag, inputs, moments, rows
 import tensorflow.compat.v1 as tf
@@ -33,20 +34,29 @@ def bnguard(*args):
     return CliRunner().invoke(commands.cli, list(map(str, args)))
 
 
-@pytest.fixture
-def folder(tmp_path, graph):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """A folder with the checkpoint `model` of a network that is trained, and `train.npz`."""
-    x, training = inputs(SHAPES[2]), flag()
-    keep = tf.placeholder(tf.float32, [], name="keep")
-    hidden = tf.nn.dropout(x, keep_prob=keep)
-    y = batch_norm(hidden, is_training=training, scope="bn", fused=False, scale=True)
-    loss = tf.reduce_mean(tf.square(y))
-    tf.train.AdamOptimizer().minimize(loss, tf.train.get_or_create_global_step(), name="train")
-    with tf.Session() as session:
+    folder = tmp_path_factory.mktemp("trained")
+    with fresh_graph(), tf.Session() as session:
+        x, training = inputs(SHAPES[2]), flag()
+        keep = tf.placeholder(tf.float32, [], name="keep")
+        hidden = tf.nn.dropout(x, keep_prob=keep)
+        y = batch_norm(hidden, is_training=training, scope="bn", fused=False, scale=True)
+        loss = tf.reduce_mean(tf.square(y))
+        tf.train.AdamOptimizer().minimize(loss, tf.train.get_or_create_global_step(), name="train")
         session.run(tf.global_variables_initializer())
         session.run("train", {x: DATA, training: True, keep: 1})
-        tf.train.Saver().save(session, str(tmp_path / "model"))
-    np.savez(tmp_path / "train.npz", x=DATA)
+        tf.train.Saver(save_relative_paths=True).save(session, str(folder / "model"))
+    np.savez(folder / "train.npz", x=DATA)
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A folder of a test's own with a copy of these files."""
+    for path in trained.iterdir():
+        shutil.copy(str(path), str(tmp_path))
     return tmp_path
 
 
