@@ -1,6 +1,7 @@
 """Fixtures of all tests: experiments that run once, and fresh graphs."""
 
 import functools
+import gc
 import os
 import signal
 
@@ -17,6 +18,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 COMBINATIONS = [
     (variables, control_flow) for variables in ("ref", "resource") for control_flow in ("v1", "v2")
 ]
+
+
+def pytest_collection_finish():
+    """Collect garbage less often: graphs are many small objects, and modules are none."""
+    gc.freeze()
+    gc.set_threshold(50000, 20, 20)
 
 
 @pytest.fixture(scope="session")
