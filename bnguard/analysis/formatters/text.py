@@ -5,7 +5,15 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING, Iterator, Sequence
 
-from bnguard.analysis.findings import ERROR, NOTE, WARNING, Finding, defects, group, statement
+from bnguard.analysis.findings import (
+    ERROR,
+    NOTE,
+    WARNING,
+    Finding,
+    defects,
+    group,
+    group_statement,
+)
 from bnguard.analysis.formatters.lines import (
     built_at_lines,
     count,
@@ -26,13 +34,14 @@ _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}
 
 
-def render(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
     """Return text of about 100 columns, with ANSI colors if `color`."""
     return "\n\n".join("\n".join(_report(report, color)) for report in reports)
 
 
 def _report(report: Report, color: bool) -> Iterator[str]:
     yield printable(f"{report.source}: {assumed(report)}")
+    yield from _copies(report)
     yield numbers(report)
     yield from finding_lines(report, color)
 
@@ -41,6 +50,12 @@ def numbers(report: Report) -> str:
     """Return the size of the graph, and how much was found."""
     counts = f"{count(report.nodes, 'node')}, {count(len(report.statistics), 'running statistic')}"
     return f"{counts}: {_summary(report)}"
+
+
+def _copies(report: Report) -> Iterator[str]:
+    if report.copies:
+        text = printable(f"the same graph: {', '.join(report.copies)}")
+        yield from wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
 def finding_lines(report: Report, color: bool, all_are_in: str = "--format json") -> Iterator[str]:
@@ -81,6 +96,9 @@ def _summary(report: Report) -> str:
         *([count(number, "defect")] if number else []),
         *([count(notes, "note")] if notes else []),
     ]
+    if report.known:
+        known = f"{count(report.known, 'finding')} known by the baseline"
+        found = [*(found or ["nothing new"]), known]
     return ", ".join(found) if found else f"nothing found{_silent_rules(report)}"
 
 
@@ -100,12 +118,8 @@ def _heading(first: Finding, color: bool) -> str:
 
 def _group(members: Sequence[Finding], all_are_in: str) -> Iterator[str]:
     first = members[0]
-    subjects = {finding.subject for finding in members}
-    if len(subjects) == 1:
-        yield f"  {statement(first.subject, first.problem)}"
-    else:
-        number = count(len(subjects), _ABOUT[first.rule])
-        yield f"  {statement(number, first.problem, is_plural=True)}"
+    yield f"  {group_statement(members, _ABOUT[first.rule])}"
+    if len({finding.subject for finding in members}) > 1:
         if first.variable:
             names = [(finding.layer, finding.variable) for finding in members]
             yield from layer_lines(names, all_are_in)

@@ -66,6 +66,7 @@ class LoadedGraph:
       signatures: the signatures by key.
       has_objects: whether variables are restored by objects, as in TensorFlow 2.
       source_lines: where the program that made the graph built its ops, if that is known.
+      path: the path of the file; empty for a graph in memory.
     """
 
     label: str
@@ -77,6 +78,7 @@ class LoadedGraph:
     signatures: Mapping[str, Signature]
     has_objects: bool = False
     source_lines: SourceLines = field(default_factory=SourceLines)
+    path: str = ""
 
 
 def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
@@ -99,7 +101,7 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
             raise pointer.refusal(path)
         graphs = _decode(read_bytes(path), path, tags)
         lines = _saved_source_lines(path)
-        return [replace(graph, source_lines=lines) for graph in graphs]
+        return [replace(graph, source_lines=lines, path=path) for graph in graphs]
     if hasattr(source, "as_graph_def"):
         return [_live_graph(source)]
     message = getattr(getattr(source, "DESCRIPTOR", None), "name", None)
