@@ -73,7 +73,11 @@ def as_json(*arguments):
 
 
 def codes(document):
-    return {finding["rule"] for finding in document["findings"]}
+    return {finding["rule"] for finding in findings(document)}
+
+
+def findings(document):
+    return [finding for report in document["reports"] for finding in report["findings"]]
 
 
 class TestExitStatus:
@@ -138,16 +142,14 @@ class TestOptions:
         for feed, status in (("true", FOUND), ("False", CLEAN), ("1", FOUND), ("0", CLEAN)):
             fed = run(path, *rule, "--fetch", "output", "--feed", f"is_training={feed}")
             assert (fed.exit_code, "nothing assumed" in fed.output) == (status, False)
-        (first, _) = as_json(path, *rule, "--fetch", "output:0", "--feed", "is_training")[
-            "findings"
-        ]
+        first, _ = findings(as_json(path, *rule, "--fetch", "output:0", "--feed", "is_training"))
         assert not first["certain"]
 
     def test_several_fetches_are_one_step(self, files):
         arguments = ["--fetch", "x", "--fetch", "output", "--train-op", "Momentum"]
         document = as_json(files / "broken.meta", *arguments)
-        assert {finding["fetch"] for finding in document["findings"]} == {"x, output"}
-        assert document["assumed"]["train_ops"] == []
+        assert {finding["fetch"] for finding in findings(document)} == {"x, output"}
+        assert document["reports"][0]["assumed"]["train_ops"] == []
 
     def test_select_and_ignore_choose_the_rules(self, files):
         path = files / "broken.meta"
@@ -168,11 +170,9 @@ class TestOptions:
     def test_a_signature_names_the_fetches(self, saved_model):
         serve = ["--tags", "serve", "--select", "BN101"]
         assert run(saved_model, *serve, "--signature", "predict").exit_code == CLEAN
-        findings = as_json(saved_model, *serve, "--signature", "adapt")["findings"]
-        assert {finding["fetch"] for finding in findings} == {"signature adapt"}
-        assert {finding["fetch"] for finding in as_json(saved_model, *serve)["findings"]} == {
-            "signature adapt"
-        }
+        for options in (["--signature", "adapt"], []):
+            found = findings(as_json(saved_model, *serve, *options))
+            assert {finding["fetch"] for finding in found} == {"signature adapt"}
 
     def test_statistics_that_a_checkpoint_lacks_are_found(self, tmp_path):
         with fresh_graph(), tf.Session() as session:
@@ -183,7 +183,7 @@ class TestOptions:
             part = trained.save(session, str(tmp_path / "part"), write_meta_graph=False)
         rule = ("--select", "BN301", "--checkpoint")
         assert run(f"{whole}.meta", *rule, whole).exit_code == CLEAN
-        missing = as_json(f"{whole}.meta", *rule, part)["findings"]
+        missing = findings(as_json(f"{whole}.meta", *rule, part))
         assert [finding["variable"] for finding in missing] == [
             "bn/moving_mean",
             "bn/moving_variance",

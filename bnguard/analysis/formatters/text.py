@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 _COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yellow, cyan
 _WIDTH = 100
+_SHOWN_COPIES = 20
 _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}
 
@@ -54,7 +55,9 @@ def numbers(report: Report) -> str:
 
 def _copies(report: Report) -> Iterator[str]:
     if report.copies:
-        text = printable(f"the same graph: {', '.join(report.copies)}")
+        more = len(report.copies) - _SHOWN_COPIES
+        rest = f" and {more} more (--format json has all)" if more > 0 else ""
+        text = printable(f"the same graph: {', '.join(report.copies[:_SHOWN_COPIES])}{rest}")
         yield from wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
@@ -75,7 +78,10 @@ def finding_lines(report: Report, color: bool, all_are_in: str = "--format json"
 
 
 def assumed(report: Report) -> str:
-    """Return what was inferred from the graph, with the option that overrides it."""
+    """Return what was inferred from the graph, with the option that overrides it.
+
+    A configuration file is named if there is one.
+    """
     found = report.assumed
     parts = [
         *(f"{flag} (--feed)" for flag in found.flags),
@@ -84,9 +90,9 @@ def assumed(report: Report) -> str:
         *(f"train op {name} (--train-op)" for name in found.train_ops),
     ]
     text = f"assumed {', '.join(parts)}" if parts else "nothing assumed"
-    return ", ".join(
-        [text, *(f"found no {step} (--{step.replace(' ', '-')})" for step in found.unknown)]
-    )
+    unknown = [f"found no {step} (--{step.replace(' ', '-')})" for step in found.unknown]
+    configured = [f"configured by {report.configured_by}"] if report.configured_by else []
+    return ", ".join([text, *unknown, *configured])
 
 
 def _summary(report: Report) -> str:

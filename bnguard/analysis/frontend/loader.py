@@ -124,11 +124,16 @@ def _saved_model_file(folder: str) -> str:
     )
 
 
-def _saved_source_lines(path: str) -> SourceLines:
-    """Return the source lines that were saved with a graph, in the files that TensorFlow names."""
-    beside = f"{os.path.splitext(path)[0]}.debug"
+def debug_info_file(path: str) -> str:
+    """Return where TensorFlow saves the debug information of a graph file; it need not exist."""
     if os.path.basename(path) in SAVED_MODEL_FILES:
-        beside = os.path.join(os.path.dirname(path), "debug", "saved_model_debug_info.pb")
+        return os.path.join(os.path.dirname(path), "debug", "saved_model_debug_info.pb")
+    return f"{os.path.splitext(path)[0]}.debug"
+
+
+def _saved_source_lines(path: str) -> SourceLines:
+    """Return the source lines that were saved with a graph."""
+    beside = debug_info_file(path)
     if not os.path.isfile(beside):
         return SourceLines()
     try:
