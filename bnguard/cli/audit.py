@@ -121,17 +121,17 @@ def audit_command(
         sys.exit(_FAILED if audit.errors else _CLEAN)
     reports = [known.without_known(report) if known else report for report in audit.reports]
     _print_report(reports, form, audit.errors, output)
-    to_stderr = form != "text" and not output
+    is_for_programs = form != "text" and not output  # who read nothing else from stdout
     summary = statistics_lines(reports) if statistics else []
-    if reports and (audit.is_search or output or audit.number_of_files > 1):
-        summary.append(total_line(reports))
-    if form == "text" and not output and reports and summary:
+    if reports and not is_for_programs and (output or audit.is_search or audit.files > 1):
+        summary.append(total_line(reports, len(audit.errors)))
+    if summary and not is_for_programs and not output:
         click.echo()
     _print_problems(audit)
     if known and reports:
         _print_stale(known, audit.reports, [rule.code for rule in rules])
     for line in summary:
-        click.echo(line, err=to_stderr)
+        click.echo(line, err=is_for_programs)
     has_found = any(report.findings if strict else not report.ok for report in reports)
     sys.exit(_status(has_found and not exit_zero, bool(audit.errors)))
 

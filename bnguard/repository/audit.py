@@ -34,7 +34,7 @@ class RepositoryAudit:
       errors: a line for each file or folder that could not be read.
       remarks: lines about what was searched, or was not, against expectation.
       is_search: whether any path is a directory to search.
-      number_of_files: how many graph files the paths stand for.
+      files: the number of graph files that the paths stand for.
     """
 
     reports: Tuple[Report, ...]
@@ -43,7 +43,7 @@ class RepositoryAudit:
     errors: Tuple[str, ...]
     remarks: Tuple[str, ...]
     is_search: bool
-    number_of_files: int
+    files: int
 
 
 @dataclass(frozen=True)

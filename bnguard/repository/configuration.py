@@ -13,7 +13,7 @@ from bnguard.analysis.errors import AuditError
 from bnguard.analysis.formatters import FORMATS
 from bnguard.analysis.rules import choose
 from bnguard.repository import option_texts
-from bnguard.repository.configuration_files import RawConfiguration, nearest, read
+from bnguard.repository.configuration_files import RawConfiguration, nearest, read, shown
 from bnguard.repository.errors import RepositoryError
 from bnguard.repository.globs import matches
 
@@ -113,9 +113,9 @@ def load_configuration(path: Optional[str]) -> Configuration:
 
 
 def _checked(raw: RawConfiguration) -> Configuration:
-    file = _shown(raw.file)
+    file = shown(raw.file)
     root = os.path.dirname(os.path.abspath(raw.file))
-    table = _Table(f"{file}: {raw.where}".rstrip(": "), root, raw.values)
+    table = _Table(file, raw.where, root, raw.values)
     table.check_keys(("exclude", "select", "ignore", "baseline", "format", "paths"))
     return Configuration(
         file,
@@ -141,40 +141,31 @@ def _for_path(pattern: str, table: _Table) -> PathConfiguration:
     )
 
 
-def _shown(path: str) -> str:
-    """Return a path relative to the current folder, if it can be."""
-    try:
-        return os.path.relpath(path)
-    except ValueError:  # on another drive
-        return path
-
-
 class _Table:
     """A table of a configuration file, whose values are checked as they are asked for."""
 
-    def __init__(self, where: str, root: str, values: Any) -> None:
-        if not isinstance(values, Mapping):
-            raise RepositoryError(f"{where}: {values!r}; expected a table")
-        self._where = where
+    def __init__(self, file: str, name: str, root: str, values: Any) -> None:
+        self._file = file
+        self._name = name  # empty for a whole file
         self._root = root
         self._values = values
+        if not isinstance(values, Mapping):
+            raise self._error(f"{values!r}; expected a table")
 
     def check_keys(self, known: Iterable[str]) -> None:
         keys = list(known)
         for key in self._values:
             if key not in keys:
                 close = get_close_matches(key, keys, 1)
-                advice = f"did you mean {close[0]!r}? " if close else ""
-                raise RepositoryError(
-                    f"{self._where}: unknown key {key!r}; {advice}The keys are {', '.join(keys)}"
-                )
+                advice = f"did you mean {close[0]!r}? The" if close else "the"
+                raise self._error(f"unknown key {key!r}; {advice} keys are {', '.join(keys)}")
 
     def texts(self, key: str) -> Tuple[str, ...]:
         """Return the texts of a list, or of a text alone."""
         value = self._values.get(key, [])
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list) or not all(isinstance(one, str) and one for one in values):
-            raise self._error(key, "a text, or a list of texts, none empty")
+            raise self._wrong(key, "a text, or a list of texts, none empty")
         return tuple(values)
 
     def text(self, key: str) -> Optional[str]:
@@ -182,18 +173,18 @@ class _Table:
             return None
         value = self._values[key]
         if not isinstance(value, str) or not value:
-            raise self._error(key, "a text that is not empty")
+            raise self._wrong(key, "a text that is not empty")
         return value
 
     def path(self, key: str) -> Optional[str]:
         """Return a path that works in the current folder."""
         text = self.text(key)
-        return None if text is None else _shown(os.path.join(self._root, text))
+        return None if text is None else shown(os.path.join(self._root, text))
 
     def choice(self, key: str, choices: Iterable[str]) -> Optional[str]:
         text = self.text(key)
         if text is not None and text not in choices:
-            raise self._error(key, f"one of {', '.join(choices)}")
+            raise self._wrong(key, f"one of {', '.join(choices)}")
         return text
 
     def codes(self, key: str) -> Tuple[str, ...]:
@@ -201,16 +192,21 @@ class _Table:
         try:
             choose(codes)
         except AuditError as error:
-            raise RepositoryError(f"{self._where}: {key}: {error}") from error
+            raise self._error(f"{key}: {error}") from error
         return codes
 
     def tables(self, key: str) -> Iterable[Tuple[str, _Table]]:
         """Yield the name and the contents of each table in a table."""
-        parts = _Table(f"{self._where} {key}", self._root, self._values.get(key, {}))
+        parts = self._inner(key, self._values.get(key, {}))
         for name, values in parts._values.items():
-            yield name, _Table(f"{parts._where}.{name!r}", self._root, values)
+            yield name, self._inner(f"{key}.{name!r}", values)
 
-    def _error(self, key: str, expected: str) -> RepositoryError:
-        return RepositoryError(
-            f"{self._where}: {key} is {self._values[key]!r}; expected {expected}"
-        )
+    def _inner(self, name: str, values: Any) -> _Table:
+        return _Table(self._file, f"{self._name} {name}".strip(), self._root, values)
+
+    def _wrong(self, key: str, expected: str) -> RepositoryError:
+        return self._error(f"{key} is {self._values[key]!r}; expected {expected}")
+
+    def _error(self, problem: str) -> RepositoryError:
+        place = f"{self._file}: {self._name}" if self._name else self._file
+        return RepositoryError(f"{place}: {problem}")

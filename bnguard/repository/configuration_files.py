@@ -62,10 +62,22 @@ def read(path: str) -> Optional[RawConfiguration]:
         with open(path, encoding="utf-8") as file:
             text = file.read()
         return _reader(path)(path, text)
-    except (OSError, ValueError, configparser.Error) as error:  # TOML's error is a ValueError
+    except OSError as error:
         raise RepositoryError(
-            f"{path}: cannot be read ({reason(error)}); correct it, or give --no-config"
+            f"{shown(path)}: cannot be read ({reason(error)}); give another file, or --no-config"
         ) from error
+    except (ValueError, configparser.Error) as error:  # TOML's error is a ValueError
+        raise RepositoryError(
+            f"{shown(path)}: not valid ({reason(error)}); correct it, or give --no-config"
+        ) from error
+
+
+def shown(path: str) -> str:
+    """Return a path relative to the current folder, if it can be."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # on another drive
+        return path
 
 
 def _reader(path: str) -> Callable[[str, str], Optional[RawConfiguration]]:
@@ -91,8 +103,8 @@ def _read_whole_toml(path: str, text: str) -> RawConfiguration:
 
 
 def _read_pyproject(path: str, text: str) -> Optional[RawConfiguration]:
-    tools = _toml(text).get("tool", {})
-    if _SECTION not in tools:
+    tools = _toml(text).get("tool")
+    if not isinstance(tools, dict) or _SECTION not in tools:
         return None
     return RawConfiguration(path, f"[tool.{_SECTION}]", tools[_SECTION])
 

@@ -92,7 +92,8 @@ class _Search:
             self._excluded += not os.path.isdir(path)
             return True
         if _is_special(path):
-            self._remarks.append(f"{path}: not a regular file, so it is not read")
+            name = os.path.normpath(path)
+            self._remarks.append(f"{name}: not a regular file, so it is not read")
             return True
         if os.path.exists(os.path.join(path, ".git")):  # a repository in this one
             self._ask_git(path)

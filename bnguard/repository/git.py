@@ -32,20 +32,23 @@ def ignored_paths(folder: str) -> FrozenSet[str]:
     """Return the normalized paths of the files and folders below a folder that git ignores.
 
     The contents of an ignored folder are left out. Nothing is ignored outside of a repository,
-    without git, and in a folder that is itself ignored: a user who names it wants to search it.
+    without git, and in a folder that is ignored itself or with all its contents: a user who names
+    it wants to search it.
 
     Raises:
       RepositoryError: git fails.
     """
     if not is_in_repository(folder) or shutil.which("git") is None:
         return frozenset()
-    if _run(folder, ["check-ignore", "--quiet", "."]).returncode == 0:
+    if _run(folder, ["check-ignore", "--quiet", "--no-index", "."]).returncode == 0:
         return frozenset()
     found = _run(folder, _IGNORED)
     if found.returncode != 0:
         lines = found.stderr.decode("utf-8", "replace").split("\n")
         raise RepositoryError(f"git fails in {folder} ({lines[0].strip()})")
     names = [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+    if "./" in names:  # all that is in the folder
+        return frozenset()
     return frozenset(os.path.normpath(os.path.join(folder, name)) for name in names)
 
 

@@ -11,8 +11,13 @@ from bnguard.analysis.report import Report
 from bnguard.analysis.rules import RULES
 
 
-def total_line(reports: Sequence[Report]) -> str:
-    """Return how many graphs there are, and how much was found in them."""
+def total_line(reports: Sequence[Report], errors: int) -> str:
+    """Return how many graphs there are, how much was found in them, and how much is missing.
+
+    Args:
+      reports: the reports.
+      errors: the number of files and folders that could not be read.
+    """
     files = {file for report in reports for file in (report.path, *report.copies)}
     known = sum(report.known for report in reports)
     causes = [members for report in reports for members in group(report.findings)]
@@ -24,7 +29,8 @@ def total_line(reports: Sequence[Report]) -> str:
         *([f"{count(known, 'finding')} known by the baseline"] if known else []),
     ]
     graphs = f"{count(len(reports), 'graph')} in {count(len(files), 'file')}"
-    return f"Total: {graphs}: {', '.join(found) or 'nothing found'}"
+    unread = f"; {count(errors, 'path')} could not be read" if errors else ""
+    return f"Total: {graphs}: {', '.join(found) or 'nothing found'}{unread}"
 
 
 def statistics_lines(reports: Sequence[Report]) -> List[str]:
