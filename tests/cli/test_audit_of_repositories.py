@@ -1,8 +1,10 @@
 """`bnguard audit` in a repository: what is audited, what is printed where, and the exit status."""
 
 import json
+import lzma
 import os
 import re
+import shutil
 import subprocess
 
 from click.testing import CliRunner
@@ -12,8 +14,10 @@ from support.commands import bnguard as in_process
 from support.commands import drifting, write_graph
 from support.paths import ROOT
 
+from bnguard.analysis.api import AuditOptions
 from bnguard.cli import commands
 from bnguard.cli.audit import audit_command
+from bnguard.repository.configuration import load_configuration
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
@@ -389,6 +393,51 @@ class TestBaseline:
         drifting(here / "b.pb")
         assert run("a.pb", "b.pb", "--write-baseline", "known.json", *FETCH)[0] == FAILED
         assert len(json.loads((here / "known.json").read_text())["findings"]) == 1
+
+
+class TestDocs:
+    """What docs/audit.md shows of a repository."""
+
+    @pytest.fixture
+    def section(self):
+        with open(os.path.join(ROOT, "docs", "audit.md"), encoding="utf-8") as file:
+            return file.read().partition("## In a repository")[2]
+
+    def test_the_summary(self, section, here):
+        networks = os.path.join(ROOT, "tests", "data", "networks")
+        os.makedirs("runs")
+        for path, name in (("a.meta", "two_branch"), ("runs/b.meta", "updates_never_run")):
+            with lzma.open(os.path.join(networks, f"resnet_v2_50-{name}.meta.xz")) as file:
+                (here / path).write_bytes(file.read())
+        for number in range(5):
+            shutil.copy("runs/b.meta", f"runs/{number}.meta")
+        (here / "labels.pbtxt").write_text(LABELS)
+        (here / "pointer.meta").write_text(LFS)
+        _, lines, errors = run(".", "--statistics")
+        block = re.search(
+            r"```\n\$ bnguard audit \. --statistics\n\.\.\.\n(.*?)```", section, re.DOTALL
+        )
+        assert block.group(1).splitlines() == [*errors, *lines[-4:]]
+
+    def test_the_configuration(self, section, here):
+        (table,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+        (here / "pyproject.toml").write_text(table)
+        configuration = load_configuration(None)
+        assert configuration.excludes("third_party/a.pb")
+        options = configuration.options_for("models/detector/a.meta", AuditOptions())
+        assert options == AuditOptions(
+            fetches=("scores", "boxes"),
+            feeds={"is_training": False},
+            train_op=("train",),
+            checkpoint=os.path.join("models", "detector", "model.ckpt-5000"),
+            select=("BN1", "BN2"),
+            ignore=("BN206", "BN301"),
+        )
+        assert configuration.baseline == "bnguard-baseline.json"
+
+    def test_every_option_exists(self, section):
+        known = {name for parameter in audit_command.params for name in parameter.opts}
+        assert set(re.findall(r"--[a-z][a-z-]*", section)) <= known
 
 
 class TestCompletion:
