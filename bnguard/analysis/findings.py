@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -114,6 +113,8 @@ class Finding:
         on which condition. It does not depend on the file, on what the step is called, on numbers
         and words of the message, or on the order of the nodes.
         """
+        from hashlib import sha256  # only here, as it takes longer to import than many an audit
+
         parts = (
             *(self.rule, self.layer, self.variable, self.op),
             *(self.severity, str(self.certain), self.condition),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 import os
 from typing import Any, Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -156,6 +155,8 @@ class _Table:
         keys = list(known)
         for key in self._values:
             if key not in keys:
+                from difflib import get_close_matches
+
                 close = get_close_matches(key, keys, 1)
                 advice = f"did you mean {close[0]!r}? The" if close else "the"
                 raise self._error(f"unknown key {key!r}; {advice} keys are {', '.join(keys)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import sys
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
@@ -66,7 +65,7 @@ def read(path: str) -> Optional[RawConfiguration]:
         raise RepositoryError(
             f"{shown(path)}: cannot be read ({reason(error)}); give another file, or --no-config"
         ) from error
-    except (ValueError, configparser.Error) as error:  # TOML's error is a ValueError
+    except ValueError as error:  # as TOML's error and the error of an encoding
         raise RepositoryError(
             f"{shown(path)}: not valid ({reason(error)}); correct it, or give --no-config"
         ) from error
@@ -111,8 +110,13 @@ def _read_pyproject(path: str, text: str) -> Optional[RawConfiguration]:
 
 def _read_cfg(path: str, text: str) -> Optional[RawConfiguration]:
     """Read the section `bnguard`, and those called `bnguard:PATTERN`; lists have several lines."""
+    import configparser
+
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(text)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(str(error)) from error
     sections = {
         name: {key: _lines(value) for key, value in parser.items(name)}
         for name in parser.sections()

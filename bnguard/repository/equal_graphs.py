@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from hashlib import sha256
 import os
 import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
@@ -71,6 +70,8 @@ def _parts(path: str) -> Iterable[bytes]:
 
 
 def _digest(data: bytes) -> bytes:
+    from hashlib import sha256  # only where files have one size, as it takes time to import
+
     return sha256(data).digest()
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from typing import Any, FrozenSet, Sequence
 
 from bnguard.repository.errors import RepositoryError, reason
@@ -38,7 +36,9 @@ def ignored_paths(folder: str) -> FrozenSet[str]:
     Raises:
       RepositoryError: git fails.
     """
-    if not is_in_repository(folder) or shutil.which("git") is None:
+    from shutil import which  # only here, as it takes time to import
+
+    if not is_in_repository(folder) or which("git") is None:
         return frozenset()
     if _run(folder, ["check-ignore", "--quiet", "--no-index", "."]).returncode == 0:
         return frozenset()
@@ -53,6 +53,8 @@ def ignored_paths(folder: str) -> FrozenSet[str]:
 
 
 def _run(folder: str, arguments: Sequence[str]) -> Any:
+    import subprocess
+
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     environment.update(GIT_OPTIONAL_LOCKS="0", LC_ALL="C")
     try:
