@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+from support.deep_folders import moved_deep
 
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend import graph_files
@@ -15,20 +16,6 @@ from bnguard.repository.discovery import find
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def deep(here):
-    """Make a graph file at a depth of 1,200 folders; return its path."""
-    depth = 1200
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")
-    with open("a.pb", "wb"):
-        pass
-    os.chdir(str(here))
-    yield os.path.join(*["d"] * depth, "a.pb")
-    subprocess.run(["rm", "-r", "d"], check=True)  # pytest's own removal is recursive in Python
 
 
 def make(folder, *paths):
@@ -71,10 +58,11 @@ class TestSearch:
         assert found().files == ("b.pb", "real/a.pb", "self.pb")
         assert found("link").files == ("link/a.pb",)
 
-    def test_folders_may_be_nested_very_deeply(self, here, deep):
-        """Deeper than Python's functions may call each other."""
-        assert found().files == (deep,)
-        assert graph_files.graph_files(".") == [os.path.join(".", deep)]
+    def test_folders_may_be_nested_very_deeply(self, here):
+        make(here, "a.pb")
+        with moved_deep("a.pb") as path:
+            assert found().files == (path,)
+            assert graph_files.graph_files(".") == [os.path.join(".", path)]
 
     def test_a_folder_that_cannot_be_read_is_an_error(self, here, monkeypatch):
         make(here, "a.pb", "secret/b.pb")
