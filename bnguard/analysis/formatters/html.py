@@ -44,9 +44,10 @@ _KEY = (
 )
 
 
-def render(reports: Sequence[Report], color: bool = False) -> str:
-    """Return a page about all reports."""
-    return page([(report, [assumed(report)]) for report in reports])
+def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
+    """Return a page about all reports, which begins with the errors."""
+    notes = [f"Error: {error}" for error in errors]
+    return page([(report, [assumed(report)]) for report in reports], notes)
 
 
 def page(reports: Sequence[Tuple[Report, Sequence[str]]], notes: Sequence[str] = ()) -> str:
