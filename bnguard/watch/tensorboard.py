@@ -8,10 +8,10 @@ from typing import Dict, Iterator, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from bnguard.analysis.formatters.lines import markdown_cell
 from bnguard.analysis.formatters.text import finding_lines, numbers
 from bnguard.analysis.scenario.step_kinds import OTHER
 from bnguard.runtime.event_files import Summarized, write_events
-from bnguard.runtime.streams import printable
 from bnguard.watch.report import GraphReport, WatchedStep, WatchReport
 
 _HEADINGS = ("runs", "step", "called at", "what it does", "statistics that it writes")
@@ -61,13 +61,14 @@ def _scalars(step: WatchedStep) -> Iterator[Summarized]:
 
 def _steps_text(graph: GraphReport) -> str:
     """Return the table of the steps, in Markdown."""
-    rows: List[Tuple[str, ...]] = [_HEADINGS, ("---:", "---", "---", "---", "---")]
+    rows: List[Tuple[str, ...]] = []
     for step in graph.steps:
         if step.kind != OTHER:
             where = "" if step.location is None else str(step.location._replace(text=""))
             rows.append((str(step.runs), step.label, where, step.summary, _written(step)))
-    lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows]
-    return "\n".join([*lines, "", *map(_cell, graph.remarks())])
+    lines = [f"| {' | '.join(map(markdown_cell, row))} |" for row in rows]
+    head = [f"| {' | '.join(_HEADINGS)} |", f"| ---: {'| --- ' * 4}|"]
+    return "\n".join([*head, *lines, "", *map(markdown_cell, graph.remarks())])
 
 
 def _written(step: WatchedStep) -> str:
@@ -79,10 +80,6 @@ def _written(step: WatchedStep) -> str:
 def _findings_text(graph: GraphReport) -> str:
     lines = [numbers(graph.report), *finding_lines(graph.report, False, "--json")]
     return "\n".join(f"    {line}" for line in lines)  # an indented block of code
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"([\\|*_`<\[])", r"\\\1", printable(text)) if set(text) - set("-:") else text
 
 
 def _text(tag: str, text: str) -> tf.Summary.Value:

@@ -166,7 +166,10 @@ class TestValues:
             ("exclude = 3", "exclude is 3; expected a text, or a list of texts, none empty"),
             ("exclude = ['']", "exclude is ['']; expected a text, or a list of texts"),
             ("baseline = ['a']", "baseline is ['a']; expected a text that is not empty"),
-            ("format = 'xml'", "format is 'xml'; expected one of text, json, sarif, mermaid, html"),
+            (
+                "format = 'xml'",
+                "format is 'xml'; expected one of text, json, sarif, mermaid, markdown, html",
+            ),
             ("select = 'BN9'", "select: no rule's code begins with 'BN9'; the rules are BN101, "),
             ("paths = 1", "paths: 1; expected a table"),
             ("[paths]\na = 'x'", "paths.'a': 'x'; expected a table"),

@@ -160,7 +160,7 @@ def on_a_terminal(arguments, environment):
     return os.waitpid(child, 0)[1] >> 8, shown
 
 
-@pytest.mark.parametrize("form", ["text", "mermaid", "json", "sarif"])
+@pytest.mark.parametrize("form", ["text", "mermaid", "markdown", "json", "sarif"])
 def test_escape_sequences_in_a_file_are_not_sent_to_the_terminal(tmp_path, form):
     path = drifting(tmp_path / "graph.pb", scope=HOSTILE)
     process = bnguard("audit", path, "--fetch", f"{HOSTILE}/y", "--format", form)

@@ -1,4 +1,4 @@
-"""Formatters: reports as text, JSON, SARIF, Mermaid and HTML, made of reports and nothing else."""
+"""Formatters: reports as text, JSON, SARIF, Mermaid, Markdown and HTML, made of reports alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Sequence
 if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
-FORMATS = ("text", "json", "sarif", "mermaid", "html")
+FORMATS = ("text", "json", "sarif", "mermaid", "markdown", "html")
 """The formats. Each is a module here with a function `render(reports, color, errors)`."""
 
 

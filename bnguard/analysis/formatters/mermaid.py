@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 
 def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
     """Return one flowchart, with a subgraph for each defect from the fetch to the op at fault."""
-    lines = ["flowchart LR"]
     groups = [members for report in reports for members in group(report.findings)]
-    for number, members in enumerate(groups):
-        lines += _subgraph(f"g{number}", members)
+    lines = [flowchart(groups)]
     if not groups:
         lines.append(f'  clean["nothing {"found" if reports else "could be read"}"]')
+    return "\n".join(lines)
+
+
+def flowchart(groups: Sequence[Sequence[Finding]]) -> str:
+    """Return a flowchart with a subgraph for each group of findings with one cause."""
+    lines = ["flowchart LR"]
+    for number, members in enumerate(groups):
+        lines += _subgraph(f"g{number}", members)
     return "\n".join(lines)
 
 

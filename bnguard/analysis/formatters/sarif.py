@@ -79,6 +79,11 @@ def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str]
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
+def rule_page(code: str) -> str:
+    """Return the address of the page about a rule."""
+    return f"{_PAGES}{code}/"
+
+
 def _occurrences(fingerprints: Sequence[str]) -> Iterator[int]:
     """Yield of each fingerprint how often it has occurred so far: 1 for the first."""
     seen: Dict[str, int] = {}
@@ -99,7 +104,7 @@ def _rule(rule: Rule) -> Dict[str, Any]:
         "shortDescription": {"text": rule.name.replace("-", " ")},
         "fullDescription": {"text": rule.summary},
         "help": {"text": documentation, "markdown": documentation},
-        "helpUri": f"{_PAGES}{rule.code}/",
+        "helpUri": rule_page(rule.code),
         "defaultConfiguration": {"level": rule.severity},
         "properties": {
             "tags": ["batch-normalization", "tensorflow"],
