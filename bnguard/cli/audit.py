@@ -72,6 +72,11 @@ def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Record all findings in FILE, and print no report.",
 )
 @click.option(
+    "--only-graphs",
+    is_flag=True,
+    help="Skip files that are no graphs also if you name them, as pre-commit does.",
+)
+@click.option(
     "--config",
     metavar="FILE",
     type=TEXT,
@@ -92,6 +97,7 @@ def audit_command(
     exclude: Sequence[str],
     baseline: Optional[str],
     recorded: Optional[str],
+    only_graphs: bool,
     config: Optional[str],
     no_config: bool,
     form: Optional[str],
@@ -114,7 +120,9 @@ def audit_command(
     rules = choose(given.select or configuration.select, given.ignore or configuration.ignore)
     known_file = None if recorded else baseline or configuration.baseline
     known = read_baseline(known_file) if known_file else None
-    audit = audit_paths(paths, given, configuration, jobs, with_timeline=form == "html")
+    audit = audit_paths(
+        paths, given, configuration, jobs, with_timeline=form == "html", only_graphs=only_graphs
+    )
     if recorded:
         _record(recorded, audit)
         _print_problems(audit)

@@ -60,6 +60,7 @@ def audit_paths(
     configuration: Configuration,
     jobs: int = 1,
     with_timeline: bool = False,
+    only_graphs: bool = False,
 ) -> RepositoryAudit:
     """Audit the graph files that paths stand for.
 
@@ -69,6 +70,7 @@ def audit_paths(
       configuration: the options of a configuration file.
       jobs: the number of files to audit at once.
       with_timeline: whether the reports have timelines.
+      only_graphs: whether to skip files that are no graphs also if they are given.
 
     Raises:
       RepositoryError: a worker process was killed.
@@ -86,7 +88,7 @@ def audit_paths(
     skipped: List[str] = []
     errors: List[str] = []
     for one in found:
-        _sort(one, [outcomes[file] for file in one.files], skipped, errors)
+        _sort(one, [outcomes[file] for file in one.files], only_graphs, skipped, errors)
     return RepositoryAudit(
         tuple(reports),
         tuple(skipped),
@@ -105,14 +107,21 @@ def kinds(skipped: Sequence[str]) -> str:
 
 
 def _sort(
-    found: Found, outcomes: Sequence[_Outcome], skipped: List[str], errors: List[str]
+    found: Found,
+    outcomes: Sequence[_Outcome],
+    only_graphs: bool,
+    skipped: List[str],
+    errors: List[str],
 ) -> None:
     """Sort what is no report on the files of a path: a search skips other files than graphs."""
     others = [outcome for outcome in outcomes if isinstance(outcome, NotAGraphError)]
     errors += found.errors
     errors += [outcome for outcome in outcomes if isinstance(outcome, str)]
     if not found.is_searched:
-        errors += map(str, others)
+        if only_graphs:
+            skipped += map(_kind, others)
+        else:
+            errors += map(str, others)
     elif len(others) < len(outcomes) or found.errors:
         skipped += map(_kind, others)
     else:

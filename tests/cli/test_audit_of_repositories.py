@@ -100,6 +100,20 @@ class TestExitStatus:
         drifting(here / "b.pb")
         assert run(".", *FETCH)[0] == run("b.pb", "labels.pbtxt", *FETCH)[0] == FOUND
 
+    def test_only_graphs_skips_what_is_given_and_no_graph(self, here):
+        (here / "labels.pbtxt").write_text(LABELS)
+        assert run("labels.pbtxt", "--only-graphs") == (
+            CLEAN,
+            [],
+            ["Skipped 1 file of other kinds: label map (1)"],
+        )
+        drifting(here / "b.pb")
+        assert run("b.pb", "labels.pbtxt", "--only-graphs", *FETCH)[0] == FOUND
+        damaged(here / "c.pb")
+        assert run("c.pb", "labels.pbtxt", "--only-graphs")[0] == FAILED
+        (here / "empty").mkdir()
+        assert run("empty", "--only-graphs")[0] == FAILED
+
     def test_a_folder_that_cannot_be_read_fails_unless_something_was_found(self, here, monkeypatch):
         scandir = os.scandir
 
