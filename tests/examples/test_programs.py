@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -216,3 +217,12 @@ def test_a_port_computes_what_contrib_did(tmp_path):
     np.testing.assert_allclose(losses, original["losses"], rtol=1e-4)  # which say nothing
     assert "StatisticsDidNotMove: " in errors
     assert "BN201 update-ops-never-run (error)" in errors
+
+
+def test_the_page_shows_the_lines_of_the_example():
+    with open(os.path.join(ROOT, "docs", "guard.md"), encoding="utf-8") as file:
+        (block,) = re.findall(r"```python\n(everyone = .*?)```", file.read(), re.DOTALL)
+    with open(example("horovod_ranks"), encoding="utf-8") as file:
+        lines = [line.strip() for line in file]
+    start = lines.index(block.splitlines()[0])
+    assert lines[start : start + 2] == block.splitlines()

@@ -3,6 +3,7 @@
 import json
 import lzma
 import os
+import re
 import sys
 
 import pytest
@@ -100,17 +101,30 @@ def test_the_workflow_passes_on_this_repositorys_networks(act, tmp_path):
     assert "* 98 more findings known by the baseline" in run.summary.splitlines()
 
 
-def test_the_workflow_gives_the_action_inputs_that_it_has():
+def test_workflows_give_the_action_inputs_that_it_has():
+    """That of this repository, and the one of docs/ci.md."""
+    page = re.search("```yaml\n(name: bnguard.*?)```", read("docs", "ci.md"), re.DOTALL).group(1)
+    inputs = parsed(read("action.yml"))["inputs"]
+    workflows = {"./": read(".github", "workflows", "networks.yml"), "bnguard/bnguard@v": page}
+    for action, workflow in workflows.items():
+        (job,) = parsed(workflow)["jobs"].values()
+        (step,) = [step for step in job["steps"] if step.get("uses", "").startswith(action)]
+        assert set(step["with"]) <= set(inputs)
+    baseline = parsed(workflows["./"])["jobs"]["audit"]["steps"][-1]["with"]["baseline"]
+    assert os.path.isfile(os.path.join(ROOT, baseline))
+    rows = re.findall(r"^\| `([\w-]+)` \|", read("docs", "ci.md"), re.MULTILINE)
+    assert rows == list(inputs)
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def parsed(text):
     import yaml
 
-    with open(os.path.join(ROOT, "action.yml"), encoding="utf-8") as file:
-        inputs = yaml.safe_load(file)["inputs"]
-    path = os.path.join(ROOT, ".github", "workflows", "networks.yml")
-    with open(path, encoding="utf-8") as file:
-        (job,) = yaml.safe_load(file)["jobs"].values()
-    (step,) = [step for step in job["steps"] if step.get("uses") == "./"]
-    assert set(step["with"]) <= set(inputs)
-    assert os.path.isfile(os.path.join(ROOT, step["with"]["baseline"]))
+    return yaml.safe_load(text)
 
 
 def results(run):

@@ -7,6 +7,7 @@ asked.
 
 import lzma
 import os
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from support.installation import copy_repository, offline
 from support.paths import ROOT
 
 from bnguard.analysis.ir import protos
+from bnguard.cli.audit import audit_command
 
 pytestmark = [
     pytest.mark.slow,
@@ -108,3 +110,19 @@ def test_the_hook_audits_graphs_and_skips_other_files(repository, try_hook):
     status, output = try_hook(repository, "--files", "model.meta", "labels.pbtxt")
     assert status == 0, output
     assert "Excluded 1 file" in output
+
+
+def test_the_configuration_of_the_page_is_one(tmp_path):
+    """docs/ci.md names a hook that there is, with options that there are."""
+    with open(os.path.join(ROOT, "docs", "ci.md"), encoding="utf-8") as file:
+        block = re.search("```yaml\n(repos:.*?)```", file.read(), re.DOTALL).group(1)
+    path = tmp_path / "config.yaml"
+    path.write_text(block)
+    command = [sys.executable, "-m", "pre_commit", "validate-config", str(path)]
+    subprocess.run(command, check=True)
+    ((_, hook),) = re.findall(r"(- )id: (\S+)", block)
+    with open(os.path.join(ROOT, ".pre-commit-hooks.yaml"), encoding="utf-8") as file:
+        assert f"- id: {hook}\n" in file.read()
+    (args,) = re.findall(r"args: \[(.*)\]", block)
+    known = {option for parameter in audit_command.params for option in parameter.opts}
+    assert {word for word in args.split(", ") if word.startswith("--")} <= known
