@@ -6,7 +6,9 @@ import os
 
 from rich.console import Console
 
-_NARROWEST, _PIPED = 72, 100  # columns
+from bnguard.runtime.columns import PIPED
+
+_NARROWEST = 72  # columns
 
 
 def console() -> Console:
@@ -17,5 +19,5 @@ def console() -> Console:
     """
     out = Console(markup=False, emoji=False)  # cases contain brackets and colons of their own
     is_known = out.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    out.width = max(out.width if is_known else _PIPED, _NARROWEST)
+    out.width = max(out.width if is_known else PIPED, _NARROWEST)
     return out
