@@ -25,7 +25,7 @@ _CLEAN, _FOUND, _FAILED = 0, 1, 2
 _SHOWN_STALE = 4
 _STATUS = """Exit status: 0 if nothing was found. 1 if a defect was found (with --strict also for a
 note), also if something else could not be read. 2 if nothing was found and something could not be
-read, and for bad usage. --exit-zero makes 0 of 1."""
+read, and for bad usage. --exit-zero turns 1 into 0."""
 _READERS: Dict[str, Callable[..., Any]] = {
     "feeds": option_texts.feeds,
     "tags": option_texts.tags,

@@ -10,6 +10,7 @@ from bnguard.analysis.api import AuditOptions
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.formatters import FORMATS
+from bnguard.analysis.frontend.graph_files import graph_file
 from bnguard.analysis.rules import choose
 from bnguard.repository import option_texts
 from bnguard.repository.configuration_files import RawConfiguration, nearest, read, shown
@@ -69,7 +70,7 @@ class Configuration:
         return replace(self, exclude=self.exclude + more)
 
     def options_for(self, path: str, given: AuditOptions) -> AuditOptions:
-        """Return the options for a graph file.
+        """Return the options for a graph file, or for a SavedModel by its directory.
 
         What is given on the command line replaces what the file says, option by option. Of several
         patterns that match, the last one that says something of an option counts; the rules that
@@ -77,8 +78,9 @@ class Configuration:
         """
         options = AuditOptions(select=self.select, ignore=self.ignore)
         ignore: Tuple[str, ...] = ()
+        file = graph_file(path)
         for part in self.paths:
-            if matches(part.pattern, path, self.root):
+            if matches(part.pattern, file, self.root):
                 options = replace(
                     options,
                     fetches=part.fetches or options.fetches,

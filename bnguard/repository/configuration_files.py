@@ -58,7 +58,7 @@ def read(path: str) -> Optional[RawConfiguration]:
       RepositoryError: the file cannot be read.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read()
         return _reader(path)(path, text)
     except OSError as error:

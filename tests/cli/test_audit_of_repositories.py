@@ -135,6 +135,11 @@ class TestExitStatus:
         assert run(".", "--exclude", "secret", *FETCH)[0] == CLEAN
         drifting(here / "b.pb")
         assert run(".", *FETCH)[0] == FOUND
+        for name in ("a.pb", "b.pb"):
+            (here / name).write_text(LABELS)
+        status, _, errors = run(".", *FETCH)
+        assert (status, errors[0]) == (FAILED, "Skipped 2 files of other kinds: label map (2)")
+        assert len(errors) == 2  # nothing says that there is no graph: it may be in the folder
 
     def test_exit_zero_is_about_findings_only(self, here):
         drifting(here / "a.pb")

@@ -110,6 +110,11 @@ class TestFile:
         monkeypatch.chdir("in/side")
         assert load_configuration(None).file == os.path.join("..", "pyproject.toml")
 
+    @pytest.mark.parametrize("name", FILES)
+    def test_a_byte_order_mark_does_not_matter(self, name, here):
+        (here / name).write_bytes(b"\xef\xbb\xbf" + FORMS[name].lstrip().encode())
+        assert load_configuration(None).format == "sarif"
+
     def test_a_file_about_something_else_does_not_count(self, here):
         (here / "setup.cfg").write_text(CFG)
         (here / "pyproject.toml").write_text('[project]\nname = "bnguard-user"\n')
@@ -213,6 +218,15 @@ class TestOptions:
         assert last.ignore == ("BN105", "BN102", "BN103")
         other = configuration.options_for("a.meta", AuditOptions())
         assert other == AuditOptions(select=("BN1", "BN201"), ignore=("BN105",))
+
+    @pytest.mark.parametrize("pattern", ["e", "e/*", "e/1", "e/*/saved_model.pb", "*.pb"])
+    def test_a_saved_model_matches_by_its_folder_and_its_file(self, pattern, here):
+        (here / "e" / "1").mkdir(parents=True)
+        (here / "e" / "1" / "saved_model.pb").write_bytes(b"")
+        (here / "bnguard.toml").write_text(f"[paths.'{pattern}']\nfetch = 'y'\n")
+        configuration = load_configuration(None)
+        for path in ("e/1", "e/1/saved_model.pb"):
+            assert configuration.options_for(path, AuditOptions()).fetches == ("y",)
 
     def test_what_is_given_replaces_what_the_file_says(self, configuration):
         given = AuditOptions(fetches=("z",), feeds={"y": 1}, ignore=("BN3",), select=("BN2",))

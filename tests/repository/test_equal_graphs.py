@@ -20,7 +20,7 @@ def meta_graph(is_reversed=False, last="b"):
     message = protos.message("MetaGraphDef")()
     message.graph_def.CopyFrom(message_of([("a", "Const"), (last, "Identity", "a")]))
     entries = []
-    for key in ("first", "second"):
+    for key in map(str, range(50)):
         one = protos.message("MetaGraphDef")()
         one.collection_def[key].node_list.value.append("a")
         entries.append(one.SerializeToString())

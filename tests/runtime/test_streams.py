@@ -108,7 +108,12 @@ def test_a_closed_pipe_is_no_error(graph_file):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["audit", "GRAPH", "--fetch", "bn/y", "--format", "json"], ["explain", "BN101"], ["--help"]],
+    [
+        ["audit", "GRAPH", "--fetch", "bn/y", "--format", "json"],
+        ["explain", "BN101"],
+        ["list"],
+        ["--help"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_a_reader_that_has_gone_is_neither_success_nor_a_finding(graph_file, arguments):

@@ -42,7 +42,7 @@ def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str]
 
 def _report(report: Report, color: bool) -> Iterator[str]:
     yield printable(f"{report.source}: {assumed(report)}")
-    yield from _copies(report)
+    yield from wrap(copies(report), _WIDTH, subsequent_indent="  ", break_long_words=False)
     yield numbers(report)
     yield from finding_lines(report, color)
 
@@ -53,12 +53,13 @@ def numbers(report: Report) -> str:
     return f"{counts}: {_summary(report)}"
 
 
-def _copies(report: Report) -> Iterator[str]:
-    if report.copies:
-        more = len(report.copies) - _SHOWN_COPIES
-        rest = f" and {more} more (--format json has all)" if more > 0 else ""
-        text = printable(f"the same graph: {', '.join(report.copies[:_SHOWN_COPIES])}{rest}")
-        yield from wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
+def copies(report: Report) -> str:
+    """Return which other files contain the same graph; an empty text if none does."""
+    if not report.copies:
+        return ""
+    more = len(report.copies) - _SHOWN_COPIES
+    rest = f" and {more} more (--format json has all)" if more > 0 else ""
+    return printable(f"the same graph: {', '.join(report.copies[:_SHOWN_COPIES])}{rest}")
 
 
 def finding_lines(report: Report, color: bool, all_are_in: str = "--format json") -> Iterator[str]:

@@ -67,12 +67,16 @@ def search(
         except OSError as error:
             on_error(parent, error)
             continue
-        if _is_saved_model(parent):
+        names = {entry.name for entry in entries}
+        if not names.isdisjoint(SAVED_MODEL_FILES) and _is_saved_model(parent):
             yield parent
+            continue
+        if parent != folder and not names.isdisjoint(_MARKS_OF_ENVIRONMENTS):
             continue
         for entry in entries:
             if _is_dir(entry):
-                if not entry.is_symlink() and not _is_tooling(entry) and not leaves_out(entry.path):
+                is_to_search = entry.name not in _NOT_SEARCHED and not entry.is_symlink()
+                if is_to_search and not leaves_out(entry.path):
                     folders.append(entry.path)
             elif entry.name.endswith(_ENDINGS) and not leaves_out(entry.path):
                 yield entry.path
@@ -103,8 +107,3 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # as of a circle of links
         return False
-
-
-def _is_tooling(entry: os.DirEntry[str]) -> bool:
-    marks = (os.path.join(entry.path, mark) for mark in _MARKS_OF_ENVIRONMENTS)
-    return entry.name in _NOT_SEARCHED or any(map(os.path.exists, marks))

@@ -1,5 +1,6 @@
 """Reports as text, JSON and Mermaid."""
 
+import dataclasses
 import json
 import os
 import re
@@ -160,3 +161,27 @@ class TestText:
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_name_can_be_formatted(form):
     assert format_reports([report(finding(variable=HOSTILE, layer=HOSTILE, op=HOSTILE))], form)
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_other_files_with_the_same_graph_are_listed(form):
+    several = [f"runs/model.ckpt-{step}00.meta" for step in range(30)]
+    one = dataclasses.replace(REPORTS[1], copies=tuple(several[:2]))
+    assert f"the same graph: {several[0]}, {several[1]}" in format_reports([one], form)
+    many = dataclasses.replace(one, copies=tuple(several))
+    text = " ".join(format_reports([many], form).split())
+    assert f"{several[19]} and 10 more (--format json has all)" in text
+    assert "the same graph" not in format_reports(REPORTS, form)
+
+
+def test_errors_are_on_the_page():
+    assert "Error: a.pb: no graph" in format_reports([], "html", errors=["a.pb: no graph"])
+
+
+def test_known_findings_are_counted_and_a_configuration_is_named():
+    one = dataclasses.replace(report(finding()), known=3, configured_by="setup.cfg")
+    first, second, *_ = format_reports([one], "text").splitlines()
+    assert first.endswith("nothing assumed, configured by setup.cfg")
+    assert second.endswith("1 running statistic: 1 defect, 3 findings known by the baseline")
+    second = format_reports([dataclasses.replace(one, findings=())], "text").splitlines()[1]
+    assert second.endswith(": nothing new, 3 findings known by the baseline")
