@@ -21,8 +21,8 @@ def shown(name):
 
 def test_the_report_is_that_of_the_page(tmp_path):
     (tmp_path / "train.py").write_text(shown("program"), encoding="utf-8")
-    options = ["--html=page-of-%p.html", "--logdir=logs-of-%p"]
-    status, _, errors = forked.run(tmp_path, "run", *options, "train.py", cwd=tmp_path)
+    page = "--html=page-of-%p.html"
+    status, _, errors = forked.run(tmp_path, "run", page, "train.py", cwd=tmp_path)
     assert status == 1
     report = errors[errors.index("bnguard: train.py\n") :]
     assert _without_count(f"$ bnguard run train.py\n{report}") == _without_count(shown("report"))
@@ -36,16 +36,6 @@ def test_the_report_is_that_of_the_page(tmp_path):
     assert [title.text.split()[0] for title in document.all("h4")] == ["BN103", "BN201"]
     for detail in document.all("td")[1].all("div", "detail"):
         assert "built at train.py:13 in network: x = bnguard.batch_norm(" in detail.text
-
-    (logdir,) = tmp_path.glob("logs-of-*")
-    assert logdir.name[len("logs-of-") :] == written.stem[len("page-of-") :]
-    runs = {path.name: list(path.iterdir()) for path in logdir.iterdir() if path.is_dir()}
-    assert {name: len(files) for name, files in runs.items()} == {
-        "loads init": 1,
-        "trains train_op, is_training=True": 1,
-        "infers logits, is_training=True": 1,
-        "saves save_control_dependency": 1,
-    }
 
 
 def _without_count(report):

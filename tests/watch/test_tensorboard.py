@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support import forked
 from support.analysis.networks import dense, inputs, layer, loss_of, optimizer
 import tensorflow.compat.v1 as tf
 
@@ -79,6 +80,40 @@ def test_each_step_shows_how_often_and_when_it_moved_each_statistic(graph, tmp_p
     assert all(name.replace("_", "\\_") in row for name in variables)
     ((_, findings),) = texts["findings"]
     assert "    BN101 statistics-written-at-inference (error)" in findings.splitlines()
+
+
+PROGRAM = """
+import bnguard
+import tensorflow.compat.v1 as tf
+
+tf.disable_v2_behavior()
+x = tf.placeholder(tf.float32, [None, 2], name="x")
+y = tf.identity(bnguard.batch_norm(x, updates_collections=None, scope="bn"), name="y")
+for _ in range(2):
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(y, {x: [[1.0, 2.0], [3.0, 5.0]]})
+"""
+
+
+def test_the_option_writes_a_folder_for_each_process(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    command = ["run", "--logdir=logs/%p", "--json=report-%p.json", "program.py"]
+    status, _, errors = forked.run(tmp_path, *command, cwd=tmp_path)
+    assert status == 1, errors
+    (report,) = tmp_path.glob("report-*.json")
+    folder = tmp_path / "logs" / report.stem[len("report-") :]
+    (run,) = [name for name in os.listdir(str(folder)) if name.startswith("infers y")]
+    assert read(folder / run)["updates/bn/moving_mean"] == [(2, 1), (4, 2)]
+    assert "calls" not in report.read_text()
+
+
+def test_a_folder_that_cannot_be_created_stops_before_the_program(tmp_path):
+    (tmp_path / "program.py").write_text("print('ran')", encoding="utf-8")
+    command = ["run", "--logdir=program.py/logs", "program.py"]
+    status, printed, errors = forked.run(tmp_path, *command, cwd=tmp_path)
+    assert (status, printed) == (2, "")
+    assert errors.startswith("Error: --logdir program.py/logs: cannot be written (Not a directory)")
 
 
 def test_a_report_keeps_no_calls_unless_asked(graph):
