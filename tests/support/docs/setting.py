@@ -101,7 +101,6 @@ class Names(dict):
             batches=np.split(ROWS, 4),
             channels=4,
             one_image=ROWS[:1],
-            checkpoint="before.ckpt",
         )
         self._stack = stack
 
@@ -189,5 +188,8 @@ def _with_layers():
     """Return tf with layers on every version; TensorFlow's own fail with Keras 3."""
     module = types.ModuleType("tf")
     module.__getattr__ = lambda name: getattr(tf, name)
-    module.layers = types.SimpleNamespace(batch_normalization=bnguard.batch_normalization)
+    module.layers = types.SimpleNamespace(
+        batch_normalization=bnguard.batch_normalization,
+        dense=lambda x, units: tf.matmul(x, tf.get_variable("dense", [x.shape[-1], units])),
+    )
     return module
