@@ -5,6 +5,7 @@ tests/support/docs/setting.py what its reader is assumed to have.
 """
 
 import doctest
+import glob
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from support.docs.blocks import blocks, commands, inline_commands, patched, read
 from support.paths import ROOT
 
 from bnguard.cli import cli
+from bnguard.harness.cases import catalogue
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +164,18 @@ def _expect_usage(command):
             break
         if word.startswith("--"):
             assert word.split("=")[0].strip("\"'") in known, command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_in_the_text_exists(page):
+    folders = "tests|tools|benchmarks|docs|examples|\\.github"
+    for path in re.findall(rf"`((?:{folders})/[^`\s]+)`", read(page)):
+        name = re.sub("NAME|CODE", "*", path)
+        assert glob.glob(os.path.join(ROOT, name)), path
+
+
+def test_the_number_of_cases_in_the_readme_is_right():
+    assert (len(catalogue.names()), "and twenty-five defects" in read("README.md")) == (25, True)
 
 
 def test_every_target_of_make_is_described():
