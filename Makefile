@@ -33,7 +33,7 @@ lint: $(INSTALLED_DEV)
 	$(VALIDATE) vendor.citation-file-format CITATION.cff
 	$(BIN)/zizmor --offline --no-progress --quiet .github
 	$(BIN)/repo-review --show err .
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 VALIDATE = $(BIN)/check-jsonschema --quiet --builtin-schema
 
