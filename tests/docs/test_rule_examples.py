@@ -5,7 +5,6 @@ import os
 
 import pytest
 from support import forked
-from support.docs import rule_examples
 from support.docs.blocks import blocks
 
 from bnguard.analysis.rules import RULES
@@ -17,6 +16,8 @@ EXAMPLES = {rule.code: len(blocks(f"docs/rules/{rule.code}.md")) for rule in RUL
 
 def judge_all(target):
     """Write the rules that find each example, as JSON; for a process of its own."""
+    from support.docs import rule_examples
+
     found = {}
     for code, count in EXAMPLES.items():
         found[code] = [sorted(rule_examples.judge(code, number)) for number in range(count)]
