@@ -18,6 +18,7 @@ from support import forked
 from support.docs.blocks import blocks, commands, inline_commands, patched, read
 from support.paths import ROOT
 
+from bnguard.analysis.rules import RULES
 from bnguard.cli import cli
 from bnguard.harness.cases import catalogue
 
@@ -205,6 +206,11 @@ def test_every_path_in_the_text_exists(page):
 
 def test_the_number_of_cases_in_the_readme_is_right():
     assert (len(catalogue.names()), "and twenty-five defects" in read("README.md")) == (25, True)
+
+
+def test_the_choice_of_a_defect_leads_to_every_rule():
+    chosen = re.findall(r"BN\d{3}", read("docs/which_defect.md"))
+    assert set(chosen) == {rule.code for rule in RULES}
 
 
 def test_every_target_of_make_is_described():
