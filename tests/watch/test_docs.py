@@ -1,9 +1,13 @@
-"""The page about the program of docs/run.md is the one that its screenshot shows."""
+"""What docs/run.md says: the page about its program, ranks in names of files, and limits."""
+
+import os
 
 import pytest
 from support import forked
-from support.docs.blocks import blocks
+from support.docs.blocks import blocks, read
 from support.html_page import cells, read_page
+
+from bnguard.watch import graph_watch, runner, watcher
 
 pytestmark = pytest.mark.slow
 
@@ -24,3 +28,19 @@ def test_the_page_shows_what_each_step_does_to_each_layer(tmp_path):
     assert [title.text.split()[0] for title in document.all("h4")] == ["BN103", "BN201"]
     for detail in document.all("td")[1].all("div", "detail"):
         assert "built at train.py:13 in network: x = bnguard.batch_norm(" in detail.text
+
+
+@pytest.mark.parametrize(
+    "variable", ["HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"]
+)
+def test_the_rank_of_a_process_is_what_its_launcher_set(variable, monkeypatch):
+    for name in runner._RANKS:
+        monkeypatch.delenv(name, raising=False)
+    assert runner._rank() == str(os.getpid())
+    monkeypatch.setenv(variable, "3")
+    assert runner._rank() == "3"
+
+
+def test_the_limits_are_those_of_the_watcher():
+    limits = f"At most {watcher._MAX_GRAPHS} graphs and {graph_watch._MAX_STEPS} distinct steps"
+    assert limits in " ".join(read("docs/run.md").split())
