@@ -25,13 +25,16 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(VALIDATE) vendor.github-actions action.yml
 	$(VALIDATE) vendor.github-workflows .github/workflows/*.yml
 	$(VALIDATE) custom.github-workflows-require-timeout .github/workflows/*.yml
 	$(VALIDATE) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*))
 	$(VALIDATE) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(VALIDATE) vendor.dependabot .github/dependabot.yml
 	$(VALIDATE) vendor.citation-file-format CITATION.cff
-	$(BIN)/zizmor --offline --no-progress --quiet .github
+	$(BIN)/pre-commit validate-manifest .pre-commit-hooks.yaml
+	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
+	$(BIN)/zizmor --offline --no-progress --quiet .github action.yml
 	$(BIN)/repo-review --show err .
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

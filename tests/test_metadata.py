@@ -10,6 +10,7 @@ import pytest
 from support.paths import ROOT
 
 import bnguard
+from bnguard.analysis.formatters import sarif
 
 
 def read(*path):
@@ -63,10 +64,24 @@ def test_the_classifiers_name_the_systems_of_ci():
 def test_every_address_of_the_project_is_that_of_the_metadata():
     url = setup()["metadata"]["url"]
     files = ["README.md", "SECURITY.md", "CITATION.cff", "CHANGELOG.md", "mkdocs.yml", "setup.cfg"]
-    files += [".github/ISSUE_TEMPLATE/config.yml"]
+    files += [".github/ISSUE_TEMPLATE/config.yml", "docs/ci.md"]
     for name in files:
         for owner, project in re.findall(r"https://github\.com/([\w-]+)/([\w-]+)", read(name)):
             assert owner == "tensorflow" or f"https://github.com/{owner}/{project}" == url, name
+
+
+def test_every_address_of_the_site_is_that_of_mkdocs():
+    site = re.search(r"^site_url: (\S+)$", read("mkdocs.yml"), re.MULTILINE).group(1)
+    assert f"Documentation = {site}\n" in read("setup.cfg")
+    found = (
+        sarif.rule_page("BN101"),
+        *re.findall(
+            r"https://[\w.-]+\.github\.io/[^\s)]*",
+            "".join(map(read, ["README.md", "CITATION.cff", "CHANGELOG.md"])),
+        ),
+    )
+    assert len(found) > 2
+    assert all(address.startswith(site) for address in found)
 
 
 def test_each_development_dependency_is_pinned():

@@ -23,6 +23,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NETWORKS = ROOT / "tests" / "data" / "networks"
 SHOWN = 20  # reports that differ
+NOT_OF_THE_GRAPH = ("limits", "copies", "known", "configured_by")
 PROSE = ("problem", "remedy", "message")
 BUILDS = [
     (fused, variables, control_flow)
@@ -177,8 +178,10 @@ def record(folder, out):
 def _document(report):
     document = report.as_json() if hasattr(report, "as_json") else report.to_dict()
     del document["source"]
-    document.pop("limits", None)
+    for field in NOT_OF_THE_GRAPH:
+        document.pop(field, None)
     for finding in document["findings"]:
+        finding.pop("fingerprint", None)
         for field in PROSE:
             del finding[field]
     return document

@@ -267,6 +267,7 @@ def _report(
         findings=findings,
         limits=tuple(dict.fromkeys([*recognized.limits, *reached])),
         timeline=timeline,
+        path=recognized.loaded.path,
     )
 
 

@@ -105,6 +105,22 @@ class Finding:
         """The variable, the layer or the op that the problem is one of."""
         return self.variable or self.layer or self.op
 
+    @property
+    def fingerprint(self) -> str:
+        """Identify the finding across graphs and versions, by 32 hexadecimal digits.
+
+        It is made of the rule, the layer, the variable, the op, and how bad and how certain it is
+        on which condition. It does not depend on the file, on what the step is called, on numbers
+        and words of the message, or on the order of the nodes.
+        """
+        from hashlib import sha256  # only here, as it takes longer to import than many an audit
+
+        parts = (
+            *(self.rule, self.layer, self.variable, self.op),
+            *(self.severity, str(self.certain), self.condition),
+        )
+        return sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
     def __str__(self) -> str:
         return f"{self.rule} {self.message}"
 
@@ -115,6 +131,7 @@ class Finding:
             "path": [op._asdict() for op in self.path],
             "location": self.location and self.location.to_dict(),
             "message": self.message,
+            "fingerprint": self.fingerprint,
         }
 
 
@@ -170,3 +187,26 @@ def group(findings: Sequence[Finding]) -> List[Tuple[Finding, ...]]:
         )
         groups.setdefault(cause, []).append(finding)
     return [tuple(members) for members in groups.values()]
+
+
+def group_fingerprint(members: Sequence[Finding]) -> str:
+    """Return the fingerprint of a group: that of its first member by layer, variable and op.
+
+    So it stays the same if a layer is added that sorts after the others.
+    """
+    first = min(members, key=lambda finding: (finding.layer, finding.variable, finding.op))
+    return first.fingerprint
+
+
+def group_statement(members: Sequence[Finding], noun: str) -> str:
+    """Return a sentence that states the problem of a group.
+
+    Args:
+      members: the findings of the group.
+      noun: what each is about, in the singular; several subjects are counted.
+    """
+    subjects = {finding.subject for finding in members}
+    first = members[0]
+    if len(subjects) == 1:
+        return statement(first.subject, first.problem)
+    return statement(f"{len(subjects)} {noun}s", first.problem, is_plural=True)

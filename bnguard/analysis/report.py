@@ -22,6 +22,10 @@ class Report:
       findings: by rule, in the graph's order.
       limits: the limits of the analysis that were reached, and what followed.
       timeline: what each step does to each layer, for pages; empty unless it was asked for.
+      path: the path of the file; empty for a graph in memory.
+      copies: the paths of other files with the same graph, which are not reported themselves.
+      known: the number of further findings, which a baseline lets pass.
+      configured_by: the path of the configuration file that applies; empty if there is none.
     """
 
     source: str
@@ -31,6 +35,10 @@ class Report:
     findings: Tuple[Finding, ...]
     limits: Tuple[str, ...] = ()
     timeline: Timeline = NO_TIMELINE
+    path: str = ""
+    copies: Tuple[str, ...] = ()
+    known: int = 0
+    configured_by: str = ""
 
     @property
     def ok(self) -> bool:
@@ -46,10 +54,13 @@ class Report:
             "assumed": asdict(self.assumed),
             "findings": [finding.to_dict() for finding in self.findings],
             "limits": list(self.limits),
+            "copies": list(self.copies),
+            "known": self.known,
+            "configured_by": self.configured_by,
         }
 
     def to_json(self) -> str:
-        """Return the JSON form as text."""
+        """Return an object as text whose list `reports` has the JSON form of this one."""
         return format_reports([self], "json")
 
     def to_sarif(self) -> str:

@@ -1,35 +1,37 @@
-"""`bnguard audit` and `bnguard explain`: parse, call, render, exit status.
-
-Exit status: 0 if no defect is found, 1 if one is (with --strict also for a note), 2 if something
-cannot be read, or for bad usage.
-"""
+"""`bnguard audit` and `bnguard explain`: parse, call, render, exit status."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import fields
-from functools import partial
-from itertools import islice
-import os
 import sys
-import traceback
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
-from bnguard.analysis.api import AuditOptions, audit_all
-from bnguard.analysis.dataflow.constant_folding import StaticValue
-from bnguard.analysis.errors import AuditError, NotAGraphError, about
+from bnguard.analysis.api import AuditOptions
 from bnguard.analysis.formatters import FORMATS, format_reports
-from bnguard.analysis.frontend.graph_files import graph_files
+from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.report import Report
-from bnguard.analysis.rules import RULES, page
-from bnguard.errors import first_line
-from bnguard.runtime import signals
+from bnguard.analysis.rules import RULES, choose, page
+from bnguard.cli.types import TEXT
+from bnguard.repository import option_texts
+from bnguard.repository.audit import RepositoryAudit, audit_paths, kinds
+from bnguard.repository.baseline import Baseline, read_baseline, write_baseline
+from bnguard.repository.configuration import Configuration, load_configuration
+from bnguard.repository.summary import statistics_lines, total_line
 from bnguard.runtime.streams import Mistake, printable, takes_color
 
-Outcome = Union[List[Report], NotAGraphError, str]
-"""The reports on a file, or what else it is, or a line with the reason why there are none."""
+_CLEAN, _FOUND, _FAILED = 0, 1, 2
+_SHOWN_STALE = 4
+_STATUS = """Exit status: 0 if nothing was found. 1 if a defect was found (with --strict also for a
+note), also if something else could not be read. 2 if nothing was found and something could not be
+read, and for bad usage. --exit-zero turns 1 into 0."""
+_READERS: Dict[str, Callable[..., Any]] = {
+    "feeds": option_texts.feeds,
+    "tags": option_texts.tags,
+    "select": option_texts.codes,
+    "ignore": option_texts.codes,
+}
 
 
 def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,70 +48,168 @@ def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("audit")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.command("audit", epilog=_STATUS)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @_audit_options
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    type=TEXT,
+    help="Do not audit files and folders that match, such as `third_party` or `old/*.pb`.",
+)
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    type=TEXT,
+    help="Let the findings pass that are recorded in FILE.",
+)
+@click.option(
+    "--write-baseline",
+    "recorded",
+    metavar="FILE",
+    type=TEXT,
+    help="Record all findings in FILE, and print no report.",
+)
+@click.option(
+    "--only-graphs",
+    is_flag=True,
+    help="Skip files that are no graphs also if you name them, as pre-commit does.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=TEXT,
+    help="The configuration file. Default: the nearest bnguard.toml, pyproject.toml with "
+    "[tool.bnguard] or setup.cfg with [bnguard], from the current folder upwards.",
+)
+@click.option("--no-config", is_flag=True, help="Use no configuration file.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="[default: text]")
+@click.option("--output", metavar="FILE", type=TEXT, help="Write the report to FILE.")
+@click.option("--statistics", is_flag=True, help="Count the findings by rule.")
 @click.option("--strict", is_flag=True, help="Let notes set the exit status, too.")
+@click.option("--exit-zero", is_flag=True, help="Exit with status 0 if something was found.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, help="Number of files to audit in parallel."
 )
-def audit_command(paths: Sequence[str], form: str, strict: bool, jobs: int, **options: Any) -> None:
+def audit_command(
+    paths: Sequence[str],
+    exclude: Sequence[str],
+    baseline: Optional[str],
+    recorded: Optional[str],
+    only_graphs: bool,
+    config: Optional[str],
+    no_config: bool,
+    form: Optional[str],
+    output: Optional[str],
+    statistics: bool,
+    strict: bool,
+    exit_zero: bool,
+    jobs: int,
+    **options: Any,
+) -> None:
     """Find ops that move running statistics at inference, and other defects of the statistics.
 
     PATH is a .meta file, a GraphDef, a SavedModel, or a directory to search for these. Repeat
     --fetch, --feed or --train-op to describe one step. Anything that you do not specify is inferred
     from the graph; the first line of the report lists what was inferred. TensorFlow is not needed.
     """
-    searched = [graph_files(path) for path in paths]
-    files = [file for found in searched for file in found]
-    audit_file = partial(
-        _audit_file, options=AuditOptions(**_values(options)), with_timeline=form == "html"
+    configuration = _configuration(config, no_config).with_excluded(exclude)
+    form = form or configuration.format or FORMATS[0]
+    given = AuditOptions(**_values(options))
+    rules = choose(given.select or configuration.select, given.ignore or configuration.ignore)
+    known_file = None if recorded else baseline or configuration.baseline
+    known = read_baseline(known_file) if known_file else None
+    audit = audit_paths(
+        paths, given, configuration, jobs, with_timeline=form == "html", only_graphs=only_graphs
     )
-    outcomes = list(_audit_files(files, audit_file, jobs))
-    reports = [report for outcome in outcomes if isinstance(outcome, list) for report in outcome]
-    if reports:
-        click.echo(format_reports(reports, form, takes_color(sys.stdout)))
-    skipped: List[NotAGraphError] = []
-    problems: List[str] = []
-    remaining = iter(outcomes)
-    for path, found in zip(paths, searched):
-        _sort(path, found, list(islice(remaining, len(found))), skipped, problems)
-    if skipped:
-        click.echo(f"Skipped {_kinds(skipped)}", err=True)
-    for problem in problems:
-        click.echo(f"Error: {printable(problem)}", err=True)
+    if recorded:
+        _record(recorded, audit)
+        _print_problems(audit)
+        sys.exit(_FAILED if audit.errors else _CLEAN)
+    reports = [known.without_known(report) if known else report for report in audit.reports]
+    _print_report(reports, form, audit.errors, output)
+    is_for_programs = form != "text" and not output  # who read nothing else from stdout
+    summary = statistics_lines(reports) if statistics else []
+    if reports and not is_for_programs and (output or audit.is_search or audit.files > 1):
+        summary.append(total_line(reports, len(audit.errors)))
+    if summary and not is_for_programs and not output:
+        click.echo()
+    _print_problems(audit)
+    if known and reports:
+        _print_stale(known, audit.reports, [rule.code for rule in rules])
+    for line in summary:
+        click.echo(line, err=is_for_programs)
     has_found = any(report.findings if strict else not report.ok for report in reports)
-    sys.exit(2 if problems else int(has_found))
+    sys.exit(_status(has_found and not exit_zero, bool(audit.errors)))
 
 
-def _sort(
-    path: str,
-    files: Sequence[str],
-    outcomes: Sequence[Outcome],
-    skipped: List[NotAGraphError],
-    problems: List[str],
+def _configuration(file: Optional[str], is_unwanted: bool) -> Configuration:
+    if file and is_unwanted:
+        raise Mistake("--config and --no-config exclude each other; give one of them")
+    return Configuration() if is_unwanted else load_configuration(file)
+
+
+def _print_report(
+    reports: Sequence[Report], form: str, errors: Sequence[str], output: Optional[str]
 ) -> None:
-    """Sort what is no report on the files of a path: a search skips other files than graphs."""
-    others = [outcome for outcome in outcomes if isinstance(outcome, NotAGraphError)]
-    if files == [path]:
-        problems += map(str, others)
-    elif len(others) == len(outcomes):
-        problems.append(f"{path}: no graph here, but {_kinds(others)}")
-    else:
-        skipped += others
-    problems += [outcome for outcome in outcomes if isinstance(outcome, str)]
+    text = format_reports(reports, form, not output and takes_color(sys.stdout), errors)
+    if output:
+        try:
+            with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{text}\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise Mistake(f"--output {output}: cannot be written ({reason})") from error
+    elif text:
+        click.echo(text)
 
 
-def _kinds(others: Sequence[NotAGraphError]) -> str:
-    """Return how many files there are of each kind, in words."""
-    counts = Counter(other.what.partition(" ")[2] for other in others)
-    kinds = ", ".join(f"{kind} ({count})" for kind, count in counts.items())
-    return f"{len(others)} file{'' if len(others) == 1 else 's'} of other kinds: {kinds}"
+def _print_problems(audit: RepositoryAudit) -> None:
+    """Print to stderr what was not audited, and why."""
+    lines = list(audit.remarks)
+    if audit.skipped:
+        lines.append(f"Skipped {kinds(audit.skipped)}")
+    if audit.excluded:
+        lines.append(f"Excluded {count(audit.excluded, 'file')}")
+    for line in [*lines, *(f"Error: {error}" for error in audit.errors)]:
+        click.echo(printable(line), err=True)
+
+
+def _print_stale(known: Baseline, reports: Sequence[Report], rules: Sequence[str]) -> None:
+    """Print to stderr which entries of the baseline no longer occur."""
+    stale = known.stale(reports, rules)
+    if stale:
+        more = f" and {len(stale) - _SHOWN_STALE} more" if len(stale) > _SHOWN_STALE else ""
+        entries = f"{len(stale)} {'entry' if len(stale) == 1 else 'entries'}"
+        line = f"{known.file}: {entries} found in none of these graphs: "
+        click.echo(printable(f"{line}{', '.join(stale[:_SHOWN_STALE])}{more}"), err=True)
+
+
+def _record(file: str, audit: RepositoryAudit) -> None:
+    if audit.reports:
+        number = write_baseline(file, audit.reports)
+        click.echo(printable(f"Recorded {count(number, 'finding')} in {file}"))
+
+
+def _status(has_found: bool, has_failed: bool) -> int:
+    return _FOUND if has_found else _FAILED if has_failed else _CLEAN
+
+
+def _values(given: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the values of AuditOptions from the texts that are given."""
+    return {
+        name: _READERS[name](texts) if name in _READERS else texts for name, texts in given.items()
+    }
+
+
+def _codes(ctx: click.Context, param: click.Parameter, incomplete: str) -> List[str]:
+    """Return the codes of rules that complete a text in a shell."""
+    return [rule.code for rule in RULES if rule.code.startswith(incomplete.upper())]
 
 
 @click.command("explain")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=_codes)
 def explain_command(code: Optional[str]) -> None:
     """Print the documentation of a rule, by its code or name; without one, list the rules."""
     if code is None:
@@ -122,87 +222,3 @@ def explain_command(code: Optional[str]) -> None:
             return
     known = ", ".join(rule.code for rule in RULES)
     raise Mistake(f"no rule is called {code!r}; the rules are {known}")
-
-
-def _values(given: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the values of AuditOptions from the texts that are given."""
-    return {
-        name: _READERS[name](texts) if name in _READERS else texts for name, texts in given.items()
-    }
-
-
-def _feeds(texts: Sequence[str]) -> Optional[Dict[str, StaticValue]]:
-    return dict(map(_feed, texts)) or None
-
-
-def _feed(text: str) -> Tuple[str, StaticValue]:
-    name, has_value, value = text.partition("=")
-    return name, _static_value(value) if has_value else None
-
-
-def _static_value(text: str) -> StaticValue:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            pass
-    return text.encode()
-
-
-def _tags(text: Optional[str]) -> Optional[Tuple[str, ...]]:
-    return None if text is None else tuple(filter(None, text.split(",")))
-
-
-def _codes(texts: Sequence[str]) -> Tuple[str, ...]:
-    return tuple(code for text in texts for code in text.split(","))
-
-
-_READERS: Dict[str, Callable[..., Any]] = {
-    "feeds": _feeds,
-    "tags": _tags,
-    "select": _codes,
-    "ignore": _codes,
-}
-
-
-def _audit_files(
-    files: Sequence[str], audit_file: Callable[[str], Outcome], jobs: int
-) -> Iterable[Outcome]:
-    if jobs == 1 or len(files) == 1:
-        return map(audit_file, files)
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import Pipe
-
-    ends = Pipe(duplex=False)
-    workers = min(jobs, len(files))
-    try:
-        with ProcessPoolExecutor(workers, None, signals.in_worker, ends) as pool:
-            return list(pool.map(audit_file, files))
-    except BrokenProcessPool as error:
-        raise Mistake(
-            f"--jobs {jobs}: a worker process was killed, perhaps for lack of memory; "
-            "give a smaller number, or fewer files."
-        ) from error
-
-
-def _audit_file(path: str, options: AuditOptions, with_timeline: bool) -> Outcome:
-    """Audit a file. An error of any type becomes a line, so no report on another file is lost."""
-    try:
-        with about(path):
-            return audit_all(path, options, with_timeline)
-    except NotAGraphError as error:
-        return error
-    except AuditError as error:
-        return str(error)
-    except MemoryError:
-        return f"{path}: not enough memory to audit it; give no --jobs, or use a larger machine"
-    except Exception as error:
-        if os.environ.get("BNGUARD_TRACEBACK") == "1":
-            traceback.print_exc()
-        return (
-            f"{path}: unexpected {type(error).__name__} ({first_line(error)}); this is a bug. "
-            "BNGUARD_TRACEBACK=1 shows where; please report it with that"
-        )

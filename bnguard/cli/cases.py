@@ -198,9 +198,9 @@ def _check_targets(plot: Optional[str], logdir: Optional[str]) -> None:
 
         figure.check_target(plot)
     if logdir is not None:
-        from bnguard.harness.report import tensorboard
+        from bnguard.runtime import event_files
 
-        tensorboard.check_target(logdir)
+        event_files.check_folder(logdir)
 
 
 def _draw(

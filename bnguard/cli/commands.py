@@ -1,8 +1,8 @@
 """The `bnguard` command: its subcommands, imported when they are called, and its errors.
 
 Exit status: 0 if all is well; 1 if a run did not show what its side claims, or a command found
-something; 2 for bad usage, bad input, or a failure of bnguard itself; 130 after Ctrl-C and 143
-after SIGTERM.
+something; 2 for bad usage, bad input, or a failure of bnguard itself; 130 after Ctrl-C, 143 after
+SIGTERM, and 141 if the reader of the output has gone.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from bnguard._version import __version__
 from bnguard.cli.types import TEXT
 from bnguard.errors import BnguardError, first_line
 from bnguard.runtime import signals
-from bnguard.runtime.streams import Mistake, any_streams, is_stream_error
+from bnguard.runtime.streams import Mistake, any_streams, is_stream_error, silence
 
+_READER_HAS_GONE = 141  # as of a process that ends by SIGPIPE
 TRACEBACK = "BNGUARD_TRACEBACK"
 """The environment variable that shows the traceback of an unexpected error if it is 1."""
 
@@ -138,8 +139,11 @@ def _one_line_errors() -> Iterator[None]:
             f"not enough memory ({first_line(error)}); give a smaller --batch-size, or less input."
         ) from error
     except Exception as error:
-        if isinstance(error, OSError) and (error.errno == errno.EPIPE or is_stream_error(error)):
+        if isinstance(error, OSError) and is_stream_error(error):
             raise
+        if isinstance(error, OSError) and error.errno == errno.EPIPE and error.filename is None:
+            silence(sys.stdout)
+            sys.exit(_READER_HAS_GONE)
         raise _unexpected(error) from error
 
 

@@ -10,6 +10,7 @@ import click
 
 from bnguard.cli.types import TEXT
 from bnguard.runtime import signals
+from bnguard.runtime.columns import columns, fit_tables
 from bnguard.runtime.requirements import require
 from bnguard.runtime.streams import printable
 from bnguard.runtime.tensorflow_import import import_tensorflow
@@ -86,7 +87,8 @@ def reestimate_command(
     elif as_json:
         click.echo(json.dumps(difference.to_dict(), indent=2, allow_nan=False))
     else:
-        click.echo("\n".join(map(printable, str(difference).split("\n"))))
+        text = "\n".join(map(printable, str(difference).split("\n")))
+        click.echo(fit_tables(text, columns()))
 
 
 def _check_usage(

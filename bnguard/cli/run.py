@@ -40,6 +40,11 @@ class _Command(click.Command):
 @click.option("--json", metavar="FILE", help="Write the report to FILE, as JSON.")
 @click.option("--sarif", metavar="FILE", help="Write the findings to FILE, as SARIF 2.1.0.")
 @click.option("--html", metavar="FILE", help="Write the report to FILE, as a page with a picture.")
+@click.option(
+    "--logdir",
+    metavar="DIR",
+    help="Write to DIR, for TensorBoard, which step moved what, and when.",
+)
 @click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
 @click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
 @click.option("--stop", is_flag=True, help="End the program before a step with an error runs.")
@@ -52,6 +57,7 @@ def run_command(
     json: Optional[str],
     sarif: Optional[str],
     html: Optional[str],
+    logdir: Optional[str],
     select: Sequence[str],
     ignore: Sequence[str],
     stop: bool,
@@ -61,9 +67,9 @@ def run_command(
     """Run a program unchanged, and judge each of its session steps before it first runs.
 
     The report follows on stderr when the program ends: its steps, and what the rules of the audit
-    find in them, with the lines of the program. In the name of a FILE, %p stands for the rank of
-    the process or its id. The exit status is the program's own if that is not 0; otherwise 1 if an
-    error was found.
+    find in them, with the lines of the program. In the name of a FILE or DIR, %p stands for the
+    rank of the process or its id. The exit status is the program's own if that is not 0; otherwise
+    1 if an error was found.
     """
     if module is None and not arguments:
         raise Mistake("no program to run; give the path of a Python program, or -m MODULE")
@@ -74,4 +80,5 @@ def run_command(
     forms = {"json": json, "sarif": sarif, "html": html}
     files = {form: path for form, path in forms.items() if path}
     program = Program(str(name), [str(text) for text in rest], module is not None)
-    sys.exit(run_watched(program, Watcher(rules, stop, steps), files))
+    watcher = Watcher(rules, stop, steps, keeps_calls=logdir is not None)
+    sys.exit(run_watched(program, watcher, files, logdir))

@@ -9,6 +9,7 @@ from typing import Any, Optional
 import click
 
 from bnguard.analysis.findings import ALREADY_TRAINED
+from bnguard.runtime.columns import columns, fit_tables
 from bnguard.runtime.requirements import require
 from bnguard.runtime.streams import printable
 from bnguard.runtime.tensorflow_import import import_tensorflow
@@ -73,4 +74,5 @@ def _print(found: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
-        click.echo("\n".join(map(printable, str(found).split("\n"))))
+        text = "\n".join(map(printable, str(found).split("\n")))
+        click.echo(fit_tables(text, columns()))

@@ -18,7 +18,7 @@ class RecordedGuard:
     Args:
       record: receives the outcome, a JSON object.
       test: the node id of the test.
-      fixture: the fixture that made the guard.
+      fixture: the fixture that made the guard, or the marker, with an @ before its name.
       scope: the guard's scope.
       guard: the guard.
     """
@@ -60,6 +60,17 @@ class RecordedGuard:
 
     def _record(self, outcome: str, **details: Any) -> None:
         self._add({**self._check, "outcome": outcome, **details})
+
+
+def in_words(check: Dict[str, Any]) -> str:
+    """Return an outcome as one line, for people."""
+    scope = f" in scope {check['scope']}" if check["scope"] is not None else ""
+    details = [
+        *(f"{variable['variable']} changed" for variable in check.get("moved", ())),
+        *(f"{variable['variable']} did not move" for variable in check.get("unmoved", ())),
+        *([check["message"]] if "message" in check else []),
+    ]
+    return f"{check['outcome']}{scope}" + (f": {', '.join(details)}" if details else "")
 
 
 def _name(scope: Optional[Scope]) -> Optional[str]:

@@ -99,7 +99,7 @@ def reestimate(
         batches.check(plan.passes)
         values = _measure_passes(session, plan, batches, report, before, estimator)
     _warn(plan, values)
-    return _assign(session, values, before)
+    return compare(before, session_values.assign(session, values, before))
 
 
 def measure_moments(
@@ -181,7 +181,7 @@ def assign_moments(
     before = session_values.read(session, session_values.find(graph, None))
     values = estimators.estimate(measured, moments, estimator, before)
     _warn(plan, values)
-    return _assign(session, values, before)
+    return compare(before, session_values.assign(session, values, before))
 
 
 def fingerprint(graph: tf.Graph) -> str:
@@ -380,23 +380,6 @@ def _values(session: Session, names: Sequence[str]) -> Dict[str, np.ndarray]:
             "first."
         ) from error
     return {name: np.array(value) for name, value in found.items()}
-
-
-def _assign(
-    session: Session, values: Mapping[str, np.ndarray], before: RunningStatistics
-) -> StatisticsDiff:
-    """Assign statistics together; if that is interrupted, restore all of them."""
-    graph = sessions.graph_of(session)
-    everything = structure_of(graph).statistics
-    changed = [everything[name] for name in values]
-    session_values.check_writable(changed)
-    try:
-        session_values.write(session, changed, values)
-    except BaseException:
-        session_values.write(session, changed, before)
-        raise
-    after = session_values.read(session, list(everything.values()))
-    return compare(before, after)
 
 
 def _warn(plan: Plan, values: Mapping[str, np.ndarray]) -> None:

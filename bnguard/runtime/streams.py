@@ -61,12 +61,12 @@ def any_streams() -> Iterator[None]:
     except OSError as error:
         if not is_stream_error(error):
             raise
-        _silence(sys.stdout)
+        silence(sys.stdout)
         line = f"Error: the output cannot be written ({error.strerror})"
         try:
             print(line, file=sys.stderr, flush=True)
         except OSError:
-            _silence(sys.stderr)
+            silence(sys.stderr)
         sys.exit(2)
 
 
@@ -94,7 +94,7 @@ def _whole(stream: TextIO) -> TextIO:
     return io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=True)
 
 
-def _silence(stream: object) -> None:
+def silence(stream: object) -> None:
     """Discard buffered output; otherwise Python would fail to write it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]

@@ -104,6 +104,33 @@ def write(session: Session, statistics: Sequence[LiveStatistic], values: Mapping
         waiting = postponed
 
 
+def assign(
+    session: Session, values: Mapping[str, Any], before: RunningStatistics
+) -> RunningStatistics:
+    """Assign values to running statistics together; if that is interrupted, restore all of them.
+
+    Args:
+      session: its graph has the statistics.
+      values: by variable name, of all or some of the statistics.
+      before: the present values of all statistics.
+
+    Returns:
+      All statistics after that.
+
+    Raises:
+      BnguardError: the session is closed, or the initializer of a variable is unknown.
+    """
+    everything = structure_of(sessions.graph_of(session)).statistics
+    chosen = [everything[name] for name in values]
+    check_writable(chosen)
+    try:
+        write(session, chosen, values)
+    except BaseException:
+        write(session, chosen, before)
+        raise
+    return read(session, list(everything.values()))
+
+
 def check_writable(statistics: Sequence[LiveStatistic]) -> None:
     """Check that `write` can assign these statistics.
 

@@ -1,10 +1,12 @@
-"""`snapshot` and `diff`: read and compare running statistics of sessions and checkpoints."""
+"""Read, compare and assign running statistics of sessions and checkpoints."""
 
 from __future__ import annotations
 
 from numbers import Real
 import os
-from typing import Collection, Optional, Union
+from typing import Any, Collection, Mapping, Optional, Union
+
+import numpy as np
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
@@ -16,6 +18,8 @@ from bnguard.statistics.sessions import Session
 
 Source = Union[Session, str, "os.PathLike[str]", RunningStatistics]
 """A session, the path of a checkpoint, or a snapshot."""
+
+_SHOWN = 8
 
 
 def snapshot(session_or_checkpoint: Source, scope: Optional[Scope] = None) -> RunningStatistics:
@@ -74,6 +78,46 @@ def diff(
     if not earlier and not later:
         _take(before, scope)  # raises an error that lists the scopes that have statistics
     return compare(earlier, later, tolerance)
+
+
+def assign_statistics(session: Session, statistics: Mapping[str, Any]) -> StatisticsDiff:
+    """Assign values to running statistics of a session, all together or, on an error, none.
+
+    The graph gets no op and may be finalized; statistics without a value stay as they are.
+
+    Args:
+      session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
+      statistics: by variable name, such as the result of `average` or `snapshot`.
+
+    Returns:
+      The difference between the statistics before and after.
+
+    Raises:
+      BnguardError: a name is no running statistic of the graph, or a shape differs; the session is
+        closed, its variables are not initialized, or the initializer of one is unknown.
+    """
+    before = _take(session, None) if sessions.is_session(session) else _no_session(session)
+    unknown = sorted(set(statistics) - set(before))
+    if unknown or not statistics:
+        raise BnguardError(
+            f"{', '.join(unknown) or 'no value'}: not a running statistic of the session's graph; "
+            f"expected some of {', '.join(list(before)[:_SHOWN])}{', ...' * (len(before) > _SHOWN)}"
+        )
+    values = {name: np.asarray(value) for name, value in statistics.items()}
+    for name, value in values.items():
+        if value.shape != before[name].shape:
+            raise BnguardError(
+                f"{name}: got a value of the shape {list(value.shape)}; expected "
+                f"{list(before[name].shape)}, that of the variable."
+            )
+    return compare(before, session_values.assign(session, values, before))
+
+
+def _no_session(given: object) -> RunningStatistics:
+    raise BnguardError(
+        f"{given!r}: not a session; expected a tf.Session, tf.InteractiveSession or "
+        "tf.train.MonitoredSession."
+    )
 
 
 def _take_any(

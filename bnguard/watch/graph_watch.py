@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from bnguard.analysis import limits
@@ -32,6 +33,7 @@ from bnguard.analysis.timeline import NO_TIMELINE, LayerUses, Timeline, Timeline
 from bnguard.guard.diagnosis import audited_step
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.step_cache import StepCache
+from bnguard.watch.call_history import Call, CallHistory, merged
 from bnguard.watch.report import GraphReport, WatchedStep
 from bnguard.watch.verdict import Verdict, findings_at_inference, judge, savers
 
@@ -40,15 +42,18 @@ _MAX_STEPS = 200  # distinct steps of a graph that are judged, because each need
 
 @dataclass
 class _Seen:
-    """A distinct step, where it was called first, and how often it ran."""
+    """A distinct step, where it was called first, how often it ran and, if wanted, when."""
 
     location: Optional[Location]
     fed_texts: Tuple[Any, ...]
+    history: Optional[CallHistory] = None
     count: int = 0
     last_text: Union[str, bytes] = b""  # that was fed, such as the path of a checkpoint
 
-    def add(self, feed: Any) -> None:
+    def add(self, feed: Any, number: int) -> None:
         self.count += 1
+        if self.history is not None:
+            self.history.add(Call(number, time.time(), self.count))
         for key in self.fed_texts:
             self.last_text = feed[key]
 
@@ -58,10 +63,13 @@ class GraphWatch:
 
     Args:
       graph: the tf.Graph.
+      keeps_calls: whether to keep when each step was called.
     """
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, keeps_calls: bool = False) -> None:
         self._graph = graph
+        self._keeps_calls = keeps_calls
+        self._calls = 0
         self._cache = StepCache()
         self._seen: Dict[RunKey, _Seen] = {}
         self._unjudged = 0
@@ -78,16 +86,18 @@ class GraphWatch:
           locate: returns the location of the call, if it is needed.
         """
         run_key = self._cache.run_key(self._graph, fetches, feed)
+        self._calls += 1
         seen = self._seen.get(run_key)
         if seen is not None:
-            seen.add(feed)
+            seen.add(feed, self._calls)
             return None
         if len(self._seen) >= _MAX_STEPS:
             self._unjudged += 1
             return None
         texts = [key for key, value in (feed or {}).items() if isinstance(value, (str, bytes))]
-        seen = self._seen[run_key] = _Seen(locate(), tuple(texts))
-        seen.add(feed)
+        history = CallHistory() if self._keeps_calls else None
+        seen = self._seen[run_key] = _Seen(locate(), tuple(texts), history)
+        seen.add(feed, self._calls)
         return run_key
 
     def findings(self, run_key: RunKey) -> Iterator[Finding]:
@@ -189,7 +199,11 @@ class _WatchedProgram:
             unordered=verdict.unordered,
             batch_moments=verdict.batch_moments,
             summary=str(verdict),
+            calls=merged([each for each in map(self._history, keys) if each is not None]),
         )
+
+    def _history(self, key: RunKey) -> Optional[CallHistory]:
+        return self._seen[key].history
 
     def unfed_flags(self) -> Tuple[str, ...]:
         """Return a sentence on each training flag with a default that no step feeds."""

@@ -12,6 +12,7 @@ from bnguard.analysis.formatters.text import finding_lines, numbers
 from bnguard.analysis.report import Report
 from bnguard.analysis.scenario.step_kinds import OTHER
 from bnguard.runtime.streams import printable
+from bnguard.watch.call_history import Call
 
 _SHOWN_FETCHES = 2
 _SHOWN_STEPS = 40
@@ -32,6 +33,7 @@ class WatchedStep(NamedTuple):
         and writes in no order.
       batch_moments: names of layers' ops that use the moments of their batch.
       summary: kind and numbers, in words.
+      calls: some of its calls, if they were to be kept.
     """
 
     runs: int
@@ -44,6 +46,7 @@ class WatchedStep(NamedTuple):
     unordered: Tuple[str, ...]
     batch_moments: Tuple[str, ...]
     summary: str
+    calls: Tuple[Call, ...] = ()
 
     @property
     def label(self) -> str:
@@ -57,13 +60,15 @@ class WatchedStep(NamedTuple):
         return printable(", ".join([*names, *flags]))
 
     def to_dict(self) -> Dict[str, Any]:
-        """Return the JSON form; a fed text is a string, `location` an object or null."""
+        """Return the JSON form, without the calls; a fed text is a string, `location` an object."""
         feeds = {
             name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
             for name, value in self.feeds
         }
         location = self.location and self.location.to_dict()
-        return {**self._asdict(), "feeds": feeds, "location": location}
+        fields = {**self._asdict(), "feeds": feeds, "location": location}
+        del fields["calls"]
+        return fields
 
 
 class GraphReport(NamedTuple):

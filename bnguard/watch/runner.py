@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 import os
 import sys
-from typing import Callable, Dict, Iterator, List, Mapping
+from typing import Callable, Dict, Iterator, List, Mapping, Optional
 
+from bnguard.errors import BnguardError
+from bnguard.runtime.event_files import check_folder
 from bnguard.runtime.streams import takes_color
 from bnguard.watch.program import Program, own_signals, run
 from bnguard.watch.report import WatchReport
@@ -24,7 +26,9 @@ FORMS = tuple(_FORMS)
 """The forms in which the report can be written to a file."""
 
 
-def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) -> int:
+def run_watched(
+    program: Program, watcher: Watcher, files: Mapping[str, str], logdir: Optional[str] = None
+) -> int:
     """Run a program and report on its steps on stderr; return the exit status.
 
     Args:
@@ -32,12 +36,13 @@ def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) ->
       watcher: watches its sessions.
       files: the path of a file for each of FORMS in which to write the report, too. In it, `%p`
         stands for the rank of this process, or its id.
+      logdir: the folder in which to write the steps for TensorBoard; `%p` as in `files`.
 
     The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if a file
     could not be written or a graph could not be judged, and 0.
 
     Raises:
-      BnguardError: the program cannot be loaded.
+      BnguardError: the program cannot be loaded, or the folder cannot be written.
     """
     process = os.getpid()
     reported: List[WatchReport] = []
@@ -47,11 +52,15 @@ def run_watched(program: Program, watcher: Watcher, files: Mapping[str, str]) ->
         if os.getpid() == process and not reported:  # a forked child ends with the same code
             reported.append(watcher.report(program.name, with_timeline="html" in files))
             problems.extend(_write(reported[0], files))
+            problems.extend(_write_events(reported[0], logdir))
             _flush(sys.stdout)
             text = reported[0].to_text(takes_color(sys.stderr))
             print("\n".join([f"bnguard: {program.name}", text, *problems]), file=sys.stderr)
 
     main = program.load()
+    if logdir is not None:
+        logdir = logdir.replace("%p", _rank())
+        check_folder(logdir)
     with watcher.hooks.installed(), own_signals(at_sigterm=report):
         status = run(main, Stopped)
     report()
@@ -70,6 +79,17 @@ def _write(report: WatchReport, files: Mapping[str, str]) -> Iterator[str]:
                 file.write(_FORMS[form](report) + "\n")
         except OSError as error:
             yield f"Error: --{form} {path}: cannot be written ({error.strerror})"
+
+
+def _write_events(report: WatchReport, logdir: Optional[str]) -> Iterator[str]:
+    """Write the steps for TensorBoard; yield a line if they cannot be written."""
+    if logdir is not None and report.graphs:
+        from bnguard.watch import tensorboard
+
+        try:
+            tensorboard.write(report, logdir)
+        except BnguardError as error:
+            yield f"Error: {error}"
 
 
 def _rank() -> str:

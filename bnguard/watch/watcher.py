@@ -30,13 +30,21 @@ class Watcher:
       rules: the rules to apply.
       stops: whether to raise `Stopped` before a step with an error runs.
       steps: the number of steps after which the program is no longer watched; None for all.
+      keeps_calls: whether to keep when each step was called.
     """
 
-    def __init__(self, rules: Sequence[Rule], stops: bool, steps: Optional[int]) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        stops: bool,
+        steps: Optional[int],
+        keeps_calls: bool = False,
+    ) -> None:
         self.hooks = SessionHooks(self.observe)
         self._rules = rules
         self._codes = {rule.code for rule in rules}
         self._stops = stops
+        self._keeps_calls = keeps_calls
         self._steps = sys.maxsize if steps is None else steps
         self._left = self._steps
         self._graphs: Dict[Any, Any] = {}
@@ -88,7 +96,7 @@ class Watcher:
             return None
         from bnguard.watch.graph_watch import GraphWatch
 
-        return self._graphs.setdefault(graph, GraphWatch(graph))
+        return self._graphs.setdefault(graph, GraphWatch(graph, self._keeps_calls))
 
     def _is_error(self, finding: Finding) -> bool:
         return finding.severity == ERROR and finding.certain and finding.rule in self._codes

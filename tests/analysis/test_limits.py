@@ -124,7 +124,8 @@ def test_every_form_of_a_report_names_the_limits():
         report = bnguard.audit(graph)
         text = limits.STEPS.text
     assert f"limit reached: {text}" in str(report).splitlines()
-    assert json.loads(report.to_json())["limits"] == [text]
+    (shown,) = json.loads(report.to_json())["reports"]
+    assert shown["limits"] == [text]
     (run,) = json.loads(report.to_sarif())["runs"]
     (notification,) = run["invocations"][0]["toolExecutionNotifications"]
     assert notification["message"]["text"] == f"tf.Graph: limit reached: {text}"

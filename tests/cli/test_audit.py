@@ -22,7 +22,8 @@ from support.html_page import cells, read_page
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.rules import RULES, page
-from bnguard.cli import audit, commands
+from bnguard.cli import commands
+from bnguard.repository import audit
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 
@@ -73,7 +74,11 @@ def as_json(*arguments):
 
 
 def codes(document):
-    return {finding["rule"] for finding in document["findings"]}
+    return {finding["rule"] for finding in findings(document)}
+
+
+def findings(document):
+    return [finding for report in document["reports"] for finding in report["findings"]]
 
 
 class TestExitStatus:
@@ -94,7 +99,9 @@ class TestExitStatus:
     def test_an_unreadable_file_does_not_hide_the_other_reports(self, files):
         names = ("garbage.meta", "broken.meta", "absent.meta", "healthy.meta")
         result = run(*(files / name for name in names))
-        assert result.exit_code == FAILED
+        assert result.exit_code == FOUND
+        total = "Total: 2 graphs in 2 files: 2 defects; 2 paths could not be read"
+        assert result.output.splitlines()[-1] == total
         assert "BN101 statistics-written-at-inference" in result.output
         assert "healthy.meta: assumed" in result.output
         for name, reason in (("garbage.meta", "not a graph"), ("absent.meta", "cannot be read")):
@@ -138,16 +145,14 @@ class TestOptions:
         for feed, status in (("true", FOUND), ("False", CLEAN), ("1", FOUND), ("0", CLEAN)):
             fed = run(path, *rule, "--fetch", "output", "--feed", f"is_training={feed}")
             assert (fed.exit_code, "nothing assumed" in fed.output) == (status, False)
-        (first, _) = as_json(path, *rule, "--fetch", "output:0", "--feed", "is_training")[
-            "findings"
-        ]
+        first, _ = findings(as_json(path, *rule, "--fetch", "output:0", "--feed", "is_training"))
         assert not first["certain"]
 
     def test_several_fetches_are_one_step(self, files):
         arguments = ["--fetch", "x", "--fetch", "output", "--train-op", "Momentum"]
         document = as_json(files / "broken.meta", *arguments)
-        assert {finding["fetch"] for finding in document["findings"]} == {"x, output"}
-        assert document["assumed"]["train_ops"] == []
+        assert {finding["fetch"] for finding in findings(document)} == {"x, output"}
+        assert document["reports"][0]["assumed"]["train_ops"] == []
 
     def test_select_and_ignore_choose_the_rules(self, files):
         path = files / "broken.meta"
@@ -168,11 +173,9 @@ class TestOptions:
     def test_a_signature_names_the_fetches(self, saved_model):
         serve = ["--tags", "serve", "--select", "BN101"]
         assert run(saved_model, *serve, "--signature", "predict").exit_code == CLEAN
-        findings = as_json(saved_model, *serve, "--signature", "adapt")["findings"]
-        assert {finding["fetch"] for finding in findings} == {"signature adapt"}
-        assert {finding["fetch"] for finding in as_json(saved_model, *serve)["findings"]} == {
-            "signature adapt"
-        }
+        for options in (["--signature", "adapt"], []):
+            found = findings(as_json(saved_model, *serve, *options))
+            assert {finding["fetch"] for finding in found} == {"signature adapt"}
 
     def test_statistics_that_a_checkpoint_lacks_are_found(self, tmp_path):
         with fresh_graph(), tf.Session() as session:
@@ -183,7 +186,7 @@ class TestOptions:
             part = trained.save(session, str(tmp_path / "part"), write_meta_graph=False)
         rule = ("--select", "BN301", "--checkpoint")
         assert run(f"{whole}.meta", *rule, whole).exit_code == CLEAN
-        missing = as_json(f"{whole}.meta", *rule, part)["findings"]
+        missing = findings(as_json(f"{whole}.meta", *rule, part))
         assert [finding["variable"] for finding in missing] == [
             "bn/moving_mean",
             "bn/moving_variance",
@@ -220,9 +223,11 @@ class TestFiles:
             (tmp_path / "graph.meta").write_bytes((files / f"{name}.meta").read_bytes())
             result = run(tmp_path, "--jobs", jobs)
             assert result.exit_code == status
-            assert result.output.splitlines()[-1] == (
-                "Skipped 3 files of other kinds: label map (2), asset description of Unity (1)"
-            )
+            found = "2 defects" if status else "nothing found"
+            assert result.output.splitlines()[-2:] == [
+                "Skipped 3 files of other kinds: label map (2), asset description of Unity (1)",
+                f"Total: 1 graph in 1 file: {found}",
+            ]
 
     def test_a_damaged_graph_in_a_directory_is_an_error(self, files, tmp_path):
         (tmp_path / "a.pbtxt").write_text("item {\n  id: 1\n}\n")
@@ -236,7 +241,7 @@ class TestFiles:
         (tmp_path / "a.pbtxt").write_text("item {\n  id: 1\n}\n")
         result = run(tmp_path, files / "healthy.meta")
         assert result.exit_code == FAILED
-        assert result.output.splitlines()[-1] == (
+        assert result.output.splitlines()[-2] == (
             f"Error: {tmp_path}: no graph here, but 1 file of other kinds: label map (1)"
         )
 
@@ -245,7 +250,7 @@ class TestFiles:
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
         result = run(path, files / "healthy.meta")
         assert result.exit_code == FAILED
-        assert result.output.splitlines()[-1] == (
+        assert result.output.splitlines()[-2] == (
             f"Error: {path}: a Git LFS pointer, not a TensorFlow graph; "
             "run `git lfs pull` to fetch what it points to"
         )
@@ -291,7 +296,7 @@ class TestFiles:
         result = run(large, good)
         assert result.exit_code == 2
         assert result.output.startswith(str(good))
-        error = result.output.splitlines()[-1]
+        error = result.output.splitlines()[-2]
         assert error.startswith(f"Error: {large}: not enough memory to audit it")
 
     @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -420,7 +425,7 @@ class TestProcess:
 
     def test_reports_go_to_stdout_without_colors_and_errors_to_stderr(self, files):
         process = self.run(files / "broken.meta", files / "garbage.meta", "--format", "json")
-        assert process.returncode == FAILED
+        assert process.returncode == FOUND
         assert codes(json.loads(process.stdout.decode())) == {"BN101", "BN102"}
         assert process.stderr.decode().startswith("Error: ")
         assert len(process.stderr.decode().splitlines()) == 1

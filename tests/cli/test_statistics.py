@@ -21,6 +21,12 @@ def bnguard(*args):
     return CliRunner().invoke(commands.cli, list(args))
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """Give tables room, so that no cell is folded."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
 @pytest.fixture
 def save(tmp_path):
     def save(name, values, dtype=np.float32):
@@ -44,6 +50,23 @@ def test_stats_of_a_directory_names_the_checkpoint_that_it_read(save, tmp_path):
     result = bnguard("stats", str(tmp_path))
     assert result.exit_code == 2
     assert "it names /elsewhere/other.ckpt, which is not in this directory" in result.output
+
+
+def test_tables_have_the_columns_of_the_environment_and_100_in_a_pipe(save, monkeypatch):
+    scope = "resnet_v2_50/block1/unit_1/bottleneck_v2/conv1/BatchNorm"
+    zero, one = (
+        {f"{scope}/moving_{what}": [n] for what in ("mean", "variance")} for n in (0.0, 1.0)
+    )
+    before, after = save("a", zero), save("b", one)
+    for columns, most in (("300", 300), ("80", 80), ("", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        for arguments in (["stats", before], ["diff", before, after]):
+            lines = bnguard(*arguments).output.splitlines()
+            widths = {len(line) for line in lines if line.startswith("|")}
+            assert len(widths) == 1
+            assert max(widths) <= most
+            whole = any(f"{scope}/moving_variance" in line for line in lines)
+            assert whole == (columns == "300")
 
 
 def test_equal_checkpoints_have_exit_status_0(save):

@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+from xml.etree import ElementTree
 
 import pytest
 from support.paths import ROOT, TESTS
@@ -83,6 +84,71 @@ def test_uninitialized(frozen_statistics):
         pass
 """
 
+MARKED = """
+from support.programs import tf1_programs as programs
+import pytest
+
+
+@pytest.fixture(params=["broken", "fixed"])
+def layers(request):
+    build = programs.two_branches if request.param == "broken" else programs.layers
+    with programs.session(build=build) as (session, layers), session.as_default():
+        yield layers
+
+
+def infer(layers):
+    layers.y.eval({"x:0": programs.BATCH, "is_training:0": False})
+
+
+@pytest.mark.frozen_statistics
+def test_all(layers):
+    infer(layers)
+
+
+@pytest.mark.frozen_statistics(scope="one")
+class TestScope:
+    def test_of_the_class(self, layers):
+        infer(layers)
+
+
+@pytest.mark.frozen_statistics(on_change="restore")
+def test_restored(layers):
+    infer(layers)
+
+
+@pytest.mark.frozen_statistics
+def test_without_a_session():
+    pass
+
+
+@pytest.mark.frozen_statistics("two", tolerance=1)
+def test_of_bad_arguments(layers):
+    pass
+"""
+
+WITHOUT_TENSORFLOW = """
+import sys
+
+import pytest
+
+sys.modules["tensorflow"] = None
+
+
+@pytest.mark.parametrize("name", ["frozen_statistics", "moving_statistics", "statistics_of"])
+def test_fixture(request, name):
+    request.getfixturevalue(name)
+    raise AssertionError
+
+
+@pytest.mark.frozen_statistics
+def test_marker():
+    raise AssertionError
+
+
+def test_that_needs_none():
+    pass
+"""
+
 
 @pytest.fixture
 def run(request, pytester, monkeypatch):
@@ -127,7 +193,8 @@ def test_the_report_contains_the_outcome_of_every_guard(run, pytester, workers):
     if workers:
         pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     path = pytester.path / "report.json"
-    result = run("--bnguard-report=report.json", *(["-n", str(workers)] if workers else []))
+    workers_option = ["-n", str(workers)] if workers else []
+    result = run("--bnguard-report=report.json", "--junitxml=junit.xml", *workers_option)
     result.assertoutcome(passed=6, failed=4)
     report, found = outcomes(path)
     assert found == EXPECTED
@@ -139,6 +206,26 @@ def test_the_report_contains_the_outcome_of_every_guard(run, pytester, workers):
     (unmoved,) = [check["unmoved"] for check in report["checks"] if "unmoved" in check]
     assert len(unmoved) == 4
     assert "no step reaches its update op" in unmoved[0]["reason"]
+    check_junit(pytester.path / "junit.xml")
+
+
+def check_junit(path):
+    """Check the properties of each test."""
+    found = {
+        case.get("name"): {each.get("name"): each.get("value") for each in case.iter("property")}
+        for case in ElementTree.parse(str(path)).iter("testcase")
+    }
+    assert {name: set(properties) for name, properties in found.items()} == {
+        name: {f"bnguard.{'moving' if 'training' in name else 'frozen'}_statistics"}
+        for name in EXPECTED
+    }
+    outcomes = {name: next(iter(properties.values())) for name, properties in found.items()}
+    moved = ", ".join(f"one/moving_{name} changed" for name in ("mean", "variance"))
+    assert outcomes.pop("test_inference[broken]") == f"failed in scope one: {moved}"
+    unmoved = outcomes.pop("test_training[fixed]")
+    assert unmoved.startswith("failed: one/moving_mean did not move, one/moving_variance did")
+    assert outcomes.pop("test_inference[fixed]") == "passed in scope one"
+    assert outcomes == {name: EXPECTED[name] for name in outcomes}
 
 
 def test_the_error_of_a_guard_is_in_the_report(run, pytester):
@@ -156,9 +243,45 @@ def test_the_error_of_a_guard_is_in_the_report(run, pytester):
     assert "not initialized" in messages["test_uninitialized"]
 
 
+def test_the_marker_guards_the_default_session_of_a_test(run, pytester, capsys):
+    result = run("--bnguard-report=report.json", "--strict-markers", tests=MARKED)
+    result.assertoutcome(passed=4, failed=5)
+    report, found = outcomes(pytester.path / "report.json")
+    assert found == {
+        "test_all[broken]": "failed",
+        "test_all[fixed]": "passed",
+        "test_of_the_class[broken]": "failed",
+        "test_of_the_class[fixed]": "passed",
+        "test_restored[broken]": "passed",
+        "test_restored[fixed]": "passed",
+    }
+    assert {check["fixture"] for check in report["checks"]} == {"@frozen_statistics"}
+    assert [check["scope"] for check in report["checks"]] == ["one"] * 2 + [None] * 4
+    text = capsys.readouterr().out
+    assert "@pytest.mark.frozen_statistics: there is no default session when the test st" in text
+    assert "@pytest.mark.frozen_statistics: got two, tolerance; expected scope=... and" in text
+    assert "when y:0 with is_training:0=False is fetched" in text
+
+
+def test_without_tensorflow_each_guard_skips_in_one_line(request, pytester, monkeypatch):
+    installed = request.config.pluginmanager.has_plugin("bnguard")
+    monkeypatch.setenv("PYTHONPATH", ROOT)
+    pytester.makepyfile(WITHOUT_TENSORFLOW)
+    plugin = () if installed else ("-p", "bnguard.guard.pytest_plugin")
+    result = pytester.runpytest_subprocess(*plugin, "-rs", "-p", "no:hypothesispytest")
+    result.assert_outcomes(passed=1, skipped=4)
+    reason = "TensorFlow (1.15 to 2.21) is not installed, and this needs it. Install it with: "
+    skips = [line for line in result.outlines if line.startswith("SKIPPED")]
+    assert skips
+    assert all(f"{reason}pip install 'bnguard[tf]'" in line for line in skips)
+
+
 def test_an_older_report_is_overwritten_at_the_start(tmp_path):
     class Config:
         pluginmanager = pytest.PytestPluginManager()
+
+        def addinivalue_line(self, name, line):
+            pass
 
         def getoption(self, name):
             return str(tmp_path / "report.json")
@@ -207,6 +330,9 @@ def test_no_report_is_written_without_the_option(run, pytester):
 def test_an_xdist_worker_writes_no_report(tmp_path):
     class Config:
         workerinput = None
+
+        def addinivalue_line(self, name, line):
+            pass
 
         def getoption(self, name):
             return str(tmp_path / "report.json")

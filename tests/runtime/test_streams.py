@@ -108,6 +108,25 @@ def test_a_closed_pipe_is_no_error(graph_file):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "GRAPH", "--fetch", "bn/y", "--format", "json"],
+        ["explain", "BN101"],
+        ["list"],
+        ["--help"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_reader_that_has_gone_is_neither_success_nor_a_finding(graph_file, arguments):
+    given = [graph_file if argument == "GRAPH" else argument for argument in arguments]
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = bnguard(*given, stdout=writer)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
     ("environment", "colored"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"COLUMNS": "20"}, True)],
     ids=str,
@@ -147,7 +166,7 @@ def on_a_terminal(arguments, environment):
     return os.waitpid(child, 0)[1] >> 8, shown
 
 
-@pytest.mark.parametrize("form", ["text", "mermaid", "json", "sarif"])
+@pytest.mark.parametrize("form", ["text", "mermaid", "markdown", "json", "sarif"])
 def test_escape_sequences_in_a_file_are_not_sent_to_the_terminal(tmp_path, form):
     path = drifting(tmp_path / "graph.pb", scope=HOSTILE)
     process = bnguard("audit", path, "--fetch", f"{HOSTILE}/y", "--format", form)
@@ -156,7 +175,8 @@ def test_escape_sequences_in_a_file_are_not_sent_to_the_terminal(tmp_path, form)
     if form == "text":
         assert f"{ESCAPED}/moving_mean is written" in process.stdout.decode()
     if form == "json":
-        assert json.loads(process.stdout)["findings"][0]["variable"] == f"{HOSTILE}/moving_mean"
+        (report,) = json.loads(process.stdout)["reports"]
+        assert report["findings"][0]["variable"] == f"{HOSTILE}/moving_mean"
 
 
 def test_a_mistake_is_one_line_whatever_it_names(tmp_path):

@@ -76,6 +76,7 @@ def _run(function, args, cwd, outputs, largest_file, unprivileged):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if unprivileged:
         _drop_capabilities()
+    os.environ.pop("COLUMNS", None)  # readline, which pytest imports, sets it for processes
     os.chdir(cwd)
     function(*args)
 

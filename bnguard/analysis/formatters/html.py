@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
 
 from bnguard.analysis.findings import Finding, Location, defects, group, shown_path, statement
 from bnguard.analysis.formatters.lines import count
-from bnguard.analysis.formatters.text import assumed, numbers
+from bnguard.analysis.formatters.text import assumed, copies, numbers
 from bnguard.analysis.rules import RULES
 from bnguard.analysis.timeline import LayerUse, Timeline, TimelineStep
 from bnguard.runtime.streams import printable
@@ -44,9 +44,11 @@ _KEY = (
 )
 
 
-def render(reports: Sequence[Report], color: bool = False) -> str:
-    """Return a page about all reports."""
-    return page([(report, [assumed(report)]) for report in reports])
+def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
+    """Return a page about all reports, which begins with the errors."""
+    notes = [f"Error: {error}" for error in errors]
+    lines = [list(filter(None, [assumed(report), copies(report)])) for report in reports]
+    return page(list(zip(reports, lines)), notes)
 
 
 def page(reports: Sequence[Tuple[Report, Sequence[str]]], notes: Sequence[str] = ()) -> str:

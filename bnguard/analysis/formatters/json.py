@@ -1,4 +1,4 @@
-"""JSON, for programs."""
+"""JSON, for programs; docs/schema/report.json describes it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Sequence
 if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
+VERSION = 1
+"""The version of the shape. It changes if a program that reads the shape has to change."""
 
-def render(reports: Sequence[Report], color: bool = False) -> str:
-    """Return one report as an object, several as an object with the list `reports`."""
-    documents = [report.to_dict() for report in reports]
-    return json.dumps(documents[0] if len(documents) == 1 else {"reports": documents}, indent=2)
+
+def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
+    """Return an object with the version of its shape, the list of reports, and the errors."""
+    document = {
+        "version": VERSION,
+        "reports": [report.to_dict() for report in reports],
+        "errors": list(errors),
+    }
+    return json.dumps(document, indent=2)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from textwrap import wrap
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from bnguard.analysis.findings import Location, Op
+from bnguard.runtime.streams import printable
 
 _SHOWN_LAYERS = 4
 _WIDTH = 96
@@ -67,3 +69,8 @@ def built_at_lines(locations: Iterable[Optional[Location]], all_are_in: str) -> 
 def count(number: int, noun: str) -> str:
     """Return the number with its noun, such as `2 layers`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def markdown_cell(text: str) -> str:
+    """Return text for one cell of a table in Markdown, in which nothing is markup."""
+    return re.sub(r"([\\|*_`<>\[\]~])", r"\\\1", printable(text))

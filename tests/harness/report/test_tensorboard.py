@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.errors import BnguardError
 from bnguard.harness.report import tensorboard
+from bnguard.runtime import event_files
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,7 @@ def test_a_folder_that_cannot_be_written_is_reported(run_case, tmp_path):
 def test_a_folder_that_cannot_be_created_is_reported_before_the_run(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BnguardError, match=r"--logdir .*/file/logs: cannot be written"):
-        tensorboard.check_target(str(tmp_path / "file" / "logs"))
+        event_files.check_folder(str(tmp_path / "file" / "logs"))
 
 
 def test_a_file_begins_like_one_of_a_file_writer(run_case, tmp_path):

@@ -1,0 +1,1 @@
+"""Audits the graph files of a repository: search, configuration, baseline, equal graphs."""

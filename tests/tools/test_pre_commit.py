@@ -1,0 +1,128 @@
+"""The hook of .pre-commit-hooks.yaml, in a repository of its own, by `pre-commit try-repo`.
+
+pre-commit clones this repository, makes an environment and installs bnguard there with pip. The
+build backend and the dependencies are those of the environment of the tests, so no registry is
+asked.
+"""
+
+import lzma
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from support.commands import write_graph
+from support.installation import copy_repository, offline
+from support.paths import ROOT
+
+from bnguard.analysis.ir import protos
+from bnguard.cli.audit import audit_command
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.version_info < (3, 11),
+        reason="the extra `test` has pre-commit for Python 3.11 and later",
+    ),
+]
+
+LABELS = 'item {\n  id: 1\n  name: "cat"\n}\n'
+
+
+def git(folder, *arguments):
+    settings = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+    subprocess.run(["git", *settings, *arguments], cwd=str(folder), check=True, capture_output=True)
+
+
+def commit_all(folder):
+    git(folder, "init")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--message", "all")
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory):
+    """A repository with what an installation of this one takes, and the hooks."""
+    folder = tmp_path_factory.mktemp("bnguard")
+    copy_repository(folder, ".pre-commit-hooks.yaml")
+    commit_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def try_hook(hooks, tmp_path_factory):
+    """Return a function that runs the hook in a repository; return its status and output."""
+    environment = {**offline(), "PRE_COMMIT_HOME": str(tmp_path_factory.mktemp("home"))}
+
+    def run(folder, *arguments):
+        command = [sys.executable, "-m", "pre_commit", "try-repo", str(hooks), "bnguard-audit"]
+        result = subprocess.run(
+            [*command, "--verbose", *arguments],
+            cwd=str(folder),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        return result.returncode, result.stdout
+
+    return run
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with a graph, two SavedModels and a label map."""
+    network = os.path.join(ROOT, "tests", "data", "networks", "resnet_v2_50-two_branch.meta.xz")
+    with lzma.open(network) as file:
+        meta_graph = protos.message("MetaGraphDef").FromString(file.read())
+    (tmp_path / "model.meta").write_bytes(meta_graph.SerializeToString())
+    (tmp_path / "export" / "1").mkdir(parents=True)
+    saved_model = protos.message("SavedModel")(meta_graphs=[meta_graph])
+    version = b"\x08\x01"  # the first field of a SavedModel, which ours leaves out
+    content = version + saved_model.SerializeToString()
+    (tmp_path / "export" / "1" / "saved_model.pb").write_bytes(content)
+    (tmp_path / "export" / "2").mkdir()
+    text = 'meta_graphs { graph_def { node { name: "x" op: "Placeholder" } } }'
+    (tmp_path / "export" / "2" / "saved_model.pbtxt").write_text(text)
+    write_graph(tmp_path / "clean.pb", ("x", "Placeholder"), ("y", "Identity", "x"))
+    (tmp_path / "labels.pbtxt").write_text(LABELS)
+    (tmp_path / "notes.txt").write_text("none of the hook's files")
+    commit_all(tmp_path)
+    return tmp_path
+
+
+def test_the_hook_audits_graphs_and_skips_other_files(repository, try_hook):
+    status, output = try_hook(repository, "--all-files")
+    assert status == 1, output
+    assert "audit running statistics of batch norm" in output
+    for name in ("model.meta", "export/1/saved_model.pb"):
+        assert f"{name}: assumed" in output
+    assert "BN101 statistics-written-at-inference (error)" in output
+    assert "Skipped 1 file of other kinds: label map (1)" in output
+    assert "notes.txt" not in output
+
+    harmless = ["labels.pbtxt", "clean.pb", "notes.txt", "export/2/saved_model.pbtxt"]
+    status, output = try_hook(repository, "--files", *harmless)
+    assert status == 0, output
+
+    (repository / "bnguard.toml").write_text('exclude = ["model.meta", "export"]\n')
+    status, output = try_hook(repository, "--files", "model.meta", "labels.pbtxt")
+    assert status == 0, output
+    assert "Excluded 1 file" in output
+
+
+def test_the_configuration_of_the_page_is_one(tmp_path):
+    """docs/ci.md names a hook that there is, with options that there are."""
+    with open(os.path.join(ROOT, "docs", "ci.md"), encoding="utf-8") as file:
+        block = re.search("```yaml\n(repos:.*?)```", file.read(), re.DOTALL).group(1)
+    path = tmp_path / "config.yaml"
+    path.write_text(block)
+    command = [sys.executable, "-m", "pre_commit", "validate-config", str(path)]
+    subprocess.run(command, check=True)
+    ((_, hook),) = re.findall(r"(- )id: (\S+)", block)
+    with open(os.path.join(ROOT, ".pre-commit-hooks.yaml"), encoding="utf-8") as file:
+        assert f"- id: {hook}\n" in file.read()
+    (args,) = re.findall(r"args: \[(.*)\]", block)
+    known = {option for parameter in audit_command.params for option in parameter.opts}
+    assert {word for word in args.split(", ") if word.startswith("--")} <= known
