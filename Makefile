@@ -44,8 +44,8 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Everything that is generated from the code: the pages of the catalogue and the rules, the README's
-# table and plot.
+# Everything that is generated from the code: the pages of the catalogue and the rules, parts of other
+# pages, and the figures.
 docs: $(INSTALLED)
 	$(BIN)/python -m bnguard.harness.report.docs_pages
 	$(BIN)/python -m bnguard.analysis.rules docs/rules

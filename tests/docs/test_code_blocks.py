@@ -26,7 +26,8 @@ pytestmark = pytest.mark.slow
 
 GENERATED = {"answers.md", "catalogue.md", "matrix.md"}  # test_docs_pages, test_version_matrix
 DOCS = sorted(name for name in os.listdir(os.path.join(ROOT, "docs")) if name.endswith(".md"))
-PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/rules/README.md"]
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "checkpoints/README.md"]
+PAGES += ["docs/rules/README.md"]
 PAGES += [f"docs/{name}" for name in DOCS if name not in GENERATED]
 BLOCKS = {page: blocks(page) for page in PAGES}
 ALL = [block for page in PAGES for block in BLOCKS[page]]

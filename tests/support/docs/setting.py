@@ -39,6 +39,7 @@ def write_files():
         shutil.copy(path, os.path.basename(path).replace("model.", "model.ckpt."))
     with lzma.open("model.ckpt.meta.xz") as old, open("model.ckpt.meta", "wb") as file:
         shutil.copyfileobj(old, file)
+    shutil.copytree(os.path.join(ROOT, "checkpoints", "reference"), "checkpoints/reference")
     np.savez("train.npz", x=ROWS)
     with build_with("ref", "v1"), tf.Graph().as_default() as graph, tf.Session() as session:
         y = bnguard.batch_norm(_x(), is_training=_flag(), scope="bn")
