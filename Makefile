@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test quick check lint format docs mutants parity faults fuzz graphs matrix clean
+.PHONY: demo test quick check lint format docs site coverage release-check mutants parity faults fuzz \
+	graphs matrix clean
 
 demo: $(INSTALLED)
 	@$(BIN)/bnguard compare two_branch_cond
@@ -22,19 +23,29 @@ check: lint test
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/pre-commit validate-manifest .pre-commit-hooks.yaml
-	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(VALIDATE) vendor.github-actions action.yml
+	$(VALIDATE) vendor.github-workflows .github/workflows/*.yml
+	$(VALIDATE) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(VALIDATE) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*))
+	$(VALIDATE) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(VALIDATE) vendor.dependabot .github/dependabot.yml
+	$(VALIDATE) vendor.citation-file-format CITATION.cff
+	$(BIN)/pre-commit validate-manifest .pre-commit-hooks.yaml
+	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
+	$(BIN)/zizmor --offline --no-progress --quiet .github action.yml
+	$(BIN)/repo-review --show err .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+VALIDATE = $(BIN)/check-jsonschema --quiet --builtin-schema
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Everything that is generated from the code: the pages of the catalogue and the rules, the README's
-# table and plot.
+# Everything that is generated from the code: the pages of the catalogue and the rules, parts of other
+# pages, and the figures.
 docs: $(INSTALLED)
 	$(BIN)/python -m bnguard.harness.report.docs_pages
 	$(BIN)/python -m bnguard.analysis.rules docs/rules
@@ -42,6 +53,27 @@ docs: $(INSTALLED)
 	@if command -v chromium > /dev/null; \
 	then $(BIN)/python tools/page_screenshot.py docs/img/page.png; \
 	else echo "no chromium on PATH: docs/img/page.png is as it was"; fi
+
+# The site of the docs, with each change as it is saved: http://127.0.0.1:8000
+site: $(INSTALLED_DEV)
+	$(BIN)/mkdocs serve
+
+# The suite, and which lines of bnguard/ it ran, also in the processes that tests start.
+coverage: $(INSTALLED_DEV)
+	$(BIN)/coverage erase
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not full_disk"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --skip-empty
+
+# Build the sdist and the wheel in dist/, check both, and try the wheel in a fresh environment.
+release-check: $(INSTALLED_DEV)
+	rm -rf dist build/lib
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*-py3-none-any.whl
+	$(BIN)/check-manifest
+	$(BIN)/python -m pip check
+	$(BIN)/python tools/try_wheel.py dist/*.whl
 
 # Break the layers and swap the two files of each case; the tests must fail each time. Minutes.
 mutants: $(INSTALLED)
@@ -83,9 +115,9 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	@$(PIP_INSTALL) --editable '.[dev]' > $(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@$(PIP_INSTALL) --editable '.[dev,docs]' > $(LOG) 2>&1 || { cat $(LOG); exit 1; }
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find checkpoints -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -rf {} +

@@ -16,10 +16,10 @@ import sys
 
 import nox
 
+nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "venv"  # virtualenv makes no environments for 3.7 any more
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
-nox.options.sessions = ["interpreters", "matrix"]
 
 HERE = pathlib.Path(__file__).parent
 EXTRAS = "options.extras_require"
@@ -28,7 +28,7 @@ ENVIRONMENTS = json.loads(
 )
 
 
-@nox.session(python=False)
+@nox.session(python=False, default=True)
 def interpreters(session):
     """Record environments whose interpreter is not on PATH as not run, and fail if there are."""
     missing = [
@@ -42,7 +42,7 @@ def interpreters(session):
         session.error(f"{len(missing)} environments of the matrix cannot run: see above")
 
 
-@nox.session
+@nox.session(default=True)
 @nox.parametrize(
     "python,environment",
     [

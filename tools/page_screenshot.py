@@ -15,7 +15,7 @@ import tempfile
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-_PROGRAM = re.compile(r"<!-- program:begin -->\n```python\n(.*?)```\n", re.DOTALL)
+_PROGRAM = re.compile(r"<!-- file: train.py -->\n```python\n(.*?)```\n", re.DOTALL)
 _CELL = ".timeline tbody tr:nth-child(2) td:nth-child(3)"  # in the row's second step
 _POINTED_TO = (
     f"{_CELL} {{ outline: 3px solid var(--note); }} {_CELL} > .detail {{ display: block; }}"

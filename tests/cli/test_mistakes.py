@@ -224,6 +224,7 @@ def test_a_checkpoint_folder_that_tensorflow_cannot_name_is_exit_2(monkeypatch):
     assert not os.path.exists(os.path.join(ROOT, NOT_UTF_8))
 
 
+@pytest.mark.full_disk
 def test_results_are_printed_even_if_their_events_cannot_be_written(tmp_path):
     """The file of one pass would be the largest that the run writes."""
     flags = ["--train-steps", "1", "--infer-steps", "300"]
@@ -238,6 +239,7 @@ def test_results_are_printed_even_if_their_events_cannot_be_written(tmp_path):
     assert "File too large" in error
 
 
+@pytest.mark.full_disk
 def test_a_plot_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
     """The limit lets the checkpoints through, and half of the picture."""
     path = tmp_path / "plot.svg"

@@ -68,6 +68,7 @@ def test_a_closed_stream_keeps_the_status_and_a_full_one_is_2(graph_file, redire
     assert process.stderr == (error if status == 2 else b"")
 
 
+@pytest.mark.full_disk
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_disk_that_fills_up_during_output_is_exit_2(tmp_path, unbuffered):
     """The first kilobyte fits; unbuffered, Python would drop the rest without an error."""

@@ -25,13 +25,16 @@ class Command:
     """A running command in `cwd`, with its stdout and stderr in two files of `folder`.
 
     No file that it writes may grow larger than `largest_file` bytes. With `unprivileged` it must
-    respect the permissions of files, even if root runs it.
+    respect the permissions of files, even if root runs it. With a `function`, which a module
+    defines, it is no command but calls that function with the arguments.
     """
 
-    def __init__(self, folder, *args, cwd=ROOT, largest_file=None, unprivileged=False):
+    def __init__(
+        self, folder, *args, cwd=ROOT, largest_file=None, unprivileged=False, function=None
+    ):
         self._outputs = [os.path.join(str(folder), name) for name in ("stdout", "stderr")]
-        arguments = (args, str(cwd), self._outputs, largest_file, unprivileged)
-        self._process = _context.Process(target=_run, args=arguments)
+        arguments = (function or _bnguard, args, str(cwd), self._outputs)
+        self._process = _context.Process(target=_run, args=(*arguments, largest_file, unprivileged))
         self._process.start()
 
     @property
@@ -65,7 +68,7 @@ def run(folder, *args, **options):
     return Command(folder, *args, **options).wait()
 
 
-def _run(args, cwd, outputs, largest_file, unprivileged):
+def _run(function, args, cwd, outputs, largest_file, unprivileged):
     for descriptor, path in zip((1, 2), outputs):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if largest_file is not None:
@@ -73,7 +76,12 @@ def _run(args, cwd, outputs, largest_file, unprivileged):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if unprivileged:
         _drop_capabilities()
+    os.environ.pop("COLUMNS", None)  # readline, which pytest imports, sets it for processes
     os.chdir(cwd)
+    function(*args)
+
+
+def _bnguard(*args):
     sys.argv = ["bnguard", *args]
     from bnguard.cli import commands
 

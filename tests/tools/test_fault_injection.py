@@ -14,6 +14,7 @@ def reference(tmp_path_factory):
     return faults.Reference(str(tmp_path_factory.mktemp("reference")))
 
 
+@pytest.mark.full_disk
 @pytest.mark.parametrize(
     "fault",
     [faults.killed_in_a_save, faults.largest_file, faults.read_only, faults.two_at_once],

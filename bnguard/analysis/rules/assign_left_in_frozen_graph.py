@@ -7,7 +7,7 @@ incompatible with expected float_ref". Converters and inference runtimes refuse 
 
 ## Example
 ```python
-y = batch_norm(x, is_training=True, updates_collections=None)
+y = tf.identity(batch_norm(x, is_training=True, updates_collections=None), name="y")
 frozen = tf.graph_util.convert_variables_to_constants(session, graph_def, ["y"])
 ```
 The output depends on the updates, so freezing keeps them, and makes a constant of what they update.
@@ -15,7 +15,7 @@ The output depends on the updates, so freezing keeps them, and makes a constant 
 ## Use instead
 ```python
 with tf.Graph().as_default():
-    y = batch_norm(x, is_training=False)
+    y = tf.identity(batch_norm(x, is_training=False), name="y")
     saver.restore(session, checkpoint)
     frozen = tf.graph_util.convert_variables_to_constants(session, graph_def, ["y"])
 ```

@@ -13,14 +13,14 @@ batch.
 ## Example
 ```python
 is_training = tf.placeholder(tf.bool, [], name="phase_train")
-embeddings = network(images, is_training=is_training)
+embeddings = tf.identity(network(images, is_training=is_training), name="embeddings")
 frozen = tf.graph_util.convert_variables_to_constants(session, graph_def, ["embeddings"])
 ```
 
 ## Use instead
 ```python
 with tf.Graph().as_default():
-    embeddings = network(images, is_training=False)
+    embeddings = tf.identity(network(images, is_training=False), name="embeddings")
     saver.restore(session, checkpoint)
     frozen = tf.graph_util.convert_variables_to_constants(session, graph_def, ["embeddings"])
 ```

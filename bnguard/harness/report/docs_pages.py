@@ -29,7 +29,9 @@ from bnguard.harness.results.terms import Side
 CATALOGUE = "docs/catalogue.md"
 ANSWERS_PAGE = "docs/answers.md"
 README = "README.md"
-AUDIT = "docs/audit.md"
+WHICH_DEFECT = "docs/which_defect.md"
+RULES_PAGE = "docs/rules/README.md"
+HOW_IT_DECIDES = "docs/how_it_decides.md"
 RESCUE = "docs/rescue.md"
 NETWORK = "tests/data/networks/resnet_v2_50-updates_never_run.meta.xz"
 AUDIT_COMMAND = "bnguard audit model.meta"
@@ -68,10 +70,11 @@ def main() -> None:
 def generated_parts(cases: Sequence[CaseFile]) -> Dict[str, Dict[str, str]]:
     """Return the generated parts of each page, by the name in their markers."""
     return {
-        README: {"audit": audit_example(), "symptoms": symptom_table(cases)},
-        AUDIT: {
+        README: {"audit": audit_example()},
+        WHICH_DEFECT: {"symptoms": symptom_table(cases)},
+        RULES_PAGE: {"rules": rules_table(RULES)},
+        HOW_IT_DECIDES: {
             "training-flags": training_flag_specification(),
-            "rules": rules_table(RULES),
             "limits": limits_table(all_limits()),
         },
         RESCUE: {"cases": rescue_table(cases)},
@@ -130,10 +133,7 @@ def symptom_table(cases: Sequence[CaseFile]) -> str:
     """Return a table of the symptoms, each with a link to its case."""
     return _table(
         ["symptom", "case"],
-        (
-            [Docstring(case).summary(SYMPTOM), f"[{case.name}]({CATALOGUE}#{case.name})"]
-            for case in cases
-        ),
+        ([Docstring(case).summary(SYMPTOM), _link(case)] for case in cases),
     )
 
 
@@ -141,10 +141,7 @@ def rescue_table(cases: Sequence[CaseFile]) -> str:
     """Return a table of the cases: whether a trained checkpoint can be rescued, and how."""
     return _table(
         ["case", "rescued?", "how"],
-        (
-            [f"[{case.name}]({os.path.basename(CATALOGUE)}#{case.name})", *Docstring(case).rescue]
-            for case in cases
-        ),
+        ([_link(case), *Docstring(case).rescue] for case in cases),
     )
 
 
@@ -169,7 +166,7 @@ def audit_example() -> str:
             f"{AUDIT_COMMAND}: ended with exit status {audit.returncode} on {NETWORK}; expected 1, "
             "for a defect that was found. Show another network, or another rule."
         )
-    return f"```\n$ {AUDIT_COMMAND}\n{audit.stdout.rstrip()}\n```"
+    return f"```console\n$ {AUDIT_COMMAND}\n{audit.stdout.rstrip()}\n```"
 
 
 def training_flag_specification() -> str:
@@ -182,7 +179,7 @@ def rules_table(rules: Iterable[Rule]) -> str:
     """Return a table of rules: the code, the name, and the first sentence of the documentation."""
     return _table(
         ["code", "name", "what it does"],
-        ([f"[{rule.code}](rules/{rule.code}.md)", rule.name, _summary(rule)] for rule in rules),
+        ([f"[{rule.code}]({rule.code}.md)", rule.name, _summary(rule)] for rule in rules),
     )
 
 
@@ -224,6 +221,11 @@ def _section(case: CaseFile) -> str:
         f"```diff\n{catalogue.diff(case.name)}```\n\n"
         f"**Reports.**\n\n{reports}"
     )
+
+
+def _link(case: CaseFile) -> str:
+    """Return a link to a case, from another page in the folder of the catalogue."""
+    return f"[{case.name}]({os.path.basename(CATALOGUE)}#{case.name})"
 
 
 def _linked(report: str) -> str:

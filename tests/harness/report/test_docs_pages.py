@@ -18,11 +18,14 @@ from bnguard.harness.results.terms import SIDES
 STALE = "stale: run `make docs`"
 BEGIN, END = "<!-- part:begin -->", "<!-- part:end -->"
 PARTS = {
-    docs_pages.README: {"audit", "symptoms"},
-    docs_pages.AUDIT: {"training-flags", "rules", "limits"},
+    docs_pages.README: {"audit"},
+    docs_pages.WHICH_DEFECT: {"symptoms"},
+    docs_pages.RULES_PAGE: {"rules"},
+    docs_pages.HOW_IT_DECIDES: {"training-flags", "limits"},
     docs_pages.RESCUE: {"cases"},
 }
-PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "checkpoints/README.md"]
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "checkpoints/README.md"]
+PAGES += ["docs/rules/README.md"]
 PAGES += [
     f"docs/{name}" for name in sorted(os.listdir(os.path.join(ROOT, "docs"))) if ".md" in name
 ]
@@ -67,7 +70,7 @@ def test_the_symptom_table_links_each_symptom_to_its_case(cases):
     for row, case in zip(rows, cases):
         symptom, link = row.strip("| ").split(" | ")
         assert Docstring(case).sections["Symptom"].startswith(symptom)
-        assert link == f"[{case.name}](docs/catalogue.md#{case.name})"
+        assert link == f"[{case.name}](catalogue.md#{case.name})"
 
 
 def test_the_table_of_rescues_has_a_verdict_and_a_reason_for_each_case(cases):
@@ -82,7 +85,7 @@ def test_the_table_of_rescues_has_a_verdict_and_a_reason_for_each_case(cases):
 
 def test_the_audit_example_finds_that_the_update_ops_of_the_network_never_run():
     example = docs_pages.audit_example()
-    assert example.startswith(f"```\n$ {docs_pages.AUDIT_COMMAND}\nmodel.meta: assumed ")
+    assert example.startswith(f"```console\n$ {docs_pages.AUDIT_COMMAND}\nmodel.meta: assumed ")
     assert "\nBN201 update-ops-never-run (error)\n" in example
     assert "98 running statistics" in example  # 49 layers
     assert example.endswith("\n```")
@@ -98,7 +101,7 @@ def test_the_table_of_rules_links_each_rule_to_its_page():
     _, _, *rows = docs_pages.rules_table(RULES).splitlines()
     assert len(rows) == len(RULES)
     for row, rule in zip(rows, RULES):
-        assert f"[{rule.code}](rules/{rule.code}.md) | {rule.name} | Finds " in row
+        assert f"[{rule.code}]({rule.code}.md) | {rule.name} | Finds " in row
         assert row.endswith(". |")
         assert os.path.exists(os.path.join("docs", "rules", f"{rule.code}.md"))
 
@@ -156,11 +159,11 @@ def test_main_writes_every_page(monkeypatch, tmp_path, cases):
     for folder in (*SIDES, "tests"):
         os.symlink(os.path.join(ROOT, folder), str(tmp_path / folder))
     monkeypatch.chdir(tmp_path)
-    os.mkdir("docs")
+    os.makedirs(os.path.join("docs", "rules"))
     for page, names in PARTS.items():
         with open(page, "w", encoding="utf-8") as file:
             file.writelines(f"<!-- {name}:begin --><!-- {name}:end -->\n" for name in names)
     docs_pages.main()
     assert read(docs_pages.CATALOGUE) == docs_pages.catalogue_page(cases)
-    assert docs_pages.symptom_table(cases) in read(docs_pages.README)
-    assert docs_pages.limits_table(docs_pages.all_limits()) in read(docs_pages.AUDIT)
+    assert docs_pages.symptom_table(cases) in read(docs_pages.WHICH_DEFECT)
+    assert docs_pages.limits_table(docs_pages.all_limits()) in read(docs_pages.HOW_IT_DECIDES)

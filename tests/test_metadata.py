@@ -1,0 +1,103 @@
+"""The metadata, the changelog and the workflows agree with each other."""
+
+import configparser
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from support.paths import ROOT
+
+import bnguard
+from bnguard.analysis.formatters import sarif
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def setup():
+    parser = configparser.ConfigParser()
+    parser.read_string(read("setup.cfg"))
+    return parser
+
+
+def classifiers(prefix):
+    lines = setup()["metadata"]["classifiers"].splitlines()
+    return [line[len(prefix) :] for line in lines if line.startswith(prefix)]
+
+
+def test_the_topmost_section_of_the_changelog_is_this_version():
+    versions = re.findall(r"^## (\d+\.\d+\.\d+) \((.*)\)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert versions[0][0] == bnguard.__version__
+    numbers = [tuple(map(int, version.split("."))) for version, _ in versions]
+    assert numbers == sorted(numbers, reverse=True)
+    for _, date in versions[1:]:
+        assert re.match(r"\d{4}-\d{2}-\d{2}$", date)
+
+
+def test_the_version_is_written_in_one_place():
+    assert setup()["metadata"]["version"] == "attr: bnguard._version.__version__"
+    assert "\nversion:" not in read("CITATION.cff")
+    assert "version" not in read("pyproject.toml")
+
+
+def test_the_classifiers_name_what_the_matrix_runs():
+    environments = json.loads(read("tools", "version_matrix", "environments.json"))
+    pythons = {environment["python"] for environment in environments}
+    versions = classifiers("Programming Language :: Python :: ")
+    assert {version for version in versions if "." in version} == pythons
+    run = re.findall(r'environment: (\S+), python: "', read(".github", "workflows", "matrix.yml"))
+    assert sorted(run) == sorted(environment["name"] for environment in environments)
+
+
+def test_the_classifiers_name_the_systems_of_ci():
+    workflows = os.path.join(ROOT, ".github", "workflows")
+    text = "".join(read(workflows, name) for name in os.listdir(workflows))
+    systems = {runner.split("-")[0] for runner in re.findall(r"runs-on: (\S+)", text)}
+    names = {"ubuntu": "POSIX :: Linux", "macos": "MacOS", "windows": "Microsoft :: Windows"}
+    assert sorted(classifiers("Operating System :: ")) == sorted(names[one] for one in systems)
+
+
+def test_every_address_of_the_project_is_that_of_the_metadata():
+    url = setup()["metadata"]["url"]
+    files = ["README.md", "SECURITY.md", "CITATION.cff", "CHANGELOG.md", "mkdocs.yml", "setup.cfg"]
+    files += [".github/ISSUE_TEMPLATE/config.yml", "docs/ci.md"]
+    for name in files:
+        for owner, project in re.findall(r"https://github\.com/([\w-]+)/([\w-]+)", read(name)):
+            assert owner == "tensorflow" or f"https://github.com/{owner}/{project}" == url, name
+
+
+def test_every_address_of_the_site_is_that_of_mkdocs():
+    site = re.search(r"^site_url: (\S+)$", read("mkdocs.yml"), re.MULTILINE).group(1)
+    assert f"Documentation = {site}\n" in read("setup.cfg")
+    found = (
+        sarif.rule_page("BN101"),
+        *re.findall(
+            r"https://[\w.-]+\.github\.io/[^\s)]*",
+            "".join(map(read, ["README.md", "CITATION.cff", "CHANGELOG.md"])),
+        ),
+    )
+    assert len(found) > 2
+    assert all(address.startswith(site) for address in found)
+
+
+def test_each_development_dependency_is_pinned():
+    extras = setup()["options.extras_require"]
+    for extra in ("docs", "dev"):
+        for requirement in extras[extra].split():
+            assert re.match(r"[\w\[\]-]+==[\d.]+$", requirement), requirement
+
+
+@pytest.mark.skipif(
+    not os.path.exists(os.path.join(ROOT, ".git")), reason="an unpacked sdist is no repository"
+)
+def test_the_repository_and_the_sdist_have_the_same_top_level():
+    """`make release-check` compares all files; this finds a forgotten file of the root sooner."""
+    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT).decode().split()
+    manifest = read("MANIFEST.in") + " LICENSE README.md pyproject.toml setup.cfg MANIFEST.in"
+    assert len(listed) > 100
+    for name in {path.split("/")[0] for path in listed} - {"bnguard"}:
+        assert re.search(rf"(^|\s){re.escape(name)}(/|\s|$)", manifest), name
