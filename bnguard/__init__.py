@@ -25,13 +25,8 @@ if TYPE_CHECKING:
     from bnguard.guard.must_move_hook import MustMoveStatisticsHook
     from bnguard.layers import batch_norm, batch_normalization, create_train_op
     from bnguard.reestimation import Moments, assign_moments, measure_moments, reestimate
-    from bnguard.statistics import (
-        RunningStatistics,
-        StatisticsDiff,
-        diff,
-        snapshot,
-        statistics_summaries,
-    )
+    from bnguard.statistics import RunningStatistics, StatisticsDiff, diff, snapshot
+    from bnguard.statistics.summaries import statistics_summaries
 
 _MODULES = {
     "AuditError": "bnguard.analysis.errors",
@@ -57,7 +52,7 @@ _MODULES = {
     "must_move": "bnguard.guard.must_move",
     "reestimate": "bnguard.reestimation",
     "snapshot": "bnguard.statistics",
-    "statistics_summaries": "bnguard.statistics",
+    "statistics_summaries": "bnguard.statistics.summaries",
 }
 
 __all__ = [

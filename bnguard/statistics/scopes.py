@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, TypeVar, Union
-
-import tensorflow.compat.v1 as tf
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, TypeVar, Union
 
 from bnguard.errors import BnguardError
 
-Scope = Union[str, tf.VariableScope]
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+Scope = Union[str, "tf.VariableScope"]
 """A variable scope or its name. It contains the variables below it."""
 
 _Item = TypeVar("_Item")

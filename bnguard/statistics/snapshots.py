@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from numbers import Real
 import os
-from typing import Collection, Optional, Union
+from typing import TYPE_CHECKING, Collection, Optional, Union
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
-from bnguard.statistics import checkpoint_values, session_values, sessions
+from bnguard.statistics import checkpoint_values
 from bnguard.statistics.difference import StatisticsDiff, compare
 from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.scopes import NoStatisticsError, Scope, within
-from bnguard.statistics.sessions import Session
 
-Source = Union[Session, str, "os.PathLike[str]", RunningStatistics]
+if TYPE_CHECKING:
+    from bnguard.statistics.sessions import Session
+
+Source = Union["Session", str, "os.PathLike[str]", RunningStatistics]
 """A session, the path of a checkpoint, or a snapshot."""
 
 
@@ -93,6 +95,8 @@ def _take(source: Source, scope: Optional[Scope], also: Collection[str] = ()) ->
         return RunningStatistics(
             _name(source), checkpoint_values.read(os.fspath(source), scope, also)
         )
+    from bnguard.statistics import session_values, sessions  # they import TensorFlow
+
     if not sessions.is_session(source):
         raise BnguardError(
             f"{source!r}: neither a session nor a checkpoint; expected a tf.Session, "

@@ -12,8 +12,8 @@ import tensorflow.compat.v1 as tf
 
 import bnguard
 from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.stored_checkpoint import read_checkpoint
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.stored_checkpoint import read_checkpoint
 from bnguard.analysis.ir.tensor_values import short_list
 
 

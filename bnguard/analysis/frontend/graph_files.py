@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Iterator, List
 
+from bnguard.analysis.frontend.file_reader import FoundPath
 from bnguard.analysis.frontend.loader import SAVED_MODEL_FILES
 
 _ENDINGS = (".meta", ".pb", ".pbtxt")
@@ -18,7 +19,7 @@ def graph_files(path: str) -> List[str]:
     """
     if not os.path.isdir(path) or _is_saved_model(path):
         return [path]
-    return sorted(_search(path)) or [path]
+    return sorted(map(FoundPath, _search(path))) or [path]
 
 
 def _search(folder: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from typing import (
 from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.frontend import file_kinds
-from bnguard.analysis.frontend.file_reader import read_bytes
+from bnguard.analysis.frontend.file_reader import FoundPath, read_bytes
 from bnguard.analysis.frontend.graph_builder import read_graph
 from bnguard.analysis.frontend.source_lines import (
     SourceLines,
@@ -84,7 +84,8 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
 
     Args:
       source: the path of a `.meta`, `GraphDef` or `saved_model.pb` file (binary or text), or of
-        a SavedModel's directory; or a live `tf.Graph`, or one of these three protobuf messages.
+        a pipe with the same bytes, or of a SavedModel's directory; or a live `tf.Graph`, or one of
+        these three protobuf messages.
       tags: of a SavedModel, only the graph with exactly these tags.
 
     Raises:
@@ -92,12 +93,13 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
     """
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
+        may_be_pipe = not (isinstance(source, FoundPath) or os.path.isdir(path))
         if os.path.isdir(path):
             path = _saved_model_file(path)
         pointer = file_kinds.pointer_at(path)
         if pointer is not None:
             raise pointer.refusal(path)
-        graphs = _decode(read_bytes(path), path, tags)
+        graphs = _decode(read_bytes(path, may_be_pipe), path, tags)
         lines = _saved_source_lines(path)
         return [replace(graph, source_lines=lines) for graph in graphs]
     if hasattr(source, "as_graph_def"):
@@ -127,11 +129,9 @@ def _saved_source_lines(path: str) -> SourceLines:
     beside = f"{os.path.splitext(path)[0]}.debug"
     if os.path.basename(path) in SAVED_MODEL_FILES:
         beside = os.path.join(os.path.dirname(path), "debug", "saved_model_debug_info.pb")
-    if not os.path.isfile(beside):
-        return SourceLines()
     try:
         return source_lines_of_debug_info(read_bytes(beside))
-    except AuditError:  # it cannot be read, and is not needed
+    except AuditError:  # it is not there, or cannot be read, and is not needed
         return SourceLines()
 
 
