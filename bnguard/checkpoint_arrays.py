@@ -16,8 +16,10 @@ from bnguard.analysis.checkpoints.bundle import (
     Bundle,
     Extent,
     TensorEntry,
+    file_size,
     product,
     read_range,
+    shown,
 )
 from bnguard.analysis.checkpoints.crc32c import byte_table, crc32c, masked
 from bnguard.analysis.checkpoints.first_format import FirstFormat
@@ -48,10 +50,10 @@ def bundle_arrays(bundle: Bundle, names: Iterable[str]) -> Dict[str, Any]:
     """
     entries = {name: bundle.tensors[name] for name in names}
     parts = {part: name for name in entries for part in _parts(bundle, name)}
-    size = sum(part.size for part in parts)
+    size, first = sum(part.size for part in parts), next(iter(parts.values()), "")
     if size > limits.VALUE_BYTES:
         raise ValueError(
-            f"{next(iter(parts.values()))}, or all that is to be read with it, has {size} bytes, "
+            f"{shown(first)}, or all that is to be read with it, has {size} bytes, "
             f"more than {limits.VALUE_BYTES}, the limit of what is read at once"
         )
     data = _verified(bundle, parts)
@@ -94,9 +96,10 @@ def check_shards(bundle: Bundle, names: Iterable[str]) -> None:
         _dtype(part.dtype)
     for path, in_shard in _by_shard(bundle, parts).items():
         with bundle.open_shard(path) as file:
+            size = file_size(file)
             for part in in_shard:
                 is_text = part.dtype == _STRING
-                data = _range(path, file, part if is_text else _nothing_behind(part))
+                data = _range(path, file, size, part if is_text else _nothing_behind(part))
                 if is_text:
                     _array(bundle, parts[part], part, data)
 
@@ -129,9 +132,9 @@ def _nothing_behind(entry: TensorEntry) -> TensorEntry:
     return entry._replace(offset=entry.offset + entry.size, size=0)
 
 
-def _range(path: str, file: BinaryIO, entry: TensorEntry) -> bytes:
+def _range(path: str, file: BinaryIO, size: int, entry: TensorEntry) -> bytes:
     try:
-        return read_range(file, entry)
+        return read_range(file, size, entry)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -147,14 +150,15 @@ def _verified(bundle: Bundle, parts: Mapping[TensorEntry, str]) -> Dict[TensorEn
     by_size: Dict[int, List[TensorEntry]] = defaultdict(list)
     for path, in_shard in _by_shard(bundle, parts).items():
         with bundle.open_shard(path) as file:
+            size = file_size(file)
             for part in in_shard:
-                found[part] = _range(path, file, part)
+                found[part] = _range(path, file, size, part)
                 if part.dtype != _STRING:
                     by_size[part.size].append(part)
     for size, alike in by_size.items():
         for part, crc in zip(alike, _checksums([found[part] for part in alike], size)):
             if masked(crc) != part.crc32c:
-                raise ValueError(f"the checksum of {parts[part]} is wrong")
+                raise ValueError(f"the checksum of {shown(parts[part])} is wrong")
     return found
 
 
@@ -223,7 +227,7 @@ class _Whole:
     def __init__(self, name: str, dtype: Any, shape: Tuple[int, ...]) -> None:
         if product(shape) * dtype.itemsize > limits.VALUE_BYTES:
             raise ValueError(
-                f"{name} has {product(shape)} elements, more than the limit of "
+                f"{shown(name)} has {product(shape)} elements, more than the limit of "
                 f"{limits.VALUE_BYTES} bytes"
             )
         self._name = name
@@ -247,6 +251,6 @@ class _Whole:
           ValueError: an element is in no slice.
         """
         if not self._filled.all():
-            raise ValueError(f"the slices of {self._name} overlap, and leave some of it out")
+            raise ValueError(f"the slices of {shown(self._name)} overlap, and leave some of it out")
         is_text = self._value.dtype == object and self._value.shape == ()
         return self._value.item() if is_text else self._value

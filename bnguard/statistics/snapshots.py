@@ -39,11 +39,12 @@ def snapshot(session_or_checkpoint: Source, scope: Optional[Scope] = None) -> Ru
       BnguardError: there are no running statistics, or none in this scope; the session is closed
         or its variables are not initialized; the checkpoint is missing or damaged.
     """
-    found = _take(session_or_checkpoint, scope)
     if not isinstance(session_or_checkpoint, (str, os.PathLike)):
-        return found
-    coldness = checkpoint_values.coldness(os.fspath(session_or_checkpoint))
-    return RunningStatistics(found.source, found, found.roles, coldness)
+        return _take(session_or_checkpoint, scope)
+    path = os.fspath(session_or_checkpoint)
+    values = checkpoint_values.read(path, scope)
+    coldness = checkpoint_values.coldness(path)
+    return RunningStatistics(_name(path), values, coldness=coldness)
 
 
 def diff(

@@ -21,6 +21,7 @@ from typing import (
     NamedTuple,
     Sequence,
     Tuple,
+    Union,
 )
 
 from bnguard.analysis.checkpoints.crc32c import checksum, crc32c, masked
@@ -43,6 +44,9 @@ _STRING, _VARIANT = DATA_TYPES["DT_STRING"], DATA_TYPES["DT_VARIANT"]
 _LARGEST_RANK = 254  # of a tensor of TensorFlow
 _LARGEST = 2**63 - 1
 _CHECKSUM = 4  # bytes
+_LARGEST_TYPE = 100  # larger numbers are of references
+_LEAST_BYTES = {_STRING: 1, _VARIANT: 1 + _CHECKSUM}
+_SHOWN = 200  # characters of a name in a message
 _NO_ELEMENTS = frozenset([DATA_TYPES["DT_INVALID"], DATA_TYPES["DT_RESOURCE"]])
 
 
@@ -145,7 +149,7 @@ class Bundle:
           ValueError: it is cut off.
         """
         with self.open_shard(self.shard(entry)) as file:
-            return read_range(file, entry)
+            return read_range(file, file_size(file), entry)
 
     def texts(self, entry: TensorEntry, data: bytes) -> List[bytes]:
         """Return the elements of a tensor of text, after a check of all their checksums.
@@ -185,28 +189,42 @@ class Bundle:
             check_inside(extents, name, entry.shape)
             piece = self._slices.get(slice_key(name, extents))
             if piece is None:
-                raise ValueError(f"a slice of {name} is missing")
+                raise ValueError(f"a slice of {shown(name)} is missing")
             shape = slice_shape(extents, entry.shape)
             if piece.shape != shape or piece.dtype != entry.dtype or piece.slices:
-                raise ValueError(f"a slice of {name} has another shape or type than its place")
+                raise ValueError(f"a slice of {shown(name)} does not fit its place")
             elements += piece.elements
         if elements != entry.elements:
             raise ValueError(
-                f"the slices of {name} have {elements} elements, and it has {entry.elements}"
+                f"the slices of {shown(name)} have {elements} elements, and it has {entry.elements}"
             )
 
 
-def read_range(file: BinaryIO, entry: TensorEntry) -> bytes:
+def file_size(file: BinaryIO) -> int:
+    """Return the number of bytes of an open file, on this machine or not."""
+    file.seek(0, os.SEEK_END)
+    return file.tell()
+
+
+def read_range(file: BinaryIO, size: int, entry: TensorEntry) -> bytes:
     """Return the bytes of a tensor from the open file that has them.
+
+    Args:
+      file: the open file.
+      size: its number of bytes; what is behind them is not even asked for.
+      entry: of the tensor.
 
     Raises:
       OSError: the file cannot be read.
       ValueError: it is cut off.
     """
-    if file.seek(0, os.SEEK_END) < entry.offset + entry.size:
+    if size < entry.offset + entry.size:
         raise ValueError("it is cut off")
     file.seek(entry.offset)
-    return file.read(entry.size)
+    data = file.read(entry.size)
+    if len(data) < entry.size:
+        raise ValueError("it is cut off")
+    return data
 
 
 def product(sizes: Sequence[int]) -> int:
@@ -217,15 +235,15 @@ def product(sizes: Sequence[int]) -> int:
     return count
 
 
-def impossible_shape(shape: Any) -> str:
-    """Return what is impossible about a TensorShapeProto, in words; empty if nothing is."""
-    if shape.unknown_rank or len(shape.dim) > _LARGEST_RANK:
+def impossible_shape(sizes: Sequence[int], unknown_rank: bool) -> str:
+    """Return what is impossible about a tensor's shape, in words; empty if nothing is."""
+    if unknown_rank or len(sizes) > _LARGEST_RANK:
         return f"has no rank, or one above {_LARGEST_RANK}"
     elements = 1
-    for axis in shape.dim:
-        if axis.size < 0:
-            return f"has an axis of the size {axis.size}"
-        elements *= axis.size
+    for size in sizes:
+        if size < 0:
+            return f"has an axis of the size {size}"
+        elements *= size
         if elements > _LARGEST:
             return "has more elements than a tensor can have"
     return ""
@@ -254,12 +272,12 @@ def check_inside(extents: Sequence[Extent], name: str, shape: Sequence[int]) -> 
       ValueError: it is not.
     """
     if len(extents) != len(shape):
-        raise ValueError(f"a slice of {name} has another rank")
+        raise ValueError(f"a slice of {shown(name)} has another rank")
     for (start, length), size in zip(extents, shape):
         if start < 0 or length < WHOLE_AXIS or start + max(length, 0) > size:
-            raise ValueError(f"a slice of {name} is outside")
+            raise ValueError(f"a slice of {shown(name)} is outside")
         if length == WHOLE_AXIS and start:
-            raise ValueError(f"a slice of {name} is of a whole axis, and does not start with it")
+            raise ValueError(f"a slice of {shown(name)} does not start with its axis")
 
 
 def _extents(slice_proto: Any) -> Tuple[Extent, ...]:
@@ -317,48 +335,58 @@ def _name(key: bytes) -> str:
     try:
         return key.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"the name {key!r} is not in UTF-8") from error
+        raise ValueError(f"the name {shown(key)} is not in UTF-8") from error
 
 
 def _checked_entry(key: bytes, value: bytes, shards: int) -> TensorEntry:
     """Return an entry, after a check of all that it says by itself."""
     try:
         proto = protos.message("BundleEntryProto").FromString(value)
-        shape = tuple(axis.size for axis in proto.shape.dim)
-        slices = tuple(map(_extents, proto.slices))
-        entry = TensorEntry(
-            proto.dtype, shape, proto.shard_id, proto.offset, proto.size, proto.crc32c, slices
-        )
-        wrong = impossible_shape(proto.shape) or _impossible(entry, shards)
-    except protos.DecodeError:
-        wrong = "cannot be decoded"
+    except protos.DecodeError as error:
+        raise ValueError(f"the entry of {shown(key)} cannot be decoded") from error
+    shape = tuple([axis.size for axis in proto.shape.dim])
+    slices = tuple(map(_extents, proto.slices)) if proto.slices else ()
+    entry = TensorEntry(
+        proto.dtype, shape, proto.shard_id, proto.offset, proto.size, proto.crc32c, slices
+    )
+    wrong = (
+        impossible_shape(shape, proto.shape.unknown_rank)
+        or _impossible_place(entry, shards)
+        or _impossible_type(entry)
+    )
     if wrong:
-        raise ValueError(f"the entry of {key.decode('utf-8', 'backslashreplace')} {wrong}")
+        raise ValueError(f"the entry of {shown(key)} {wrong}")
     return entry
 
 
-def _impossible(entry: TensorEntry, shards: int) -> str:
-    """Return what is impossible about an entry, in words; empty if nothing is."""
+def shown(name: Union[bytes, str]) -> str:
+    """Return a name for a message: text, and not too long."""
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _impossible_place(entry: TensorEntry, shards: int) -> str:
+    """Return what is impossible about where the bytes are, in words; empty if nothing is."""
     if not 0 <= entry.shard < shards:
         return f"is in the shard {entry.shard} of {shards}"
     if entry.offset < 0 or entry.size < 0 or entry.offset + entry.size > _LARGEST:
         return f"has {entry.size} bytes at {entry.offset}"
-    if entry.dtype in _NO_ELEMENTS or entry.dtype < 0 or entry.dtype > 100:
+    return ""
+
+
+def _impossible_type(entry: TensorEntry) -> str:
+    """Return what is impossible about the type and the size, in words; empty if nothing is."""
+    if entry.dtype in _NO_ELEMENTS or entry.dtype < 0 or entry.dtype > _LARGEST_TYPE:
         return f"is of the type {entry.dtype}, which no stored tensor has"
     if entry.slices:
         return ""
-    return _impossible_size(entry, product(entry.shape))
-
-
-def _impossible_size(entry: TensorEntry, elements: int) -> str:
+    elements = product(entry.shape)
     item = ITEM_BYTES.get(entry.dtype)
     if item is not None and entry.size != elements * item:
         return f"has {entry.size} bytes for {elements} elements of {item}"
     # An element of text or a variant takes its length, and a variant its checksum, too.
-    least = {_STRING: elements, _VARIANT: elements * (1 + _CHECKSUM)}.get(entry.dtype, 0)
-    if entry.size < least:
-        return f"has {entry.size} bytes for {elements} elements"
-    return ""
+    least = elements * _LEAST_BYTES.get(entry.dtype, 0)
+    return f"has {entry.size} bytes for {elements} elements" if entry.size < least else ""
 
 
 def _check_apart(entries: Mapping[bytes, TensorEntry]) -> None:
@@ -372,6 +400,5 @@ def _check_apart(entries: Mapping[bytes, TensorEntry]) -> None:
         before = (0, 0)
         for _, offset, size, key in in_shard:
             if offset < sum(before) and (offset, size) != before:
-                name = key.decode("utf-8", "backslashreplace")
-                raise ValueError(f"some bytes of {name} are also those of another tensor")
+                raise ValueError(f"some bytes of {shown(key)} are also those of another tensor")
             before = (offset, size)

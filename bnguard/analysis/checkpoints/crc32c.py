@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import List, Sequence, Tuple
 
 _CASTAGNOLI = 0x82F63B78  # the polynomial, its bits reversed
-_FOLDED_FROM = 1 << 12  # bytes; below that, the plain loop is as fast
+_FOLDED_FROM = 1 << 9  # bytes; below that, the plain loop is as fast
 
 
 def masked(crc: int) -> int:

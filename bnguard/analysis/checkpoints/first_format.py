@@ -13,6 +13,7 @@ from bnguard.analysis.checkpoints.bundle import (
     extents_of,
     impossible_shape,
     product,
+    shown,
     slice_key,
     slice_shape,
 )
@@ -75,7 +76,7 @@ class FirstFormat:
         self.tensors: Dict[str, StoredSlices] = {}
         for tensor in meta.tensor:
             if tensor.name in self.tensors:
-                raise ValueError(f"{tensor.name} is there twice")
+                raise ValueError(f"{shown(tensor.name)} is there twice")
             self.tensors[tensor.name] = _checked(tensor)
 
     def values(self, name: str) -> Iterator[Tuple[Tuple[Extent, ...], List[Any]]]:
@@ -90,28 +91,28 @@ class FirstFormat:
         stored = self.tensors[name]
         field = _FIELD_OF.get(stored.dtype)
         if field is None:
-            raise ValueError(f"{name} is of the type {stored.dtype}, which this format cannot have")
+            raise ValueError(f"{shown(name)} is of the type {stored.dtype}, which cannot be")
         for extents in stored.slices:
             entry = self._entries.get(slice_key(name, extents))
             if entry is None:
-                raise ValueError(f"a slice of {name} is missing")
+                raise ValueError(f"a slice of {shown(name)} is missing")
             data = protos.message("SavedTensorSlices").FromString(entry).data.data
             elements = list(getattr(data, field))
             count = product(slice_shape(extents, stored.shape))
             if len(elements) != count * (_NUMBERS_OF_COMPLEX if "complex" in field else 1):
-                raise ValueError(f"a slice of {name} has another number of elements than its place")
+                raise ValueError(f"a slice of {shown(name)} does not fit its place")
             yield extents, elements
 
 
 def _checked(tensor: Any) -> StoredSlices:
-    wrong = impossible_shape(tensor.shape)
-    if wrong:
-        raise ValueError(f"{tensor.name} {wrong}")
     shape = tuple(axis.size for axis in tensor.shape.dim)
+    wrong = impossible_shape(shape, tensor.shape.unknown_rank)
+    if wrong:
+        raise ValueError(f"{shown(tensor.name)} {wrong}")
     slices = tuple(extents_of(each, tensor.name, shape) for each in tensor.slice)
     elements = sum(product(slice_shape(extents, shape)) for extents in slices)
     if elements != product(shape):
         raise ValueError(
-            f"the slices of {tensor.name} have {elements} elements, and it has {product(shape)}"
+            f"the slices of {shown(tensor.name)} have {elements} elements, not {product(shape)}"
         )
     return StoredSlices(tensor.type, shape, slices)

@@ -8,7 +8,7 @@ import re
 from typing import Dict, FrozenSet, Iterator, List, Optional
 
 from bnguard.analysis import limits
-from bnguard.analysis.checkpoints.bundle import Bundle, TensorEntry
+from bnguard.analysis.checkpoints.bundle import Bundle, TensorEntry, shown
 from bnguard.analysis.checkpoints.crc32c import checksum
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.file_kinds import pointer_at
@@ -69,7 +69,7 @@ class StoredCheckpoint:
             data = self._bundle.read(entry)
             elements = unpack(data, entry.dtype, len(data))
             if elements is not None and checksum(data) != entry.crc32c:
-                raise ValueError(f"the checksum of {name} is wrong")
+                raise ValueError(f"the checksum of {shown(name)} is wrong")
         return elements
 
 

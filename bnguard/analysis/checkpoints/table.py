@@ -107,9 +107,13 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[Located]:
     key, at = b"", 0
     while at < end:
         start = at
-        shared, at = varint(block, at)
-        unshared, at = varint(block, at)
-        length, at = varint(block, at)
+        if block[at] < 128 and block[at + 1] < 128 and block[at + 2] < 128:
+            shared, unshared, length = block[at : at + 3]
+            at += 3
+        else:
+            shared, at = varint(block, at)
+            unshared, at = varint(block, at)
+            length, at = varint(block, at)
         if shared > len(key):
             raise ValueError("a key shares more with the one before than that has")
         if not shared:
