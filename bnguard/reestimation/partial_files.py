@@ -101,7 +101,14 @@ def read_partial(path: str) -> Partial:
             f"{path}: cannot be read ({error.strerror or error}); expected the file of a share. "
             "Run its --shard again."
         ) from error
-    except (AttributeError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        AttributeError,
+        KeyError,
+        MemoryError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         raise BnguardError(
             f"{path}: not the file of a share, or damaged; expected what --partial wrote. Run its "
             "--shard again."

@@ -61,8 +61,8 @@ def _item_bytes() -> Dict[int, int]:
     found = {
         DATA_TYPES[f"DT_{name}"]: size for size, names in sizes.items() for name in names.split()
     }
-    # Five types of float8, and integers of four and two bits, which take a byte each in a tensor.
-    return {**found, **dict.fromkeys(range(24, 33), 1)}
+    # Float8, float4, and integers of four and two bits take a byte each in a tensor.
+    return {**found, **dict.fromkeys(range(24, 34), 1)}
 
 
 ITEM_BYTES = _item_bytes()
