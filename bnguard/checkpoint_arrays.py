@@ -179,6 +179,8 @@ def _array(bundle: Bundle, name: str, entry: TensorEntry, data: bytes) -> Any:
     if bundle.is_big_endian:
         size = np.dtype(_COMPLEX.get(dtype, dtype)).itemsize
         data = np.frombuffer(data, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
+    if dtype == np.bool_:  # any byte but 0 is true
+        return (np.frombuffer(data, np.uint8) != 0).reshape(entry.shape)
     return np.frombuffer(data, dtype).reshape(entry.shape).copy()
 
 

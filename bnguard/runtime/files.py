@@ -1,7 +1,8 @@
 """Open what is read: a regular file of at most a given size, so that nothing blocks or grows.
 
-Opening a named pipe waits for a writer, and a device such as /dev/zero never ends. So every file
-is opened without waiting, and what was opened is examined, not what the path named before.
+Opening a named pipe waits for a writer, and a device such as /dev/zero never ends. So what is no
+regular file is not opened: even without waiting, that would disturb the writer of a pipe. Where
+something else takes its place meanwhile, it is opened without waiting, and refused then.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def open_regular(path: str) -> BinaryIO:
       NotRegularError: it is a directory, a pipe, a device or a socket.
       OSError: it cannot be opened.
     """
-    return _opened(path, _FLAGS | _AT_ONCE, pipe=False)
+    _check(path, os.stat(path).st_mode, may_be_pipe=False)
+    return _opened(path, _FLAGS | _AT_ONCE, may_be_pipe=False)
 
 
 def read_regular(path: str, most: int) -> bytes:
@@ -80,21 +82,22 @@ def read_file_or_pipe(path: str, most: int) -> bytes:
       TooLargeError: it is larger.
       OSError: it cannot be read.
     """
-    flags = _FLAGS if _is_pipe(path) else _FLAGS | _AT_ONCE
-    with _opened(path, flags, pipe=flags == _FLAGS) as file:
+    mode = os.stat(path).st_mode
+    _check(path, mode, may_be_pipe=True)
+    is_pipe = stat.S_ISFIFO(mode)
+    with _opened(path, _FLAGS if is_pipe else _FLAGS | _AT_ONCE, may_be_pipe=is_pipe) as file:
         return _contents(file, path, most)
 
 
-def _is_pipe(path: str) -> bool:
-    return stat.S_ISFIFO(os.stat(path).st_mode)
+def _check(path: str, mode: int, may_be_pipe: bool) -> None:
+    if not (stat.S_ISREG(mode) or (may_be_pipe and stat.S_ISFIFO(mode))):
+        raise NotRegularError(path, _kind(mode))
 
 
-def _opened(path: str, flags: int, pipe: bool) -> BinaryIO:
+def _opened(path: str, flags: int, may_be_pipe: bool) -> BinaryIO:
     descriptor = os.open(path, flags)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not (stat.S_ISREG(mode) or (pipe and stat.S_ISFIFO(mode))):
-            raise NotRegularError(path, _kind(mode))
+        _check(path, os.fstat(descriptor).st_mode, may_be_pipe)
         return open(descriptor, "rb")  # the caller closes it
     except BaseException:
         os.close(descriptor)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from bnguard.analysis.checkpoints.bundle import shown
 from bnguard.errors import BnguardError
 from bnguard.layer_plot import Values, draw_layers
 from bnguard.runtime.streams import printable
@@ -154,8 +155,8 @@ def _read_only(name: str, value: Any) -> np.ndarray:
     copy = np.array(value)
     if copy.dtype.kind in "OSU":
         raise BnguardError(
-            f"{name}: contains text; expected numbers, because the variable has the name of a "
-            "running statistic. Select a different scope, or rename the variable."
+            f"{shown(name)}: contains text; expected numbers, because the variable has the name of "
+            "a running statistic. Select a different scope, or rename the variable."
         )
     copy.setflags(write=False)
     return copy

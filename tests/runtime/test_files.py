@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import time
 
 import pytest
 
@@ -34,7 +36,7 @@ def other(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("kind", ["a pipe", "a directory", "a device"])
+@pytest.mark.parametrize("kind", ["a pipe", "a directory", "a device", "a socket"])
 @pytest.mark.parametrize("read", [open_regular, lambda path: read_regular(path, 10)])
 def test_what_is_no_regular_file_is_refused_at_once(other, kind, read):
     with pytest.raises(NotRegularError, match=f"it is {kind}, not a regular file") as caught:
@@ -42,9 +44,25 @@ def test_what_is_no_regular_file_is_refused_at_once(other, kind, read):
     assert caught.value.what == kind
 
 
-def test_a_socket_cannot_be_opened(other):
-    with pytest.raises(OSError, match="No such device"):
-        open_regular(other("a socket"))
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(other, tmp_path, monkeypatch):
+    """It is there when the file is opened, though a regular file was there before."""
+    path, before = other("a pipe"), os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda path: before)
+    for read in (open_regular, lambda path: read_file_or_pipe(path, 10)):
+        with pytest.raises(NotRegularError, match="it is a pipe"):
+            read(path)
+
+
+def test_the_writer_of_a_pipe_that_is_refused_is_not_disturbed(other):
+    """A reader that opens and closes a pipe lets its writer open it, and ends that by SIGPIPE."""
+    path = other("a pipe")
+    with subprocess.Popen(["sh", "-c", f"echo text > {path}"]) as writer:
+        for _ in range(50):
+            with pytest.raises(NotRegularError):
+                open_regular(path)
+            time.sleep(0.002)
+        assert read_file_or_pipe(path, 10) == b"text\n"
+    assert writer.returncode == 0
 
 
 @pytest.mark.parametrize("read", [read_regular, read_file_or_pipe])

@@ -29,6 +29,7 @@ from bnguard.analysis.checkpoints.table import read_table, varint
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.runtime.files import open_regular
+from bnguard.runtime.streams import printable
 
 SLICE = b"\0"
 """The first byte of the key of a slice, whose tensor has an entry of its own without elements."""
@@ -360,9 +361,9 @@ def _checked_entry(key: bytes, value: bytes, shards: int) -> TensorEntry:
 
 
 def shown(name: Union[bytes, str]) -> str:
-    """Return a name for a message: text, and not too long."""
+    """Return a name for a message: printable, in one line, and not too long."""
     text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return printable(text[:_SHOWN]) + ("..." if len(text) > _SHOWN else "")
 
 
 def _impossible_place(entry: TensorEntry, shards: int) -> str:
