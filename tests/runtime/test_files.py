@@ -56,7 +56,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(other, tmp_path
 def test_the_writer_of_a_pipe_that_is_refused_is_not_disturbed(other):
     """A reader that opens and closes a pipe lets its writer open it, and ends that by SIGPIPE."""
     path = other("a pipe")
-    with subprocess.Popen(["sh", "-c", f"echo text > {path}"]) as writer:
+    with subprocess.Popen(["sh", "-c", f"echo text > '{path}'"]) as writer:
         for _ in range(50):
             with pytest.raises(NotRegularError):
                 open_regular(path)

@@ -54,6 +54,8 @@ def try_tensorflow(prefix, seed, number):
     try:
         reader = tf.train.load_checkpoint(prefix)
         theirs = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except UnicodeDecodeError:  # it lists the keys of slices without a tensor, too
+        return "TensorFlow cannot list the names", ""
     except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
         return ("TensorFlow refuses", "") if ours is None else ("only we read it", str(error))
     if ours is None:
