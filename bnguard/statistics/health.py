@@ -135,7 +135,8 @@ def numbers(value: np.ndarray) -> np.ndarray:
         return value.astype(np.uint8)
     if value.dtype.name.startswith(("int", "uint")):
         return value.astype(np.int64)
-    return value.astype(np.complex128 if value.dtype.kind == "c" else np.float64)
+    with np.errstate(invalid="ignore"):  # a signaling NaN
+        return value.astype(np.complex128 if value.dtype.kind == "c" else np.float64)
 
 
 @lru_cache(maxsize=256)

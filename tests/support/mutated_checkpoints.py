@@ -172,7 +172,7 @@ def _lie(entries, head, choices):
         fields["sizes"] = [*fields["sizes"], odd]
     elif kind == 6 and fields["sizes"]:
         fields["sizes"] = [odd, *fields["sizes"][1:]]
-    elif kind == 7 and fields["slices"]:
+    elif kind == 7 and fields["slices"] and all(fields["slices"]):
         pair = fields["slices"][choices(len(fields["slices"]))][0]
         pair[choices(2)] = odd if choices(3) else None if pair[0] == 0 else 1
         pair[0] = pair[0] or 0

@@ -79,11 +79,15 @@ def in_child(target, prefix, seed, numbers):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.close(reading)
-        with os.fdopen(writing, "w", buffering=1) as results:
-            for number in numbers:
-                outcome, details = target(prefix, seed, number)
-                results.write(f"{number}\t{outcome}\t{details!r}\n")
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "w", buffering=1) as results:
+                for number in numbers:
+                    outcome, details = target(prefix, seed, number)
+                    results.write(f"{number}\t{outcome}\t{details!r}\n")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as results:
