@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         average,
         diff,
         snapshot,
-        statistics_summaries,
     )
+    from bnguard.statistics.summaries import statistics_summaries
 
 _MODULES = {
     "AuditError": "bnguard.analysis.errors",
@@ -61,7 +61,7 @@ _MODULES = {
     "must_move": "bnguard.guard.must_move",
     "reestimate": "bnguard.reestimation",
     "snapshot": "bnguard.statistics",
-    "statistics_summaries": "bnguard.statistics",
+    "statistics_summaries": "bnguard.statistics.summaries",
 }
 
 __all__ = [

@@ -1,58 +1,118 @@
-"""Find checkpoints on disk, read them, and verify them against a graph."""
+"""Find checkpoints on disk, read them, and verify them against a graph.
+
+Values are read here, not by TensorFlow, whose reader believes what an index says; see
+bnguard/analysis/checkpoints/bundle.py. So a checkpoint on this machine needs no TensorFlow.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 import os
 import re
-from typing import Any, Collection, Dict, List, Optional, Sequence
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Collection,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Union,
+)
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
+from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.bundle import Bundle
+from bnguard.analysis.checkpoints.first_format import FirstFormat
+from bnguard.analysis.ir.protos import DecodeError, message
+from bnguard.checkpoint_arrays import bundle_arrays, check_shards, first_format_arrays
 from bnguard.errors import BnguardError, first_line
+from bnguard.runtime.files import TooLargeError, open_regular, read_regular
+from bnguard.runtime.streams import printable
+from bnguard.runtime.tensorflow_import import import_tensorflow
 
-_DAMAGE = (
-    tf.errors.OpError,
-    LookupError,
-    RuntimeError,
-    ValueError,
-)  # the types that TensorFlow's readers raise
-
+_DAMAGE = (DecodeError, LookupError, MemoryError, OverflowError, ValueError)
 _EXPECTED = "expected the prefix of a checkpoint, as Saver.save returns it, or its directory"
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # a file system that TensorFlow reads
+_SHOWN = 8  # names in a message
 
 
-def read(path: str, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
-    """Return the tensors of a checkpoint by name; in a TF 1.x checkpoint, the variables' names.
+class Checkpoint:
+    """A checkpoint on disk; its index is read and checked, and tensors are read on demand.
 
     Args:
       path: a checkpoint prefix, one of its files, or a directory whose `checkpoint` file
         names one.
-      names: the tensors to read; names that the checkpoint lacks are left out. None: all.
+
+    Attributes:
+      prefix: its prefix.
+      names: the names of its tensors, sorted; in a TF 1.x checkpoint, the variables' names.
 
     Raises:
-      BnguardError: there is no checkpoint, or its index or data file is damaged. Reading a tensor
-        verifies its checksum.
+      BnguardError: there is no checkpoint, or its index is damaged or says what cannot be.
     """
-    prefix = resolve(path)
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        stored = sorted(reader.get_variable_to_shape_map())
-        return {name: reader.get_tensor(name) for name in stored if names is None or name in names}
-    except _DAMAGE as error:
-        raise _damaged(prefix, error) from error
+
+    def __init__(self, path: str) -> None:
+        self.prefix = resolve(path)
+        with damage_reported(self.prefix):
+            self._stored = _stored(self.prefix)
+        self.names: Sequence[str] = sorted(self._stored.tensors)
+
+    def read(self, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
+        """Return tensors by name; see `read`."""
+        wanted = self._chosen(names)
+        with damage_reported(self.prefix):
+            if isinstance(self._stored, Bundle):
+                return bundle_arrays(self._stored, wanted)
+            return first_format_arrays(self._stored, wanted)
+
+    def check_restorable(self, names: Collection[str]) -> None:
+        """Check what TensorFlow believes when it restores tensors; it checks the other checksums.
+
+        Args:
+          names: the tensors; names that the checkpoint lacks are left out.
+
+        Raises:
+          BnguardError: a tensor is not in its data file, or a text is damaged.
+        """
+        wanted = self._chosen(names)
+        with damage_reported(self.prefix):
+            if isinstance(self._stored, Bundle):
+                check_shards(self._stored, wanted)
+            else:
+                first_format_arrays(self._stored, wanted)
+
+    def _chosen(self, names: Optional[Collection[str]]) -> List[str]:
+        return [name for name in self.names if names is None or name in names]
 
 
-def names(path: str) -> List[str]:
+def read(path: str, names: Optional[Collection[str]] = None) -> Dict[str, Any]:
+    """Return the tensors of a checkpoint by name.
+
+    Args:
+      path: as for `Checkpoint`.
+      names: the tensors to read; names that the checkpoint lacks are left out. None: all.
+
+    Returns:
+      Arrays by name, sorted; a single text is `bytes`, and an array of texts has objects.
+
+    Raises:
+      BnguardError: as for `Checkpoint`; or a tensor is damaged, or the values are too large.
+        Reading a tensor verifies its checksum.
+    """
+    return Checkpoint(path).read(names)
+
+
+def names(path: str) -> Sequence[str]:
     """Return the names of a checkpoint's tensors, sorted.
 
     Raises:
-      BnguardError: there is no checkpoint, or its index is damaged.
+      BnguardError: as for `Checkpoint`.
     """
-    prefix = resolve(path)
-    try:
-        return sorted(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
-    except _DAMAGE as error:
-        raise _damaged(prefix, error) from error
+    return Checkpoint(path).names
 
 
 def resolve(path: str) -> str:
@@ -101,8 +161,8 @@ def verify(path: str, variables: Sequence[Any]) -> None:
     missing = sorted(set(wanted) - set(stored))
     if missing:
         raise BnguardError(
-            f"{path}: the checkpoint has no {', '.join(missing)}; it has "
-            f"{', '.join(sorted(stored)) or 'nothing'}. Give a checkpoint of this model."
+            f"{path}: the checkpoint has no {_listed(missing)}; it has "
+            f"{_listed(sorted(stored)) or 'nothing'}. Give a checkpoint of this model."
         )
     for name, variable in sorted(wanted.items()):
         shape, dtype = tuple(variable.shape.as_list()), variable.dtype.base_dtype.as_numpy_dtype
@@ -154,11 +214,37 @@ def _latest(folder: str) -> str:
 
 def _named(folder: str) -> str:
     """Return the path in a directory's `checkpoint` file; empty if it names none."""
+    paths = state_paths(folder)
+    return paths[0] if paths else ""
+
+
+def state_paths(folder: str) -> List[str]:
+    """Return the prefixes in a directory's `checkpoint` file: the latest, and then all it lists.
+
+    Paths are relative to the directory, or absolute. There are none if the file is missing or not
+    of this kind.
+
+    Raises:
+      BnguardError: the file is no regular file, or cannot be read.
+    """
+    from google.protobuf import text_format
+
+    path = os.path.join(folder, "checkpoint")
     try:
-        state = tf.train.get_checkpoint_state(folder)
-    except ValueError:  # the file is not text
-        return ""
-    return "" if state is None else state.model_checkpoint_path
+        text = read_regular(path, limits.STATE_BYTES).decode("utf-8")
+        state = text_format.Parse(text, message("CheckpointState")(), allow_unknown_field=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BnguardError(
+            f"{path}: cannot be read ({error.strerror}); expected the text file that Saver.save "
+            "writes. Give the prefix itself: the path without .index."
+        ) from error
+    except (text_format.ParseError, UnicodeDecodeError, RecursionError):
+        return []
+    latest = state.model_checkpoint_path
+    paths = [latest, *state.all_model_checkpoint_paths] if latest else []
+    return [os.path.join(folder, each) for each in paths]
 
 
 def _inside(path: str, folder: str) -> bool:
@@ -166,12 +252,62 @@ def _inside(path: str, folder: str) -> bool:
     return os.path.commonpath([home, os.path.realpath(os.path.dirname(path))]) == home
 
 
-def _damaged(prefix: str, error: Exception) -> BnguardError:
+def _stored(prefix: str) -> Union[Bundle, FirstFormat]:
+    """Return what a checkpoint contains, in TensorFlow 1.0's format or the one before."""
+    index = f"{prefix}.index"
+    if _is_file(index):
+        return Bundle(prefix, _contents(index, limits.INDEX_BYTES), _opener(prefix))
+    return FirstFormat(_contents(prefix, limits.FIRST_FORMAT_BYTES))
+
+
+def _opener(path: str) -> Callable[[str], BinaryIO]:
+    return _open_remote if _REMOTE.match(path) else open_regular
+
+
+def _open_remote(path: str) -> Any:
+    import tensorflow.compat.v1 as tf
+
+    return tf.io.gfile.GFile(path, "rb")
+
+
+def _contents(path: str, most: int) -> bytes:
+    if not _REMOTE.match(path):
+        return read_regular(path, most)
+    with _open_remote(path) as file:
+        if file.size() > most:
+            raise TooLargeError(path, most)
+        return bytes(file.read())
+
+
+@contextmanager
+def damage_reported(prefix: str) -> Iterator[None]:
+    """Turn an error that reading the files of a checkpoint raises into a BnguardError."""
+    try:
+        yield
+    except BnguardError:
+        raise
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        raise _damaged(prefix, f"{file}{error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise _damaged(prefix, first_line(error)) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow."):
+            raise  # an error of ours, and not of a remote file system
+        raise _damaged(prefix, first_line(error)) from error
+
+
+def _damaged(prefix: str, reason: str) -> BnguardError:
     return BnguardError(
-        f"{prefix}: the checkpoint cannot be read ({first_line(error)}); expected an intact "
+        f"{prefix}: the checkpoint cannot be read ({printable(reason)}); expected an intact "
         ".index file and all its .data shards. Restore the files from a copy, or give "
         "another checkpoint."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(printable, names[:_SHOWN])) + more
 
 
 def _is_keras(path: str) -> bool:
@@ -185,8 +321,14 @@ def _exists(prefix: str) -> bool:
 
 
 def _is_file(path: str) -> bool:
+    """Return whether there is something that may be a file."""
+    if not _REMOTE.match(path):
+        return os.path.exists(path) and not os.path.isdir(path)
+    import_tensorflow()
+    import tensorflow.compat.v1 as tf
+
     try:
-        return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+        return bool(tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path))
     except tf.errors.OpError as error:
         raise BnguardError(
             f"{path}: cannot be looked for ({first_line(error)}); expected a path on this machine, "

@@ -16,7 +16,9 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 import tensorflow.compat.v1 as tf
 
+from bnguard.analysis import limits
 from bnguard.errors import BnguardError, first_line
+from bnguard.runtime.files import read_regular
 
 STALE_ATTRIBUTE = "_output_shapes"
 """The attribute with the shapes that shape inference found when the graph was saved."""
@@ -103,8 +105,7 @@ def read_meta_graph(path: str) -> Any:
       BnguardError: the file cannot be read, or is no MetaGraphDef.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_regular(path, limits.FILE_BYTES)
     except OSError as error:
         raise BnguardError(
             f"{path}: cannot be read ({error.strerror}); expected a .meta file. Give the path of "

@@ -332,3 +332,85 @@ def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_saved(tmp_path):
         with pytest.raises(BnguardError, match="needs paths in UTF-8"):
             function(str(tmp_path / os.fsdecode(b"x\xff")))
     assert os.listdir(str(tmp_path)) == []
+
+
+NUMBERS = "bool complex64 complex128 float16 float32 float64 int8 int16 int32 int64 uint8 uint16"
+IN_THE_FIRST_FORMAT = NUMBERS.replace(" uint16", "")
+
+
+def every_type(names):
+    """Make variables of many types and shapes, whole, in slices, and of text."""
+    random = np.random.RandomState(0)
+    for name in names.split():
+        for shape in ([], [3], [2, 0], [2, 3, 4]):
+            value = np.asarray(random.rand(*shape) * 100 - 50 * (name[0] != "u")).astype(name)
+            tf.get_variable(f"{name}{len(shape)}", initializer=tf.constant(value, name, shape))
+    for name, texts in (("one", "text"), ("none", []), ("texts", [["", "b" * 300], ["c", "é"]])):
+        tf.get_variable(name, initializer=tf.constant(texts, tf.string))
+
+
+def in_slices():
+    """Make variables that are saved in slices; TensorFlow reads none in the first format."""
+    for axis in (0, 1):
+        partitioner = tf.fixed_size_partitioner(3, axis=axis)
+        with tf.variable_scope(f"in_slices{axis}", partitioner=partitioner):
+            tf.get_variable("weights", [7, 8, 2], initializer=tf.random_normal_initializer(seed=1))
+            tf.get_variable("doubles", [4, 8], tf.float64, tf.ones_initializer())
+
+
+@pytest.mark.parametrize("version", [1, 2], ids=["first format", "bundle"])
+def test_values_are_those_that_tensorflow_reads(version, tmp_path):
+    """Every type, shape and slice; names of 200 letters make blocks with prefixes."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        with tf.variable_scope("a_long_scope" * 16):
+            every_type(NUMBERS if version == 2 else IN_THE_FIRST_FORMAT)
+            if version == 2:
+                in_slices()
+                tf.get_variable("bfloat16", [3], tf.bfloat16, tf.ones_initializer())
+        session.run(tf.global_variables_initializer())
+        saver = tf.train.Saver(write_version=version)
+        prefix = saver.save(session, str(tmp_path / "model.ckpt"))
+    reader = tf.train.load_checkpoint(prefix)
+    expected = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    values = checkpoint_reader.read(prefix)
+    assert len(values) == len(expected) > 40
+    for name, value in expected.items():
+        if isinstance(value, bytes):
+            assert values[name] == value
+            continue
+        assert values[name].dtype == np.asarray(value).dtype, name
+        assert values[name].shape == np.shape(value), name
+        np.testing.assert_array_equal(values[name], value, name)
+    checkpoint_reader.Checkpoint(prefix).check_restorable(list(expected))
+
+
+def test_very_many_tensors_of_one_size_are_verified_together(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        for number in range(100):
+            tf.get_variable(f"v{number:03}", initializer=np.full(5, number, np.float32))
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    assert [value[0] for value in checkpoint_reader.read(prefix).values()] == list(range(100))
+    path = f"{prefix}.data-00000-of-00001"
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    content[20 * 42 + 3] ^= 16
+    with open(path, "wb") as file:
+        file.write(content)
+    assert_says(lambda: checkpoint_reader.read(prefix), "the checksum of v042 is wrong")
+
+
+def test_a_damaged_first_format_is_reported(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("v", initializer=[1.0, 2.0])
+        session.run(tf.global_variables_initializer())
+        saver = tf.train.Saver(write_version=tf.train.SaverDef.V1)
+        path = saver.save(session, str(tmp_path / "model.ckpt"))
+    with open(path, "rb") as file:
+        content = file.read()
+    for bit in range(0, 8 * (len(content) - 100), 5):  # of the block with names and values
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with open(path, "wb") as file:
+            file.write(damaged)
+        assert_says(lambda: checkpoint_reader.read(path), "checksum of a block is wrong")

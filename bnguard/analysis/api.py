@@ -19,11 +19,11 @@ from typing import (
 )
 
 from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.stored_checkpoint import StoredCheckpoint, read_checkpoint
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.frontend.graph_files import graph_files
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint, read_checkpoint
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.report import Report
 from bnguard.analysis.rules import choose

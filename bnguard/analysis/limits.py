@@ -72,6 +72,24 @@ FUNCTION_DEPTH = Limit(100, "nested function calls", "lowering is recursive", _R
 LOWERED_NODES = Limit(
     250000, "nodes that functions add", "a few nested calls can expand to millions", _REFUSED
 )
+INDEX_BYTES = Limit(
+    1 << 26,
+    "bytes of a checkpoint's index",
+    "a million tensors take about as many, and it is read whole",
+    "the checkpoint is refused",
+)
+CHECKPOINT_ENTRIES = Limit(
+    1 << 18,
+    "entries of a checkpoint",
+    "no known model has more variables, and each is checked, which takes some microseconds",
+    "the checkpoint is refused",
+)
+CHECKPOINT_KEY_BYTES = Limit(
+    1 << 27,
+    "bytes of all keys of a checkpoint",
+    "shared prefixes let an index of some megabytes expand to gigabytes",
+    "the checkpoint is refused",
+)
 CHECKPOINT_KEY_RATIO = Limit(
     64,
     "times the size of a block of a checkpoint index, for all keys in it",
@@ -79,7 +97,28 @@ CHECKPOINT_KEY_RATIO = Limit(
     "the checkpoint is refused",
 )
 OBJECT_GRAPH_BYTES = Limit(
-    1 << 28, "bytes of a checkpoint's object graph", "it is read whole", "the checkpoint is refused"
+    1 << 26,
+    "bytes of a checkpoint's object graph",
+    "it is read whole, and its checksum takes about 0.05 s for each MiB",
+    "the checkpoint is refused",
+)
+VALUE_BYTES = Limit(
+    1 << 30,
+    "bytes of the values that are read from a checkpoint at once",
+    "they are held in memory; running statistics are small",
+    "the checkpoint is refused",
+)
+FIRST_FORMAT_BYTES = Limit(
+    1 << 30,
+    "bytes of a checkpoint in the format before TensorFlow 1.0",
+    "it is one file with everything in it, read whole",
+    "the checkpoint is refused",
+)
+STATE_BYTES = Limit(
+    1 << 20,
+    "bytes of a directory's `checkpoint` file",
+    "it names a few checkpoints",
+    "the file is refused",
 )
 
 # Ops

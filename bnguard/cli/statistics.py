@@ -12,7 +12,6 @@ from bnguard.analysis.findings import ALREADY_TRAINED
 from bnguard.runtime.columns import columns, fit_tables
 from bnguard.runtime.requirements import require
 from bnguard.runtime.streams import printable
-from bnguard.runtime.tensorflow_import import import_tensorflow
 
 _scope = click.option("--scope", help="Only the variables in this scope.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -63,8 +62,7 @@ def stats(checkpoint: str, scope: Optional[str], as_json: bool) -> None:
 
 
 def _statistics() -> Any:
-    require(["tensorflow", "numpy"], extra="tf")
-    import_tensorflow()
+    require(["numpy"], extra="tf")
     from bnguard import statistics
 
     return statistics

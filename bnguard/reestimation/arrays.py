@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 
 from bnguard.errors import BnguardError
+from bnguard.runtime.files import open_regular
 
 _CHUNK = 1 << 22  # bytes that are skipped at once
 
@@ -39,7 +40,7 @@ class ArrayFile:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_regular(path) as file, zipfile.ZipFile(file) as archive:
                 members = [self._member(archive, name) for name in archive.namelist()]
         except OSError as error:
             raise BnguardError(
@@ -69,7 +70,7 @@ class ArrayFile:
           first: the number of the first batch.
           end: the number of the batch to end before.
         """
-        with zipfile.ZipFile(self.path) as archive:
+        with open_regular(self.path) as data, zipfile.ZipFile(data) as archive:
             fixed = {m.name: self._read(self._open(archive, m), m, 1, ()) for m in self._scalars}
             files = [self._open(archive, member) for member in self._arrays]
             for file, member in zip(files, self._arrays):

@@ -18,13 +18,20 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader
-from bnguard.analysis.frontend.checkpoint_index import Entry, located_entries, varint
-from bnguard.analysis.frontend.stored_checkpoint import checksum
+from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.bundle import slice_key
+from bnguard.analysis.checkpoints.crc32c import checksum
+from bnguard.analysis.checkpoints.table import (
+    BLOCK_TRAILER,
+    Located,
+    located_entries,
+    varint,
+)
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.errors import BnguardError, first_line
+from bnguard.runtime.files import open_regular, read_regular
 
 _CHECKSUM_FIELD = 6  # of BundleEntryProto
-_BLOCK_TRAILER = 5  # bytes: the compression type, and a checksum
 
 
 class Stored(NamedTuple):
@@ -87,7 +94,7 @@ def write_patched(prefix: str, output: str, values: Sequence[Stored], meta: Opti
     check_output(prefix, output)
     with _one_line(prefix, output), _staging(output) as staged:
         for shard in _shards(prefix):
-            shutil.copyfile(shard, f"{staged}{shard[len(prefix) :]}")
+            _copy(shard, f"{staged}{shard[len(prefix) :]}")
         index = bytearray(_bytes(f"{prefix}.index"))
         present = {entry.key for entry in located_entries(bytes(index))}
         _patch(prefix, staged, index, [each for each in values if each.encoded in present])
@@ -98,35 +105,12 @@ def write_patched(prefix: str, output: str, values: Sequence[Stored], meta: Opti
             staged = _with_more(prefix, staged, absent)
         copies = _shards(staged)
         if meta is not None:
-            shutil.copyfile(meta, f"{staged}.meta")
+            _copy(meta, f"{staged}.meta")
             copies.append(f"{staged}.meta")
         _verify(prefix, staged, values)
         for copy in [*copies, f"{staged}.index"]:
             _sync(copy)
             os.replace(copy, f"{output}{copy[len(staged) :]}")
-
-
-def slice_key(name: str, extents: Sequence[Tuple[int, int]]) -> bytes:
-    """Return the key of a slice in an index, in TensorFlow's OrderedCode.
-
-    Args:
-      name: the name of the tensor.
-      extents: the start and the length along each axis.
-    """
-    text = name.encode().replace(b"\x00", b"\x00\xff")
-    numbers = b"".join(_signed(number) for extent in extents for number in extent)
-    return b"\x00" + text + b"\x00\x01" + _unsigned(len(extents)) + numbers
-
-
-def _unsigned(number: int) -> bytes:
-    size = (number.bit_length() + 7) // 8
-    return bytes([size]) + number.to_bytes(size, "big")
-
-
-def _signed(number: int) -> bytes:
-    size = next(n for n in range(1, 9) if -(1 << 7 * n - 1) <= number < 1 << 7 * n - 1)
-    header = ((1 << size) - 1) << 7 * size
-    return ((number & (1 << 8 * size) - 1) ^ header).to_bytes(size, "big")
 
 
 def _patch(prefix: str, staged: str, index: bytearray, values: Sequence[Stored]) -> None:
@@ -150,7 +134,7 @@ def _patch(prefix: str, staged: str, index: bytearray, values: Sequence[Stored])
         blocks[entry.block] = entry.block_size
     for block, size in blocks.items():
         at = block + size
-        index[at + 1 : at + _BLOCK_TRAILER] = checksum(bytes(index[block : at + 1])).to_bytes(
+        index[at + 1 : at + BLOCK_TRAILER] = checksum(bytes(index[block : at + 1])).to_bytes(
             4, "little"
         )
 
@@ -182,7 +166,7 @@ def _with_more(prefix: str, staged: str, values: Sequence[Stored]) -> str:
     return merged
 
 
-def _checksum_position(index: bytearray, entry: Entry) -> int:
+def _checksum_position(index: bytearray, entry: Located) -> int:
     """Return where the checksum in an entry is, a number of four bytes."""
     data, at = bytes(index), entry.start
     while at < entry.end:
@@ -200,7 +184,7 @@ def _checksum_position(index: bytearray, entry: Entry) -> int:
     raise ValueError("an entry has no checksum")
 
 
-def _value(index: bytearray, entry: Entry) -> bytes:
+def _value(index: bytearray, entry: Located) -> bytes:
     return bytes(index[entry.start : entry.end])
 
 
@@ -237,8 +221,12 @@ def _shards(prefix: str) -> List[str]:
 
 
 def _bytes(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return read_regular(path, limits.INDEX_BYTES)
+
+
+def _copy(source: str, target: str) -> None:
+    with open_regular(source) as original, open(target, "wb") as copy:
+        shutil.copyfileobj(original, copy)
 
 
 def _sync(path: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bnguard.errors import BnguardError
 from bnguard.reestimation.moments import ChannelMoments, Moments
+from bnguard.runtime.files import open_regular
 
 _FORMAT = 1
 _HEADER = "header"
@@ -92,7 +93,7 @@ def read_partial(path: str) -> Partial:
       BnguardError: the file cannot be read, or is not one that `write_partial` wrote.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(str(stored[_HEADER]))
             values = ChannelMoments(*(stored[name] for name in ChannelMoments._fields))
     except OSError as error:
@@ -100,7 +101,14 @@ def read_partial(path: str) -> Partial:
             f"{path}: cannot be read ({error.strerror or error}); expected the file of a share. "
             "Run its --shard again."
         ) from error
-    except (AttributeError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        AttributeError,
+        KeyError,
+        MemoryError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         raise BnguardError(
             f"{path}: not the file of a share, or damaged; expected what --partial wrote. Run its "
             "--shard again."

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader
+from bnguard.analysis import limits
 from bnguard.analysis.recognition.savers import asked_names, checkpoint_name
 from bnguard.errors import BnguardError, first_line
 from bnguard.graphs import import_meta_graph
@@ -28,6 +29,7 @@ from bnguard.reestimation.partial_files import (
     write_partial,
 )
 from bnguard.reestimation.progress import Report
+from bnguard.runtime.files import read_regular
 from bnguard.statistics.difference import StatisticsDiff
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
 from bnguard.statistics.running_statistics import RunningStatistics
@@ -166,10 +168,9 @@ def _identity(job: Job, graph: tf.Graph) -> Dict[str, str]:
 
 def _job_identity(job: Job) -> Dict[str, str]:
     """Return what all shares of a job have in common, besides the graph and the data."""
-    with open(f"{job.prefix}.index", "rb") as file:
-        checkpoint = hashlib.sha256(file.read()).hexdigest()[
-            :16
-        ]  # it has a checksum of each tensor
+    with checkpoint_reader.damage_reported(job.prefix):
+        index = read_regular(f"{job.prefix}.index", limits.INDEX_BYTES)
+    checkpoint = hashlib.sha256(index).hexdigest()[:16]  # it has a checksum of each tensor
     return {"checkpoint": checkpoint, "estimator": job.estimator, "scope": job.scope or ""}
 
 
@@ -261,6 +262,7 @@ def _restored(job: Job) -> Iterator[tf.Session]:
         saver = tf.train.Saver(variables)
         missing = tf.report_uninitialized_variables([*tf.global_variables(), *tf.local_variables()])
         with tf.Session(graph=graph, config=config) as session:
+            checkpoint_reader.Checkpoint(prefix).check_restorable(variables)
             try:
                 saver.restore(session, prefix)
             except (tf.errors.OpError, ValueError) as error:
@@ -357,6 +359,5 @@ def _in(prefix: str, names: Mapping[str, str], statistics: Mapping[str, LiveStat
 
 def _name_latest(prefix: str) -> None:
     folder = os.path.dirname(prefix) or "."
-    state = tf.train.get_checkpoint_state(folder)
-    earlier = list(state.all_model_checkpoint_paths) if state is not None else []
+    earlier = checkpoint_reader.state_paths(folder)[1:]  # behind the latest, which is among them
     tf.train.update_checkpoint_state(folder, prefix, [*earlier, prefix])

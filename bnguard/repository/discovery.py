@@ -7,6 +7,7 @@ import os
 import stat
 from typing import Callable, List, Set, Tuple
 
+from bnguard.analysis.frontend.file_reader import FoundPath
 from bnguard.analysis.frontend.graph_files import graph_file, is_searched, search, unreadable
 from bnguard.repository.errors import RepositoryError
 from bnguard.repository.git import ignored_paths
@@ -73,7 +74,11 @@ class _Search:
     def found(self) -> Found:
         self._ask_git(self._path)
         everything = search(self._path, self._leaves_out, self._add_error)
-        files = [os.path.normpath(path) for path in everything if not self._is_left_out_model(path)]
+        files = [
+            FoundPath(os.path.normpath(path))
+            for path in everything
+            if not self._is_left_out_model(path)
+        ]
         return Found(
             self._path,
             True,

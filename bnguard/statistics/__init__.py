@@ -1,4 +1,7 @@
-"""Running statistics of a session or a checkpoint: snapshots, differences, averages, health."""
+"""Running statistics of a session or a checkpoint: snapshots, differences, averages, health.
+
+The names below need NumPy alone until a session is given.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from bnguard.statistics.averaging import average
 from bnguard.statistics.difference import StatisticsDiff
 from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.snapshots import assign_statistics, diff, snapshot
-from bnguard.statistics.summaries import statistics_summaries
 
 __all__ = [
     "RunningStatistics",
@@ -15,5 +17,4 @@ __all__ = [
     "average",
     "diff",
     "snapshot",
-    "statistics_summaries",
 ]

@@ -10,19 +10,23 @@ from typing import Collection, Dict, Iterator, Optional, Tuple
 import numpy as np
 
 from bnguard import checkpoint_reader
+from bnguard.analysis.checkpoints.stored_checkpoint import (
+    OBJECT_GRAPH,
+    read_checkpoint,
+    stored_prefix,
+)
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.file_kinds import pointer_at
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.frontend.stored_checkpoint import read_checkpoint, stored_prefix
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.analysis.recognition.recognized_graph import recognize
 from bnguard.analysis.scenario.initial_values import LARGEST_SHARE, initial_shares
 from bnguard.analysis.scenario.scenario import build_scenario
+from bnguard.checkpoint_reader import Checkpoint
 from bnguard.errors import BnguardError
 from bnguard.statistics.names import UNKNOWN, role_of
 from bnguard.statistics.scopes import Scope, within
 
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -47,10 +51,11 @@ def read(
         name of a running statistic.
     """
     _check_files(path)
-    keys = _keys(path)
+    checkpoint = Checkpoint(path)
+    keys = _keys(checkpoint)
     wanted = {name: name for name in keys if name in also or role_of(name, also) != UNKNOWN}
     chosen = within(scope, wanted, path)
-    values = checkpoint_reader.read(path, {keys[name] for name in chosen})
+    values = checkpoint.read({keys[name] for name in chosen})
     return {name: values[keys[name]] for name in chosen}
 
 
@@ -94,26 +99,29 @@ def _check_files(path: str) -> None:
             )
 
 
-def _keys(path: str) -> Dict[str, str]:
+def _keys(checkpoint: Checkpoint) -> Dict[str, str]:
     """Map each variable name to the key of its tensor in the checkpoint."""
-    keys = checkpoint_reader.names(path)
-    if _OBJECT_GRAPH not in keys:
+    keys = checkpoint.names
+    if OBJECT_GRAPH not in keys:
         return {key: key for key in keys}
-    named = list(_named_objects(path, set(keys)))
+    named = list(_named_objects(checkpoint))
     times = Counter(name for name, _ in named)
     return {name if name and times[name] == 1 else key[: -len(_VALUE)]: key for name, key in named}
 
 
-def _named_objects(path: str, keys: Collection[str]) -> Iterator[Tuple[str, str]]:
+def _named_objects(checkpoint: Checkpoint) -> Iterator[Tuple[str, str]]:
     """Yield the name and the key of each variable of an object-based checkpoint."""
-    content = checkpoint_reader.read(path, {_OBJECT_GRAPH})[_OBJECT_GRAPH]
+    content = checkpoint.read([OBJECT_GRAPH])[OBJECT_GRAPH]
     try:
+        if not isinstance(content, bytes):
+            raise TypeError("it is not one text")
         graph = message("TrackableObjectGraph").FromString(content)
-    except DecodeError as error:
+    except (DecodeError, TypeError) as error:
         raise BnguardError(
-            f"{path}: the checkpoint's object graph cannot be decoded; expected an object-based "
-            "checkpoint of TensorFlow 2.x. Restore the files from a copy."
+            f"{checkpoint.prefix}: the checkpoint's object graph cannot be decoded; expected an "
+            "object-based checkpoint of TensorFlow 2.x. Restore the files from a copy."
         ) from error
+    keys = set(checkpoint.names)
     for node in graph.nodes:
         for attribute in node.attributes:
             if attribute.checkpoint_key in keys and attribute.checkpoint_key.endswith(_VALUE):

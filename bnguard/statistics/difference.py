@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from bnguard.errors import BnguardError
 from bnguard.layer_plot import draw_layers
 from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
-from bnguard.statistics.running_statistics import RunningStatistics, identical
+from bnguard.statistics.health import in_parts, numbers, rows_of, type_problem
+from bnguard.statistics.running_statistics import RunningStatistics
 
 _HEADINGS = ("variable", "largest change", "largest relative change", "note")
 
@@ -23,11 +25,12 @@ class Change:
     Attributes:
       name: of the variable.
       identical: whether the two values are bit-identical.
-      absolute: largest |after - before| of an element; infinite if an element differs and is not
-        finite on one side.
+      absolute: largest |after - before| of an element, exact for integers; infinite if an element
+        differs and is not finite on one side.
       relative: largest |after - before| / |before| of an element; infinite if an element that was
         zero changed.
       newly_non_finite: number of elements that were finite before and are not after.
+      type_problem: what is wrong about the type of a statistic, in words; empty if nothing is.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Change:
     absolute: float
     relative: float
     newly_non_finite: int
+    type_problem: str
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,8 @@ class StatisticsDiff:
         unchanged = len(self.changes) - len(self.changed)
         same = "bit-identical" if self.tolerance == 0 else f"within {self.tolerance:g}"
         summary = f"{unchanged} of {len(self.changes)} common variables are {same}"
-        rows = list(self._rows())
-        parts = [f"running statistics: {self.before} -> {self.after}"]
-        return "\n".join([*parts, *([tables.table(_HEADINGS, rows)] if rows else []), summary])
+        parts = [printable(f"running statistics: {self.before} -> {self.after}")]
+        return "\n".join([*parts, *([self._table()] if self else []), summary])
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the JSON form; an infinite change is the string `inf`."""
@@ -141,8 +144,13 @@ class StatisticsDiff:
         titles = f"before: {self.before}", f"after: {self.after}"
         return draw_layers(dict(zip(titles, (before, after))), path)
 
-    def _rows(self) -> Iterator[List[str]]:
-        for change in self.changed:
+    def _table(self) -> str:
+        changed = self.changed
+        count = sum(map(len, (changed, self.reshaped, self.removed, self.added)))
+        return tables.table(_HEADINGS, self._rows(changed), count)
+
+    def _rows(self, changed: Sequence[Change]) -> Iterator[List[str]]:
+        for change in changed:
             figures = (change.absolute, change.relative)
             yield [change.name, *map(tables.figure, figures), _note(change)]
         for reshaped in self.reshaped:
@@ -158,47 +166,98 @@ def compare(
 ) -> StatisticsDiff:
     """Return the difference between two snapshots; `tolerance` is that of `StatisticsDiff`."""
     common = [name for name in before if name in after]
-    alike = [name for name in common if _type(before[name]) == _type(after[name])]
+    kinds = {name: (_kind(before[name]), _kind(after[name])) for name in common}
+    alike = [name for name, (was, now) in kinds.items() if was == now]
     return StatisticsDiff(
         before=before.source,
         after=after.source,
-        changes=tuple(_change(name, before[name], after[name]) for name in alike),
+        changes=tuple(_changes(before, after, alike)),
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         reshaped=tuple(
             Reshaped(name, _type(before[name]), _type(after[name]))
-            for name in common
-            if name not in alike
+            for name, (was, now) in kinds.items()
+            if was != now
         ),
         tolerance=tolerance,
         snapshots=(before, after),
     )
 
 
+def _kind(value: np.ndarray) -> Tuple[Any, ...]:
+    return value.dtype, value.shape
+
+
 def _type(value: np.ndarray) -> str:
     return f"{value.dtype} {list(value.shape)}"
 
 
-def _change(name: str, before: np.ndarray, after: np.ndarray) -> Change:
-    if identical(before, after):
-        return Change(name, True, 0.0, 0.0, 0)
-    was, now = (np.atleast_1d(value).astype(np.float64) for value in (before, after))
-    with np.errstate(all="ignore"):
+def _changes(
+    before: RunningStatistics, after: RunningStatistics, names: Sequence[str]
+) -> Iterator[Change]:
+    """Yield the changes of variables that have one type and shape on both sides, in their order.
+
+    Those of one type and shape are compared together, because there may be many.
+    """
+    alike: Dict[Any, List[str]] = defaultdict(list)
+    for name in names:
+        alike[before[name].dtype, before[name].shape].append(name)
+    found: Dict[str, Change] = {}
+    for (_, shape), similar in alike.items():
+        for chosen in in_parts(similar, shape):
+            was, now = (rows_of(side[name] for name in chosen) for side in (before, after))
+            problems = [type_problem(before.roles[name], was.dtype) for name in chosen]
+            found.update(zip(chosen, _changes_of_rows(chosen, problems, was, now)))
+    return (found[name] for name in names)
+
+
+def _changes_of_rows(
+    names: Sequence[str], problems: Sequence[str], before: np.ndarray, after: np.ndarray
+) -> Iterator[Change]:
+    same = np.ones(len(before), bool)
+    if before.size:
+        same = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1)
+    was, now = numbers(before[~same]), numbers(after[~same])
+    lost = (np.isfinite(was) & ~np.isfinite(now)).sum(axis=1).tolist()
+    changes = zip(*_largest_changes(was, now), lost) if was.size else iter(())
+    for name, problem, is_same in zip(names, problems, same.tolist()):
+        if is_same:
+            yield Change(name, True, 0.0, 0.0, 0, problem)
+        else:
+            yield Change(name, False, *next(changes), problem)
+
+
+def _largest_changes(was: np.ndarray, now: np.ndarray) -> Tuple[List[float], List[float]]:
+    """Return the largest absolute and relative change in each row, in the type of the numbers."""
+    if was.dtype.kind in "iu":
+        # Modulo 2**64, the larger minus the smaller is exact for every type of integer.
+        was_bits, now_bits = was.astype(np.uint64), now.astype(np.uint64)
+        absolute = np.where(now > was, now_bits - was_bits, was_bits - now_bits)
+        size = np.where(was < 0, ~was_bits + np.uint64(1), was_bits)
+    else:
         is_same = np.equal(was, now) | (np.isnan(was) & np.isnan(now))
-        absolute = np.where(is_same, 0.0, np.abs(now - was))
-        relative = np.where(absolute == 0, 0.0, absolute / np.abs(was))
-    lost = np.isfinite(was) & ~np.isfinite(now)
-    return Change(name, False, _largest(absolute), _largest(relative), int(lost.sum()))
+        with np.errstate(all="ignore"):
+            absolute = np.where(is_same, 0.0, np.abs(now - was))
+            size = np.abs(was)
+    with np.errstate(all="ignore"):
+        relative = np.where(absolute == 0, 0.0, absolute / size)
+    return _largest(absolute), _largest(relative)
 
 
 def _note(change: Change) -> str:
+    notes = [change.type_problem] if change.type_problem else []
     if change.newly_non_finite:
-        return f"{change.newly_non_finite} newly not finite"
-    return "bits only" if change.absolute == 0 else ""  # -0.0 and 0.0, or two NaNs
+        notes.append(f"{change.newly_non_finite} newly not finite")
+    elif change.absolute == 0:
+        notes.append("bits only")  # -0.0 and 0.0, or two NaNs
+    return ", ".join(notes)
 
 
-def _largest(changes: np.ndarray) -> float:
-    return float(np.max(np.where(np.isnan(changes), np.inf, changes)))
+def _largest(changes: np.ndarray) -> List[float]:
+    if changes.dtype.kind == "f":
+        changes = np.where(np.isnan(changes), np.inf, changes)
+    largest: List[float] = changes.max(axis=1).tolist()
+    return largest
 
 
 def _to_dict(entry: Union[Change, Reshaped]) -> Dict[str, Any]:

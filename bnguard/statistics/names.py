@@ -25,6 +25,7 @@ _MOMENT = re.compile(
     )\Z""",
     re.VERBOSE,
 )
+_DEEPEST = 64  # nested scopes of a variable: more than any program has
 # Zero debiasing, in contrib's layers and in TF 1's `moving_averages`, creates these variables in
 # a scope that has the name of the statistic.
 _BELOW_A_STATISTIC = {"biased": "biased", "local_step": COUNT}
@@ -75,4 +76,5 @@ def _role_of_average(name: str) -> str:
 def _is_statistic(name: str, statistics: Collection[str]) -> bool:
     if _STATISTIC.match(name.rpartition("/")[2]) or _role_of_average(name) != UNKNOWN:
         return True
-    return any(name == statistic or name.endswith(f"/{statistic}") for statistic in statistics)
+    parts = name.split("/")[-_DEEPEST:]
+    return any("/".join(parts[first:]) in statistics for first in range(len(parts)))

@@ -7,11 +7,12 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from bnguard.analysis.checkpoints.bundle import shown
 from bnguard.errors import BnguardError
 from bnguard.layer_plot import Values, draw_layers
 from bnguard.runtime.streams import printable
 from bnguard.statistics import tables
-from bnguard.statistics.health import Health, examine
+from bnguard.statistics.health import Health, examine_all
 from bnguard.statistics.names import mean_beside, role_of
 
 _ALIKE = 4  # variables with equal figures and problems, from which on they share a row
@@ -49,6 +50,7 @@ class RunningStatistics(Mapping[str, np.ndarray]):
         self.source = source
         self.coldness = dict(coldness or {})
         self.roles = {name: (roles or {}).get(name) or role_of(name) for name in sorted(values)}
+        self._health: Optional[List[Health]] = None  # examined on demand
         self._values = {name: _read_only(name, values[name]) for name in self.roles}
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -74,20 +76,17 @@ class RunningStatistics(Mapping[str, np.ndarray]):
         return printable(f"RunningStatistics({self.source}, {len(self)} variables)")
 
     def __str__(self) -> str:
-        return f"running statistics of {self.source}\n{tables.table(_HEADINGS, self._rows())}"
+        title = printable(f"running statistics of {self.source}")
+        groups = _alike(self.health())
+        return f"{title}\n{tables.table(_HEADINGS, map(_row, groups), len(groups))}"
 
     def health(self) -> List[Health]:
         """Return the health of each variable, sorted by name."""
-        return [
-            examine(
-                name,
-                self.roles[name],
-                value,
-                self.coldness.get(name, ""),
-                self.get(mean_beside(name)),
-            )
-            for name, value in self.items()
-        ]
+        if self._health is None:
+            means = {name: self._values.get(mean_beside(name)) for name in self}
+            beside = {name: mean for name, mean in means.items() if mean is not None}
+            self._health = examine_all(self._values, self.roles, self.coldness, beside)
+        return list(self._health)
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the JSON form: the source, and the health of each variable."""
@@ -118,14 +117,14 @@ class RunningStatistics(Mapping[str, np.ndarray]):
             if self.roles[name] in _DRAWN
         ]
 
-    def _rows(self) -> Iterator[List[str]]:
-        for alike in _alike(self.health()):
-            health, others = alike[0], len(alike) - 1
-            name = f"{health.name} and {others} more" if others else health.name
-            shape = str(list(health.shape)) if len({each.shape for each in alike}) == 1 else ""
-            figures = (health.smallest, health.average, health.largest)
-            problems = ", ".join(health.problems) or "ok"
-            yield [name, shape, *map(tables.figure, figures), problems]
+
+def _row(alike: Sequence[Health]) -> List[str]:
+    """Return the row of variables with equal figures and problems."""
+    health, others = alike[0], len(alike) - 1
+    name = f"{health.name} and {others} more" if others else health.name
+    shape = str(list(health.shape)) if len({each.shape for each in alike}) == 1 else ""
+    figures = (health.smallest, health.average, health.largest)
+    return [name, shape, *map(tables.figure, figures), ", ".join(health.problems) or "ok"]
 
 
 def _layer(name: str, role: str) -> str:
@@ -156,8 +155,8 @@ def _read_only(name: str, value: Any) -> np.ndarray:
     copy = np.array(value)
     if copy.dtype.kind in "OSU":
         raise BnguardError(
-            f"{name}: contains text; expected numbers, because the variable has the name of a "
-            "running statistic. Select a different scope, or rename the variable."
+            f"{shown(name)}: contains text; expected numbers, because the variable has the name of "
+            "a running statistic. Select a different scope, or rename the variable."
         )
     copy.setflags(write=False)
     return copy

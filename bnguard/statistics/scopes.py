@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, TypeVar, Union
-
-import tensorflow.compat.v1 as tf
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, TypeVar, Union
 
 from bnguard.errors import BnguardError
+from bnguard.runtime.streams import printable
 
-Scope = Union[str, tf.VariableScope]
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+Scope = Union[str, "tf.VariableScope"]
 """A variable scope or its name. It contains the variables below it."""
 
 _Item = TypeVar("_Item")
@@ -59,7 +61,7 @@ def _nothing(prefix: str, items: Mapping[str, Any], where: str) -> NoStatisticsE
             "normalization reads or a moving average writes, such as bn/moving_mean. Give a "
             "session or checkpoint of a model that has them."
         )
-    scopes = sorted({name.rpartition("/")[0] or name for name in items})
+    scopes = sorted({printable(name.rpartition("/")[0] or name) for name in items})
     more = f" and {len(scopes) - _SHOWN} more" if len(scopes) > _SHOWN else ""
     return NoStatisticsError(
         f"{where}: no running statistics found in scope {prefix!r}; these scopes have some: "

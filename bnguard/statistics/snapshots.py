@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from numbers import Real
 import os
-from typing import Any, Collection, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Collection, Mapping, Optional, Union
 
 import numpy as np
 
 from bnguard import checkpoint_reader
 from bnguard.errors import BnguardError
-from bnguard.statistics import checkpoint_values, session_values, sessions
+from bnguard.statistics import checkpoint_values
 from bnguard.statistics.difference import StatisticsDiff, compare
 from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.scopes import NoStatisticsError, Scope, within
-from bnguard.statistics.sessions import Session
 
-Source = Union[Session, str, "os.PathLike[str]", RunningStatistics]
+if TYPE_CHECKING:
+    from bnguard.statistics.sessions import Session
+
+Source = Union["Session", str, "os.PathLike[str]", RunningStatistics]
 """A session, the path of a checkpoint, or a snapshot."""
 
 _SHOWN = 8
@@ -41,11 +43,12 @@ def snapshot(session_or_checkpoint: Source, scope: Optional[Scope] = None) -> Ru
       BnguardError: there are no running statistics, or none in this scope; the session is closed
         or its variables are not initialized; the checkpoint is missing or damaged.
     """
-    found = _take(session_or_checkpoint, scope)
     if not isinstance(session_or_checkpoint, (str, os.PathLike)):
-        return found
-    coldness = checkpoint_values.coldness(os.fspath(session_or_checkpoint))
-    return RunningStatistics(found.source, found, found.roles, coldness)
+        return _take(session_or_checkpoint, scope)
+    path = os.fspath(session_or_checkpoint)
+    values = checkpoint_values.read(path, scope)
+    coldness = checkpoint_values.coldness(path)
+    return RunningStatistics(_name(path), values, coldness=coldness)
 
 
 def diff(
@@ -96,6 +99,8 @@ def assign_statistics(session: Session, statistics: Mapping[str, Any]) -> Statis
       BnguardError: a name is no running statistic of the graph, or a shape differs; the session is
         closed, its variables are not initialized, or the initializer of one is unknown.
     """
+    from bnguard.statistics import session_values, sessions  # they import TensorFlow
+
     before = _take(session, None) if sessions.is_session(session) else _no_session(session)
     unknown = sorted(set(statistics) - set(before))
     if unknown or not statistics:
@@ -137,6 +142,8 @@ def _take(source: Source, scope: Optional[Scope], also: Collection[str] = ()) ->
         return RunningStatistics(
             _name(source), checkpoint_values.read(os.fspath(source), scope, also)
         )
+    from bnguard.statistics import session_values, sessions  # they import TensorFlow
+
     if not sessions.is_session(source):
         raise BnguardError(
             f"{source!r}: neither a session nor a checkpoint; expected a tf.Session, "

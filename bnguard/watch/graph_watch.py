@@ -8,11 +8,11 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.stored_checkpoint import StoredCheckpoint, read_checkpoint
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import Assumptions, Finding, Location
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint, read_checkpoint
 from bnguard.analysis.ir.op_types import PLACEHOLDERS
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.report import Report

@@ -1,9 +1,11 @@
 """Limits: each one that an audit reaches is recorded, with what follows."""
 
 import json
+import os
 
 import numpy as np
 import pytest
+from support import handmade_checkpoints as handmade
 from support.analysis import networks
 from support.analysis.graph_defs import message_of, read
 from support.analysis.networks import fresh_graph
@@ -11,10 +13,12 @@ from support.analysis.small_limits import small_limit
 import tensorflow.compat.v1 as tf
 
 import bnguard
+from bnguard import checkpoint_reader
 from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.stored_checkpoint import read_checkpoint
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.stored_checkpoint import read_checkpoint
 from bnguard.analysis.ir.tensor_values import short_list
+from bnguard.errors import BnguardError
 
 
 def reached(source):
@@ -207,6 +211,54 @@ def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):
         read_checkpoint(prefix)
     with small_limit("CHECKPOINT_KEY_RATIO", 0), pytest.raises(AuditError, match="than 0 times"):
         read_checkpoint(prefix)
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"), [("CHECKPOINT_ENTRIES", 4), ("CHECKPOINT_KEY_BYTES", 3 * 15)]
+)
+def test_an_index_beyond_the_limits_is_refused(name, largest, tmp_path):
+    entries = {b"%d/moving_mean" % n + b"/": handmade.entry(bytes(16)) for n in range(10, 13)}
+    prefix = handmade.write(tmp_path / "model", entries, bytes(16))
+    with small_limit(name, largest):
+        assert len(read_checkpoint(prefix).names) == 3
+    with small_limit(name, largest - 1), pytest.raises(AuditError, match=f"{largest - 1}.*limit"):
+        read_checkpoint(prefix)
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"), [("INDEX_BYTES", ".index"), ("FIRST_FORMAT_BYTES", "")]
+)
+def test_a_file_of_a_checkpoint_beyond_its_limit_is_refused(name, ending, tmp_path):
+    handmade.write(tmp_path / "model", {b"v": handmade.entry(bytes(16))}, bytes(16))
+    first_format = handmade.table_of([(b"", b"")])
+    (tmp_path / "first").write_bytes(first_format)
+    prefix = str(tmp_path / ("model" if ending else "first"))
+    size = os.path.getsize(f"{prefix}{ending}")
+    with small_limit(name, size):
+        checkpoint_reader.names(prefix)
+    with small_limit(name, size - 1), pytest.raises(BnguardError, match=f"more than {size - 1} b"):
+        checkpoint_reader.names(prefix)
+
+
+def test_values_beyond_the_limit_are_refused(tmp_path):
+    entries = {b"a": handmade.entry(bytes(16)), b"b": handmade.entry(bytes(16), offset=16)}
+    prefix = handmade.write(tmp_path / "model", entries, bytes(32))
+    with small_limit("VALUE_BYTES", 32):
+        assert len(checkpoint_reader.read(prefix)) == 2
+    with small_limit("VALUE_BYTES", 31):
+        assert len(checkpoint_reader.read(prefix, ["a"])) == 1
+        with pytest.raises(BnguardError, match="32 bytes, more than 31, the limit"):
+            checkpoint_reader.read(prefix)
+
+
+def test_a_list_of_checkpoints_beyond_the_limit_is_refused(tmp_path):
+    prefix = handmade.write(tmp_path / "model", {b"v": handmade.entry(bytes(16))}, bytes(16))
+    state = 'model_checkpoint_path: "model"'
+    (tmp_path / "checkpoint").write_text(state)
+    with small_limit("STATE_BYTES", len(state)):
+        assert checkpoint_reader.resolve(str(tmp_path)) == prefix
+    with small_limit("STATE_BYTES", len(state) - 1), pytest.raises(BnguardError, match="limit"):
+        checkpoint_reader.resolve(str(tmp_path))
 
 
 def test_an_engine_is_not_analysed():

@@ -19,7 +19,7 @@ from support.layers.layer_kinds import SHAPES, flag, inputs, moments, rows
 import tensorflow.compat.v1 as tf
 
 from bnguard import BnguardError, batch_norm, checkpoint_reader
-from bnguard.analysis.frontend.checkpoint_index import located_entries
+from bnguard.analysis.checkpoints.table import located_entries
 from bnguard.cli import commands
 from bnguard.reestimation import checkpoint_patch
 

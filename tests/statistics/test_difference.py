@@ -143,5 +143,73 @@ def test_the_dict_is_valid_json_without_nan_or_infinity():
             "absolute": 1.0,
             "relative": "inf",
             "newly_non_finite": 0,
+            "type_problem": "",
         }
     ]
+
+
+def changed(before, after, dtype, tolerance=0.0):
+    """The difference of two arrays of a type."""
+    sides = (np.array(side).astype(dtype) for side in (before, after))
+    return compare(*(RunningStatistics("there", {"bn/moving_mean": v}) for v in sides), tolerance)
+
+
+class TestOtherTypes:
+    """Values are compared in their own type; what float64 would round away is a difference."""
+
+    @pytest.mark.parametrize(
+        ("dtype", "before", "after", "largest"),
+        [
+            (np.int64, 2**60, 2**60 + 1, 1),
+            (np.int64, -(2**63), 2**63 - 1, 2**64 - 1),
+            (np.int64, 2**63 - 1, -1, 2**63),
+            (np.uint64, 2**64 - 1, 0, 2**64 - 1),
+            (np.int8, -128, 127, 255),
+            (np.uint8, 200, 1, 199),
+            (np.bool_, False, True, 1),
+        ],
+    )
+    def test_integers_are_exact(self, dtype, before, after, largest):
+        difference = changed([before], [after], dtype)
+        assert difference.changes[0].absolute == largest == int(difference.changes[0].absolute)
+        assert not changed([before], [after], dtype, tolerance=float(largest))
+        assert "not of a floating-point type" in str(difference)
+
+    def test_a_tolerance_is_compared_exactly(self):
+        assert changed([0], [2**60 + 1], np.int64, tolerance=2**60)
+        assert not changed([0], [2**60], np.int64, tolerance=2**60)
+
+    @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+    def test_the_imaginary_part_counts(self, dtype):
+        difference = changed([3 + 4j], [3 + 5j], dtype, tolerance=0.5)
+        assert (difference.changes[0].absolute, difference.changes[0].relative) == (1.0, 0.2)
+        assert difference
+        lost = changed([1j, 1], [complex(0, np.nan), 1], dtype).changes[0]
+        assert (lost.absolute, lost.newly_non_finite) == (np.inf, 1)
+
+    def test_a_relative_change_of_a_negative_integer(self):
+        assert changed([-(2**63)], [-(2**62)], np.int64).changes[0].relative == 0.5
+
+    def test_types_of_tensorflow(self):
+        ml_dtypes = pytest.importorskip("ml_dtypes")
+        assert changed([1.0], [1.5], ml_dtypes.bfloat16).changes[0].absolute == 0.5
+        assert changed([-8], [7], ml_dtypes.int4).changes[0].absolute == 15
+        quantized = [np.array([(value,)], [("qint8", np.int8)]) for value in (-128, 127)]
+        sides = (RunningStatistics("there", {"v": value}) for value in quantized)
+        assert compare(*sides).changes[0].absolute == 255
+
+    def test_variables_of_one_type_and_shape_are_not_confused(self):
+        """They are compared as rows of one matrix, in parts."""
+        random = np.random.RandomState(0)
+        names = [f"{number}/moving_mean" for number in range(200)]
+        sides = [
+            {name: np.float32(random.rand(*[3, 2][: k % 3])) for k, name in enumerate(names)}
+            for _ in range(2)
+        ]
+        sides[1]["7/moving_mean"] = sides[0]["7/moving_mean"]
+        difference = compare(*(RunningStatistics("there", side) for side in sides))
+        for change in difference.changes:
+            before, after = (side[change.name].astype(np.float64) for side in sides)
+            assert change.absolute == np.max(np.abs(after - before))
+            assert change.relative == np.max(np.abs(after - before) / np.abs(before))
+            assert change.identical == (change.name == "7/moving_mean")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import Any, FrozenSet, NamedTuple, Optional, Set, Tuple
 
 from bnguard.analysis.errors import NotAGraphError
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import VARIABLES
+from bnguard.runtime.files import open_regular
 
 HEAD_BYTES = 1 << 16
 """How much of the start of a file is enough to recognise it."""
@@ -171,9 +171,7 @@ def pointer_at(path: str) -> Optional[FileKind]:
     try:
         if os.path.islink(path) and "annex/objects/" in os.readlink(path):
             return None if os.path.exists(path) else _ANNEX_POINTER
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(_POINTER_BYTES + 1)
     except (OSError, ValueError):
         return None

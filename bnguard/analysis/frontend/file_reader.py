@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from typing import BinaryIO
-
 from bnguard.analysis import limits
-from bnguard.analysis.errors import AuditError
+from bnguard.analysis.errors import AuditError, NotAGraphError
+from bnguard.runtime.files import (
+    NotRegularError,
+    TooLargeError,
+    read_file_or_pipe,
+    read_regular,
+)
 
-_PIECE = 1 << 20  # bytes read at once from what does not tell its size
+
+class FoundPath(str):
+    """A path that a search found: only a regular file is read there, because a pipe may block."""
 
 
-def read_bytes(path: str) -> bytes:
-    """Return the contents of a regular file or a pipe.
+def read_bytes(path: str, may_be_pipe: bool = False) -> bytes:
+    """Return the contents of a regular file or, if that is allowed, of a pipe.
+
+    Args:
+      path: of the file.
+      may_be_pipe: whether to wait for the writer of a pipe, as for one that is given by name.
 
     Raises:
       AuditError: it cannot be read, is empty, or is larger than a protobuf message can be.
     """
+    read = read_file_or_pipe if may_be_pipe else read_regular
     try:
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise AuditError(f"{path}: not a file; give a .meta file, a GraphDef or a SavedModel")
-        with open(path, "rb") as file:
-            data = _contents(file)
+        data = read(path, limits.FILE_BYTES)
+    except NotRegularError as error:
+        raise NotAGraphError(
+            f"{path}: {error.what}, not a file; give a .meta file, a GraphDef or a SavedModel",
+            error.what,
+        ) from error
+    except TooLargeError as error:
+        raise AuditError(
+            f"{path}: more than 2 GiB; a protobuf message cannot be as large"
+        ) from error
     except (OSError, ValueError) as error:
         raise AuditError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); "
@@ -31,17 +45,4 @@ def read_bytes(path: str) -> bytes:
         ) from error
     if not data:
         raise AuditError(f"{path}: the file is empty; was writing it interrupted?")
-    if len(data) > limits.FILE_BYTES:
-        raise AuditError(f"{path}: more than 2 GiB; a protobuf message cannot be as large")
     return data
-
-
-def _contents(file: BinaryIO) -> bytes:
-    """Return all of a file, or more than the limit, using no more memory than there is to read."""
-    size = os.fstat(file.fileno()).st_size  # 0 for a pipe
-    parts = [file.read(min(size, limits.FILE_BYTES) + 1)]
-    count = len(parts[0])
-    while parts[-1] and size < count <= limits.FILE_BYTES:
-        parts.append(file.read(_PIECE))
-        count += len(parts[-1])
-    return b"".join(parts)

@@ -6,6 +6,7 @@ import os
 from typing import Callable, Iterator, List
 
 from bnguard.analysis.errors import AuditError
+from bnguard.analysis.frontend.file_reader import FoundPath
 from bnguard.analysis.frontend.loader import SAVED_MODEL_FILES
 
 _ENDINGS = (".meta", ".pb", ".pbtxt")
@@ -35,7 +36,7 @@ def graph_files(path: str) -> List[str]:
 
     if not is_searched(path):
         return [path]
-    return sorted(search(path, lambda path: False, fail)) or [path]
+    return sorted(map(FoundPath, search(path, lambda path: False, fail))) or [path]
 
 
 def is_searched(path: str) -> bool:

@@ -23,7 +23,7 @@ from typing import (
 from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.frontend import file_kinds
-from bnguard.analysis.frontend.file_reader import read_bytes
+from bnguard.analysis.frontend.file_reader import FoundPath, read_bytes
 from bnguard.analysis.frontend.graph_builder import read_graph
 from bnguard.analysis.frontend.source_lines import (
     SourceLines,
@@ -86,7 +86,8 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
 
     Args:
       source: the path of a `.meta`, `GraphDef` or `saved_model.pb` file (binary or text), or of
-        a SavedModel's directory; or a live `tf.Graph`, or one of these three protobuf messages.
+        a pipe with the same bytes, or of a SavedModel's directory; or a live `tf.Graph`, or one of
+        these three protobuf messages.
       tags: of a SavedModel, only the graph with exactly these tags.
 
     Raises:
@@ -94,12 +95,13 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
     """
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
+        may_be_pipe = not (isinstance(source, FoundPath) or os.path.isdir(path))
         if os.path.isdir(path):
             path = _saved_model_file(path)
         pointer = file_kinds.pointer_at(path)
         if pointer is not None:
             raise pointer.refusal(path)
-        graphs = _decode(read_bytes(path), path, tags)
+        graphs = _decode(read_bytes(path, may_be_pipe), path, tags)
         lines = _saved_source_lines(path)
         return [replace(graph, source_lines=lines, path=path) for graph in graphs]
     if hasattr(source, "as_graph_def"):
@@ -134,11 +136,9 @@ def debug_info_file(path: str) -> str:
 def _saved_source_lines(path: str) -> SourceLines:
     """Return the source lines that were saved with a graph."""
     beside = debug_info_file(path)
-    if not os.path.isfile(beside):
-        return SourceLines()
     try:
         return source_lines_of_debug_info(read_bytes(beside))
-    except AuditError:  # it cannot be read, and is not needed
+    except AuditError:  # it is not there, or cannot be read, and is not needed
         return SourceLines()
 
 

@@ -79,7 +79,8 @@ _MESSAGES = {
     "TensorProto": """
         DataType dtype 1; TensorShapeProto tensor_shape 2; bytes tensor_content 4;
         float* float_val 5; double* double_val 6; int32* int_val 7; bytes* string_val 8;
-        int64* int64_val 10; bool* bool_val 11; int32* half_val 13""",
+        float* scomplex_val 9; int64* int64_val 10; bool* bool_val 11; double* dcomplex_val 12;
+        int32* half_val 13""",
     # tensorflow/core/framework/graph_debug_info.proto; TensorFlow 1.15 writes `traces` alone
     "GraphDebugInfo": """
         string* files 1; <string,StackTrace> traces 2; <fixed64,FileLineCol> frames_by_id 4;
@@ -88,10 +89,22 @@ _MESSAGES = {
     "FileLineCol": "int32 file_index 1; int32 line 2; string func 4; string code 5",
     "OnnxModel": "bytes graph 7; bytes* opset_import 8",  # onnx.proto's ModelProto
     # tensorflow/core/protobuf/tensor_bundle.proto, trackable_object_graph.proto
-    "BundleHeaderProto": "int32 num_shards 1; int32 endianness 2",
+    "BundleHeaderProto": "int32 num_shards 1; int32 endianness 2; VersionDef version 3",
+    "VersionDef": "int32 producer 1; int32 min_consumer 2; int32* bad_consumers 3",
     "BundleEntryProto": """
-        DataType dtype 1; int32 shard_id 3; int64 offset 4; int64 size 5; fixed32 crc32c 6;
-        bytes* slices 7""",
+        DataType dtype 1; TensorShapeProto shape 2; int32 shard_id 3; int64 offset 4;
+        int64 size 5; fixed32 crc32c 6; TensorSliceProto* slices 7""",
+    # tensorflow/core/framework/tensor_slice.proto; without a length, an extent is the whole axis
+    "TensorSliceProto": "Extent* extent 1",
+    "Extent": "int64 start 1; int64 length 2",
+    # tensorflow/core/util/saved_tensor_slice.proto
+    "SavedTensorSlices": "SavedTensorSliceMeta meta 1; SavedSlice data 2",
+    "SavedTensorSliceMeta": "SavedSliceMeta* tensor 1; VersionDef versions 2",
+    "SavedSliceMeta": """
+        string name 1; TensorShapeProto shape 2; DataType type 3; TensorSliceProto* slice 4""",
+    "SavedSlice": "string name 1; TensorSliceProto slice 2; TensorProto data 3",
+    # tensorflow/python/training/checkpoint_state.proto
+    "CheckpointState": "string model_checkpoint_path 1; string* all_model_checkpoint_paths 2",
     "TrackableObjectGraph": "TrackableObject* nodes 1",
     "TrackableObject": "SerializedTensor* attributes 2",
     "SerializedTensor": "string name 1; string full_name 2; string checkpoint_key 3",

@@ -35,8 +35,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Iterator
 
+from bnguard.analysis.checkpoints.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.findings import ERROR, Finding
-from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.ir.op_types import VARIABLES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.savers import asked_names, checkpoint_name, saved_names

@@ -15,13 +15,13 @@ from typing import (
 )
 
 from bnguard.analysis import limits
+from bnguard.analysis.checkpoints.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import Assumptions
 from bnguard.analysis.frontend.loader import Signature
-from bnguard.analysis.frontend.stored_checkpoint import StoredCheckpoint
 from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.savers import checkpoint_name

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 from typing import Dict, List, Tuple
 
 from bnguard.harness.cases.case_file import CaseFile
 from bnguard.harness.cases.errors import BrokenCaseError, broken, unreadable
+from bnguard.runtime.files import open_regular
 
 TITLE, SYMPTOM, ALSO_SAID_AS = "Title", "Symptom", "Also said as"
 ALREADY_TRAINED = "Already trained"
@@ -68,7 +70,7 @@ def read_text(path: str) -> str:
       BrokenCaseError: it cannot be read, or is not UTF-8.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from error

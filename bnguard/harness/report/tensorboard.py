@@ -11,7 +11,8 @@ import tensorflow.compat.v1 as tf
 from bnguard.harness.results.closed_form import LayerStatistics
 from bnguard.harness.results.record import Record
 from bnguard.runtime.event_files import Summarized, write_events
-from bnguard.statistics import session_values, statistics_summaries
+from bnguard.statistics import session_values
+from bnguard.statistics.summaries import statistics_summaries
 
 History = List[Dict[str, np.ndarray]]
 """The values after each step, in order: variable name to value."""

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from support.handmade_checkpoints import block, footed, table, trailed, varint
 import tensorflow.compat.v1 as tf
 
+from bnguard.analysis.checkpoints.stored_checkpoint import read_checkpoint
 from bnguard.analysis.errors import AuditError
-from bnguard.analysis.frontend.stored_checkpoint import checksum, read_checkpoint
 
 pytestmark = pytest.mark.slow
 
-MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 LONG = "a_scope_of_a_name_that_is_long/" * 8
 
 
@@ -151,12 +151,6 @@ class TestValues:
         assert read_checkpoint(prefix).names == {"step"}
         assert read_checkpoint(prefix).value("step") is None
 
-    def test_the_checksum_is_that_of_the_standard(self):
-        # RFC 3720, B.4: CRC-32C of 32 bytes of zeros, and of 0 to 31, before LevelDB's mask
-        for data, crc in ((bytes(32), 0x8A9136AA), (bytes(range(32)), 0x46DD794E)):
-            rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
-            assert checksum(data) == (rotated + 0xA282EAD8) & 0xFFFFFFFF
-
 
 class TestDamage:
     @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
@@ -164,7 +158,7 @@ class TestDamage:
         prefix = save(tmp_path / "model.ckpt", lambda: tf.get_variable("step", initializer=7))
         os.remove(f"{prefix}.{ending}")
         os.mkfifo(f"{prefix}.{ending}")
-        with pytest.raises(AuditError, match=f"{ending}: .*no regular file"):
+        with pytest.raises(AuditError, match=f"{ending}: .*it is a pipe, not a regular file"):
             read_checkpoint(prefix).value("step")
 
     def read(self, folder, data):
@@ -199,7 +193,7 @@ class TestDamage:
 
     def test_a_folder(self, tmp_path):
         (tmp_path / "model.index").mkdir()
-        with pytest.raises(AuditError, match=r"model\.index: .*no regular file"):
+        with pytest.raises(AuditError, match=r"model\.index: .*it is a directory"):
             read_checkpoint(str(tmp_path / "model"))
 
     def test_objects_without_their_data(self, tmp_path):
@@ -216,56 +210,28 @@ class TestDamage:
         assert_refused(tmp_path, index, "a block is compressed")
 
     def test_an_entry_that_is_longer_than_its_block(self, tmp_path):
-        entry = number(0) + number(1) + number(100) + b"a" + bytes(4)
+        entry = varint(0) + varint(1) + varint(100) + b"a" + bytes(4) + b"\1\0\0\0"
         assert_refused(tmp_path, table(entry), "an entry is cut off")
 
     def test_a_block_that_is_not_in_the_file(self, tmp_path):
-        pointer = number(10**6) + number(4)
+        pointer = varint(10**6) + varint(4)
         assert_refused(tmp_path, footed(block([(0, b"k", pointer)])), "a block is cut off")
 
     def test_blocks_that_are_pointed_to_again_and_again(self, tmp_path):
-        one = block([(0, b"a%d" % name, b"") for name in range(5000)])
+        one = block([(0, b"a%d" % name, b"") for name in range(1000, 6000)])
         assert_refused(tmp_path, table(one, times=5000), "its blocks overlap")
 
     def test_keys_that_grow_without_end(self, tmp_path):
         one = block([(shared, b"a", b"") for shared in range(50_000)])
         message = "the keys of a block are more than 64 times its size"
         assert_refused(tmp_path, table(one), message)
-        empty, pointer = block([]), number(0) + number(len(block([])))
-        pointers = block([(shared, b"a", pointer) for shared in range(50_000)])
-        assert_refused(tmp_path, footed(pointers, empty + bytes(5)), message)
+        empty = trailed(block([]))
+        pointers = [varint(at * len(empty)) + varint(len(block([]))) for at in range(5000)]
+        index = block([(shared, b"a", pointer) for shared, pointer in enumerate(pointers)])
+        assert_refused(tmp_path, footed(index, empty * 5000), message)
 
 
 def assert_refused(folder, index, message):
     (folder / "hostile.index").write_bytes(index)
     with pytest.raises(AuditError, match=message):
         read_checkpoint(str(folder / "hostile"))
-
-
-# LevelDB's format: https://github.com/google/leveldb/blob/main/doc/table_format.md
-
-
-def table(content, compression=b"\0", times=1):
-    """One block, that an index points to so many times."""
-    pointer = number(0) + number(len(content))
-    return footed(block([(0, b"k", pointer)] * times), content + compression + bytes(4))
-
-
-def footed(index, before=b""):
-    footer = number(0) + number(0) + number(len(before)) + number(len(index))
-    return before + index + bytes(5) + footer.ljust(40, b"\0") + MAGIC
-
-
-def block(entries):
-    """Entries (bytes shared with the key before, the key's others, value), with no restarts."""
-    heads = (
-        (number(shared) + number(len(own)) + number(len(value)), own, value)
-        for shared, own, value in entries
-    )
-    return b"".join(map(b"".join, heads)) + bytes(4)
-
-
-def number(value):
-    """Protobuf's and LevelDB's encoding: seven bits a byte, the lowest first."""
-    low, high = value & 127, value >> 7
-    return bytes([low | 128]) + number(high) if high else bytes([low])
