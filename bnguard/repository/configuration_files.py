@@ -65,7 +65,7 @@ def read(path: str) -> Optional[RawConfiguration]:
         raise RepositoryError(
             f"{shown(path)}: cannot be read ({reason(error)}); give another file, or --no-config"
         ) from error
-    except ValueError as error:  # as TOML's error and the error of an encoding
+    except (RecursionError, ValueError) as error:  # as TOML's error and the error of an encoding
         raise RepositoryError(
             f"{shown(path)}: not valid ({reason(error)}); correct it, or give --no-config"
         ) from error

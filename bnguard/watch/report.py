@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from bnguard.analysis.findings import ERROR, Location
 from bnguard.analysis.formatters import format_reports, html
+from bnguard.analysis.formatters.json import VERSION
 from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.formatters.text import finding_lines, numbers
 from bnguard.analysis.report import Report
@@ -151,9 +152,14 @@ class WatchReport(NamedTuple):
         return "\n".join([*lines, *map(printable, self.notes)]).rstrip()
 
     def to_json(self) -> str:
-        """Return the JSON form: an object with `graphs` and `notes`."""
-        graphs = [graph.to_dict() for graph in self.graphs]
-        return json.dumps({"graphs": graphs, "notes": list(self.notes)}, indent=2)
+        """Return the JSON form: that of an audit, with the steps of each graph and `notes`."""
+        document = {
+            "version": VERSION,
+            "reports": [graph.to_dict() for graph in self.graphs],
+            "errors": [],
+            "notes": list(self.notes),
+        }
+        return json.dumps(document, indent=2)
 
     def to_sarif(self) -> str:
         """Return the findings as SARIF 2.1.0."""

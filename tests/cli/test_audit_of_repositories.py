@@ -26,6 +26,7 @@ CLEAN, FOUND, FAILED = 0, 1, 2
 APART = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 LABELS = "item {\n  id: 1\n}\n"
+SHELLS = ("bash", "zsh", "fish")
 FETCH = ("--fetch", "bn/y", "--select", "BN1")
 
 
@@ -452,6 +453,16 @@ class TestDocs:
         )
         assert configuration.baseline == "bnguard-baseline.json"
 
+    def test_the_step_of_a_workflow(self, section, here):
+        (command,) = re.findall(r"^- run: bnguard audit (.*)$", section, re.MULTILINE)
+        drifting(here / "a.pb")
+        assert run(*command.split(), "--fetch", "bn/y")[0] == CLEAN
+        (file,) = re.findall(r"sarif_file: ([\w.]+)", section)
+        assert json.loads((here / file).read_text())["version"] == "2.1.0"
+
+    def test_the_shells(self, section):
+        assert set(re.findall(r"_BNGUARD_COMPLETE=(\w+)_source", section)) == set(SHELLS)
+
     def test_every_option_exists(self, section):
         known = {name for parameter in audit_command.params for name in parameter.opts}
         assert set(re.findall(r"--[a-z][a-z-]*", section)) <= known
@@ -479,7 +490,7 @@ class TestCompletion:
         lines = in_process(environment=environment).stdout.decode().splitlines()
         assert [line.partition(",")[2] for line in lines] == expected
 
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    @pytest.mark.parametrize("shell", SHELLS)
     def test_there_is_a_script_for_each_shell(self, shell):
         process = in_process(environment={"_BNGUARD_COMPLETE": f"{shell}_source"})
         assert re.search(rb"_bnguard_completion", process.stdout)

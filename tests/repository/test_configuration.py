@@ -139,10 +139,12 @@ class TestFile:
         ("name", "text", "words"),
         [
             ("bnguard.toml", "exclude = [", "bnguard.toml: not valid ("),
+            ("bnguard.toml", f"exclude = {'[' * 100_000}", "bnguard.toml: not valid ("),
             ("pyproject.toml", "[tool.bnguard\n", "pyproject.toml: not valid ("),
             ("setup.cfg", "[bnguard]\nselect", "setup.cfg: not valid ("),
             ("setup.cfg", "[bnguard]\n[bnguard]\n", "setup.cfg: not valid ("),
         ],
+        ids=["list", "deep", "table", "key", "twice"],
     )
     def test_a_damaged_file_is_refused(self, name, text, words, here):
         message = refusal(here, text, name)

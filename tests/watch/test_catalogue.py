@@ -109,7 +109,7 @@ def watch(path, fails):
         found = json.loads(report.read_text())
         has_errors = any(
             finding["severity"] == "error"
-            for graph in found["graphs"]
+            for graph in found["reports"]
             for finding in graph["findings"]
         )
         assert run.returncode == int(fails or has_errors), run.stderr
@@ -131,7 +131,7 @@ def test_the_rules_of_a_case_fire_on_repro_only_with_its_line(case, side, tmp_pa
         pytest.skip(str(unavailable))
     path = write_program(case, side, tmp_path)
     fails = (case, side) in FAILS
-    graphs = watch(path, fails)["graphs"]
+    graphs = watch(path, fails)["reports"]
     found = [finding for graph in graphs for finding in graph["findings"]]
     defects = [finding for finding in found if finding["severity"] != "note"]
     expected = covering_rules(case) | ALSO.get(case, set()) if side == "repro" else set()

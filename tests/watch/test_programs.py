@@ -3,8 +3,10 @@
 import json
 import os
 
+import jsonschema
 import pytest
 from support import forked
+from support.paths import ROOT
 import tensorflow.compat.v1 as tf
 
 pytestmark = pytest.mark.slow
@@ -64,7 +66,9 @@ def test_findings_have_the_line_and_set_the_status(tmp_path):
     line = NETWORK.splitlines().index('with tf.variable_scope("net"):') + 2
     assert f"    built at {run.path}:{line}: y = bnguard.batch_norm(" in run.report
     report = json.loads(json_file.read_text())
-    steps = report["graphs"][0]["steps"]
+    with open(os.path.join(ROOT, "docs", "schema", "report.json"), encoding="utf-8") as schema:
+        jsonschema.validate(report, json.load(schema))
+    steps = report["reports"][0]["steps"]
     assert [step["kind"] for step in steps] == ["loads", "trains", "infers"]
     assert steps[2]["location"]["line"] == LINE + 1
     assert steps[2]["location"]["text"] == INFERENCE.strip()
