@@ -146,7 +146,10 @@ def test_a_block_is_run_or_says_why_not(block):
     elif block.directive in ("file", "patch", "output of"):
         assert block.argument
     else:
-        assert block.language in RUNNERS, f"{block} is {block.language or 'nothing'}"
+        assert block.language in RUNNERS, (
+            f"{block}: the language is {block.language!r}; expected one of {RUNNERS}, or a comment "
+            "before the block that says what becomes of it: tests/support/docs/blocks.py"
+        )
 
 
 def test_the_blocks_that_are_not_run_are_these():
