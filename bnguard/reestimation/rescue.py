@@ -262,7 +262,8 @@ def _restored(job: Job) -> Iterator[tf.Session]:
         saver = tf.train.Saver(variables)
         missing = tf.report_uninitialized_variables([*tf.global_variables(), *tf.local_variables()])
         with tf.Session(graph=graph, config=config) as session:
-            checkpoint_reader.Checkpoint(prefix).check_restorable(variables)
+            stored = checkpoint_reader.Checkpoint(prefix)
+            stored.check_restorable(stored.names)  # TensorFlow reads all of the copy
             try:
                 saver.restore(session, prefix)
             except (tf.errors.OpError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""The process: signals, standard streams, installed packages, the quiet import of TensorFlow."""
+"""The process: signals, streams, opening files, installed packages, the import of TensorFlow."""

@@ -175,7 +175,7 @@ class Bundle:
         stored = int.from_bytes(data[at:start], order)  # type: ignore[arg-type]
         if data and masked(crc32c(numbers)) != stored:
             raise ValueError("the checksum of the lengths of a text is wrong")
-        if data and checksum(numbers + data[at:]) != entry.crc32c:
+        if (checksum(numbers + data[at:]) if data else masked(0)) != entry.crc32c:
             raise ValueError("the checksum of a text is wrong")
         texts = []
         for length in lengths:

@@ -216,6 +216,17 @@ def test_a_text_whose_length_lies_is_refused(lengths, crc, message, tmp_path):
             action()
 
 
+def test_a_text_of_no_bytes_has_a_checksum_too(tmp_path):
+    for crc, is_right in ((0xA282EAD8, True), (0, False)):  # LevelDB's mask of 0
+        entry = handmade.entry(b"", (0,), handmade.STRING, crc=crc)
+        prefix = handmade.write(tmp_path / "model", {b"text": entry})
+        if is_right:
+            assert checkpoint_reader.read(prefix)["text"].shape == (0,)
+            continue
+        with pytest.raises(BnguardError, match="the checksum of a text is wrong"):
+            checkpoint_reader.read(prefix)
+
+
 def test_what_tensorflow_restores_is_checked_without_reading_numbers(tmp_path):
     """TensorFlow verifies their checksums itself, so one that is wrong is not found here."""
     prefix = handmade.write(tmp_path / "model", one(crc=1), DATA)
