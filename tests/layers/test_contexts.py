@@ -172,6 +172,23 @@ def test_derivatives_are_those_of_the_branch_that_runs(graph, build, derivative)
                 assert_close(found, session.run(expected[mode], {x: batch}), 5e-3)
 
 
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
+def test_the_gradient_of_every_type_is_that_of_the_known_mode(graph, dtype):
+    """In TensorFlow 1.15 no gradient of bfloat16 comes out of a branch."""
+    x, training = placeholders()
+    narrow = tf.cast(x, dtype)
+    derivatives = {
+        mode: slope(tf.cast(in_place(False, scope=f"bn_{index}")(narrow, mode), tf.float32), x)
+        for index, mode in enumerate((training, *MODES))
+    }
+    batch = batches(SHAPE)[0]
+    with initialized() as session:
+        for mode in MODES:  # each of the layers updates its own statistics
+            found = session.run(derivatives[training], {x: batch, training: mode})
+            np.testing.assert_array_equal(found, session.run(derivatives[mode], {x: batch}))
+            assert np.any(found)
+
+
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
 def test_every_input_has_zero_gradients_where_its_branch_does_not_run(
     graph, variables, control_flow
