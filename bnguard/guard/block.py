@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from threading import local
 from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
@@ -72,8 +73,17 @@ class GuardedBlock:
         return Diagnosis(sessions.graph_of(self.session), self.statistics)
 
 
+class _Entered(local):
+    """The blocks that the current thread has entered and not left."""
+
+    def __init__(self) -> None:
+        self.blocks: List[ContextManager[RunningStatistics]] = []
+
+
 class ReentrantGuard:
     """A context manager that can be entered repeatedly, also inside its own block.
+
+    Each thread leaves the blocks that it entered itself, the innermost first.
 
     Args:
       block: makes the context manager for one entry.
@@ -81,13 +91,13 @@ class ReentrantGuard:
 
     def __init__(self, block: Callable[[], ContextManager[RunningStatistics]]) -> None:
         self._block = block
-        self._entered: List[ContextManager[RunningStatistics]] = []
+        self._entered = _Entered()
 
     def __enter__(self) -> RunningStatistics:
         block = self._block()
         before = block.__enter__()
-        self._entered.append(block)
+        self._entered.blocks.append(block)
         return before
 
     def __exit__(self, *exc: Any) -> Optional[bool]:
-        return self._entered.pop().__exit__(*exc)
+        return self._entered.blocks.pop().__exit__(*exc)
