@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from bnguard.guard.diagnosis import Diagnosis
 from bnguard.guard.run_recorder import RecordedRuns, record_runs
 from bnguard.statistics import RunningStatistics, session_values, sessions
+from bnguard.statistics.graph_discovery import mean_of_copies
 from bnguard.statistics.scopes import Scope
 from bnguard.statistics.sessions import Session
 
@@ -27,7 +28,7 @@ class GuardedBlock:
 
     Attributes:
       session: as given.
-      statistics: the selected statistics.
+      statistics: the selected statistics, those of each replica of a strategy by themselves.
       before: their values at the start.
 
     Raises:
@@ -36,12 +37,23 @@ class GuardedBlock:
 
     def __init__(self, session: Session, scope: Optional[Scope]) -> None:
         self.session = session
-        self.statistics = session_values.find(sessions.graph_of(session), scope)
+        self._joined = session_values.find(sessions.graph_of(session), scope)
+        self.statistics = [alone for statistic in self._joined for alone in statistic.on_replicas()]
         self.before = self.current()
 
     def current(self) -> RunningStatistics:
         """Return the current values of the statistics."""
         return session_values.read(self.session, self.statistics)
+
+    def snapshot(self) -> RunningStatistics:
+        """Return the values at the start as `bnguard.snapshot` has them: the mean over replicas."""
+        values = {
+            statistic.name: mean_of_copies(
+                [self.before[alone.name] for alone in statistic.on_replicas()]
+            )
+            for statistic in self._joined
+        }
+        return RunningStatistics(self.before.source, values, self.before.roles)
 
     def restore(self) -> None:
         """Restore the values that the statistics had at the start."""
@@ -59,7 +71,7 @@ class GuardedBlock:
         end: Optional[Exception] = None
         with record_runs(self.session) as runs:
             try:
-                yield self.before
+                yield self.snapshot()
             except END_OF_DATA as error:
                 end = error
         failure = check(self, runs)

@@ -71,7 +71,7 @@ def _frozen(
 @contextmanager
 def _restored(block: GuardedBlock) -> Iterator[RunningStatistics]:
     try:
-        yield block.before
+        yield block.snapshot()
     except BaseException:
         with suppress(BnguardError, tf.errors.OpError):  # the session itself may have failed
             block.restore()

@@ -61,7 +61,8 @@ class ZeroDebiased:
     def create(cls, averages: MovingAverages, variables: VariableFactory) -> ZeroDebiased:
         """Create the two variables in contrib's scope, `<scope>/<scope>/moving_mean/`."""
         zeros = tf.zeros_initializer()
-        with tf.variable_scope(averages.statistics.moving_mean.op.name):
+        # Of a replica's own copy, `op.name` would be another name on each replica.
+        with tf.variable_scope(averages.statistics.moving_mean.name.rpartition(":")[0]):
             return cls(
                 averages,
                 biased=variables.auxiliary("biased", zeros),

@@ -16,7 +16,6 @@ class Built(NamedTuple):
       tolerance: the largest error of the outputs and statistics, relative to the largest value.
       updates: what a step runs to move the statistics, beside the outputs.
       calls: how often one step applies the layer, each time to the outputs of the call before.
-      statistics: whether the statistics move as those of a single layer.
     """
 
     outputs: tf.Tensor
@@ -25,7 +24,6 @@ class Built(NamedTuple):
     tolerance: float = 1e-5
     updates: Any = ()
     calls: int = 1
-    statistics: bool = True
 
 
 def built(outputs, **options):
@@ -99,14 +97,14 @@ def half_precision(layer, x, training):
 
 
 def mirrored(layer, x, training):
-    """Build the layer in two replicas; each of them moves statistics."""
+    """Build the layer in two replicas, with the same inputs."""
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
     with strategy.scope():
         run = getattr(strategy, "run", None) or strategy.experimental_run_v2
         outputs = run(lambda: layer(x, training))
-    first = strategy.experimental_local_results(outputs)[0]
+    first, second = strategy.experimental_local_results(outputs)
     config = tf.ConfigProto(device_count={"CPU": 2})
-    return built(first, config=config, statistics=False)
+    return built(first, config=config, updates=[second])
 
 
 def averaged(layer, x, training):
@@ -133,8 +131,7 @@ CONTEXTS = {
         partitioned,
         half_precision,
         averaged,
-        # TensorFlow 1.15 lets no replica assign a variable without an aggregation.
-        *([mirrored] if tf.__version__ > "2" else []),
+        mirrored,
     )
 }
 
