@@ -62,7 +62,7 @@ class GraphWatch:
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
-        self._cache = StepCache()
+        self._cache = StepCache(lambda graph: self._recognized())
         self._seen: Dict[RunKey, _Seen] = {}
         self._unjudged = 0
         self._analysed: Optional[Tuple[int, RecognizedGraph]] = None  # at a version of the graph
