@@ -59,17 +59,24 @@ class GuardedBlock:
         """Restore the values that the statistics had at the start."""
         session_values.write(self.session, self.statistics, self.before)
 
+    def restart(self) -> None:
+        """Take the current values for those at the start."""
+        self.before = self.current()
+
     @contextmanager
     def check_at_end(
-        self, check: Callable[[GuardedBlock, RecordedRuns], Optional[Exception]]
+        self,
+        check: Callable[[GuardedBlock, RecordedRuns], Optional[Exception]],
+        recreated: Callable[[], None] = lambda: None,
     ) -> Iterator[RunningStatistics]:
         """Record the runs in a `with` block, and at its end raise the error that `check` returns.
 
         The check runs if the body completes or ends with the end of the data, which is raised
-        again if `check` finds no error. After any other exception there is no check.
+        again if `check` finds no error. After any other exception there is no check. `recreated` is
+        called when a MonitoredSession has recovered from an error, before it repeats the step.
         """
         end: Optional[Exception] = None
-        with record_runs(self.session) as runs:
+        with record_runs(self.session, recreated) as runs:
             try:
                 yield self.snapshot()
             except END_OF_DATA as error:
