@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bnguard.errors import BnguardError
 
 
@@ -10,3 +12,6 @@ class LayerError(BnguardError, ValueError):
 
     It is a ValueError, because the original layers raise one.
     """
+
+    if not TYPE_CHECKING:  # without this, AutoGraph, as in `tf.map_fn`, raises another error
+        __init__ = Exception.__init__

@@ -85,6 +85,9 @@ class VariableFactory:
         with tf.variable_scope(current_scope, auxiliary_name_scope=False) as scope:
             # The updates assign a statistic as a whole; a partitioned variable has no such write.
             scope.set_partitioner(None)
+            # `tf.map_fn` and `tf.scan` read a variable once, before the first element, and each
+            # update would start from that value.
+            scope.set_caching_device(None)
             return self._get(
                 name,
                 self.shape if shape is None else shape,

@@ -3,17 +3,27 @@
 The default run has each context in a few builds; BNGUARD_CASES=all has each in all.
 """
 
+import functools
+
 from conftest import COMBINATIONS
 import numpy as np
 import pytest
 from support.graphs import build_with
-from support.layers.contexts import CONTEXTS, compiled, jit, repeated, without_optimizers
+from support.layers.contexts import (
+    CONTEXTS,
+    compiled,
+    jit,
+    over_elements,
+    repeated,
+    without_optimizers,
+)
 from support.layers.layer_session import batches
 from support.layers.numpy_layer import NumpyLayer
 from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm, batch_normalization
+from bnguard.layers.errors import LayerError
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +109,94 @@ def test_outputs_and_statistics_are_right(graph, context, build):
             after = by_name(session, built.variables)
             for name in ("moving_mean", "moving_variance"):
                 assert_close(after[name], getattr(expected, name), built.tolerance)
+
+
+LOOPS = ["map_fn", "scan", "while_loop"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "build", "shares"),
+    [*combinations(LOOPS, COMBINATIONS, [False, True]), ("map_fn", ("resource", "v1"), False)],
+)
+def test_the_update_of_each_element_counts(graph, kind, build, shares):
+    """TensorFlow's own moving averages count the last element alone, in map_fn and scan."""
+    layer = in_place(False, reuse=tf.AUTO_REUSE)
+    if shares and build == ("ref", "v2"):
+        build = ("resource", "v2")
+    with build_with(*build):
+        x, training = tf.placeholder(tf.float32, [5, *SHAPE]), tf.placeholder(tf.bool, [])
+        if shares:
+            layer(x[0], False)
+        outputs = over_elements(kind, lambda batch: layer(batch, training), x)
+    expected = NumpyLayer([SHAPE[1]])
+    rows = batches(SHAPE, 5)
+    for batch in rows:
+        expected.train(batch)
+    with initialized() as session:
+        for mode in (True, False):
+            session.run(outputs, {x: rows, training: mode})
+        after = by_name(session, tf.global_variables())
+    for name in ("moving_mean", "moving_variance"):
+        assert_close(after[name], getattr(expected, name), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variables", "updates_collections"), combinations(["ref", "resource"], [None, UPDATE_OPS])
+)
+def test_iterations_that_run_at_once_are_warned_of(graph, variables, updates_collections, caplog):
+    x, training = tf.placeholder(tf.float32, [5, *SHAPE]), tf.placeholder(tf.bool, [])
+    options = {"updates_collections": updates_collections, "reuse": tf.AUTO_REUSE}
+    for kind in ("scan", "while_loop"):
+        layer = in_place(False, scope=kind, **options)
+        with build_with(variables, "v1"), caplog.at_level("WARNING", logger="tensorflow"):
+            over_elements(kind, lambda batch, use=layer: use(batch, training), x, 7)
+            assert len(caplog.messages) == 2
+            assert "a loop that runs up to 7 iterations at once" in caplog.messages[0]
+            assert "AssignMovingAvg" in caplog.messages[0]
+            caplog.clear()
+            over_elements(kind, lambda batch, use=layer: use(batch, training), x, 1)
+            over_elements(kind, lambda batch, use=layer: use(batch, False), x, 7)
+        assert not caplog.messages
+
+
+def in_a_cond(layer, x):
+    return tf.cond(tf.placeholder_with_default(True, []), lambda: layer(x[0]), lambda: x[0])
+
+
+@pytest.mark.parametrize("training", [True, "fed"])
+@pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
+def test_a_ref_variable_in_a_body_of_control_flow_v2_is_refused(
+    graph, training, updates_collections
+):
+    with build_with("ref", "v2"):
+        x = tf.placeholder(tf.float32, [5, *SHAPE])
+        mode = tf.placeholder(tf.bool, []) if training == "fed" else training
+        layer = in_place(False, reuse=tf.AUTO_REUSE, updates_collections=updates_collections)
+        layer(x[0], False)
+        for build in (in_a_cond, *(functools.partial(over_elements, kind) for kind in LOOPS)):
+            with pytest.raises(LayerError) as caught:
+                build(lambda batch: layer(batch, mode), x)
+            assert "bn/moving_mean is a ref variable" in str(caught.value)
+            assert "tf.compat.v1.enable_resource_variables()" in str(caught.value)
+        in_a_cond(lambda batch: layer(batch, False), x)
+
+
+@pytest.mark.parametrize("options", [{}, {"renorm": True}, {"zero_debias_moving_mean": True}])
+def test_a_getter_that_returns_tensors_is_refused_in_training_only(graph, options):
+    def getter(getter, name, *arguments, **more):
+        return tf.identity(getter(name, *arguments, **more))
+
+    x, training = placeholders()
+    with tf.variable_scope("s", custom_getter=getter):
+        for mode in (True, training):
+            with pytest.raises(LayerError) as caught:
+                batch_norm(x, is_training=mode, **options)
+            assert "the custom getter of the variable scope returned Ident" in str(caught.value)
+            assert "a tensor, for a running statistic; a variable is expected" in str(caught.value)
+        y = batch_norm(x, is_training=False, scope="bn")
+    batch = batches(SHAPE)[0]
+    with initialized() as session:
+        assert_close(session.run(y, {x: batch}), NumpyLayer([SHAPE[1]]).infer(batch))
 
 
 def gradient(x, training, layer):

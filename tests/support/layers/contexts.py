@@ -151,6 +151,29 @@ def jit(level):
     return config
 
 
+def over_elements(kind, layer, elements, parallel_iterations=1):
+    """Apply a function to each of the elements, in a loop, and return all outputs.
+
+    Args:
+      kind: `map_fn`, `scan` or `while_loop`.
+      layer: the function.
+      elements: a tensor whose first dimension is known.
+      parallel_iterations: the number of iterations that may run at once.
+    """
+    options = {"parallel_iterations": parallel_iterations}
+    first = tf.zeros_like(elements[0])
+    if kind == "map_fn":
+        return tf.map_fn(layer, elements, **options)
+    if kind == "scan":
+        return tf.scan(lambda _, element: layer(element), elements, first, **options)
+    return tf.while_loop(
+        lambda index, _: index < elements.shape.as_list()[0],
+        lambda index, _: (index + 1, layer(elements[index])),
+        [0, first],
+        **options,
+    )[1]
+
+
 def repeated(layer, x, training, times):
     """Apply the layer to its own outputs, in a loop."""
     _, outputs = tf.while_loop(
