@@ -43,7 +43,7 @@ def select(training: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch) ->
             if training.graph.is_fetchable(training):
                 return _switch_once(training, kernel, train, infer)
     dtype = kernel.inputs.dtype.base_dtype
-    if _has_gradient_in_branches(dtype):
+    if _has_gradient_in_branches(dtype, tf.control_flow_v2_enabled()):
         return _cond(training, lambda: train(kernel), lambda: infer(kernel), name)
     wide = tf.cast(kernel.inputs, tf.float32)
 
@@ -66,8 +66,14 @@ def _cond(
 
 
 @lru_cache(maxsize=None)
-def _has_gradient_in_branches(dtype: tf.DType) -> bool:
-    """Return whether the gradient passes through a `tf.cond`; bfloat16's does not in 1.15."""
+def _has_gradient_in_branches(dtype: tf.DType, is_v2: bool) -> bool:
+    """Return whether the gradient passes through a `tf.cond`; bfloat16's does not in 1.15.
+
+    Args:
+      dtype: the dtype of what the branches return.
+      is_v2: whether control flow v2 is enabled, on which the result may depend.
+    """
+    del is_v2
     with tf.Graph().as_default():
         x = tf.placeholder(dtype, [])
         y = tf.cond(tf.placeholder(tf.bool, []), lambda: x, lambda: -x)

@@ -79,13 +79,8 @@ def _write_in_branch(kernel: Kernel, rule: Rule, training: tf.Tensor) -> tf.Tens
 
 @contextmanager
 def _branches_that_can_write(rule: Rule) -> Iterator[None]:
-    """Use control flow v1 where a branch of v2 cannot write.
-
-    It cannot assign a ref variable, nor collect the updates of several replicas to a variable that
-    they share, as under `CentralStorageStrategy`.
-    """
-    needs_v1 = is_ref(rule.targets[-1].variable) or tf.distribute.has_strategy()
-    if not (tf.control_flow_v2_enabled() and needs_v1):
+    """Use control flow v1 for ref variables: a branch of v2 cannot assign one."""
+    if not (tf.control_flow_v2_enabled() and is_ref(rule.targets[-1].variable)):
         yield
         return
     tf.disable_control_flow_v2()

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import numpy as np
 import pytest
 from support.graphs import build_with
+from support.layers.context_table import held
 from support.layers.layer_session import batches
 from support.layers.numpy_layer import NumpyLayer
 from support.samples import combinations
@@ -50,6 +51,12 @@ def central_storage():
     return tf.distribute.experimental.CentralStorageStrategy(devices, "/cpu:0")
 
 
+NAMES = {
+    mirrored: "MirroredStrategy",
+    one_device: "OneDeviceStrategy",
+    parameter_server: "ParameterServerStrategy",
+    central_storage: "CentralStorageStrategy",
+}
 STRATEGIES = [
     mirrored,
     one_device,
@@ -148,10 +155,19 @@ def mean_of(layers, name):
 BUILDS = [("ref", "v1"), ("resource", "v1"), ("resource", "v2")]
 
 
+def is_possible(case):
+    """Return whether TensorFlow can collect the updates of replicas that share a variable.
+
+    It cannot from inside a branch.
+    """
+    strategy, layer, feeds_mode, _ = case
+    return not (strategy is central_storage and feeds_mode and layer in (in_place, debiased))
+
+
 @pytest.mark.parametrize(
     ("strategy", "layer", "feeds_mode", "build"),
     [
-        *combinations(STRATEGIES, LAYERS, [False, True], BUILDS),
+        *filter(is_possible, combinations(STRATEGIES, LAYERS, [False, True], BUILDS)),
         (mirrored, by_update_ops, True, BUILDS[2]),
         (mirrored, as_in_tf_layers, False, BUILDS[1]),
         (mirrored, debiased, True, BUILDS[1]),
@@ -172,7 +188,7 @@ def test_the_mean_over_replicas_is_saved(graph, tmp_path, strategy, layer, feeds
                 np.testing.assert_allclose(outputs, reference.infer(rows), rtol=1e-4, atol=1e-4)
     saved = built.saved(tmp_path)
     for name in ("moving_mean", "moving_variance"):
-        np.testing.assert_allclose(saved[name], mean_of(layers, name), rtol=1e-5, atol=1e-5)
+        held(NAMES[strategy], saved[name], mean_of(layers, name))
     assert bnguard.snapshot(built.session) == bnguard.snapshot(str(tmp_path / "model"))
 
 
@@ -284,7 +300,7 @@ def test_two_workers_save_the_mean_of_their_statistics(graph, tmp_path, monkeypa
     layers = expected_after([batch], 2)
     for (saved, snapshot), layer in zip(found, layers):
         for name in ("moving_mean", "moving_variance"):
-            np.testing.assert_allclose(saved[name], mean_of(layers, name), rtol=1e-5)
+            held("MultiWorkerMirroredStrategy", saved[name], mean_of(layers, name))
             np.testing.assert_allclose(
                 snapshot[f"BatchNorm/{name}"], getattr(layer, name), rtol=1e-5
             )
