@@ -87,11 +87,16 @@ def by_name(session, variables):
 
 
 def run_and_list_ops(session, fetches, feed):
-    """Run a step; return the first fetch, and the types of the ops in the graph that ran."""
+    """Run a step; return the first fetch, and the types of the ops in the graph that ran.
+
+    Of a Cast, the type that it casts to is told, too.
+    """
     metadata = tf.RunMetadata()
     options = tf.RunOptions(output_partition_graphs=True)
     (outputs, _) = session.run(fetches, feed, options=options, run_metadata=metadata)
-    return outputs, {node.op for graph in metadata.partition_graphs for node in graph.node}
+    nodes = [node for graph in metadata.partition_graphs for node in graph.node]
+    casts = [tf.as_dtype(node.attr["DstT"].type).name for node in nodes if node.op == "Cast"]
+    return outputs, {*(node.op for node in nodes), *(f"Cast to {name}" for name in casts)}
 
 
 def assert_close(actual, expected, tolerance=1e-4):

@@ -24,7 +24,7 @@ SMALLEST = 1e-6  # what rounding may do anywhere
 _DERIVED = "against the gradient of the same layer written by hand, in a known mode"
 _SAVED = "what `Saver.save` stores, against the mean over replicas of the closed form"
 ROWS = {
-    "plain": "outputs and statistics of four steps against NumPy, as in all rows up to `averaged`",
+    "plain": "outputs and statistics of four steps against NumPy, as in all rows up to `mirrored`",
     "without grappler": "the graph runs as it was built",
     "clustered": "XLA, `global_jit_level` 2: a compiled cluster is in the graph that ran",
     "in a branch": "inside a `tf.cond` of the program",

@@ -18,7 +18,8 @@ class Built(NamedTuple):
       variables: all variables.
       config: a ConfigProto for the session, or None.
       updates: what a step runs to move the statistics, beside the outputs.
-      shown_by: the type of an op in the graph that ran, if a rewrite must have made it.
+      shown_by: an op in the graph that ran, if a rewrite must have made it: its type, or `Cast to`
+        a type.
       calls: how often one step applies the layer, each time to the outputs of the call before.
     """
 
@@ -70,7 +71,7 @@ def mixed_precision(layer, x, training):
     outputs = layer(tf.matmul(x, weights), training)
     config = tf.ConfigProto()
     setattr(config.graph_options.rewrite_options, _MIXED_PRECISION, _ON)
-    return built(outputs, config=config, shown_by="Cast")
+    return built(outputs, config=config, shown_by="Cast to float16")
 
 
 def wrapped_function(layer, x, training):
