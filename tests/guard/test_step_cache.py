@@ -38,15 +38,15 @@ FLAGS = [np.bool_, np.int32, np.int64, np.float32, lambda value: np.array([value
 def test_what_decides_a_branch_is_a_flag_whatever_its_type(mode, control_flow):
     """The number beside it, which changes in every step, is not, and hides nothing."""
     steps = Steps(mode, control_flow)
-    for count in range(3000):
+    for count in range(500):
         steps.key(flag=mode(0), count=count, rate=0.1 * count)
     assert len(steps.checked) < 70
     after = len(steps.checked)
-    training = steps.key(flag=mode(1), count=3000, rate=0.5)
+    training = steps.key(flag=mode(1), count=500, rate=0.5)
     assert len(steps.checked) == after + 1
     assert dict(training.feeds) == {"count:0": None, "flag:0": 1, "rate:0": None}
-    steps.key(flag=mode(1), count=3001, rate=0.5)
-    steps.key(flag=mode(0), count=3001, rate=0.5)
+    steps.key(flag=mode(1), count=501, rate=0.5)
+    steps.key(flag=mode(0), count=501, rate=0.5)
     assert len(steps.checked) <= after + 2
 
 
