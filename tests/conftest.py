@@ -11,6 +11,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # pytest-xdist sets it in its workers; what a command prints depends on it.
 os.environ.pop("COLUMNS", None)
 os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it for processes that tests start
+# Without it, a session clusters nothing for XLA on a CPU, whatever its configuration says.
+os.environ.setdefault("TF_XLA_FLAGS", "--tf_xla_cpu_global_jit")
 # The threads of the harness's sessions: a process's first session decides for all of them.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # In the background of a script Ctrl-C is ignored, and processes that tests start inherit that.

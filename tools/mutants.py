@@ -25,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYER_TESTS = ["tests/layers/test_contrib.py", "tests/layers/test_forward.py"]
 CONTEXT_TESTS = ["tests/layers/test_contexts.py"]
+REPLICA_TESTS = ["tests/layers/test_strategies.py"]
 INPUT_TESTS = ["tests/layers/test_input.py"]
 TF_LAYERS_TESTS = ["tests/layers/test_tf_layers.py"]
 TRAINING_TESTS = ["tests/layers/training"]
@@ -121,6 +122,7 @@ def safeguard_mutants():
     import tensorflow.compat.v1 as tf
 
     from bnguard.layers import forward, training, update_rules
+    from bnguard.layers.variables import VariableFactory
 
     def unordered(targets, values, after, read):
         return [
@@ -159,6 +161,20 @@ def safeguard_mutants():
     yield "inference runs the updates", {in_branch: after_the_branch}, LAYER_TESTS
     can_write = ("bnguard.layers.forward", "_branches_that_can_write")
     yield "writes in branches of control flow v2", {can_write: no_context}, LAYER_TESTS
+
+    def of_one_replica(self, *arguments, get=VariableFactory._get, **options):
+        for option in ("synchronization", "aggregation"):
+            options.pop(option, None)
+        return get(self, *arguments, **options)
+
+    def still_cached(scope, device, set_device=tf.VariableScope.set_caching_device):
+        if device is not None:
+            set_device(scope, device)
+
+    get = ("bnguard.layers.variables.VariableFactory", "_get")
+    yield "one replica's statistics are saved", {get: of_one_replica}, REPLICA_TESTS
+    set_device = ("tensorflow.compat.v1.VariableScope", "set_caching_device")
+    yield "statistics are read before the loop", {set_device: still_cached}, CONTEXT_TESTS
     write_first = ("bnguard.layers.forward", "_write_first")
     yield "in-place updates dropped", {write_first: lambda *all_: all_[2]}, LAYER_TESTS
     defer_writes = ("bnguard.layers.training", "_defer_writes")

@@ -11,13 +11,16 @@ import tensorflow.compat.v1 as tf
 from bnguard.errors import BnguardError
 from bnguard.guard.block import GuardedBlock, ReentrantGuard
 from bnguard.guard.errors import StatisticsChanged
-from bnguard.guard.run_recorder import RecordedRuns
+from bnguard.guard.run_recorder import AFTER_ERROR, RecordedRuns
 from bnguard.statistics import RunningStatistics, session_values
 from bnguard.statistics.difference import compare
 from bnguard.statistics.scopes import Scope
 from bnguard.statistics.sessions import Session
 
 _WHERE = "frozen: running statistics changed in a block that must not change them"
+_RECREATED = (
+    f"; its session was re-created {AFTER_ERROR}, which initializes or restores all variables"
+)
 _ON_CHANGE = ("raise", "warn", "restore")
 
 
@@ -71,7 +74,7 @@ def _frozen(
 @contextmanager
 def _restored(block: GuardedBlock) -> Iterator[RunningStatistics]:
     try:
-        yield block.before
+        yield block.snapshot()
     except BaseException:
         with suppress(BnguardError, tf.errors.OpError):  # the session itself may have failed
             block.restore()
@@ -85,7 +88,7 @@ def _changes(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsChan
     if after == block.before:
         return None
     moved = block.diagnosis().explain_changes(compare(block.before, after), runs)
-    return StatisticsChanged(_WHERE, moved)
+    return StatisticsChanged(_WHERE + (_RECREATED if runs.are_of_new_session else ""), moved)
 
 
 def _warn(block: GuardedBlock, runs: RecordedRuns) -> None:

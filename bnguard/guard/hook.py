@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Set
 import warnings
 
 import numpy as np
@@ -179,6 +179,7 @@ class _StaticCheck:
         self._warns = warns
         self._skips_training = skips_training
         self._cache = StepCache()
+        self._warned: Set[Any] = set()
 
     def check(self, args: Any) -> RunKey:
         """Audit the step of these `SessionRunArgs`, and return its key."""
@@ -191,7 +192,9 @@ class _StaticCheck:
         certain = [Moved(name, None, (finding,)) for name, finding in findings if finding.certain]
         if certain:
             raise StatisticsChanged(_STATIC, certain)
-        if findings and self._warns:
+        step = (run_key.fetches, tuple((name, finding.op) for name, finding in findings))
+        if findings and self._warns and step not in self._warned:
+            self._warned.add(step)
             possible = [Moved(name, None, (finding,)) for name, finding in findings]
             warnings.warn(str(StatisticsChanged(_STATIC, possible)), RuntimeWarning, stacklevel=2)
 

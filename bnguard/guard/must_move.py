@@ -6,7 +6,7 @@ from typing import ContextManager, Optional
 
 from bnguard.guard.block import GuardedBlock, ReentrantGuard
 from bnguard.guard.errors import StatisticsDidNotMove
-from bnguard.guard.run_recorder import RecordedRuns
+from bnguard.guard.run_recorder import AFTER_ERROR, RecordedRuns
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.difference import compare
 from bnguard.statistics.names import AVERAGE, COUNT
@@ -31,6 +31,9 @@ def must_move(session: Session, scope: Optional[Scope] = None) -> ContextManager
     `StopIteration`) counts as a normal end: the statistics are compared first, and the exception
     propagates if they all changed.
 
+    If a MonitoredSession recovers from an error in the block, which initializes or restores the
+    variables, the values after that count as the start.
+
     Args:
       session: a `tf.Session`, `tf.InteractiveSession` or `tf.train.MonitoredSession`.
       scope: a variable scope or its name; selects the statistics in it. None selects all.
@@ -43,11 +46,17 @@ def must_move(session: Session, scope: Optional[Scope] = None) -> ContextManager
       BnguardError: there are no running statistics; the session is closed or they are not
         initialized.
     """
-    return ReentrantGuard(lambda: GuardedBlock(session, scope).check_at_end(_check))
+    return ReentrantGuard(lambda: _must_move(GuardedBlock(session, scope)))
+
+
+def _must_move(block: GuardedBlock) -> ContextManager[RunningStatistics]:
+    # What a recovery does to the values, by initializing or restoring them, is no training.
+    return block.check_at_end(_check, recreated=block.restart)
 
 
 def _check(block: GuardedBlock, runs: RecordedRuns) -> Optional[StatisticsDidNotMove]:
-    return unmoved(block, runs, _WHERE)
+    since = f" since its session was re-created {AFTER_ERROR}" if runs.are_of_new_session else ""
+    return unmoved(block, runs, _WHERE + since)
 
 
 def unmoved(block: GuardedBlock, runs: RecordedRuns, where: str) -> Optional[StatisticsDidNotMove]:

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from bnguard.statistics.sessions import FeedDict, Fetches
 
-FedScalar = Union[bool, int, bytes, None]
+FedScalar = Union[bool, int, float, bytes, None]
 
 
 class RunKey(NamedTuple):
@@ -19,7 +19,7 @@ class RunKey(NamedTuple):
     Attributes:
       fetches: names of the fetched tensors and ops.
       feeds: name and value of each fed tensor, sorted by name. The value is None unless it can be
-        a training flag: a scalar bool, integer or string.
+        a training flag: a bool, number or string, or an array of one of them.
     """
 
     fetches: Tuple[str, ...]
@@ -31,19 +31,23 @@ class RunKey(NamedTuple):
 
 
 def fed_scalar(value: Any) -> FedScalar:
-    """Return the value of a scalar bool, integer or string; None for anything else."""
-    if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
+    """Return the value of a bool, number or string, or of an array or list of one; else None."""
+    while isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
         value = value.item()
     if isinstance(value, str):
         return value.encode()
-    return value if isinstance(value, (bool, int, bytes)) else None
+    if isinstance(value, float) and value != value:
+        return None
+    return value if isinstance(value, (bool, int, float, bytes)) else None
 
 
 def run_key_of(
     graph: tf.Graph,
     fetches: Fetches,
     feed: Optional[FeedDict],
-    scalar_of: Callable[[Any], FedScalar] = fed_scalar,
+    is_flag: Callable[[str, FedScalar], bool] = lambda name, scalar: True,
 ) -> RunKey:
     """Return the key of `session.run(fetches, feed)`.
 
@@ -51,13 +55,28 @@ def run_key_of(
       graph: the session's graph.
       fetches: as for `Session.run`; elements that are not in the graph are ignored.
       feed: as for `Session.run`.
-      scalar_of: maps a fed value to its value in the key.
+      is_flag: whether the scalar fed to the tensor of this name belongs to the key.
     """
     feeds = []
     for key, value in (feed or {}).items():
         names = _names(graph, key)
-        feeds += [(name, scalar_of(value) if len(names) == 1 else None) for name in names]
+        scalar = fed_scalar(value) if len(names) == 1 else None
+        if scalar is not None:
+            scalar = _as_fed(graph, names[0], scalar)
+            scalar = scalar if is_flag(names[0], scalar) else None
+        feeds += [(name, scalar) for name in names]
     return RunKey(_names(graph, fetches), tuple(sorted(feeds, key=itemgetter(0))))
+
+
+def _as_fed(graph: tf.Graph, name: str, scalar: FedScalar) -> FedScalar:
+    """Return a scalar as the tensor has it: 1 becomes True, and 0.1 is rounded to float32."""
+    dtype = graph.as_graph_element(name).dtype.base_dtype
+    if isinstance(scalar, bytes) or dtype == tf.string:
+        return scalar
+    try:
+        return fed_scalar(np.asarray(scalar).astype(dtype.as_numpy_dtype))
+    except (TypeError, ValueError, OverflowError):
+        return scalar  # Session.run raises an error that describes the problem
 
 
 def leaves(fetches: Fetches) -> Iterator[Any]:

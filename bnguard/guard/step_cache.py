@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Hashable, Optional, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Hashable, Optional, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from bnguard.analysis.dataflow.reachability import data_closure
+from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.guard.run_key import FedScalar, RunKey, fed_scalar, leaves, run_key_of
+from bnguard.statistics.graph_discovery import structure_of
 from bnguard.statistics.sessions import FeedDict, Fetches
 
-_MANY = 64  # steps; with more, a fed integer or string is taken for data, such as a counter
+_MANY = 64  # steps; with more, the graph tells whether a fed number is a flag or data
 _MAX_STEPS = 1000
 
 
 class StepCache:
-    """The keys of steps, by the identity of the objects fetched and fed."""
+    """The keys of steps, by the identity of the objects fetched and fed.
 
-    def __init__(self) -> None:
+    A fed bool distinguishes steps, as does any scalar that may decide a branch, and an integer
+    or string that may decide what a statistic is given. Other numbers, such as a counter of steps,
+    are data; once there are many steps, the graph is asked which these are. A full memory forgets,
+    so that steps are checked again.
+
+    Args:
+      recognize: returns the analysis of the graph as it is now.
+    """
+
+    def __init__(
+        self,
+        recognize: Callable[[tf.Graph], RecognizedGraph] = lambda graph: (
+            structure_of(graph).recognized
+        ),
+    ) -> None:
+        self._recognize = recognize
         self._steps: Dict[Hashable, Tuple[RunKey, Any]] = {}
+        self._checked: Set[RunKey] = set()
+        self._missed = 0
+        self._analysed: Optional[Tuple[int, int]] = None  # graph version and misses, at the time
+        self._selecting: AbstractSet[str] = frozenset()  # the nodes that may decide a branch
+        self._updating: AbstractSet[str] = frozenset()  # and those that may decide an update
+        self._data: Dict[Hashable, Any] = {}  # the keys of feeds that decide nothing
 
     def run_key(
         self,
@@ -29,28 +53,59 @@ class StepCache:
     ) -> RunKey:
         """Return the key of `session.run(fetches, feed)`, and cache it.
 
-        `check` is called with the key of a step that is not cached. If it raises an exception, the
-        step is not cached.
+        `check` is called with each key that it has not checked. If it raises an exception, the step
+        is not cached.
         """
         cached = self._steps.get(self._identify(fetches, feed))
         if cached is not None:
             return cached[0]
-        run_key = run_key_of(graph, fetches, feed, self._scalar)
-        check(run_key)
-        self.add(fetches, feed, run_key)
-        return run_key
-
-    def find(self, fetches: Fetches, feed: Optional[FeedDict]) -> Optional[RunKey]:
-        """Return the key of a step, or None if it is not cached."""
-        cached = self._steps.get(self._identify(fetches, feed))
-        return cached and cached[0]
-
-    def add(self, fetches: Fetches, feed: Optional[FeedDict], run_key: RunKey) -> None:
-        """Cache the key of a step. A full cache is cleared: its steps were not repeated."""
-        if len(self._steps) >= _MAX_STEPS:
-            self._steps.clear()
+        self._missed += 1
+        if self._analysed is not None and self._analysed[0] != graph.version:
+            self._data.clear()
+        run_key = run_key_of(
+            graph, fetches, feed, lambda name, scalar: self._is_flag(graph, name, scalar)
+        )
+        if run_key not in self._checked:
+            check(run_key)
+            _forget_if_full(self._checked)
+            self._checked.add(run_key)
+        self._note_data(run_key, feed)
+        _forget_if_full(self._steps)
         objects = (tuple(leaves(fetches)), tuple(feed or ()))  # kept, so that no id is reused
         self._steps[self._identify(fetches, feed)] = run_key, objects
+        return run_key
+
+    def _is_flag(self, graph: tf.Graph, name: str, scalar: FedScalar) -> bool:
+        """Return whether a fed scalar belongs to the key of a step."""
+        if isinstance(scalar, bool):
+            return True
+        if not isinstance(scalar, float) and self._missed <= _MANY:
+            return True
+        self._analyse(graph)
+        node = name.partition(":")[0]
+        if self._analysed is None or self._analysed[0] != graph.version or node in self._selecting:
+            return True
+        return not isinstance(scalar, float) and node in self._updating
+
+    def _analyse(self, graph: tf.Graph) -> None:
+        """Find what decides, unless the graph has not grown, or grows with every step."""
+        if self._analysed is not None:
+            version, missed = self._analysed
+            if version == graph.version or self._missed - missed < _MANY:
+                return
+        self._analysed = graph.version, self._missed
+        recognized = self._recognize(graph)
+        selectors = {selector.node for selector in recognized.graph.decided_by}
+        self._selecting = _names_behind(recognized, selectors)
+        self._updating = _names_behind(recognized, recognized.update_ops)
+
+    def _note_data(self, run_key: RunKey, feed: Optional[FeedDict]) -> None:
+        """Note the keys of feeds whose scalars were left out of the key of a step."""
+        values = dict(run_key.feeds)
+        for key, value in (feed or {}).items():
+            name = str(key if isinstance(key, str) else getattr(key, "name", ""))
+            if fed_scalar(value) is not None and values.get(name, True) is None:
+                self._data[_identity(key)] = key
 
     def _identify(self, fetches: Fetches, feed: Optional[FeedDict]) -> Hashable:
         """Return what distinguishes steps; few calls, because each step of a program waits for it.
@@ -63,6 +118,7 @@ class StepCache:
             fetched = fetches if type(fetches) is str else id(fetches)
         if not feed:
             return fetched
+        data = self._data
         return (
             fetched,
             *[
@@ -71,17 +127,24 @@ class StepCache:
                     value
                     if type(value) is bool
                     else None
-                    if type(value) is np.ndarray and value.ndim
-                    else self._scalar(value),
+                    if type(value) is np.ndarray and value.size != 1
+                    else None
+                    if data and _identity(key) in data
+                    else fed_scalar(value),
                 )
                 for key, value in feed.items()
             ],
         )
 
-    def _scalar(self, value: Any) -> FedScalar:
-        """Return the part of a fed value that distinguishes steps."""
-        scalar = fed_scalar(value)
-        return scalar if isinstance(scalar, bool) or len(self._steps) < _MANY else None
+
+def _names_behind(recognized: RecognizedGraph, nodes: AbstractSet[int]) -> AbstractSet[str]:
+    graph = recognized.graph
+    return frozenset(graph.names[node] for node in data_closure(graph, nodes))
+
+
+def _forget_if_full(steps: Any) -> None:
+    if len(steps) >= _MAX_STEPS:
+        steps.clear()
 
 
 def _identity(element: object) -> Hashable:

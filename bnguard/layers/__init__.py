@@ -13,6 +13,7 @@ The two layers differ in their arguments, names and defaults, and share the rest
     update_rules.py             compute and write the new running statistics
     variables.py                create the variables of a layer, or find them for reuse
     aliases.py                  types of the arguments
+    errors.py                   the error of the layers
 """
 
 from __future__ import annotations

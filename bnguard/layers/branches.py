@@ -9,6 +9,8 @@ Neither has the `If` of control flow v2. Without the fused kernel one Switch cos
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Callable
 
 import tensorflow.compat.v1 as tf
@@ -24,12 +26,12 @@ def select(training: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch) ->
     Args:
       training: a 0-D bool tensor.
       kernel: what the branches compute with.
-      train: a function from a kernel to tensors, each of which depends on the kernel's. It gets a
-        kernel whose tensors are dead while `training` is false.
+      train: a function from a kernel to the outputs and other tensors, each of which depends on the
+        kernel's. It gets a kernel whose tensors are dead while `training` is false.
       infer: the same for inference; its tensors have the dtypes of those of `train`.
 
     Returns:
-      The tensors of the branch that runs.
+      The tensors of the branch that runs, the first of them of the dtype of the kernel's inputs.
     """
     name: str = kernel.name
     is_v2 = tf.control_flow_v2_enabled() or tf.get_default_graph().building_function
@@ -40,10 +42,42 @@ def select(training: tf.Tensor, kernel: Kernel, train: Branch, infer: Branch) ->
             # gradient takes every Switch for one of that branch or loop.
             if training.graph.is_fetchable(training):
                 return _switch_once(training, kernel, train, infer)
-    outputs: list[tf.Tensor] = tf.cond(
-        training, lambda: train(kernel), lambda: infer(kernel), strict=True, name=name
-    )
+    dtype = kernel.inputs.dtype.base_dtype
+    if _has_gradient_in_branches(dtype, tf.control_flow_v2_enabled()):
+        return _cond(training, lambda: train(kernel), lambda: infer(kernel), name)
+    wide = tf.cast(kernel.inputs, tf.float32)
+
+    def narrowed(branch: Branch) -> list[tf.Tensor]:
+        outputs, *others = branch(replace(kernel, inputs=tf.cast(wide, dtype)))
+        return [tf.cast(outputs, tf.float32), *others]
+
+    outputs, *others = _cond(training, lambda: narrowed(train), lambda: narrowed(infer), name)
+    return [tf.cast(outputs, dtype), *others]
+
+
+def _cond(
+    training: tf.Tensor,
+    train: Callable[[], list[tf.Tensor]],
+    infer: Callable[[], list[tf.Tensor]],
+    name: str,
+) -> list[tf.Tensor]:
+    outputs: list[tf.Tensor] = tf.cond(training, train, infer, strict=True, name=name)
     return outputs
+
+
+@lru_cache(maxsize=None)
+def _has_gradient_in_branches(dtype: tf.DType, is_v2: bool) -> bool:
+    """Return whether the gradient passes through a `tf.cond`; bfloat16's does not in 1.15.
+
+    Args:
+      dtype: the dtype of what the branches return.
+      is_v2: whether control flow v2 is enabled, on which the result may depend.
+    """
+    del is_v2
+    with tf.Graph().as_default():
+        x = tf.placeholder(dtype, [])
+        y = tf.cond(tf.placeholder(tf.bool, []), lambda: x, lambda: -x)
+        return tf.gradients(tf.cast(y, tf.float32), x)[0] is not None
 
 
 def _switch_once(

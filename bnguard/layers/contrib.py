@@ -21,6 +21,7 @@ from bnguard.layers.aliases import (
     TensorLike,
     VariablesCollections,
 )
+from bnguard.layers.errors import LayerError
 from bnguard.layers.forward import normalize
 from bnguard.layers.kernels import FusedKernel, Kernel, MomentsKernel
 from bnguard.layers.update_rules import MovingAverages, Renorm, Rule, ZeroDebiased
@@ -86,10 +87,10 @@ def batch_norm(
     Args:
       inputs: floating point, rank at least 2: [batch, ..., channels] or, for `NCHW`,
         [batch, channels, ...]. Only the rank and the number of channels must be known.
-      decay: the decay of the moving averages, a number or a scalar tensor.
+      decay: the decay of the moving averages, a number from 0 to 1 or a scalar tensor.
       center: whether to add `beta`.
       scale: whether to multiply by `gamma`.
-      epsilon: a number added to the variance.
+      epsilon: a number of at least 0, added to the variance.
       activation_fn: a function applied to the outputs, or None.
       param_initializers: dict with any of beta, gamma, moving_mean, moving_variance.
       param_regularizers: dict with any of beta, gamma; the losses are added to
@@ -126,14 +127,18 @@ def batch_norm(
       A tensor of the shape and dtype of `inputs`, if there is no `activation_fn`.
 
     Raises:
-      ValueError: an argument is not as described, or `renorm` is combined with batch_weights,
-        with zero_debias_moving_mean or with updates_collections other than UPDATE_OPS.
+      LayerError: an argument is not as described, or `renorm` is combined with batch_weights,
+        with zero_debias_moving_mean or with updates_collections other than UPDATE_OPS. It is a
+        ValueError.
       RuntimeError: eager execution is enabled.
     """
     validation.check_graph_mode()
     validation.check_data_format(data_format)
     _check_renorm(renorm, batch_weights, updates_collections, zero_debias_moving_mean)
     validation.check_renorm_clipping(renorm_clipping or {})
+    validation.check_decay(decay, "decay")
+    validation.check_decay(renorm_decay, "renorm_decay")
+    validation.check_epsilon(epsilon)
     training = validation.training_mode(is_training, "is_training")
     with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as variable_scope:
         inputs = tf.convert_to_tensor(inputs)
@@ -178,7 +183,7 @@ def _check_renorm(
     # Compared by identity, as in contrib: an equal string may still be a different object.
     is_other_collection = updates_collections is not tf.GraphKeys.UPDATE_OPS
     if renorm and (batch_weights is not None or is_other_collection or zero_debias):
-        raise ValueError(
+        raise LayerError(
             "batch normalization: renorm is not supported with batch_weights, updates_collections "
             "or zero_debias_moving_mean; leave these at their defaults, which for "
             "updates_collections is the object tf.GraphKeys.UPDATE_OPS itself, or pass "

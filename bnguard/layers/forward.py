@@ -11,7 +11,7 @@ from bnguard.layers import validation
 from bnguard.layers.aliases import Collections
 from bnguard.layers.branches import select
 from bnguard.layers.kernels import Kernel
-from bnguard.layers.update_rules import Rule, is_ref, unchanged, write
+from bnguard.layers.update_rules import Rule, check_writable, is_ref, unchanged, write
 
 
 def normalize(
@@ -32,6 +32,8 @@ def normalize(
     in_place = updates_collections is None
     if training is False:
         return kernel.infer()
+    if in_place or updates_collections:
+        check_writable(rule.targets)
     channels = kernel.statistics.moving_mean.shape.num_elements()
     validation.warn_of_single_values(kernel.inputs, channels)
     if training is True:

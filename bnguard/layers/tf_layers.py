@@ -80,8 +80,8 @@ def batch_normalization(
         be known.
       axis: the dimension of the channels, or a list of several dimensions; with several, the
         variables have the rank of the inputs, and 1 for every other dimension.
-      momentum: the decay of the moving averages, a number or a scalar tensor.
-      epsilon: a number added to the variance.
+      momentum: the decay of the moving averages, a number from 0 to 1 or a scalar tensor.
+      epsilon: a number of at least 0, added to the variance.
       center: whether to add `beta`.
       scale: whether to multiply by `gamma`.
       beta_initializer: an initializer, or "zeros" or "ones".
@@ -118,12 +118,15 @@ def batch_normalization(
       A tensor of the shape and dtype of `inputs`.
 
     Raises:
-      ValueError: an argument is not as described.
+      LayerError: an argument is not as described. It is a ValueError.
       RuntimeError: eager execution is enabled.
     """
     validation.check_graph_mode()
     mode = validation.training_mode(training, "training")
     validation.check_renorm_clipping(renorm_clipping or {})
+    validation.check_decay(momentum, "momentum")
+    validation.check_decay(renorm_momentum, "renorm_momentum")
+    validation.check_epsilon(epsilon)
     with tf.variable_scope(name, "batch_normalization", [inputs], reuse=reuse):
         inputs = tf.convert_to_tensor(inputs)
         validation.check_inputs(inputs)

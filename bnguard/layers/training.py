@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence, TypeVar
 import tensorflow.compat.v1 as tf
 
 from bnguard.layers.aliases import Gradient, GradientAndVariable, Multipliers, Scalar, UpdateOp
+from bnguard.layers.errors import LayerError
 
 _Item = TypeVar("_Item")
 
@@ -78,9 +79,9 @@ def create_train_op(
       also added to TRAIN_OP.
 
     Raises:
-      ValueError: `variables_to_train` is empty or has a variable that is not trainable, or
+      LayerError: `variables_to_train` is empty or has a variable that is not trainable, or
         `gradient_multipliers` names an unknown variable or one without a gradient, or
-        `update_ops` is not a list.
+        `update_ops` is not a list. It is a ValueError.
     """
     if global_step is _GET_OR_CREATE:
         global_step = tf.train.get_or_create_global_step()
@@ -112,7 +113,7 @@ def _updates(update_ops: Sequence[UpdateOp] | None) -> list[UpdateOp]:
     if update_ops is None:
         return collected
     if isinstance(update_ops, (str, tf.Operation, tf.Tensor, tf.Variable)):
-        raise ValueError(
+        raise LayerError(
             f"create_train_op: update_ops is {getattr(update_ops, 'name', update_ops)}; a list of "
             "tensors or operations is expected, such as tf.get_collection(NAME)."
         )
@@ -146,18 +147,18 @@ def _trainable(variables_to_train: Sequence[tf.Variable] | None) -> list[tf.Vari
     if variables_to_train is None:
         variables_to_train = trainable
     if not variables_to_train:
-        raise ValueError(
+        raise LayerError(
             "create_train_op: there is no variable to train; pass variables_to_train, or "
             "create a variable with trainable=True first."
         )
     for variable in variables_to_train:
         if not hasattr(variable, "trainable"):
-            raise ValueError(
+            raise LayerError(
                 f"create_train_op: variables_to_train has {variable!r}; variables are expected, "
                 "such as tf.trainable_variables(SCOPE)."
             )
         if not variable.trainable and not _contains(trainable, variable):
-            raise ValueError(
+            raise LayerError(
                 f"create_train_op: variables_to_train has {variable.op.name}, which is not "
                 "trainable; drop it, or create it with trainable=True."
             )
@@ -286,12 +287,12 @@ def _multiply(
 def _check_multipliers(by_name: Mapping[str, Scalar], gradients: Mapping[str, Gradient]) -> None:
     for name in by_name:
         if name not in gradients:
-            raise ValueError(
+            raise LayerError(
                 f"create_train_op: gradient_multipliers has {name!r}, which is not trained; the "
                 f"variables are {', '.join(gradients)}."
             )
         if gradients[name] is None:
-            raise ValueError(
+            raise LayerError(
                 f"create_train_op: gradient_multipliers has {name!r}, but the loss does not "
                 "depend on this variable (Requested multiple of `None` gradient); drop it."
             )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Union
 import tensorflow.compat.v1 as tf
 
 from bnguard.layers.aliases import Initializer, RenormClipping, Scalar, UpdateOp
+from bnguard.layers.errors import LayerError
 from bnguard.layers.variables import Statistics, VariableFactory
 
 
@@ -61,7 +62,8 @@ class ZeroDebiased:
     def create(cls, averages: MovingAverages, variables: VariableFactory) -> ZeroDebiased:
         """Create the two variables in contrib's scope, `<scope>/<scope>/moving_mean/`."""
         zeros = tf.zeros_initializer()
-        with tf.variable_scope(averages.statistics.moving_mean.op.name):
+        # Of a replica's own copy, `op.name` would be another name on each replica.
+        with tf.variable_scope(averages.statistics.moving_mean.name.rpartition(":")[0]):
             return cls(
                 averages,
                 biased=variables.auxiliary("biased", zeros),
@@ -194,6 +196,57 @@ def write(
             return [_write(*pair, "AssignMovingAvg", read) for pair in (mean, variance)]
 
 
+def check_writable(targets: list[Target]) -> None:
+    """Raise LayerError if a training step cannot write a target.
+
+    It cannot write what a custom getter made of a variable; nor a ref variable in a branch, loop or
+    function that has a graph of its own.
+    """
+    for variable, _ in targets:
+        if not hasattr(variable, "assign_sub"):
+            raise LayerError(
+                f"batch normalization: the custom getter of the variable scope returned "
+                f"{variable.name}, a tensor, for a running statistic; a variable is expected, "
+                "because training writes it. Return the variable itself from the getter if its "
+                "argument trainable is False, or build this layer for inference."
+            )
+        if is_ref(variable) and variable.graph is not tf.get_default_graph():
+            raise LayerError(
+                f"batch normalization: {variable.op.name} is a ref variable, and the layer is "
+                "built for training inside a branch, loop or function of control flow v2, which "
+                "cannot write one; a resource variable is expected there. Call "
+                "tf.compat.v1.enable_resource_variables() before the variables are created, or "
+                "tf.compat.v1.disable_control_flow_v2() before the branch or loop is built."
+            )
+
+
+_BETWEEN = ("Identity", "RefIdentity", "RefSwitch", "Switch")  # a loop and a branch inside it
+
+
+def _warn_of_parallel_iterations(write: Any) -> None:
+    """Log a warning if the write is in a loop of control flow v1 that overlaps iterations.
+
+    Control flow v2 knows that number when the loop is complete.
+    """
+    if not isinstance(write, tf.Operation):
+        return  # of a strategy that writes on behalf of all replicas
+    variable = write.inputs[0].op
+    while variable.type in _BETWEEN:
+        variable = variable.inputs[0].op
+    if variable.type not in ("Enter", "RefEnter"):
+        return
+    iterations = variable.get_attr("parallel_iterations")
+    if iterations > 1:
+        tf.logging.warning(
+            "batch normalization: %s updates a running statistic inside a loop that runs up to %d "
+            "iterations at once, so an update may start from a value that others replace "
+            "meanwhile, and be lost. Pass parallel_iterations=1 to the tf.while_loop, tf.map_fn or "
+            "tf.scan.",
+            write.name,
+            iterations,
+        )
+
+
 def unchanged(targets: list[Target]) -> list[tf.Tensor]:
     """Return values that leave every variable bit for bit unchanged when written."""
     shapes = [tuple(target.variable.shape.as_list()) for target in targets]
@@ -236,6 +289,8 @@ def _write(target: Target, value: tf.Tensor, name: str, read: bool) -> UpdateOp:
     with tf.name_scope(name) as scope:
         assign = target.variable.assign if target.overwrite else target.variable.assign_sub
         update = assign(value, name=scope, read_value=False)
+        if name == "AssignMovingAvg":
+            _warn_of_parallel_iterations(update)
         if not read:
             return update
         if is_ref(target.variable):

@@ -76,13 +76,25 @@ class VariableFactory:
     def auxiliary(
         self, name: str, initializer: Initializer, shape: list[int] | None = None
     ) -> tf.Variable:
-        """Get a variable that is never trained and never partitioned."""
+        """Get a variable that is never trained and never partitioned.
+
+        Each replica of a `tf.distribute.Strategy` moves its own copy, and a Saver stores the mean
+        of the copies, as with `tf.layers`.
+        """
         current_scope = tf.get_variable_scope()
         with tf.variable_scope(current_scope, auxiliary_name_scope=False) as scope:
             # The updates assign a statistic as a whole; a partitioned variable has no such write.
             scope.set_partitioner(None)
+            # `tf.map_fn` and `tf.scan` read a variable once, before the first element, and each
+            # update would start from that value.
+            scope.set_caching_device(None)
             return self._get(
-                name, self.shape if shape is None else shape, initializer, trainable=False
+                name,
+                self.shape if shape is None else shape,
+                initializer,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.MEAN,
             )
 
     def _statistic(self, name: str) -> tf.Variable:

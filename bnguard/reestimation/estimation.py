@@ -319,11 +319,8 @@ def _run_updates(
         found = measurement.copy.read([n for n in names if n in measurement.copy.variables])
     values = {}
     for target in targets:
-        pieces = [found[part.name] for part in target.statistic.parts]
         name = target.statistic.name
-        values[name] = (
-            pieces[0] if len(pieces) == 1 else np.concatenate(pieces, target.statistic.axis)
-        )
+        values[name] = target.statistic.join(found)
         if not np.all(np.isfinite(values[name])):
             raise BnguardError(
                 f"{name}: not finite after the updates, so no statistic was changed; expected "

@@ -32,6 +32,7 @@ from bnguard.reestimation.progress import Report
 from bnguard.runtime.files import read_regular
 from bnguard.statistics.difference import StatisticsDiff
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of
+from bnguard.statistics.partitioned_variables import variable_parts
 from bnguard.statistics.running_statistics import RunningStatistics
 from bnguard.statistics.snapshots import diff
 
@@ -261,6 +262,7 @@ def _restored(job: Job) -> Iterator[tf.Session]:
         variables = _stored_variables(graph, prefix)
         saver = tf.train.Saver(variables)
         missing = tf.report_uninitialized_variables([*tf.global_variables(), *tf.local_variables()])
+        copying = _copies_to_replicas(graph)
         with tf.Session(graph=graph, config=config) as session:
             stored = checkpoint_reader.Checkpoint(prefix)
             stored.check_restorable(stored.names)  # TensorFlow reads all of the copy
@@ -274,7 +276,25 @@ def _restored(job: Job) -> Iterator[tf.Session]:
             names = {name.decode() for name in session.run(missing)}
             _warn_of_initial_weights(prefix, names)
             _initialize(session, names)
+            session.run(copying)
             yield session
+
+
+def _copies_to_replicas(graph: tf.Graph) -> List[tf.Operation]:
+    """Build the ops that give the variables of other replicas the values of the first's.
+
+    A checkpoint has one value for all replicas, and an imported graph lists only the variables of
+    the first one.
+    """
+    parts = variable_parts(graph)
+    stored = {part.full_name: part for part in parts.values() if not part.is_copy}
+    ops = []
+    for part in parts.values():
+        if part.is_copy and stored[part.full_name].read is not None:
+            handle = graph.get_operation_by_name(part.name).outputs[0]
+            value = graph.get_tensor_by_name(stored[part.full_name].read)
+            ops.append(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
+    return ops
 
 
 def _stored_variables(graph: tf.Graph, prefix: str) -> Dict[str, Any]:
@@ -335,7 +355,12 @@ def _write(job: Job, session: tf.Session, difference: StatisticsDiff) -> Statist
     graph = session.graph
     statistics = structure_of(graph).statistics
     names = _checkpoint_names(graph)
-    parts = [part for change in difference.changed for part in statistics[change.name].parts]
+    parts = [
+        part
+        for change in difference.changed
+        for part in statistics[change.name].parts
+        if not part.is_copy
+    ]
     values = session.run([part.read for part in parts]) if parts else []
     stored: List[Stored] = []
     for part, value in zip(parts, values):
@@ -354,7 +379,12 @@ def _write(job: Job, session: tf.Session, difference: StatisticsDiff) -> Statist
 
 def _in(prefix: str, names: Mapping[str, str], statistics: Mapping[str, LiveStatistic]) -> Set[str]:
     """Return the names of the graph's statistics in a checkpoint, as far as it has them."""
-    wanted = {names[part.name] for found in statistics.values() for part in found.parts}
+    wanted = {
+        names[part.name]
+        for found in statistics.values()
+        for part in found.parts
+        if not part.is_copy
+    }
     return wanted.intersection(checkpoint_reader.names(prefix))
 
 

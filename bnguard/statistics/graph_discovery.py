@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Dict, Iterator, List, Mapping, MutableMapping, NamedTuple, Tuple
+from itertools import groupby
+from typing import Dict, Iterator, List, Mapping, MutableMapping, NamedTuple, Sequence, Tuple
 import weakref
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.frontend.loader import load
@@ -21,7 +23,8 @@ class LiveStatistic(NamedTuple):
     Attributes:
       name: the variable's name in a checkpoint; for a partitioned variable, its full name.
       role: as in `role_of`; empty if neither the graph nor the name determines it.
-      parts: the variables that store it, in the order of their offsets.
+      parts: the variables that store it, in the order of their offsets; the copies on several
+        replicas beside each other.
     """
 
     name: str
@@ -31,8 +34,30 @@ class LiveStatistic(NamedTuple):
     @property
     def axis(self) -> int:
         """Return the axis along which to join the parts; TensorFlow splits along one axis only."""
-        offsets = zip(*map(_offsets, self.parts))
+        offsets = zip(*(part.offsets for part in self.parts))
         return next((axis for axis, found in enumerate(offsets) if len(set(found)) > 1), 0)
+
+    @property
+    def copies(self) -> List[List[Part]]:
+        """Return, for each slice or for the complete statistic, its copies on the replicas."""
+        return [list(copies) for _, copies in groupby(self.parts, lambda part: part.offsets)]
+
+    def join(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the value of the statistic: its slices joined, each the mean of its copies.
+
+        Args:
+          values: the value of each part, by name.
+        """
+        pieces = [mean_of_copies([values[part.name] for part in copies]) for copies in self.copies]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self.axis)
+
+    def on_replicas(self) -> List[LiveStatistic]:
+        """Return the statistic of each replica by itself."""
+        found = [LiveStatistic(self.name, self.role, parts) for parts in zip(*self.copies)]
+        return found[:1] + [
+            statistic._replace(name=f"{self.name}/replica_{number}")
+            for number, statistic in enumerate(found[1:], start=1)
+        ]
 
 
 @dataclass(frozen=True)
@@ -104,10 +129,19 @@ def _by_full_name(
             parts.setdefault(part.full_name, []).append(part)
             roles[part.full_name] = statistic.role
     return {
-        name: LiveStatistic(name, roles[name], tuple(sorted(found, key=_offsets)))
+        name: LiveStatistic(name, roles[name], tuple(sorted(found, key=_place)))
         for name, found in parts.items()
     }
 
 
-def _offsets(part: Part) -> List[int]:
-    return [along_axis.start for along_axis in part.slices]
+def _place(part: Part) -> Tuple[Tuple[int, ...], int]:
+    return part.offsets, int(part.name.rpartition("_")[2]) if part.is_copy else 0
+
+
+def mean_of_copies(copies: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over replicas, as a strategy saves it; equal copies have the same bits."""
+    first = copies[0]
+    if all(copy.tobytes() == first.tobytes() for copy in copies[1:]):
+        return first
+    mean = np.sum(copies, axis=0, dtype=first.dtype) / len(copies)
+    return np.asarray(mean, first.dtype)

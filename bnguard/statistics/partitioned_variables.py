@@ -1,7 +1,12 @@
-"""The variables of a live graph, partitioned or not, with the ops that read and write them."""
+"""The variables of a live graph, with the ops that read and write them.
+
+A variable may be one slice of a partitioned variable, or the copy on one replica of a variable that
+a `tf.distribute.Strategy` mirrors.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -9,10 +14,11 @@ import tensorflow.compat.v1 as tf
 
 _REF_VARIABLES = ("Variable", "VariableV2")
 _VARIABLES = (*_REF_VARIABLES, "VarHandleOp")
+_COPY = re.compile(r"(.+)/replica_\d+\Z")  # as strategies name the copies on other replicas
 
 
 class Part(NamedTuple):
-    """A variable of the graph: a complete statistic, or one slice of a partitioned one.
+    """A variable of the graph: a complete statistic, one slice of it, or a replica's copy.
 
     It stores names, not tensors, because a cached part must not keep its graph alive.
 
@@ -20,9 +26,11 @@ class Part(NamedTuple):
       name: name of the variable's op.
       read: name of the tensor to fetch for its value; None if the graph has none.
       initializer: name of the op that assigns its input 1 to the variable; None if unknown.
-      full_name: for a slice, the name of the partitioned variable; otherwise `name`.
+      full_name: for a slice, the name of the partitioned variable; for a copy, that of the
+        variable on the first replica; otherwise `name`.
       slices: the elements of the partitioned variable that it contains, one slice per axis;
         empty if it is not a slice.
+      is_copy: whether it is the copy on a replica other than the first.
     """
 
     name: str
@@ -30,6 +38,12 @@ class Part(NamedTuple):
     initializer: Optional[str]
     full_name: str
     slices: Tuple[slice, ...] = ()
+    is_copy: bool = False
+
+    @property
+    def offsets(self) -> Tuple[int, ...]:
+        """The first element of the slice along each axis; empty if it is not a slice."""
+        return tuple(along_axis.start for along_axis in self.slices)
 
     def slice_of(self, value: np.ndarray) -> np.ndarray:
         """Return the elements of this part, given the value of the complete variable."""
@@ -40,11 +54,12 @@ def variable_parts(graph: tf.Graph) -> Dict[str, Part]:
     """Return every ref and resource variable of a graph, by the name of its op."""
     variables = _python_variables(graph)
     with graph.as_default():  # where TF 2 runs eagerly, a VariableDef needs a default graph
-        return {
+        parts = {
             op.name: _part(op, variables.get(op.name))
             for op in graph.get_operations()
             if op.type in _VARIABLES
         }
+    return {name: _of_replica(part, parts) for name, part in parts.items()}
 
 
 def _python_variables(graph: tf.Graph) -> Dict[str, Any]:
@@ -52,9 +67,30 @@ def _python_variables(graph: tf.Graph) -> Dict[str, Any]:
     return {
         item.op.name: item
         for key in graph.get_all_collection_keys()
-        for item in graph.get_collection(key)
+        for collected in graph.get_collection(key)
+        for item in _on_replicas(collected)
         if hasattr(item, "initializer") and hasattr(item, "to_proto") and hasattr(item, "op")
     }
+
+
+def _on_replicas(item: Any) -> Tuple[Any, ...]:
+    """Return the copies of a mirrored variable, which would add ops if it was read; else `item`."""
+    copies = getattr(item, "values", None)
+    return copies if isinstance(copies, tuple) else (item,)
+
+
+def _of_replica(part: Part, parts: Dict[str, Part]) -> Part:
+    """Return the part as a copy of the variable on the first replica, if it is one."""
+    match = _COPY.match(part.name)
+    first = match and parts.get(match.group(1))
+    if not first:
+        return part
+    initializer = part.initializer
+    if initializer is None and first.initializer is not None:  # an imported graph does not list it
+        initializer = part.name + first.initializer[len(first.name) :]
+    return part._replace(
+        initializer=initializer, full_name=first.full_name, slices=first.slices, is_copy=True
+    )
 
 
 def _part(op: tf.Operation, variable: Any) -> Part:

@@ -50,7 +50,7 @@ def read(session: Session, statistics: Sequence[LiveStatistic]) -> RunningStatis
         raise _uninitialized(session, fetches) from error
     return RunningStatistics(
         f"the {type(session).__name__}",
-        {statistic.name: _join(statistic, values) for statistic in statistics},
+        {statistic.name: statistic.join(values) for statistic in statistics},
         {statistic.name: statistic.role for statistic in statistics},
     )
 
@@ -149,11 +149,6 @@ def check_writable(statistics: Sequence[LiveStatistic]) -> None:
             "value cannot be restored without adding an op; expected a variable in a collection "
             "of the graph. Import the graph with its collections, or use on_change='raise'."
         )
-
-
-def _join(statistic: LiveStatistic, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    pieces = [values[part.name] for part in statistic.parts]
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, statistic.axis)
 
 
 def _uninitialized(session: Session, fetches: Mapping[str, Any]) -> BnguardError:

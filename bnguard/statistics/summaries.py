@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -41,10 +41,15 @@ def statistics_summaries(scope: Optional[Scope] = None) -> tf.Tensor:
 
 
 def _value(graph: tf.Graph, statistic: LiveStatistic) -> tf.Tensor:
-    values = [_part_value(graph, part) for part in statistic.parts]
+    values = [_mean_value(graph, copies) for copies in statistic.copies]
     if len(values) == 1:
         return values[0]
     return tf.concat(values, axis=statistic.axis)
+
+
+def _mean_value(graph: tf.Graph, copies: Sequence[Part]) -> tf.Tensor:
+    values = [_part_value(graph, part) for part in copies]
+    return values[0] if len(values) == 1 else tf.add_n(values) / len(values)
 
 
 def _part_value(graph: tf.Graph, part: Part) -> tf.Tensor:

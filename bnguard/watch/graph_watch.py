@@ -70,7 +70,7 @@ class GraphWatch:
         self._graph = graph
         self._keeps_calls = keeps_calls
         self._calls = 0
-        self._cache = StepCache()
+        self._cache = StepCache(lambda graph: self._recognized())
         self._seen: Dict[RunKey, _Seen] = {}
         self._unjudged = 0
         self._analysed: Optional[Tuple[int, RecognizedGraph]] = None  # at a version of the graph

@@ -1,5 +1,6 @@
 """`frozen`: it raises if statistics change, is silent if not, and names the cause."""
 
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import pickle
 import warnings
@@ -137,6 +138,19 @@ def test_a_guard_can_be_entered_again_inside_its_own_block():
         ), guard:
             programs.infer(session, layers)
         assert "run" not in vars(session)
+
+
+def test_each_thread_restores_its_own_snapshot():
+    """The first thread enters first and leaves first, around a step of training."""
+    with programs.session() as (session, layers), ThreadPoolExecutor(1) as second:
+        guard = bnguard.frozen(session, on_change="restore")
+        with guard as before_first:
+            programs.train(session, layers)
+            before_second = second.submit(guard.__enter__).result()
+            assert before_second != before_first
+        assert bnguard.snapshot(session) == before_first
+        second.submit(guard.__exit__, None, None, None).result()
+        assert bnguard.snapshot(session) == before_second
 
 
 def test_a_change_by_eval_in_an_interactive_session_is_explained():

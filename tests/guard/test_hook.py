@@ -105,6 +105,38 @@ def test_a_repeated_step_is_audited_once(monkeypatch):
     assert len(audited) == 1
 
 
+def test_a_flag_fed_as_a_number_is_seen_beside_a_number_that_changes():
+    def build():
+        count = tf.placeholder(tf.int32, [])
+        return programs.layers(updates_collections=None), count, tf.identity(count)
+
+    with evaluation(build) as evaluated, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (layers, count, counted), session = evaluated.built, evaluated.session
+        before = bnguard.snapshot(session)
+        fetches, feed = [layers.y, counted], {layers.x: programs.BATCH}
+        for number in range(100):
+            session.run(fetches, {**feed, count: number, layers.is_training: 0})
+        with pytest.raises(bnguard.StatisticsChanged):
+            session.run(fetches, {**feed, count: 5, layers.is_training: 1})
+        assert bnguard.snapshot(session) == before
+
+
+def test_a_step_that_may_write_is_warned_of_once_for_all_values_of_a_flag():
+    def build():
+        x = tf.placeholder(tf.float32, [None, 2], name="x")
+        number = tf.placeholder(tf.int32, [], name="number")
+        trains = (tf.reduce_sum(x) > 0) & (number > 5)
+        return x, number, programs.layers(x, trains, updates_collections=None).y
+
+    with evaluation(build) as evaluated, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        x, number, y = evaluated.built
+        for value in range(20):
+            evaluated.session.run(y, {x: -programs.BATCH, number: value})
+    assert len(caught) == 1
+
+
 def test_a_refused_step_is_refused_every_time():
     with evaluation(programs.two_branches) as evaluated:
         for _ in range(2):

@@ -60,16 +60,28 @@ def test_feeds_are_named_and_only_flags_keep_their_values(graph):
         (np.int64(3), 3),
         ("train", b"train"),
         (b"train", b"train"),
-        (0.5, None),
-        (np.float32(1), None),
-        ([True], None),
-        (np.array([True]), None),
+        (0.5, 0.5),
+        (np.float32(1), 1.0),
+        ([True], True),
+        (np.array([[True]]), True),
+        (float("nan"), None),
+        ([True, False], None),
+        (np.ones(2), None),
+        ([], None),
         (None, None),
     ],
 )
-def test_a_flag_is_a_scalar_bool_integer_or_string(value, expected):
+def test_a_flag_is_one_bool_number_or_string(value, expected):
     assert fed_scalar(value) == expected
     assert type(fed_scalar(value)) is type(expected)
+
+
+def test_a_fed_number_has_the_type_of_its_tensor():
+    with tf.Graph().as_default() as graph:
+        flag, share = tf.placeholder(tf.bool, []), tf.placeholder(tf.float32, [])
+        (_, fed_flag), (_, fed_share) = run_key_of(graph, [], {flag: 1, share: 0.1}).feeds
+    assert fed_flag is True
+    assert fed_share == np.float32(0.1)
 
 
 def test_a_run_key_is_printed_as_fetches_and_flags():

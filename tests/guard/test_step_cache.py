@@ -1,48 +1,105 @@
-"""The step cache: steps are identified by objects and flags, and their number is bounded."""
+"""The step cache: steps are told apart by objects and by what is fed to a flag of any type."""
 
 import numpy as np
+import pytest
+from support.graphs import build_with
+import tensorflow.compat.v1 as tf
 
-from bnguard.guard.run_key import RunKey
+from bnguard import batch_norm
 from bnguard.guard.step_cache import StepCache
 
 
+class Steps:
+    """A layer whose mode is a tensor of `mode`, beside a number that decides nothing."""
+
+    def __init__(self, mode, control_flow="v1"):
+        self.graph = tf.Graph()
+        self.checked = []
+        self.cache = StepCache()
+        with self.graph.as_default(), build_with("resource", control_flow):
+            self.x = tf.placeholder(tf.float32, [None, 4], name="x")
+            self.flag = tf.placeholder(tf.as_dtype(mode(0).dtype), mode(0).shape, name="flag")
+            self.count = tf.placeholder(tf.int64, [], name="count")
+            self.rate = tf.placeholder(tf.float32, [], name="rate")
+            training = tf.cast(tf.reshape(self.flag, []), tf.float32) > 0.5
+            y = batch_norm(self.x, is_training=training, updates_collections=None)
+            self.fetches = [y * self.rate, tf.identity(self.count)]
+
+    def key(self, **fed):
+        feed = {getattr(self, name): value for name, value in fed.items()}
+        return self.cache.run_key(self.graph, self.fetches, feed, self.checked.append)
+
+
+FLAGS = [np.bool_, np.int32, np.int64, np.float32, lambda value: np.array([value], np.float64)]
+
+
+@pytest.mark.parametrize("mode", FLAGS)
+@pytest.mark.parametrize("control_flow", ["v1", "v2"])
+def test_what_decides_a_branch_is_a_flag_whatever_its_type(mode, control_flow):
+    """The number beside it, which changes in every step, is not, and hides nothing."""
+    steps = Steps(mode, control_flow)
+    for count in range(500):
+        steps.key(flag=mode(0), count=count, rate=0.1 * count)
+    assert len(steps.checked) < 70
+    after = len(steps.checked)
+    training = steps.key(flag=mode(1), count=500, rate=0.5)
+    assert len(steps.checked) == after + 1
+    assert dict(training.feeds) == {"count:0": None, "flag:0": 1, "rate:0": None}
+    steps.key(flag=mode(1), count=501, rate=0.5)
+    steps.key(flag=mode(0), count=501, rate=0.5)
+    assert len(steps.checked) <= after + 2
+
+
+def test_every_value_of_a_number_that_decides_is_checked_and_again_when_forgotten():
+    steps = Steps(np.int64)
+    for _ in range(2):
+        for number in range(1500):
+            steps.key(flag=number)
+    assert [dict(run_key.feeds)["flag:0"] for run_key in steps.checked] == 2 * list(range(1500))
+
+
+def test_data_of_many_elements_do_not_distinguish_steps():
+    steps = Steps(np.bool_)
+    for rows in range(2, 9):
+        steps.key(x=np.zeros([rows, 4]), flag=False)
+    assert len(steps.checked) == 1
+
+
 def test_the_same_objects_and_flags_are_the_same_step():
-    cache, x, y = StepCache(), object(), object()
-    run_key = RunKey(("y:0",), ())
-    assert cache.find([y], {x: True}) is None
-    cache.add([y], {x: True}, run_key)
-    assert cache.find([y], {x: True}) is run_key
-    assert cache.find((y,), {x: np.bool_(True)}) is run_key
-    for fetches, feed in [([y], {x: False}), ([y, x], {x: True}), ([y], {}), ([y], None)]:
-        assert cache.find(fetches, feed) is None
+    steps = Steps(np.bool_)
+    first = steps.key(flag=True)
+    assert steps.key(flag=np.bool_(True)) is first
+    assert steps.cache.run_key(steps.graph, tuple(steps.fetches), {steps.flag: True}) is first
+    by_name = steps.cache.run_key(steps.graph, steps.fetches, {"".join(["flag", ":0"]): 1})
+    assert by_name == first
+    others = [([*steps.fetches, steps.x], {steps.flag: True}), (steps.fetches, None)]
+    for fetches, feed in [*others, (steps.fetches, {steps.flag: False})]:
+        assert steps.cache.run_key(steps.graph, fetches, feed) != first
 
 
-def test_fed_data_do_not_distinguish_steps():
-    cache, x, y = StepCache(), object(), object()
-    cache.add(y, {x: np.zeros(3)}, RunKey((), ()))
-    assert cache.find(y, {x: np.ones(5)}) is not None
-    assert cache.find(y, {x: 0.5}) is not None
+def test_a_graph_that_grows_keeps_its_flags():
+    """A number that decided nothing decides a branch that is built later."""
+    steps = Steps(np.bool_)
+    for count in range(200):
+        steps.key(flag=False, count=count)
+    checked = len(steps.checked)
+    with steps.graph.as_default():
+        zero = tf.constant(0.0)
+        steps.fetches = [tf.cond(steps.count > 250, lambda: zero, lambda: zero + 1)]
+    for count in range(200, 300):
+        steps.key(flag=False, count=count)
+    assert len(steps.checked) == checked + 100
 
 
-def test_equal_names_are_the_same_step():
-    cache = StepCache()
-    cache.add("y:0", {"x:0": 1}, RunKey((), ()))
-    assert cache.find("".join(["y", ":0"]), {"".join(["x", ":0"]): 1}) is not None
+def test_a_step_whose_check_fails_is_checked_again():
+    steps = Steps(np.bool_)
+    failures = []
 
+    def refuse(run_key):
+        failures.append(run_key)
+        raise AssertionError
 
-def test_a_fed_counter_stops_distinguishing_steps():
-    cache, x, y = StepCache(), object(), object()
-    missed = 0
-    for count in range(1000):
-        if cache.find(y, {x: count}) is None:
-            cache.add(y, {x: count}, RunKey((), ()))
-            missed += 1
-    assert missed < 100
-
-
-def test_a_full_cache_is_cleared():
-    cache = StepCache()
-    for count in range(2500):
-        cache.add(f"y_{count}", None, RunKey((), ()))
-    assert cache.find("y_2499", None) is not None
-    assert cache.find("y_0", None) is None
+    for _ in range(2):
+        with pytest.raises(AssertionError):
+            steps.cache.run_key(steps.graph, steps.fetches, {steps.flag: True}, refuse)
+    assert len(failures) == 2

@@ -5,10 +5,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm, batch_normalization
+from bnguard.errors import BnguardError
+from bnguard.layers.errors import LayerError
 
 
 def refusal(function, *arguments, **options):
-    with pytest.raises(ValueError, match=r"^batch normalization: ") as error:
+    with pytest.raises(LayerError, match=r"^batch normalization: ") as error:
         function(*arguments, **options)
     return str(error.value)
 
@@ -57,6 +59,39 @@ def test_the_error_names_the_mode_argument_and_the_tensor():
 
 def test_a_mode_of_unknown_shape_is_accepted():
     batch_norm(inputs(4, 2), is_training=tf.placeholder(tf.bool))
+
+
+def test_a_refusal_is_an_error_of_the_user_and_a_value_error():
+    assert issubclass(LayerError, BnguardError)
+    assert issubclass(LayerError, ValueError)
+
+
+@pytest.mark.parametrize("decay", [2, -0.1, np.nan, np.float32(1.5), np.inf])
+def test_a_decay_outside_of_0_to_1_is_refused(decay):
+    for layer, argument in [
+        (batch_norm, "decay"),
+        (batch_norm, "renorm_decay"),
+        (batch_normalization, "momentum"),
+        (batch_normalization, "renorm_momentum"),
+    ]:
+        message = refusal(layer, inputs(4, 2), **{argument: decay})
+        assert f"{argument} is {decay}; a number from 0 to 1 is expected," in message
+    constant = tf.constant(decay, tf.float32, name="rate")
+    assert "decay is rate:0, which is" in refusal(batch_norm, inputs(4, 2), decay=constant)
+
+
+def test_a_decay_that_is_not_known_or_at_an_end_is_accepted():
+    rate = tf.get_variable("rate", initializer=2.0)
+    for decay in (0, 1, 1.0, np.float32(0), tf.placeholder(tf.float32, []), rate):
+        batch_norm(inputs(4, 2), decay=decay, is_training=True)
+
+
+@pytest.mark.parametrize("epsilon", [-1e-3, np.nan, np.inf])
+@pytest.mark.parametrize("layer", [batch_norm, batch_normalization])
+def test_a_negative_or_infinite_epsilon_is_refused(layer, epsilon):
+    message = refusal(layer, inputs(4, 2), epsilon=epsilon)
+    assert f"epsilon is {epsilon}; a finite number of at least 0" in message
+    layer(inputs(4, 2), epsilon=0.0)
 
 
 @pytest.mark.parametrize("layer", [batch_norm, batch_normalization])

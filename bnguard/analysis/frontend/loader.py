@@ -343,7 +343,12 @@ def _live_graph(graph: Any) -> LoadedGraph:
     collections = {
         str(key): _names(graph.get_collection(key)) for key in graph.get_all_collection_keys()
     }
-    variables = graph.get_collection("variables")
+    # The initializer of a mirrored variable is made when it is asked for; its copies have theirs.
+    variables = [
+        copy
+        for variable in graph.get_collection("variables")
+        for copy in getattr(variable, "values", None) or (variable,)
+    ]
     initializers = _names(getattr(variable, "initializer", None) for variable in variables)
     raw = _parse("RawGraphDef", data)
     indexed = _read_graph("tf.Graph", raw)

@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 import tensorflow
 import tensorflow.compat.v1 as tf
 
+_MIXED_PRECISION = "auto_mixed_precision_cpu"
+_REWRITES = tf.ConfigProto().graph_options.rewrite_options
+_ON = _REWRITES.ON
+
 
 class Built(NamedTuple):
     """A layer in its context.
@@ -13,19 +17,18 @@ class Built(NamedTuple):
       outputs: the outputs, of the shape of the inputs.
       variables: all variables.
       config: a ConfigProto for the session, or None.
-      tolerance: the largest error of the outputs and statistics, relative to the largest value.
       updates: what a step runs to move the statistics, beside the outputs.
+      shown_by: an op in the graph that ran, if a rewrite must have made it: its type, or `Cast to`
+        a type.
       calls: how often one step applies the layer, each time to the outputs of the call before.
-      statistics: whether the statistics move as those of a single layer.
     """
 
     outputs: tf.Tensor
     variables: Any
     config: Any = None
-    tolerance: float = 1e-5
     updates: Any = ()
+    shown_by: str = ""
     calls: int = 1
-    statistics: bool = True
 
 
 def built(outputs, **options):
@@ -41,7 +44,7 @@ def without_grappler(layer, x, training):
 
 
 def clustered(layer, x, training):
-    return built(layer(x, training), config=jit(2))
+    return built(layer(x, training), config=jit(2), shown_by="_XlaCompile")
 
 
 def in_a_branch(layer, x, training):
@@ -66,10 +69,9 @@ def mapped(layer, x, training):
 def mixed_precision(layer, x, training):
     weights = tf.get_variable("w", initializer=tf.eye(5), trainable=False)
     outputs = layer(tf.matmul(x, weights), training)
-    optimizer = tf.train.GradientDescentOptimizer(0.0)
-    rewrite = tf.train.experimental.enable_mixed_precision_graph_rewrite
-    step = rewrite(optimizer).minimize(tf.reduce_sum(outputs**2))
-    return built(outputs, updates=[step], tolerance=1e-2)
+    config = tf.ConfigProto()
+    setattr(config.graph_options.rewrite_options, _MIXED_PRECISION, _ON)
+    return built(outputs, config=config, shown_by="Cast to float16")
 
 
 def wrapped_function(layer, x, training):
@@ -95,18 +97,18 @@ def half_precision(layer, x, training):
 
     with tf.variable_scope("s", custom_getter=getter):
         outputs = layer(tf.cast(x, tf.float16), training)
-    return built(outputs, tolerance=1e-2)
+    return built(outputs)
 
 
 def mirrored(layer, x, training):
-    """Build the layer in two replicas; each of them moves statistics."""
+    """Build the layer in two replicas, with the same inputs."""
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
     with strategy.scope():
         run = getattr(strategy, "run", None) or strategy.experimental_run_v2
         outputs = run(lambda: layer(x, training))
-    first = strategy.experimental_local_results(outputs)[0]
+    first, second = strategy.experimental_local_results(outputs)
     config = tf.ConfigProto(device_count={"CPU": 2})
-    return built(first, config=config, statistics=False)
+    return built(first, config=config, updates=[second])
 
 
 def averaged(layer, x, training):
@@ -128,13 +130,13 @@ CONTEXTS = {
         in_a_loop,
         in_a_loop_once,
         mapped,
-        mixed_precision,
+        # Older rewrites do nothing without a GPU.
+        *([mixed_precision] if hasattr(_REWRITES, _MIXED_PRECISION) else []),
         wrapped_function,
         partitioned,
         half_precision,
         averaged,
-        # TensorFlow 1.15 lets no replica assign a variable without an aggregation.
-        *([mirrored] if tf.__version__ > "2" else []),
+        mirrored,
     )
 }
 
@@ -152,6 +154,29 @@ def jit(level):
     config = tf.ConfigProto()
     config.graph_options.optimizer_options.global_jit_level = level
     return config
+
+
+def over_elements(kind, layer, elements, parallel_iterations=1):
+    """Apply a function to each of the elements, in a loop, and return all outputs.
+
+    Args:
+      kind: `map_fn`, `scan` or `while_loop`.
+      layer: the function.
+      elements: a tensor whose first dimension is known.
+      parallel_iterations: the number of iterations that may run at once.
+    """
+    options = {"parallel_iterations": parallel_iterations}
+    first = tf.zeros_like(elements[0])
+    if kind == "map_fn":
+        return tf.map_fn(layer, elements, **options)
+    if kind == "scan":
+        return tf.scan(lambda _, element: layer(element), elements, first, **options)
+    return tf.while_loop(
+        lambda index, _: index < elements.shape.as_list()[0],
+        lambda index, _: (index + 1, layer(elements[index])),
+        [0, first],
+        **options,
+    )[1]
 
 
 def repeated(layer, x, training, times):
