@@ -1,5 +1,6 @@
 """A checkpoint that cannot be read or written is one line of error, and nothing is lost."""
 
+from contextlib import suppress
 import os
 import shutil
 import subprocess
@@ -345,7 +346,7 @@ def every_type(names):
         for shape in ([], [3], [2, 0], [2, 3, 4]):
             value = np.asarray(random.rand(*shape) * 100 - 50 * (name[0] != "u")).astype(name)
             tf.get_variable(f"{name}{len(shape)}", initializer=tf.constant(value, name, shape))
-    for name, texts in (("one", "text"), ("none", []), ("texts", [["", "b" * 300], ["c", "é"]])):
+    for name, texts in (("one", "text"), ("texts", [["", "b" * 300], ["c", "é"]])):
         tf.get_variable(name, initializer=tf.constant(texts, tf.string))
 
 
@@ -371,9 +372,17 @@ def test_values_are_those_that_tensorflow_reads(version, tmp_path):
         saver = tf.train.Saver(write_version=version)
         prefix = saver.save(session, str(tmp_path / "model.ckpt"))
     reader = tf.train.load_checkpoint(prefix)
-    expected = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    dtypes = reader.get_variable_to_dtype_map()
+    expected = {}
+    for name, shape in reader.get_variable_to_shape_map().items():
+        if 0 in shape:  # of which TensorFlow 1.15 dies
+            expected[name] = np.zeros(shape, dtypes[name].as_numpy_dtype)
+            continue
+        with suppress(tf.errors.UnimplementedError):  # in 1.15, for a type in the first format
+            expected[name] = reader.get_tensor(name)
     values = checkpoint_reader.read(prefix)
-    assert len(values) == len(expected) > 40
+    assert len(values) == len(reader.get_variable_to_shape_map())
+    assert len(values) >= len(expected) > 30
     for name, value in expected.items():
         if isinstance(value, bytes):
             assert values[name] == value
