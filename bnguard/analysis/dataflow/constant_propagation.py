@@ -6,7 +6,7 @@ one that it has in every iteration, and the one that it has in the first.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold, fold
 from bnguard.analysis.ir.graph import LOOP_ENDS, MERGES, Graph, Tensor
@@ -43,6 +43,7 @@ class ConstantPropagation:
         self._is_dead = is_dead
         self._values: Dict[Tensor, StaticValue] = {}
         self._first_values: Dict[Tensor, StaticValue] = {}
+        self._selector_origins: Dict[Tensor, Tuple[Tensor, bool]] = {}  # a cache
 
     def value(self, tensor: Tensor) -> StaticValue:
         """Return the value of every element in every iteration, or None if it is not known."""
@@ -55,7 +56,9 @@ class ConstantPropagation:
     def selector_origin(self, tensor: Tensor) -> Tuple[Tensor, bool]:
         """Return the tensor that a selector comes from, and whether it is negated on the way."""
         graph, negated = self._graph, False
-        while tensor not in self._feeds:
+        passed: List[Tuple[Tensor, bool]] = []
+        while tensor not in self._feeds and tensor not in self._selector_origins:
+            passed.append((tensor, negated))
             op_type = graph.types[tensor.node]
             inputs = graph.data_inputs(tensor.node)
             if tensor.node in graph.lowered and tensor.port < len(inputs):
@@ -66,7 +69,11 @@ class ConstantPropagation:
                 tensor, negated = inputs[0], not negated
             else:
                 break
-        return tensor, negated
+        origin, rest = self._selector_origins.get(tensor, (tensor, False))
+        negated ^= rest
+        for earlier, was_negated in passed:
+            self._selector_origins[earlier] = origin, negated ^ was_negated
+        return origin, negated
 
     def _evaluate(self, tensor: Tensor, values: Dict[Tensor, StaticValue]) -> StaticValue:
         stack = [tensor]
@@ -84,7 +91,7 @@ class ConstantPropagation:
                 stack.pop()
         return values[tensor]
 
-    def _operands(self, tensor: Tensor, in_first: bool) -> Optional[List[Tensor]]:
+    def _operands(self, tensor: Tensor, in_first: bool) -> Optional[Sequence[Tensor]]:
         """Return what the value is computed from; None if it is given, or cannot be known."""
         node, port = tensor
         op_type = self._graph.types[node]
@@ -116,7 +123,7 @@ class ConstantPropagation:
     def _compute(
         self,
         tensor: Tensor,
-        operands: Optional[List[Tensor]],
+        operands: Optional[Sequence[Tensor]],
         values: Mapping[Tensor, StaticValue],
     ) -> StaticValue:
         if operands is None:

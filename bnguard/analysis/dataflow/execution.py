@@ -78,24 +78,25 @@ class Execution:
             if not self._deadness.is_dead(*tensor)
         ]
 
-    def predecessors(self, node: int) -> List[int]:
+    def predecessors(self, node: int) -> Sequence[int]:
         """Return the inputs that `node` waits for, data and control, without those that are fed.
 
         A Merge does not wait for a dead input, nor for the back edge of a loop, which reaches it in
         the next iteration.
         """
-        sources = self.graph.sources[node]
-        if self.graph.types[node] in MERGES:
-            sources = tuple(
-                source
-                for source, port in zip(sources, self.graph.ports[node])
+        sources, is_cut = self.graph.sources[node], self._pruning.is_cut
+        is_merge = self.graph.types[node] in MERGES
+        if not is_merge and self._pruning.fed_nodes.isdisjoint(sources):
+            return sources
+        edges = [edge for edge in zip(sources, self.graph.ports[node]) if not is_cut(*edge)]
+        if is_merge:
+            edges = [
+                (source, port)
+                for source, port in edges
                 if self.graph.types[source] not in LOOP_ENDS
                 and (port == CONTROL or not self._deadness.is_dead(source, port))
-            )
-        fed_nodes, keeps_edge = self._pruning.fed_nodes, self._pruning.keeps_edge
-        if fed_nodes.isdisjoint(sources):
-            return list(sources)
-        return [source for source in sources if source not in fed_nodes or keeps_edge(source, node)]
+            ]
+        return [source for source, _ in edges]
 
     def value(self, tensor: Tensor) -> StaticValue:
         """Return the value of every element in every iteration, or None if it is not known."""

@@ -64,6 +64,7 @@ class LoadedGraph:
       initializers: the names of the ops that initialize variables.
       save_tensor: the name of what the Saver fetches to save; empty if there is no Saver.
       signatures: the signatures by key.
+      file_bytes: the size of the graph in its file.
       has_objects: whether variables are restored by objects, as in TensorFlow 2.
       source_lines: where the program that made the graph built its ops, if that is known.
     """
@@ -75,6 +76,7 @@ class LoadedGraph:
     initializers: FrozenSet[str]
     save_tensor: str
     signatures: Mapping[str, Signature]
+    file_bytes: int = 0
     has_objects: bool = False
     source_lines: SourceLines = field(default_factory=SourceLines)
 
@@ -279,6 +281,7 @@ def _from_meta_graph(label: str, raw: Any) -> LoadedGraph:
         frozenset(initializers),
         raw.saver_def.save_tensor_name,
         signatures,
+        _size(raw.graph_def),
         bool(raw.object_graph_def),
     )
 
@@ -289,7 +292,12 @@ def _tensor_names(infos: Mapping[str, Any]) -> Tuple[str, ...]:
 
 def _bare(label: str, raw_graph: Any) -> LoadedGraph:
     graph = _read_graph(label, raw_graph)
-    return LoadedGraph(label, graph, len(raw_graph.node), {}, frozenset(), "", {})
+    size = _size(raw_graph)
+    return LoadedGraph(label, graph, len(raw_graph.node), {}, frozenset(), "", {}, size)
+
+
+def _size(raw_graph: Any) -> int:
+    return sum(map(len, raw_graph.node)) + int(raw_graph.library.ByteSize())
 
 
 def _read_graph(label: str, raw_graph: Any) -> Graph:
@@ -348,6 +356,7 @@ def _live_graph(graph: Any) -> LoadedGraph:
         frozenset(initializers),
         "",
         {},
+        len(data),
         source_lines=source_lines_of_graph(graph),
     )
 

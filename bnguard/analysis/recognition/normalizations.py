@@ -210,13 +210,13 @@ class _Finder:
                 uses.inputs.extend([] if parameters else [other])
                 queue += outputs
 
-    def _factors(self, tensor: Tensor) -> List[Tensor]:
+    def _factors(self, tensor: Tensor) -> Sequence[Tensor]:
         """Return gamma and its correction if batch renormalization corrects it, else gamma."""
         root = self._provenance.root(tensor)
         is_product = self._graph.types[root.node] == "Mul"
         return self._graph.data_inputs(root.node) if is_product else [tensor]
 
-    def _difference(self, tensor: Tensor) -> List[Tensor]:
+    def _difference(self, tensor: Tensor) -> Sequence[Tensor]:
         """Return both operands of x - mean or x + (-mean), or that of -mean; else none."""
         origin = self._provenance.origins(tensor).only
         if origin is None:
@@ -229,7 +229,7 @@ class _Finder:
                 return [operands[0], *self._graph.data_inputs(negated)]
         return operands if op_type in ("Sub", "Neg") else []
 
-    def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> List[Tensor]:
+    def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> Sequence[Tensor]:
         """Return the operands of x - mean in gamma * (x - mean); else none."""
         origin = self._provenance.origins(tensor).only
         if origin is not None and self._graph.types[origin.node] == "Mul":

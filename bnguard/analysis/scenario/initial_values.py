@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
@@ -296,7 +296,7 @@ class _AveragingStep:
         return sum(known) if len(known) == len(terms) else None
 
     def _of_product(
-        self, op_type: str, inputs: List[Tensor], variable: int, depth: int
+        self, op_type: str, inputs: Sequence[Tensor], variable: int, depth: int
     ) -> Optional[float]:
         left, right = (self._linear(factor, variable, depth + 1) for factor in inputs[:2])
         if left == right == 0:

@@ -18,7 +18,6 @@ from typing import (
     List,
     Mapping,
     NamedTuple,
-    Optional,
     Sequence,
     Set,
     Tuple,
@@ -27,7 +26,7 @@ from typing import (
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.loops import nodes_in_loops
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
-from bnguard.analysis.ir.graph import CONTROL, MERGES
+from bnguard.analysis.ir.graph import MERGES
 from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, VALUELESS, is_write
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
@@ -57,7 +56,7 @@ def readers(step: Execution, variable: int) -> List[int]:
         for consumer in graph.consumers[node]:
             if consumer in seen or not step.may_run(consumer):
                 continue
-            position = _data_position(graph.sources[consumer], graph.ports[consumer], node)
+            position = graph.data_position(consumer, node)
             op_type = graph.types[consumer]
             if op_type in MERGES and not _can_reach(step, node, consumer):
                 continue
@@ -152,11 +151,3 @@ def _spread(
             for source in step.predecessors(node):
                 after[source] = after.get(source, 0) | after[node]
     return before, after
-
-
-def _data_position(sources: Sequence[int], ports: Sequence[int], node: int) -> Optional[int]:
-    """Return the position of the first data input that comes from `node`."""
-    for position, (source, port) in enumerate(zip(sources, ports)):
-        if source == node and port != CONTROL:
-            return position
-    return None
