@@ -196,7 +196,10 @@ def is_without_constants(raw_graph: Any) -> bool:
     constants and variables.
     """
     parse = protos.message("NodeHead").FromString
-    heads = [parse(node) for node in raw_graph.node]
+    try:
+        heads = [parse(node) for node in raw_graph.node]
+    except protos.DecodeError:
+        return False
     names = {head.name for head in heads}
     missing: Set[bytes] = set()
     for head in heads:
