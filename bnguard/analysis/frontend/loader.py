@@ -33,6 +33,7 @@ from bnguard.analysis.frontend.source_lines import (
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import Graph
 from bnguard.analysis.ir.op_types import ENGINE, FUSED_NORMALIZATIONS, VARIABLES
+from bnguard.errors import first_line
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
@@ -138,10 +139,11 @@ def _saved_source_lines(path: str) -> SourceLines:
 
 
 def _decode(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
-    kind = file_kinds.other_kind(data[: file_kinds.HEAD_BYTES], data[-8:])
+    text_message = file_kinds.text_message(data)
+    start = file_kinds.start_of_text(data) if text_message else 0
+    kind = file_kinds.other_kind(data[start : start + file_kinds.HEAD_BYTES], data[-8:])
     if kind is not None:
         raise kind.refusal(path)
-    text_message = file_kinds.text_message(data)
     if text_message:
         with _known_to_be(f"{path}: the text form of a {text_message}"):
             return _DECODERS[text_message](_from_text(data, text_message, path), path, tags)
@@ -191,8 +193,8 @@ def _from_text(data: bytes, name: str, path: str) -> bytes:
     message = protos.message(name)()
     try:
         text_format.Parse(data.decode("utf-8"), message, allow_unknown_field=True)
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (text_format.ParseError, ValueError, ArithmeticError, RecursionError) as error:
+        reason = first_line(error)
         raise AuditError(f"{path}: not the text form of a {name} ({reason})") from error
     return bytes(message.SerializeToString())
 
