@@ -147,6 +147,8 @@ class Deadness:
         """
         if self._graph.types[selector.node] != "Equal":
             return None
+        if len(self._graph.data_inputs(selector.node)) != 2:
+            return None
         operands = [constants.selector_origin(o)[0] for o in self._graph.data_inputs(selector.node)]
         for compared, other in (operands, operands[::-1]):
             entries, index = self._graph.data_inputs(compared.node), constants.value(other)
