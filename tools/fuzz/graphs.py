@@ -132,11 +132,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--inputs", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first input")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", type=int, help="the number of the only input to try")
     arguments = parser.parse_args()
-    ranges = [range(job, arguments.inputs, arguments.jobs) for job in range(arguments.jobs)]
+    end = arguments.first + arguments.inputs
+    starts = range(arguments.first, arguments.first + arguments.jobs)
+    ranges = [range(start, end, arguments.jobs) for start in starts]
     if arguments.only is not None:
         ranges = [[arguments.only]]
     target, results, workers = TARGETS[arguments.target], Queue(), []

@@ -11,7 +11,6 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold, fold
 from bnguard.analysis.ir.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import EXITS, FORWARDING, SWITCHES
-from bnguard.analysis.ir.tensor_values import uniform_value
 
 # A value passes these unchanged, and without leaving its iteration.
 _TRANSPARENT = FORWARDING - EXITS - LOOP_ENDS
@@ -127,8 +126,9 @@ class ConstantPropagation:
         values: Mapping[Tensor, StaticValue],
     ) -> StaticValue:
         if operands is None:
-            constant = None if tensor in self._feeds else self._graph.constant(tensor.node)
-            return self._feeds.get(tensor) if constant is None else uniform_value(constant)
+            if tensor in self._feeds:
+                return self._feeds[tensor]
+            return self._graph.constant_value(tensor.node)
         operand_values = [values[operand] for operand in operands]
         op_type = self._graph.types[tensor.node]
         if can_fold(op_type) and op_type not in SWITCHES:

@@ -30,6 +30,8 @@ from bnguard.analysis.dataflow.pruning import Pruning
 from bnguard.analysis.ir.graph import CONTROL, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import SWITCHES
 
+_VISITS = 48  # to nodes, which take as long as one decision
+
 
 class Deadness:
     """The predicates of the nodes of one step, and of their outputs.
@@ -74,6 +76,7 @@ class Deadness:
             affected[switch] = 1
         for node in self._graph.order if switches else ():
             if affected[node] and self._pruning.needs(node) and self._decide(node, constants):
+                limits.spend(_VISITS)
                 self._maybe_dead.add(node)
                 for consumer in consumers[node]:
                     affected[consumer] = 1

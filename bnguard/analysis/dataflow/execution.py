@@ -149,7 +149,7 @@ class Execution:
         used = set(self._pruning.roots)
         stack = list(used)
         while stack:
-            for tensor in self._value_inputs(stack.pop(), certainly):
+            for tensor in dict.fromkeys(self._value_inputs(stack.pop(), certainly)):
                 value: Optional[Tensor] = tensor
                 while value is not None and self._can_use(value, certainly):
                     passed_on = self._passed_on(value)

@@ -18,6 +18,8 @@ from bnguard.analysis.ir.op_types import (
     writes_resources,
 )
 
+_VISITS = 8  # to nodes, which take as long as one tensor of a search
+
 
 class Origins(NamedTuple):
     """The tensors that a tensor is made of: variables, constants and computed values.
@@ -92,7 +94,7 @@ class Provenance:
         while stack:
             if len(seen) > limits.PROVENANCE_TENSORS:
                 limits.PROVENANCE_TENSORS.reach()
-                limits.spend(len(seen))
+                limits.spend(_VISITS * len(seen))
                 return Origins(tuple(found), is_complete=False)
             current = stack.pop()
             inputs = self.passed_on(current)
@@ -102,7 +104,7 @@ class Provenance:
                 if source not in seen:
                     seen.add(source)
                     stack.append(source)
-        limits.spend(len(seen))
+        limits.spend(_VISITS * len(seen))
         return Origins(tuple(found), is_complete=True)
 
     def variables(self, tensor: Tensor) -> List[int]:

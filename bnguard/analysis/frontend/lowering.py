@@ -75,6 +75,7 @@ class _Lowering:
         """Lower `node`, and the calls inside it, if it is a call; `stack` names the callers."""
         op_type = self._draft.types[node]
         callees = [op_type] if op_type in self._functions else _callees(self._draft, node)
+        self._count_edges(len(callees))
         if not callees or not all(callee in self._functions for callee in callees):
             return
         self._check(node, callees, stack)

@@ -26,6 +26,7 @@ from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import SWITCHES
+from bnguard.analysis.ir.tensor_values import Scalar, short_list, uniform_value
 
 CONTROL = -1
 """The port of a control edge."""
@@ -33,6 +34,7 @@ CONTROL = -1
 MERGES = frozenset(["Merge", "RefMerge"])
 LOOP_ENDS = frozenset(["NextIteration", "RefNextIteration"])
 
+_LARGE = 4096  # bytes of a node, above which its attributes are kept once decoded
 _WIDE = 64  # inputs of a node, above which they are kept once they were asked for
 _PORTED = re.compile(r"(.+):(\d{1,9})\Z", re.DOTALL)
 
@@ -96,6 +98,7 @@ class Definitions:
         self._names = names
         self._read_count = len(read)
         self._added: List[Any] = []
+        self._large: Dict[int, Any] = {}  # decoded once, as many nodes may ask for one
 
     def append(self, definition: Any) -> None:
         """Add the definition of the next node."""
@@ -118,13 +121,18 @@ class Definitions:
         if node >= self._read_count:
             definition = self._added[node - self._read_count]
             return {} if definition is None else definition.attr
+        if node in self._large and largest is None:
+            return self._large[node]
         data = self._read[node]
         if largest is not None and len(data) > largest:
             return None
         try:
-            return protos.message("NodeDef").FromString(data).attr
+            attributes = protos.message("NodeDef").FromString(data).attr
         except protos.DecodeError as error:
             raise AuditError(f"node {self._names[node]}: its attributes are damaged") from error
+        if len(data) > _LARGE:
+            self._large[node] = attributes
+        return attributes
 
 
 class Graph:
@@ -171,6 +179,8 @@ class Graph:
         # Caches:
         self._by_types: Dict[FrozenSet[str], Sequence[int]] = {}
         self._wide: Dict[int, _WideInputs] = {}
+        self._values: Dict[int, Optional[Scalar]] = {}
+        self._lists: Dict[int, Optional[List[Scalar]]] = {}
         self.decided_by = self._switches_by_selector()
         self._selectors = {
             switch: selector for selector, found in self.decided_by.items() for switch in found
@@ -262,6 +272,20 @@ class Graph:
             return None
         attributes = self._definitions.attributes(node, limits.CONSTANT_BYTES)
         return None if attributes is None else attributes["value"].tensor
+
+    def constant_value(self, node: int) -> Optional[Scalar]:
+        """Return the value of all elements of a Const; None if they differ, or for another node."""
+        if node not in self._values:
+            constant = self.constant(node)
+            self._values[node] = None if constant is None else uniform_value(constant)
+        return self._values[node]
+
+    def constant_list(self, node: int) -> Optional[List[Scalar]]:
+        """Return the elements of a Const of rank 0 or 1; None for another node, or for many."""
+        if node not in self._lists:
+            constant = self.constant(node)
+            self._lists[node] = None if constant is None else short_list(constant)
+        return self._lists[node]
 
     def attributes(self, node: int) -> Any:
         """Return the node's attributes, a mapping from name to AttrValue, decoded at each call."""

@@ -125,7 +125,7 @@ def _finding_in_loop(step: Step, statistic: Statistic, lost: LoopUpdate) -> Find
         statistic,
         step,
         path_to=lost.node,
-        certain=step.runs(lost.node),
+        certain=lost.is_read_before and step.runs(lost.node),
         remedy=_REMEDY_FOR_LOOPS,
     )
 

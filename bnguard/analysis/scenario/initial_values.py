@@ -23,7 +23,6 @@ from bnguard.analysis.ir.op_types import (
     FUSED_NORMALIZATIONS,
     VARIABLES,
 )
-from bnguard.analysis.ir.tensor_values import uniform_value
 from bnguard.analysis.recognition.savers import asked_names, checkpoint_name
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Purpose
@@ -321,8 +320,7 @@ class _AveragingStep:
             if op_type in VARIABLES:
                 return self._values.number(self._provenance.variables(origin)[0])
             if op_type == "Const":
-                constant = self._graph.constant(origin.node)
-                value = None if constant is None else uniform_value(constant)
+                value = self._graph.constant_value(origin.node)
             elif op_type in _ARITHMETIC:
                 operands = self._graph.data_inputs(origin.node)[:2]
                 left, right = (self._number(operand, depth + 1) for operand in operands)

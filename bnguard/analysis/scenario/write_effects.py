@@ -41,6 +41,8 @@ _NEUTRAL = {"Mul": 1, **dict.fromkeys(DIVISIONS, 1), **dict.fromkeys(ADDITIONS, 
 _FED = PLACEHOLDERS | {"PlaceholderWithDefault"}
 _INCREMENTS = frozenset(["AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"])
 
+_VISITS = 32  # to nodes, which take as long as one question
+
 
 class WriteEffect(NamedTuple):
     """A write that may change its variable.
@@ -77,6 +79,7 @@ class WriteEffects:
     def __init__(self, step: Execution) -> None:
         self._step = step
         self._provenance = Provenance(step.graph, step)
+        self._answers: Dict[_Question, Predicate] = {}
 
     def of(self, writes: Sequence[Write]) -> Tuple[WriteEffect, ...]:
         """Return the effects of those of `writes` that may change their variables."""
@@ -97,14 +100,17 @@ class WriteEffects:
         return _Question(self._provenance.root(tensor), variable)
 
     def _answer(self, question: _Question) -> Predicate:
+        if question in self._answers:
+            return self._answers[question]
         rules = self._rules_behind(question)
         if rules is None:
             return UNDECIDED
         ranks = self._step.graph.ranks
         ordered = sorted(rules, key=lambda other: ranks[other.tensor.node])
-        answers = _run(rules, ordered, {})
+        answers = _run(rules, ordered, self._answers)
         if _has_loop(rules, ranks):
-            answers = _run(rules, ordered, answers)
+            answers = _run(rules, ordered, {**self._answers, **answers})
+        self._answers.update(answers)
         return answers[question]
 
     def _rules_behind(self, question: _Question) -> Optional[Dict[_Question, _Rule]]:
@@ -113,13 +119,15 @@ class WriteEffects:
         stack = [question]
         while stack:
             current = stack.pop()
-            if current in rules:
+            if current in rules or current in self._answers:
                 continue
             if len(rules) == limits.EFFECT_TENSORS:
                 limits.EFFECT_TENSORS.reach()
+                limits.spend(_VISITS * len(rules))
                 return None
             rules[current] = self._rule(current)
             stack += rules[current].questions
+        limits.spend(_VISITS * len(rules))
         return rules
 
     def _rule(self, question: _Question) -> _Rule:
