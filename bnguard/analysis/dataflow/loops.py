@@ -8,7 +8,6 @@ from bnguard.analysis.dataflow.reachability import closure
 from bnguard.analysis.ir.graph import Graph
 from bnguard.analysis.ir.op_types import ENTERS, EXITS
 
-_PARALLEL_BY_DEFAULT = 10  # of the attribute `parallel_iterations`
 NO_FRAME = 0
 """The frame of the nodes that are in no loop."""
 
@@ -19,12 +18,10 @@ class Frame(NamedTuple):
     Attributes:
       parent: the frame around it.
       name: its name; of a `While`, that of the node.
-      parallel_iterations: how many of its iterations may run at once.
     """
 
     parent: int
     name: str
-    parallel_iterations: int
 
 
 class Frames:
@@ -36,7 +33,7 @@ class Frames:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._frames: List[Frame] = [Frame(NO_FRAME, "", 1)]
+        self._frames: List[Frame] = [Frame(NO_FRAME, "")]
         self._numbers: Dict[Tuple[int, str], int] = {}
         self.of_node = [NO_FRAME] * len(graph)
         for node in graph.order if graph.of_types(ENTERS) else ():
@@ -55,16 +52,11 @@ class Frames:
     def _entered(self, enter: int, parent: int) -> int:
         attributes = self._graph.attributes(enter)
         name = self._graph.names[enter].rpartition("/")[0]
-        call = self._graph.find(name)
         if "frame_name" in attributes:
             name = attributes["frame_name"].s.decode("utf-8", "replace")
-        elif call is not None and call in self._graph.lowered:
-            attributes = self._graph.attributes(call)
         if (parent, name) not in self._numbers:
             self._numbers[parent, name] = len(self._frames)
-            is_given = "parallel_iterations" in attributes
-            parallel = attributes["parallel_iterations"].i if is_given else _PARALLEL_BY_DEFAULT
-            self._frames.append(Frame(parent, name, parallel))
+            self._frames.append(Frame(parent, name))
         return self._numbers[parent, name]
 
 

@@ -18,7 +18,8 @@ differ, and the variance of the mixture is not the average of the variances.
 In a loop, each iteration may start from the value that the variable had before the loop:
 `tf.map_fn` and `tf.scan` read a variable once, before they loop, and pass the value in. Then only
 the last iteration counts, or the differences of all are added up from one value. Without
-`parallel_iterations=1`, iterations run at the same time, and an update of one may be lost.
+`parallel_iterations=1`, iterations run at the same time, and an update of one may be lost, too; the
+audit does not report that.
 
 ## Example
 ```python
@@ -112,20 +113,16 @@ def _check_loops(scenario: Scenario) -> Iterator[Finding]:
 
 
 def _finding_in_loop(step: Step, statistic: Statistic, lost: LoopUpdate) -> Finding:
-    why = (
-        "all start from the value that was read before the loop"
-        if lost.is_read_before
-        else "they run at the same time, and nothing orders their reads and writes"
-    )
     return RULE.finding(
         step.recognized,
         f"is updated in each iteration of the loop {lost.loop} in the step that runs {step.fetch}, "
-        f"but the iterations overwrite each other: {why}",
+        "but the iterations overwrite each other: all start from the value that was read before "
+        "the loop",
         lost.node,
         statistic,
         step,
         path_to=lost.node,
-        certain=lost.is_read_before and step.runs(lost.node),
+        certain=step.runs(lost.node),
         remedy=_REMEDY_FOR_LOOPS,
     )
 

@@ -26,9 +26,9 @@ from typing import (
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.loops import NO_FRAME, Frames, nodes_in_loops
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
-from bnguard.analysis.dataflow.reachability import closure, data_closure
-from bnguard.analysis.ir.graph import MERGES, Graph
-from bnguard.analysis.ir.op_types import EXITS, FORWARDING, REF_VARIABLES, VALUELESS, is_write
+from bnguard.analysis.dataflow.reachability import data_closure
+from bnguard.analysis.ir.graph import MERGES
+from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, VALUELESS, is_write
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
 _READS_NO_VALUE = (VALUELESS - {"OnesLike", "ZerosLike"}) | frozenset(
@@ -111,46 +111,34 @@ def races(step: Execution, variables: Sequence[Accesses]) -> List[List[ReadWrite
 
 
 class LoopUpdate(NamedTuple):
-    """An update in a loop that does not start from the update of the iteration before.
+    """An update in a loop that starts from a value which was read before the loop.
 
     Attributes:
       node: the op that writes.
       loop: the name of the loop.
-      is_read_before: whether it starts from a value that was read before the loop; otherwise
-        several iterations run at once, and nothing orders their reads and writes.
     """
 
     node: int
     loop: str
-    is_read_before: bool
 
 
 def lost_in_loops(step: Execution, frames: Frames, accesses: Accesses) -> Iterator[LoopUpdate]:
     """Yield the writes in loops that overwrite what earlier iterations wrote.
+
+    Iterations that run at the same time may lose an update, too; that is not asked here.
 
     Args:
       step: the step.
       frames: the frames of its graph.
       accesses: updates of one variable, and the reads that these are computed from.
     """
-    graph = step.graph
     for write in accesses.writes:
-        number = frames.of_node[write]
-        if number == NO_FRAME:
-            continue
-        behind = data_closure(graph, [write])
-        reads = [read for read in accesses.reads if read in behind and read != write]
-        frame = frames[number]
-        if any(frames.of_node[read] != number for read in reads):
-            yield LoopUpdate(write, frame.name, is_read_before=True)
-        elif reads and frame.parallel_iterations != 1:
-            exits = {node for node in graph.of_types(EXITS) if _leaves(frames, graph, node, number)}
-            if not closure([write], graph.consumers, exits).issuperset(reads):
-                yield LoopUpdate(write, frame.name, is_read_before=False)
-
-
-def _leaves(frames: Frames, graph: Graph, exit_node: int, frame: int) -> bool:
-    return any(frames.of_node[source] == frame for source in graph.sources[exit_node])
+        frame = frames.of_node[write]
+        if frame != NO_FRAME:
+            behind = data_closure(step.graph, [write])
+            reads = (read for read in accesses.reads if read in behind and read != write)
+            if any(frames.of_node[read] != frame for read in reads):
+                yield LoopUpdate(write, frames[frame].name)
 
 
 def _may_both_run(step: Execution, in_loops: AbstractSet[int], pair: ReadWritePair) -> bool:

@@ -79,7 +79,6 @@ class WriteEffects:
     def __init__(self, step: Execution) -> None:
         self._step = step
         self._provenance = Provenance(step.graph, step)
-        self._answers: Dict[_Question, Predicate] = {}
 
     def of(self, writes: Sequence[Write]) -> Tuple[WriteEffect, ...]:
         """Return the effects of those of `writes` that may change their variables."""
@@ -100,17 +99,14 @@ class WriteEffects:
         return _Question(self._provenance.root(tensor), variable)
 
     def _answer(self, question: _Question) -> Predicate:
-        if question in self._answers:
-            return self._answers[question]
         rules = self._rules_behind(question)
         if rules is None:
             return UNDECIDED
         ranks = self._step.graph.ranks
         ordered = sorted(rules, key=lambda other: ranks[other.tensor.node])
-        answers = _run(rules, ordered, self._answers)
+        answers = _run(rules, ordered, {})
         if _has_loop(rules, ranks):
-            answers = _run(rules, ordered, {**self._answers, **answers})
-        self._answers.update(answers)
+            answers = _run(rules, ordered, answers)
         return answers[question]
 
     def _rules_behind(self, question: _Question) -> Optional[Dict[_Question, _Rule]]:
@@ -119,7 +115,7 @@ class WriteEffects:
         stack = [question]
         while stack:
             current = stack.pop()
-            if current in rules or current in self._answers:
+            if current in rules:
                 continue
             if len(rules) == limits.EFFECT_TENSORS:
                 limits.EFFECT_TENSORS.reach()

@@ -183,14 +183,6 @@ class TestLoops:
         assert verdicts["the_layer"] == verdicts["an_average"] == reads_inside
 
     @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
-    def test_iterations_at_the_same_time(self, variables, control_flow):
-        with fresh_graph(variables, control_flow) as graph:
-            y = self.looped("while", the_layer, parallel_iterations=10)
-        report = bnguard.audit(graph, train_op=y, select=["BN105"])
-        assert found(report) == {(name, "error") for name in STATISTICS}
-        assert all("nothing orders" in f.problem for f in report.findings)
-
-    @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
     def test_iterations_that_wait_for_the_update_before(self, variables, control_flow):
         """The next element is made of the output, and so of the update, of the one before."""
 
