@@ -16,6 +16,8 @@ from bnguard.analysis.dataflow.pruning import Pruning, next_towards_fetches
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import SELECTS, SWITCHES
 
+_MANY = 64  # inputs of a node, among which some may be equal
+
 
 class Execution:
     """One step.
@@ -149,7 +151,8 @@ class Execution:
         used = set(self._pruning.roots)
         stack = list(used)
         while stack:
-            for tensor in dict.fromkeys(self._value_inputs(stack.pop(), certainly)):
+            inputs = self._value_inputs(stack.pop(), certainly)
+            for tensor in inputs if len(inputs) < _MANY else dict.fromkeys(inputs):
                 value: Optional[Tensor] = tensor
                 while value is not None and self._can_use(value, certainly):
                     passed_on = self._passed_on(value)

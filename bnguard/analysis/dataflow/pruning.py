@@ -66,7 +66,7 @@ class Pruning:
         while stack:
             node = stack.pop()
             inputs = sources[node]
-            if not fed_nodes.isdisjoint(inputs):
+            if fed_nodes and not fed_nodes.isdisjoint(inputs):
                 edges = zip(inputs, self.graph.ports[node])
                 inputs = tuple(edge[0] for edge in edges if not self.is_cut(*edge))
             for source in inputs:
