@@ -182,7 +182,7 @@ def written(path, binary):
         ("TEXT_BYTES", False, None, "text of more than"),
         ("FUNCTION_DEPTH", True, 2, "functions are nested more than 1 deep"),
         ("LOWERED_NODES", True, 5, "its functions expand to more than 4 nodes"),
-        ("LOWERED_EDGES", True, 11, "nodes with more than 10 inputs"),
+        ("LOWERED_EDGES", True, 13, "nodes with more than 12 inputs"),
         ("LOWERED_NAME_BYTES", True, 80, "names of more than 79 bytes"),
         ("NAME_BYTES", True, 4, "has 4 bytes; expected at most 3"),
     ],
