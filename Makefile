@@ -88,8 +88,11 @@ parity: $(INSTALLED)
 faults: $(INSTALLED)
 	PYTHONPATH=.:tests $(BIN)/python tools/fault_injection.py --write docs/reliability.md
 
-# Audit random and damaged files, and every case in every build. Minutes.
+# Audit mutated and damaged files, and every case in every build. Minutes.
 fuzz: $(INSTALLED)
+	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/graphs.py evaluate --inputs 20000
+	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/graphs.py audit --inputs 5000
+	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/checkpoints.py --inputs 5000
 	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
 	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py tests/analysis/rules tests/cases
 	BNGUARD_PROGRAMS=300 $(BIN)/python -m pytest tests/analysis/test_healthy_programs.py

@@ -8,6 +8,7 @@ import gc
 import os
 from typing import (
     Any,
+    ContextManager,
     Iterator,
     List,
     Mapping,
@@ -23,7 +24,7 @@ from bnguard.analysis.checkpoints.stored_checkpoint import StoredCheckpoint, rea
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.frontend.graph_files import graph_files
-from bnguard.analysis.frontend.loader import load
+from bnguard.analysis.frontend.loader import LoadedGraph, load
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph, recognize
 from bnguard.analysis.report import Report
 from bnguard.analysis.rules import choose
@@ -217,13 +218,19 @@ def _audit_all(source: Any, options: AuditOptions, with_timeline: bool) -> List[
     rules = choose(options.select, options.ignore)
     stored = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
     if isinstance(source, RecognizedGraph):
-        return [_report(source, options, rules, stored, with_timeline)]
+        with about(source.loaded.label), _work_on(source.loaded):
+            return [_report(source, options, rules, stored, with_timeline)]
     reports = []
     for loaded in load(source, options.tags):
-        with about(loaded.label):
+        with about(loaded.label), _work_on(loaded):
             recognized = recognize(loaded)
             reports.append(_report(recognized, options, rules, stored, with_timeline))
     return reports
+
+
+def _work_on(loaded: LoadedGraph) -> ContextManager[Any]:
+    graph = loaded.graph
+    return limits.work(loaded.file_bytes, sum(map(len, graph.sources)) / max(1, len(graph)))
 
 
 @contextmanager

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+import re
 from typing import Iterator
 
 from bnguard.errors import BnguardError
 
+_LONGEST = 1000  # characters of a message, of which a part of a file may be a part
+_KEPT_START, _KEPT_END = 700, 250
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+
 
 class AuditError(BnguardError):
-    """The input cannot be read, or is not what a graph file can be; exit status 2."""
+    """The input cannot be read, or is not what a graph file can be; exit status 2.
+
+    The message is one line of at most a thousand characters, whatever names and texts of a file
+    are in it.
+    """
+
+    def __init__(self, message: str = "", *more: str) -> None:
+        if len(message) > _LONGEST:
+            message = f"{message[:_KEPT_START]} ... {message[-_KEPT_END:]}"
+        line = _CONTROL_CHARACTER.sub(lambda found: repr(found.group())[1:-1], message)
+        super().__init__(line, *more)
 
 
 class NotAGraphError(AuditError):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Dict, Iterator, Optional
 
+from bnguard.analysis.errors import AuditError
+
 
 class Limit(int):
     """A limit of the analysis.
@@ -60,7 +62,52 @@ def collect() -> Iterator[Dict[str, Limit]]:
         _reached.reset(token)
 
 
+class _Work:
+    """The work that is left for a graph."""
+
+    def __init__(self, units: int) -> None:
+        self.left = units
+
+
+_work: ContextVar[Optional[_Work]] = ContextVar("work", default=None)
+
+
+@contextmanager
+def work(file_bytes: int, edges_per_node: float) -> Iterator[_Work]:
+    """Limit the work of the block by what the file of a graph may cost.
+
+    Args:
+      file_bytes: the size of the graph.
+      edges_per_node: how many inputs a node has on average; few in a graph of a network.
+    """
+    share = max(1.0, file_bytes / _WORK_BYTES) / max(1.0, edges_per_node / _USUAL_EDGES)
+    left = _Work(int(WORK * share))
+    token = _work.set(left)
+    try:
+        yield left
+    finally:
+        _work.reset(token)
+
+
+def spend(nodes: int) -> None:
+    """Count work on so many nodes.
+
+    Raises:
+      AuditError: the work of the block is spent.
+    """
+    left = _work.get()
+    if left is not None:
+        left.left -= nodes
+        if left.left < 0:
+            raise AuditError(
+                f"the audit of this graph takes more than {int(WORK)} {WORK.unit}, the limit: "
+                f"{WORK.reason}"
+            )
+
+
 _REFUSED = "the file is refused"
+_USUAL_EDGES = 8
+_WORK_BYTES = 5000000
 
 # Files
 
@@ -89,6 +136,30 @@ CHECKPOINT_KEY_BYTES = Limit(
     "bytes of all keys of a checkpoint",
     "shared prefixes let an index of some megabytes expand to gigabytes",
     "the checkpoint is refused",
+)
+LOWERED_EDGES = Limit(
+    1000000,
+    "inputs of nodes that functions add",
+    "a loop of many variables with many effects has as many as their product",
+    _REFUSED,
+)
+LOWERED_NAME_BYTES = Limit(
+    1 << 27,
+    "bytes of the names of nodes that functions add",
+    "each starts with the name of its call",
+    _REFUSED,
+)
+NAME_BYTES = Limit(
+    1 << 12,
+    "bytes of the name of a node",
+    "each message and path contains several names",
+    _REFUSED,
+)
+WORK = Limit(
+    30000000,
+    "visits to nodes, for each 5 MB of its file",
+    "a small file can ask for more work than a large network",
+    _REFUSED,
 )
 CHECKPOINT_KEY_RATIO = Limit(
     64,

@@ -9,7 +9,7 @@ from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules import unordered_statistics_read
-from bnguard.analysis.rules.batch_statistics_at_inference import batch_norm_layers, scope_of
+from bnguard.analysis.rules.batch_statistics_at_inference import scopes_of_layers
 from bnguard.analysis.scenario.races import readers
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
@@ -151,8 +151,8 @@ def _layers(recognized: RecognizedGraph) -> Iterator[_Layer]:
     for statistic in recognized.statistics:
         statistics.setdefault(statistic.layer, []).append(statistic)
     normalizations: Dict[str, List[Normalization]] = {}
-    for layer in batch_norm_layers(recognized):
-        normalizations.setdefault(scope_of(recognized, layer), []).append(layer)
+    for layer, scope in scopes_of_layers(recognized).items():
+        normalizations.setdefault(scope, []).append(layer)
     for scope in {**statistics, **normalizations}:
         yield _Layer(scope, tuple(statistics.get(scope, ())), tuple(normalizations.get(scope, ())))
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 from support import handmade_checkpoints as handmade
-from support.analysis import networks
+from support.analysis import costly_graphs, networks
 from support.analysis.graph_defs import message_of, read
 from support.analysis.networks import fresh_graph
 from support.analysis.small_limits import small_limit
@@ -187,6 +187,9 @@ def written(path, binary):
         ("TEXT_BYTES", False, None, "text of more than"),
         ("FUNCTION_DEPTH", True, 2, "functions are nested more than 1 deep"),
         ("LOWERED_NODES", True, 5, "its functions expand to more than 4 nodes"),
+        ("LOWERED_EDGES", True, 13, "nodes with more than 12 inputs"),
+        ("LOWERED_NAME_BYTES", True, 80, "names of more than 79 bytes"),
+        ("NAME_BYTES", True, 4, "has 4 bytes; expected at most 3"),
     ],
 )
 def test_a_graph_beyond_the_limit_is_refused(name, is_binary, least, refusal, tmp_path):
@@ -196,6 +199,33 @@ def test_a_graph_beyond_the_limit_is_refused(name, is_binary, least, refusal, tm
         assert reached(path) == ()
     with small_limit(name, largest - 1), pytest.raises(AuditError, match=refusal):
         bnguard.audit(path)
+
+
+def test_work_beyond_the_limit_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "graph.pb"
+    path.write_bytes(costly_graphs.switches(100))
+    with small_limit("WORK", 100), pytest.raises(AuditError) as refusal:
+        bnguard.audit(path)
+    assert str(refusal.value) == (
+        f"{path}: the audit of this graph takes more than 100 visits to nodes, for each 5 MB of "
+        "its file, the limit: a small file can ask for more work than a large network"
+    )
+
+
+def test_work_is_counted_for_each_graph_alone(tmp_path):
+    with limits.work(0, 1) as left:
+        limits.spend(int(limits.WORK))
+        assert left.left == 0
+    limits.spend(10**12)  # in no audit
+    with limits.work(0, 1):
+        limits.spend(1)
+
+
+def test_a_large_file_may_take_more_work():
+    with limits.work(100000000, 1) as left:
+        assert left.left == 20 * limits.WORK
+    with limits.work(0, 80) as left:  # a visit to a node with many inputs costs more
+        assert left.left == limits.WORK // 10
 
 
 def test_a_checkpoint_beyond_the_limits_is_refused(tmp_path):

@@ -6,12 +6,11 @@ one that it has in every iteration, and the one that it has in the first.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue, can_fold, fold
 from bnguard.analysis.ir.graph import LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import EXITS, FORWARDING, SWITCHES
-from bnguard.analysis.ir.tensor_values import uniform_value
 
 # A value passes these unchanged, and without leaving its iteration.
 _TRANSPARENT = FORWARDING - EXITS - LOOP_ENDS
@@ -43,6 +42,7 @@ class ConstantPropagation:
         self._is_dead = is_dead
         self._values: Dict[Tensor, StaticValue] = {}
         self._first_values: Dict[Tensor, StaticValue] = {}
+        self._selector_origins: Dict[Tensor, Tuple[Tensor, bool]] = {}  # a cache
 
     def value(self, tensor: Tensor) -> StaticValue:
         """Return the value of every element in every iteration, or None if it is not known."""
@@ -55,7 +55,9 @@ class ConstantPropagation:
     def selector_origin(self, tensor: Tensor) -> Tuple[Tensor, bool]:
         """Return the tensor that a selector comes from, and whether it is negated on the way."""
         graph, negated = self._graph, False
-        while tensor not in self._feeds:
+        passed: List[Tuple[Tensor, bool]] = []
+        while tensor not in self._feeds and tensor not in self._selector_origins:
+            passed.append((tensor, negated))
             op_type = graph.types[tensor.node]
             inputs = graph.data_inputs(tensor.node)
             if tensor.node in graph.lowered and tensor.port < len(inputs):
@@ -66,7 +68,11 @@ class ConstantPropagation:
                 tensor, negated = inputs[0], not negated
             else:
                 break
-        return tensor, negated
+        origin, rest = self._selector_origins.get(tensor, (tensor, False))
+        negated ^= rest
+        for earlier, was_negated in passed:
+            self._selector_origins[earlier] = origin, negated ^ was_negated
+        return origin, negated
 
     def _evaluate(self, tensor: Tensor, values: Dict[Tensor, StaticValue]) -> StaticValue:
         stack = [tensor]
@@ -84,7 +90,7 @@ class ConstantPropagation:
                 stack.pop()
         return values[tensor]
 
-    def _operands(self, tensor: Tensor, in_first: bool) -> Optional[List[Tensor]]:
+    def _operands(self, tensor: Tensor, in_first: bool) -> Optional[Sequence[Tensor]]:
         """Return what the value is computed from; None if it is given, or cannot be known."""
         node, port = tensor
         op_type = self._graph.types[node]
@@ -116,12 +122,13 @@ class ConstantPropagation:
     def _compute(
         self,
         tensor: Tensor,
-        operands: Optional[List[Tensor]],
+        operands: Optional[Sequence[Tensor]],
         values: Mapping[Tensor, StaticValue],
     ) -> StaticValue:
         if operands is None:
-            constant = None if tensor in self._feeds else self._graph.constant(tensor.node)
-            return self._feeds.get(tensor) if constant is None else uniform_value(constant)
+            if tensor in self._feeds:
+                return self._feeds[tensor]
+            return self._graph.constant_value(tensor.node)
         operand_values = [values[operand] for operand in operands]
         op_type = self._graph.types[tensor.node]
         if can_fold(op_type) and op_type not in SWITCHES:

@@ -12,7 +12,7 @@ certainly runs; only a value that no iteration changes decides what certainly do
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Mapping, Optional, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
@@ -30,6 +30,8 @@ from bnguard.analysis.dataflow.pruning import Pruning
 from bnguard.analysis.ir.graph import CONTROL, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import SWITCHES
 
+_VISITS = 48  # to nodes, which take as long as one decision
+
 
 class Deadness:
     """The predicates of the nodes of one step, and of their outputs.
@@ -44,8 +46,8 @@ class Deadness:
         self._graph = pruning.graph
         # Of the nodes with another predicate than ALWAYS, and of the outputs of live Switches.
         self._nodes: Dict[int, Predicate] = {}
-        self._outputs: Dict[int, Sequence[Predicate]] = {}
-        self._splits: Dict[Tuple[Tensor, int, Predicate], List[Predicate]] = {}
+        self._outputs: Dict[int, _Outputs] = {}
+        self._splits: Dict[Tuple[Tensor, int, Predicate], _Outputs] = {}
         self._maybe_dead: Set[int] = set()  # the Switches, and the nodes with another predicate
         self._propagate(ConstantPropagation(pruning.graph, feeds, self.is_dead))
 
@@ -60,7 +62,7 @@ class Deadness:
         outputs = self._outputs.get(source)
         if outputs is None or port == CONTROL:
             return self._nodes.get(source, ALWAYS)
-        return outputs[port] if port < len(outputs) else UNDECIDED
+        return outputs.predicate(port)
 
     def is_dead(self, source: int, port: int) -> bool:
         """Return whether nothing ever leaves this output of a node."""
@@ -74,6 +76,7 @@ class Deadness:
             affected[switch] = 1
         for node in self._graph.order if switches else ():
             if affected[node] and self._pruning.needs(node) and self._decide(node, constants):
+                limits.spend(_VISITS)
                 self._maybe_dead.add(node)
                 for consumer in consumers[node]:
                     affected[consumer] = 1
@@ -106,9 +109,7 @@ class Deadness:
                     undecided.append(predicate)
         return conjunction(undecided) if len(undecided) > 1 else next(iter(undecided), ALWAYS)
 
-    def _split(
-        self, switch: int, predicate: Predicate, constants: ConstantPropagation
-    ) -> List[Predicate]:
+    def _split(self, switch: int, predicate: Predicate, constants: ConstantPropagation) -> _Outputs:
         """Return the predicates of a Switch's outputs: equal for all with one selector."""
         key = self._graph.selector(switch), _port_count(self._graph, switch), predicate
         outputs = self._splits.get(key)
@@ -118,24 +119,26 @@ class Deadness:
 
     def _branches(
         self, selector: Tensor, ports: int, predicate: Predicate, constants: ConstantPropagation
-    ) -> List[Predicate]:
+    ) -> _Outputs:
         known = selected_port(constants.value(selector), ports)
         if known is not None:
-            return [predicate if port == known else NEVER for port in range(ports)]
+            return _Outputs(ports, lambda port: predicate if port == known else NEVER)
         first = selected_port(constants.first_value(selector), ports)
         origin, negated = constants.selector_origin(selector)
         sides = self._sides_of_merge(origin, constants) if first is None and ports == 2 else None
         if sides is not None:
-            return [conjunction([predicate, sides[port != negated]]) for port in range(ports)]
-        outcomes = [BranchOutcome(origin, port, ports) for port in range(ports)]
-        outputs = [
-            predicate if port == first else conjunction([predicate, frozenset([outcome])])
-            for port, outcome in enumerate(outcomes[::-1] if negated else outcomes)
-        ]
-        if self._graph.types[selector.node] == "LoopCond" and ports == 2:
-            # A value leaves the loop in its last iteration; the first decides on the body.
-            outputs = [predicate, NEVER if first == 0 else outputs[1]]
-        return outputs
+            taken, left = sides[1 - negated], sides[negated]
+            return _Outputs(ports, lambda port: conjunction([predicate, taken if port else left]))
+        is_loop = self._graph.types[selector.node] == "LoopCond" and ports == 2
+
+        def of_port(port: int) -> Predicate:
+            if is_loop and (port == 0 or first == 0):
+                # A value leaves the loop in its last iteration; the first decides on the body.
+                return NEVER if port else predicate
+            outcome = BranchOutcome(origin, ports - 1 - port if negated else port, ports)
+            return predicate if port == first else conjunction([predicate, frozenset([outcome])])
+
+        return _Outputs(ports, of_port)
 
     def _sides_of_merge(
         self, selector: Tensor, constants: ConstantPropagation
@@ -146,6 +149,8 @@ class Deadness:
         None stands for any other selector, and for a Merge whose inputs do not exclude each other.
         """
         if self._graph.types[selector.node] != "Equal":
+            return None
+        if len(self._graph.data_inputs(selector.node)) != 2:
             return None
         operands = [constants.selector_origin(o)[0] for o in self._graph.data_inputs(selector.node)]
         for compared, other in (operands, operands[::-1]):
@@ -159,6 +164,24 @@ class Deadness:
     def _is_value_index(self, tensor: Tensor) -> bool:
         is_output = tensor.port == 1 and self._graph.types[tensor.node] in MERGES
         return is_output and not self._pruning.is_cut(*tensor)
+
+
+class _Outputs:
+    """The predicates of a Switch's outputs, each made when it is asked for.
+
+    A _SwitchN may have a thousand outputs, of which the graph takes a few.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], Predicate]) -> None:
+        self._count = count
+        self._make = make
+        self._made: Dict[int, Predicate] = {}
+
+    def predicate(self, port: int) -> Predicate:
+        """Return the predicate of an output; UNDECIDED beyond the last that is known."""
+        if port not in self._made:
+            self._made[port] = self._make(port) if port < self._count else UNDECIDED
+        return self._made[port]
 
 
 def selected_port(value: StaticValue, ports: int) -> Optional[int]:

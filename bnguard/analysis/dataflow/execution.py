@@ -16,6 +16,8 @@ from bnguard.analysis.dataflow.pruning import Pruning, next_towards_fetches
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
 from bnguard.analysis.ir.op_types import SELECTS, SWITCHES
 
+_MANY = 64  # inputs of a node, among which some may be equal
+
 
 class Execution:
     """One step.
@@ -78,24 +80,25 @@ class Execution:
             if not self._deadness.is_dead(*tensor)
         ]
 
-    def predecessors(self, node: int) -> List[int]:
+    def predecessors(self, node: int) -> Sequence[int]:
         """Return the inputs that `node` waits for, data and control, without those that are fed.
 
         A Merge does not wait for a dead input, nor for the back edge of a loop, which reaches it in
         the next iteration.
         """
-        sources = self.graph.sources[node]
-        if self.graph.types[node] in MERGES:
-            sources = tuple(
-                source
-                for source, port in zip(sources, self.graph.ports[node])
+        sources, is_cut = self.graph.sources[node], self._pruning.is_cut
+        is_merge = self.graph.types[node] in MERGES
+        if not is_merge and self._pruning.fed_nodes.isdisjoint(sources):
+            return sources
+        edges = [edge for edge in zip(sources, self.graph.ports[node]) if not is_cut(*edge)]
+        if is_merge:
+            edges = [
+                (source, port)
+                for source, port in edges
                 if self.graph.types[source] not in LOOP_ENDS
                 and (port == CONTROL or not self._deadness.is_dead(source, port))
-            )
-        fed_nodes, keeps_edge = self._pruning.fed_nodes, self._pruning.keeps_edge
-        if fed_nodes.isdisjoint(sources):
-            return list(sources)
-        return [source for source in sources if source not in fed_nodes or keeps_edge(source, node)]
+            ]
+        return [source for source, _ in edges]
 
     def value(self, tensor: Tensor) -> StaticValue:
         """Return the value of every element in every iteration, or None if it is not known."""
@@ -148,7 +151,8 @@ class Execution:
         used = set(self._pruning.roots)
         stack = list(used)
         while stack:
-            for tensor in self._value_inputs(stack.pop(), certainly):
+            inputs = self._value_inputs(stack.pop(), certainly)
+            for tensor in inputs if len(inputs) < _MANY else dict.fromkeys(inputs):
                 value: Optional[Tensor] = tensor
                 while value is not None and self._can_use(value, certainly):
                     passed_on = self._passed_on(value)

@@ -8,7 +8,8 @@ runs, and NEVER only for what certainly does not.
 
 from __future__ import annotations
 
-from typing import FrozenSet, Hashable, Iterable, NamedTuple, Optional, Set
+from collections import defaultdict
+from typing import Dict, FrozenSet, Hashable, Iterable, NamedTuple, Optional, Set, Tuple, cast
 
 from bnguard.analysis import limits
 
@@ -37,12 +38,12 @@ UNDECIDED = frozenset([BranchOutcome("undecided", 0, 0)])
 
 def conjunction(predicates: Iterable[Predicate]) -> Predicate:
     """Return the predicate that holds when all of `predicates` hold."""
-    union = ALWAYS
-    for predicate in predicates:
-        if predicate is None:
-            return NEVER
-        if predicate and not predicate <= union:
-            union |= predicate
+    distinct = set(predicates)
+    if NEVER in distinct:
+        return NEVER
+    distinct.discard(ALWAYS)
+    known = cast(Set[FrozenSet[BranchOutcome]], distinct)
+    union = known.pop() if len(known) == 1 else ALWAYS.union(*known)
     if len({outcome.selector for outcome in union}) < len(union):
         return NEVER  # two outcomes of one selector
     if len(union) > limits.PREDICATE_TERMS:
@@ -86,10 +87,13 @@ def _merge_complements(
     alternatives: Set[FrozenSet[BranchOutcome]],
 ) -> Optional[Set[FrozenSet[BranchOutcome]]]:
     """Replace the alternatives that are all outcomes of one selector by what they share."""
+    families: Dict[Tuple[Predicate, Hashable], Set[FrozenSet[BranchOutcome]]] = defaultdict(set)
     for predicate in alternatives:
         for outcome in predicate:
-            rest = predicate - {outcome}
-            family = [rest | {outcome._replace(port=port)} for port in range(outcome.ports)]
-            if len(family) > 1 and all(member in alternatives for member in family):
-                return (alternatives - set(family)) | {rest}
+            if 1 < outcome.ports <= len(alternatives):
+                rest = predicate - {outcome}
+                family = families[rest, (outcome.selector, outcome.ports)]
+                family.add(predicate)
+                if len(family) == outcome.ports:
+                    return (alternatives - family) | {rest}
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.execution import Execution
@@ -17,6 +17,8 @@ from bnguard.analysis.ir.op_types import (
     is_write,
     writes_resources,
 )
+
+_VISITS = 8  # to nodes, which take as long as one tensor of a search
 
 
 class Origins(NamedTuple):
@@ -92,6 +94,7 @@ class Provenance:
         while stack:
             if len(seen) > limits.PROVENANCE_TENSORS:
                 limits.PROVENANCE_TENSORS.reach()
+                limits.spend(_VISITS * len(seen))
                 return Origins(tuple(found), is_complete=False)
             current = stack.pop()
             inputs = self.passed_on(current)
@@ -101,6 +104,7 @@ class Provenance:
                 if source not in seen:
                     seen.add(source)
                     stack.append(source)
+        limits.spend(_VISITS * len(seen))
         return Origins(tuple(found), is_complete=True)
 
     def variables(self, tensor: Tensor) -> List[int]:
@@ -118,7 +122,7 @@ class Provenance:
         """Return whether a tensor is a variable itself."""
         return self.graph.types[tensor.node] in VARIABLES
 
-    def passed_on(self, tensor: Tensor) -> List[Tensor]:
+    def passed_on(self, tensor: Tensor) -> Sequence[Tensor]:
         """Return the inputs that `tensor` is made of; none if it is computed, or is a source."""
         node, port = tensor
         op_type = self.graph.types[node]
@@ -138,9 +142,9 @@ class Provenance:
             selected = self._step.value(inputs[0])
             if isinstance(selected, bool):
                 return [inputs[1 if selected else 2]]
-        if left_out is not None and inputs:
-            del inputs[left_out]
-        return inputs
+        if left_out is None:
+            return inputs
+        return inputs[left_out + 1 :] if left_out == 0 else inputs[:left_out]
 
 
 def _first_handles(graph: Graph) -> Dict[int, int]:

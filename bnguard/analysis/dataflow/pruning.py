@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import AbstractSet, Dict, Iterable, List, Sequence
 
+from bnguard.analysis import limits
 from bnguard.analysis.ir.graph import Graph, Tensor
 from bnguard.analysis.ir.op_types import PLACEHOLDERS
 
@@ -44,12 +45,7 @@ class Pruning:
             return False
         return (source, port) in self.fed or self.graph.types[source] in PLACEHOLDERS
 
-    def keeps_edge(self, source: int, node: int) -> bool:
-        """Return whether any edge from `source` to `node` is not cut."""
-        edges = zip(self.graph.sources[node], self.graph.ports[node])
-        return any(edge[0] == source and not self.is_cut(*edge) for edge in edges)
-
-    def data_inputs(self, node: int) -> List[Tensor]:
+    def data_inputs(self, node: int) -> Sequence[Tensor]:
         """Return the data inputs of a node that are not fed, in order."""
         inputs = self.graph.data_inputs(node)
         if self.fed_nodes.isdisjoint(self.graph.sources[node]):
@@ -69,14 +65,17 @@ class Pruning:
             needed[node] = 1
         while stack:
             node = stack.pop()
-            for source in sources[node]:
-                if not needed[source] and (
-                    source not in fed_nodes or self.keeps_edge(source, node)
-                ):
+            inputs = sources[node]
+            if fed_nodes and not fed_nodes.isdisjoint(inputs):
+                edges = zip(inputs, self.graph.ports[node])
+                inputs = tuple(edge[0] for edge in edges if not self.is_cut(*edge))
+            for source in inputs:
+                if not needed[source]:
                     needed[source] = 1
                     stack.append(source)
         for node in passed:
             needed[node] = 0
+        limits.spend(sum(needed))
         return needed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import AbstractSet, Iterable, Sequence, Set
 
+from bnguard.analysis import limits
 from bnguard.analysis.ir.graph import CONTROL, Graph
 
 _NONE: AbstractSet[int] = frozenset()
@@ -28,6 +29,7 @@ def closure(
                 reached.add(neighbour)
                 if neighbour not in ends:
                     stack.append(neighbour)
+    limits.spend(len(reached))
     return reached
 
 
@@ -59,6 +61,7 @@ def data_closure(
                 stack.append(source)
                 if source in until:
                     missing -= 1
+    limits.spend(len(behind))
     return behind
 
 
@@ -92,4 +95,5 @@ def data_flow(
                     stack.append(consumer)
                 if consumer in until:
                     missing -= 1
+    limits.spend(len(reached))
     return reached

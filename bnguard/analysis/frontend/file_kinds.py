@@ -125,7 +125,9 @@ _NAMES: Tuple[Tuple[str, FileKind], ...] = (
 _EVENTS = FileKind("a TensorBoard event file")
 _TFLITE = FileKind("a TensorFlow Lite model", "give the graph that it was made from")
 _TABLE_END = (0xDB4775248B80FB57).to_bytes(8, "little")  # of LevelDB, and so of an index
+_BLANK = re.compile(rb"\s*")
 _FIRST_FIELD = re.compile(r"(?:\s|#[^\n]*\n)*([a-z_]+)\s*[:{<]")
+_FIELD_BYTES = 4096  # in which the name of a field ends
 _FIELD = re.compile(r"^([A-Za-z_]\w*)[ \t]*[:{<]", re.MULTILINE)
 _CONTROL_CHARACTER = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _GRAPH_LIKE = re.compile(r'\bnode_def\s*\{|\bnode\s*\{|^\s*op\s*:\s*["\']', re.MULTILINE)
@@ -183,8 +185,21 @@ def pointer_at(path: str) -> Optional[FileKind]:
 
 def text_message(data: bytes) -> Optional[str]:
     """Return the message of TensorFlow of which a file is the text form; None if of none."""
-    start = _FIRST_FIELD.match(data[:4096].decode("utf-8", "replace"))
-    return TEXT_MESSAGES.get(start.group(1)) if start else None
+    start = start_of_text(data)
+    first = _FIRST_FIELD.match(data[start : start + _FIELD_BYTES].decode("utf-8", "replace"))
+    return TEXT_MESSAGES.get(first.group(1)) if first else None
+
+
+def start_of_text(data: bytes) -> int:
+    """Return where a text begins, after blank lines and comments."""
+    start = 0
+    while True:
+        start = _BLANK.match(data, start).end()  # type: ignore[union-attr]
+        if data[start : start + 1] != b"#":
+            return start
+        start = data.find(b"\n", start)
+        if start < 0:
+            return len(data)
 
 
 def is_without_constants(raw_graph: Any) -> bool:
@@ -194,7 +209,10 @@ def is_without_constants(raw_graph: Any) -> bool:
     constants and variables.
     """
     parse = protos.message("NodeHead").FromString
-    heads = [parse(node) for node in raw_graph.node]
+    try:
+        heads = [parse(node) for node in raw_graph.node]
+    except protos.DecodeError:
+        return False
     names = {head.name for head in heads}
     missing: Set[bytes] = set()
     for head in heads:

@@ -17,6 +17,7 @@ from typing import (
     Tuple,
 )
 
+from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.draft import Draft
 from bnguard.analysis.frontend.lowering import lower
@@ -152,6 +153,11 @@ def _check_names(names: Sequence[bytes], op_types: Sequence[str], index: Dict[by
         raise AuditError(
             f"node {as_text(name)!r} has op type {op_type!r}; expected a name and a type for every "
             "node. This is not a TensorFlow graph"
+        )
+    longest = max(map(len, names), default=0)
+    if longest > limits.NAME_BYTES:
+        raise AuditError(
+            f"the name of a node has {longest} bytes; expected at most {limits.NAME_BYTES}"
         )
     if len(index) < len(names):
         twice = next(name for node, name in enumerate(names) if index[name] != node)

@@ -33,6 +33,7 @@ from bnguard.analysis.frontend.source_lines import (
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import Graph
 from bnguard.analysis.ir.op_types import ENGINE, FUSED_NORMALIZATIONS, VARIABLES
+from bnguard.errors import first_line
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
@@ -64,6 +65,7 @@ class LoadedGraph:
       initializers: the names of the ops that initialize variables.
       save_tensor: the name of what the Saver fetches to save; empty if there is no Saver.
       signatures: the signatures by key.
+      file_bytes: the size of the graph in its file.
       has_objects: whether variables are restored by objects, as in TensorFlow 2.
       source_lines: where the program that made the graph built its ops, if that is known.
       path: the path of the file; empty for a graph in memory.
@@ -76,6 +78,7 @@ class LoadedGraph:
     initializers: FrozenSet[str]
     save_tensor: str
     signatures: Mapping[str, Signature]
+    file_bytes: int = 0
     has_objects: bool = False
     source_lines: SourceLines = field(default_factory=SourceLines)
     path: str = ""
@@ -143,10 +146,11 @@ def _saved_source_lines(path: str) -> SourceLines:
 
 
 def _decode(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
-    kind = file_kinds.other_kind(data[: file_kinds.HEAD_BYTES], data[-8:])
+    text_message = file_kinds.text_message(data)
+    start = file_kinds.start_of_text(data) if text_message else 0
+    kind = file_kinds.other_kind(data[start : start + file_kinds.HEAD_BYTES], data[-8:])
     if kind is not None:
         raise kind.refusal(path)
-    text_message = file_kinds.text_message(data)
     if text_message:
         with _known_to_be(f"{path}: the text form of a {text_message}"):
             return _DECODERS[text_message](_from_text(data, text_message, path), path, tags)
@@ -196,8 +200,8 @@ def _from_text(data: bytes, name: str, path: str) -> bytes:
     message = protos.message(name)()
     try:
         text_format.Parse(data.decode("utf-8"), message, allow_unknown_field=True)
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (text_format.ParseError, ValueError, ArithmeticError, RecursionError) as error:
+        reason = first_line(error)
         raise AuditError(f"{path}: not the text form of a {name} ({reason})") from error
     return bytes(message.SerializeToString())
 
@@ -286,6 +290,7 @@ def _from_meta_graph(label: str, raw: Any) -> LoadedGraph:
         frozenset(initializers),
         raw.saver_def.save_tensor_name,
         signatures,
+        _size(raw.graph_def),
         bool(raw.object_graph_def),
     )
 
@@ -296,7 +301,12 @@ def _tensor_names(infos: Mapping[str, Any]) -> Tuple[str, ...]:
 
 def _bare(label: str, raw_graph: Any) -> LoadedGraph:
     graph = _read_graph(label, raw_graph)
-    return LoadedGraph(label, graph, len(raw_graph.node), {}, frozenset(), "", {})
+    size = _size(raw_graph)
+    return LoadedGraph(label, graph, len(raw_graph.node), {}, frozenset(), "", {}, size)
+
+
+def _size(raw_graph: Any) -> int:
+    return sum(map(len, raw_graph.node)) + int(raw_graph.library.ByteSize())
 
 
 def _read_graph(label: str, raw_graph: Any) -> Graph:
@@ -360,6 +370,7 @@ def _live_graph(graph: Any) -> LoadedGraph:
         frozenset(initializers),
         "",
         {},
+        len(data),
         source_lines=source_lines_of_graph(graph),
     )
 

@@ -21,6 +21,7 @@ _CALL = "PartitionedCall"
 _IFS = frozenset(["If", "StatelessIf"])
 _CASES = frozenset(["Case", "StatelessCase"])
 _WHILES = frozenset(["While", "StatelessWhile"])
+_FEW_EFFECTS = 16
 _FUNCTION_ATTRIBUTES = {
     **dict.fromkeys([_CALL, "StatefulPartitionedCall"], ("f",)),
     **dict.fromkeys(_IFS, ("then_branch", "else_branch")),
@@ -68,15 +69,18 @@ class _Lowering:
         self._draft = draft
         self._functions = functions
         self._limit = len(draft.names) + limits.LOWERED_NODES
+        self._edges = self._name_bytes = 0  # of what was added
 
     def expand(self, node: int, stack: Tuple[str, ...]) -> None:
         """Lower `node`, and the calls inside it, if it is a call; `stack` names the callers."""
         op_type = self._draft.types[node]
         callees = [op_type] if op_type in self._functions else _callees(self._draft, node)
+        self._count_edges(len(callees))
         if not callees or not all(callee in self._functions for callee in callees):
             return
         self._check(node, callees, stack)
         edges = self._draft.edges(node)
+        self._count_edges(len(edges) * len(callees))
         # Branches and loops wait for each input separately, a call for all. The inputs are data
         # inputs, so that a feed cuts them as it does elsewhere.
         is_call = op_type not in _IFS | _CASES | _WHILES
@@ -97,7 +101,7 @@ class _Lowering:
             )
         if op_type in self._functions:
             self._draft.types[node] = _CALL  # a function may be called like an op
-        self._draft.connect(node, [*outputs.results, *outputs.effects])
+        self._connect(node, [*outputs.results, *outputs.effects])
         self._draft.lowered.add(node)
 
     def _check(self, node: int, callees: Sequence[str], stack: Tuple[str, ...]) -> None:
@@ -159,11 +163,12 @@ class _Lowering:
         pivot = self._add(site.node, "body/pivot", "Identity", [(switches[0], 1)])
         inputs = [(switch, 1) for switch in switches]
         body = self._inline(site, "body/", callees[1], inputs, pivot)
+        effects = body.effects
+        if len(effects) > _FEW_EFFECTS:  # each iteration waits for all; one node does so for them
+            effects = [(self._add(site.node, "body/done", "NoOp", effects), CONTROL)]
         for position, (merge, result) in enumerate(zip(merges, body.results)):
-            again = self._add(
-                site.node, f"next_{position}", "NextIteration", [result, *body.effects]
-            )
-            self._draft.connect(merge, [*self._draft.edges(merge), (again, 0)])
+            again = self._add(site.node, f"next_{position}", "NextIteration", [result, *effects])
+            self._connect(merge, [*self._draft.edges(merge), (again, 0)])
         exits = [
             self._add(site.node, f"exit_{position}", "Exit", [(switch, 0)])
             for position, switch in enumerate(switches)
@@ -175,6 +180,7 @@ class _Lowering:
     ) -> _Inlined:
         """Copy the body of a function; nodes without an input wait for `pivot`."""
         function = self._functions[callee]
+        self._count_edges(len(function.ret) + len(function.control_ret))
         if len(arguments) < len(function.signature.input_arg):
             raise self._too_few(site, len(function.signature.input_arg))
         parameters = function.signature.input_arg
@@ -187,7 +193,7 @@ class _Lowering:
         scope = _Scope(callee, tensors, nodes, self._draft.types, self._functions)
         for node_def in function.node_def:
             edges = [scope.edge(text) for text in node_def.input]
-            self._draft.connect(nodes[node_def.name], edges or [(pivot, CONTROL)])
+            self._connect(nodes[node_def.name], edges or [(pivot, CONTROL)])
         outputs = function.signature.output_arg
         results = [scope.edge(function.ret[output.name]) for output in outputs]
         for node in nodes.values():
@@ -208,7 +214,25 @@ class _Lowering:
         if len(self._draft.names) >= self._limit:
             raise AuditError(f"its functions expand to more than {limits.LOWERED_NODES} nodes")
         name = f"{self._draft.names[site]}/{name}"
+        self._name_bytes += len(name)
+        if self._name_bytes > limits.LOWERED_NAME_BYTES:
+            raise AuditError(
+                f"the nodes of its functions have names of more than {limits.LOWERED_NAME_BYTES} "
+                "bytes in all"
+            )
+        self._count_edges(len(edges))
         return self._draft.add(name, op_type, edges, definition)
+
+    def _connect(self, node: int, edges: Sequence[Edge]) -> None:
+        self._count_edges(len(edges))
+        self._draft.connect(node, edges)
+
+    def _count_edges(self, count: int) -> None:
+        self._edges += count
+        if self._edges > limits.LOWERED_EDGES:
+            raise AuditError(
+                f"its functions expand to nodes with more than {limits.LOWERED_EDGES} inputs"
+            )
 
     def _too_few(self, site: _Site, wanted: int) -> AuditError:
         name, op_type = self._draft.names[site.node], self._draft.types[site.node]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 import re
 from types import MappingProxyType
 from typing import (
@@ -26,6 +26,7 @@ from bnguard.analysis import limits
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.op_types import SWITCHES
+from bnguard.analysis.ir.tensor_values import Scalar, short_list, uniform_value
 
 CONTROL = -1
 """The port of a control edge."""
@@ -33,6 +34,8 @@ CONTROL = -1
 MERGES = frozenset(["Merge", "RefMerge"])
 LOOP_ENDS = frozenset(["NextIteration", "RefNextIteration"])
 
+_LARGE = 4096  # bytes of a node, above which its attributes are kept once decoded
+_WIDE = 64  # inputs of a node, above which they are kept once they were asked for
 _PORTED = re.compile(r"(.+):(\d{1,9})\Z", re.DOTALL)
 
 
@@ -95,6 +98,7 @@ class Definitions:
         self._names = names
         self._read_count = len(read)
         self._added: List[Any] = []
+        self._large: Dict[int, Any] = {}  # decoded once, as many nodes may ask for one
 
     def append(self, definition: Any) -> None:
         """Add the definition of the next node."""
@@ -117,13 +121,18 @@ class Definitions:
         if node >= self._read_count:
             definition = self._added[node - self._read_count]
             return {} if definition is None else definition.attr
+        if node in self._large and largest is None:
+            return self._large[node]
         data = self._read[node]
         if largest is not None and len(data) > largest:
             return None
         try:
-            return protos.message("NodeDef").FromString(data).attr
+            attributes = protos.message("NodeDef").FromString(data).attr
         except protos.DecodeError as error:
             raise AuditError(f"node {self._names[node]}: its attributes are damaged") from error
+        if len(data) > _LARGE:
+            self._large[node] = attributes
+        return attributes
 
 
 class Graph:
@@ -167,7 +176,11 @@ class Graph:
         self._definitions = definitions
         self.consumers = _consumers(sources)
         self._by_type = _by_type(types)
-        self._by_types: Dict[FrozenSet[str], Sequence[int]] = {}  # a cache
+        # Caches:
+        self._by_types: Dict[FrozenSet[str], Sequence[int]] = {}
+        self._wide: Dict[int, _WideInputs] = {}
+        self._values: Dict[int, Optional[Scalar]] = {}
+        self._lists: Dict[int, Optional[List[Scalar]]] = {}
         self.decided_by = self._switches_by_selector()
         self._selectors = {
             switch: selector for selector, found in self.decided_by.items() for switch in found
@@ -204,9 +217,11 @@ class Graph:
         """Return whether lowering added the node to those of the file."""
         return self._definitions.is_added(node)
 
-    def data_inputs(self, node: int) -> List[Tensor]:
+    def data_inputs(self, node: int) -> Sequence[Tensor]:
         """Return the data inputs of a node, in order."""
         sources, ports = self.sources[node], self.ports[node]
+        if len(ports) > _WIDE:
+            return self._wide_inputs(node).tensors
         if CONTROL in ports:
             sources = sources[: ports.index(CONTROL)]
         return list(map(_tensor, zip(sources, ports)))
@@ -221,7 +236,12 @@ class Graph:
 
     def data_consumers(self, tensor: Tensor) -> Iterator[int]:
         """Yield the nodes that take this tensor, each as often as it takes the tensor."""
-        for consumer in dict.fromkeys(self.consumers[tensor.node]):
+        takers = dict.fromkeys(self.consumers[tensor.node])
+        limits.spend(len(takers))
+        for consumer in takers:
+            if len(self.sources[consumer]) > _WIDE:
+                yield from repeat(consumer, self._wide_inputs(consumer).counts.get(tensor, 0))
+                continue
             for edge in zip(self.sources[consumer], self.ports[consumer]):
                 if edge == tensor:
                     yield consumer
@@ -229,10 +249,22 @@ class Graph:
     def takes_data(self, consumer: int, node: int) -> bool:
         """Return whether a consumer of `node` takes an output of it, and does not only wait."""
         ports = self.ports[consumer]
+        if len(ports) > _WIDE:
+            return self.data_position(consumer, node) is not None
         return CONTROL not in ports or any(
             source == node and port != CONTROL
             for source, port in zip(self.sources[consumer], ports)
         )
+
+    def data_position(self, consumer: int, node: int) -> Optional[int]:
+        """Return the position of the first data input of `consumer` that comes from `node`."""
+        sources, ports = self.sources[consumer], self.ports[consumer]
+        if len(ports) > _WIDE:
+            return self._wide_inputs(consumer).positions.get(node)
+        for position, (source, port) in enumerate(zip(sources, ports)):
+            if source == node and port != CONTROL:
+                return position
+        return None
 
     def constant(self, node: int) -> Any:
         """Return the TensorProto of a Const; None if it is large, or `node` is something else."""
@@ -241,15 +273,52 @@ class Graph:
         attributes = self._definitions.attributes(node, limits.CONSTANT_BYTES)
         return None if attributes is None else attributes["value"].tensor
 
+    def constant_value(self, node: int) -> Optional[Scalar]:
+        """Return the value of all elements of a Const; None if they differ, or for another node."""
+        if node not in self._values:
+            constant = self.constant(node)
+            self._values[node] = None if constant is None else uniform_value(constant)
+        return self._values[node]
+
+    def constant_list(self, node: int) -> Optional[List[Scalar]]:
+        """Return the elements of a Const of rank 0 or 1; None for another node, or for many."""
+        if node not in self._lists:
+            constant = self.constant(node)
+            self._lists[node] = None if constant is None else short_list(constant)
+        return self._lists[node]
+
     def attributes(self, node: int) -> Any:
         """Return the node's attributes, a mapping from name to AttrValue, decoded at each call."""
         return self._definitions.attributes(node)
+
+    def _wide_inputs(self, node: int) -> _WideInputs:
+        if node not in self._wide:
+            self._wide[node] = _WideInputs(self.sources[node], self.ports[node])
+        return self._wide[node]
 
     def _switches_by_selector(self) -> Dict[Tensor, List[int]]:
         found: Dict[Tuple[int, int], List[int]] = defaultdict(list)
         for switch in self.of_types(SWITCHES):
             found[self.sources[switch][1], self.ports[switch][1]].append(switch)
         return {_tensor(edge): switches for edge, switches in found.items()}
+
+
+class _WideInputs:
+    """The data inputs of a node with very many, with what would take a look at each of them.
+
+    Attributes:
+      tensors: the inputs, in order.
+      positions: the position of the first that comes from each node.
+      counts: how often each is an input.
+    """
+
+    def __init__(self, sources: Sequence[int], ports: Sequence[int]) -> None:
+        end = ports.index(CONTROL) if CONTROL in ports else len(ports)
+        self.tensors: Sequence[Tensor] = list(map(_tensor, zip(sources[:end], ports)))
+        self.positions: Dict[int, int] = {}
+        for position, tensor in enumerate(self.tensors):
+            self.positions.setdefault(tensor.node, position)
+        self.counts = Counter(self.tensors)
 
 
 def _consumers(sources: Sequence[Sequence[int]]) -> List[List[int]]:

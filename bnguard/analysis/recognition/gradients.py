@@ -14,6 +14,7 @@ from itertools import chain, compress, count, repeat
 import re
 from typing import AbstractSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import data_flow
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph
 from bnguard.analysis.ir.op_types import (
@@ -28,6 +29,8 @@ from bnguard.analysis.ir.op_types import (
 _SEED = re.compile(rb"(.*/)grad_ys_\d+(?:/Const)?\Z", re.DOTALL)
 _OF_OP = b"_grad/"  # after the name of the op that is differentiated
 _FEW_SCOPES = 8  # up to which a look at each name is faster than to sort the names
+# That are compared, or joined, in the time of a visit to a node:
+_SCOPES_AT_ONCE, _CHARACTERS_AT_ONCE = 16, 64
 _FEWEST_OPS = 3  # that a loss consists of, with what it is computed from
 # What tf.gradients makes in its scope besides the gradients of ops: seeds, sums, control flow.
 _BESIDE_OPS = (
@@ -104,6 +107,7 @@ class Differentiated:
 
     def __contains__(self, node: int) -> bool:
         name = self._names[node]
+        limits.spend(len(self._scopes))
         return node not in self._gradients.nodes and any(
             self._has(scope + name)
             or (prefix and name.startswith(prefix) and self._has(scope + name[len(prefix) :]))
@@ -150,6 +154,7 @@ def _scopes_of_ops(graph: Graph, names: Sequence[bytes]) -> List[bytes]:
     if _OF_OP not in b" ".join(names):  # one search in all is faster than one in each
         return []
     for name in names:
+        limits.spend(len(found) // _SCOPES_AT_ONCE)
         if _OF_OP in name and not name.startswith(found):
             scope = _scope_of_op(graph, name)
             found += () if scope is None else (scope,)
@@ -174,6 +179,7 @@ def _scope_of_op(graph: Graph, name: bytes) -> Optional[bytes]:
     end_of_op = name.rfind(_OF_OP)  # the last, in the gradient of a gradient
     while end_of_op >= 0:
         parts = name[:end_of_op].split(b"/")
+        limits.spend(len(parts) ** 2 * (1 + end_of_op // _CHARACTERS_AT_ONCE))
         for end in range(1, len(parts)):
             for prefix in range(end):
                 if b"/".join(parts[:prefix] + parts[end:]) in graph.names.index:

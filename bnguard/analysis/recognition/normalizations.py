@@ -6,7 +6,7 @@ of the square root of (variance + epsilon), multiplied by the normalized tensor 
 
 from __future__ import annotations
 
-from typing import AbstractSet, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
@@ -21,7 +21,7 @@ from bnguard.analysis.ir.op_types import (
     OLD_NORMALIZATION,
     VARIABLES,
 )
-from bnguard.analysis.ir.tensor_values import Scalar, short_list, uniform_value
+from bnguard.analysis.ir.tensor_values import Scalar
 
 _REDUCTIONS = frozenset(["Mean", "Sum"])
 _ROOTS = frozenset(["Pow", "Rsqrt", "Sqrt"])
@@ -158,12 +158,10 @@ class _Finder:
         return inputs[0] if self._graph.types[root] == "Sqrt" else None
 
     def _is_root(self, exponent: Tensor) -> bool:
-        constant = self._constant(exponent)
-        return constant is not None and uniform_value(constant) in _EXPONENTS
+        return self._constant_value(exponent) in _EXPONENTS
 
     def _is_epsilon(self, tensor: Tensor) -> bool:
-        constant = self._constant(tensor)
-        value = None if constant is None else uniform_value(constant)
+        value = self._constant_value(tensor)
         return isinstance(value, float) and 0 < value <= _LARGEST_EPSILON
 
     def _uses_of(self, inverse: Tensor) -> _Uses:
@@ -210,13 +208,13 @@ class _Finder:
                 uses.inputs.extend([] if parameters else [other])
                 queue += outputs
 
-    def _factors(self, tensor: Tensor) -> List[Tensor]:
+    def _factors(self, tensor: Tensor) -> Sequence[Tensor]:
         """Return gamma and its correction if batch renormalization corrects it, else gamma."""
         root = self._provenance.root(tensor)
         is_product = self._graph.types[root.node] == "Mul"
         return self._graph.data_inputs(root.node) if is_product else [tensor]
 
-    def _difference(self, tensor: Tensor) -> List[Tensor]:
+    def _difference(self, tensor: Tensor) -> Sequence[Tensor]:
         """Return both operands of x - mean or x + (-mean), or that of -mean; else none."""
         origin = self._provenance.origins(tensor).only
         if origin is None:
@@ -229,7 +227,7 @@ class _Finder:
                 return [operands[0], *self._graph.data_inputs(negated)]
         return operands if op_type in ("Sub", "Neg") else []
 
-    def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> List[Tensor]:
+    def _scaled_difference(self, tensor: Tensor, uses: _Uses) -> Sequence[Tensor]:
         """Return the operands of x - mean in gamma * (x - mean); else none."""
         origin = self._provenance.origins(tensor).only
         if origin is not None and self._graph.types[origin.node] == "Mul":
@@ -292,13 +290,13 @@ class _Finder:
         )
 
     def _axes(self, tensor: Tensor) -> List[Scalar]:
-        constant = self._constant(tensor)
-        return [] if constant is None else short_list(constant) or []
-
-    def _constant(self, tensor: Tensor) -> Any:
-        """Return the TensorProto that a tensor comes from, and from nothing else, or None."""
         origin = self._provenance.origins(tensor).only
-        return None if origin is None else self._graph.constant(origin.node)
+        return [] if origin is None else self._graph.constant_list(origin.node) or []
+
+    def _constant_value(self, tensor: Tensor) -> Optional[Scalar]:
+        """Return the value of the constant that a tensor comes from, and from nothing else."""
+        origin = self._provenance.origins(tensor).only
+        return None if origin is None else self._graph.constant_value(origin.node)
 
     def _variables(self, tensor: Tensor) -> Tuple[int, ...]:
         return tuple(self._provenance.variables(tensor))

@@ -42,11 +42,11 @@ def saved_names(recognized: RecognizedGraph) -> Optional[SavedNames]:
     if not saves:
         return None
     saved: Dict[int, str] = {}
-    is_complete = True
+    strings, is_complete = _Strings(recognized), True
     for save in saves:
         inputs = graph.data_inputs(save)
         tensors = inputs[_FIRST_TENSOR[graph.types[save]] :]
-        names = _strings(recognized, inputs[_NAMES_INPUT]) if tensors else []
+        names = strings(inputs[_NAMES_INPUT]) if tensors else []
         for position, tensor in enumerate(tensors):
             variables, found_all = _variables_behind(recognized, tensor)
             is_complete = is_complete and found_all
@@ -70,13 +70,14 @@ def asked_names(recognized: RecognizedGraph) -> Dict[int, str]:
 def _restored_names(recognized: RecognizedGraph) -> Dict[int, str]:
     graph = recognized.graph
     restored: Dict[int, str] = {}
+    strings = _Strings(recognized)
     if not graph.of_types(RESTORES):
         return restored
     for variable in recognized.writes:
         for value in recognized.loaded_values(variable):
             origin = recognized.provenance.origins(value).only
             if origin is not None and graph.types[origin.node] == "RestoreV2":
-                names = _strings(recognized, graph.data_input(origin.node, _NAMES_INPUT))
+                names = strings(graph.data_input(origin.node, _NAMES_INPUT))
                 if origin.port < len(names):
                     restored[variable] = names[origin.port]
     return restored
@@ -111,9 +112,19 @@ def _variables_behind(recognized: RecognizedGraph, tensor: Tensor) -> Tuple[Set[
     return found, is_complete
 
 
-def _strings(recognized: RecognizedGraph, tensor: Tensor) -> List[str]:
-    origin = recognized.provenance.origins(tensor).only
-    if origin is None or recognized.graph.types[origin.node] != "Const":
-        return []
-    values = recognized.graph.attributes(origin.node)["value"].tensor.string_val
-    return [value.decode("utf-8", "replace") for value in values]
+class _Strings:
+    """The lists of names that Savers are given as constants, each decoded once."""
+
+    def __init__(self, recognized: RecognizedGraph) -> None:
+        self._recognized = recognized
+        self._decoded: Dict[int, List[str]] = {}
+
+    def __call__(self, tensor: Tensor) -> List[str]:
+        graph = self._recognized.graph
+        origin = self._recognized.provenance.origins(tensor).only
+        if origin is None or graph.types[origin.node] != "Const":
+            return []
+        if origin.node not in self._decoded:
+            values = graph.attributes(origin.node)["value"].tensor.string_val
+            self._decoded[origin.node] = [value.decode("utf-8", "replace") for value in values]
+        return self._decoded[origin.node]

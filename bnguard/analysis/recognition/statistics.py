@@ -19,6 +19,7 @@ PARTITION = re.compile(r"/part_\d+\Z")
 _NAME = re.compile(
     r"(?:.*/)?(?:moving|running)_(?P<role>mean|var(?:iance)?)(?:_\d+)?(?:/part_\d+)?\Z", re.DOTALL
 )
+_VISITS = 16  # to nodes, which take as long as one tensor of a search
 _AVERAGING = ARITHMETIC | frozenset(["Relu", "Sqrt"])  # batch renormalization averages deviations
 
 
@@ -209,6 +210,7 @@ def value_sources(
                 if tensor not in seen:
                     seen.add(tensor)
                     stack.append(tensor)
+    limits.spend(_VISITS * len(seen))
     return sources
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Dict, List, NamedTuple
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.op_types import (
@@ -17,6 +18,7 @@ from bnguard.analysis.ir.op_types import (
     written_inputs,
 )
 
+_VISITS = 16  # to nodes, which take as long as one write
 _STORED = RESTORES | PLACEHOLDERS | VARIABLES | frozenset(["Const", "PlaceholderWithDefault"])
 
 
@@ -43,7 +45,9 @@ def find_writes(loaded: LoadedGraph, provenance: Provenance) -> Dict[int, List[W
     writes: Dict[int, List[Write]] = {}
     for node in graph.of_types(filter(is_write, graph.present_types())):
         for position in range(written_inputs(graph.types[node])):
-            for variable in provenance.variables(graph.data_input(node, position)):
+            variables = provenance.variables(graph.data_input(node, position))
+            limits.spend(_VISITS * len(variables))
+            for variable in variables:
                 purpose = _purpose(loaded, provenance, node, variable)
                 writes.setdefault(variable, []).append(Write(node, variable, purpose))
     return writes

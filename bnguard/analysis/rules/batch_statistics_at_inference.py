@@ -35,7 +35,7 @@ training step does not use.
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Dict, Iterator
 
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.recognition.normalizations import Normalization
@@ -56,24 +56,28 @@ def check(scenario: Scenario) -> Iterator[Finding]:
 
 def check_step(step: Step) -> Iterator[Finding]:
     """Yield a finding for each layer that uses the moments of its batch in this step."""
-    for layer in batch_norm_layers(step.recognized):
+    for layer, scope in scopes_of_layers(step.recognized).items():
         if step.uses_moments(layer):
-            yield _finding(step, layer)
+            yield _finding(step, layer, scope)
 
 
-def batch_norm_layers(recognized: RecognizedGraph) -> Iterator[Normalization]:
-    """Yield the normalizations that have running statistics, gamma or beta, in order."""
-    known = {
-        layer
-        for statistic in recognized.statistics
-        for layer in statistic.readers + statistic.sources
+def scopes_of_layers(recognized: RecognizedGraph) -> Dict[Normalization, str]:
+    """Return the normalizations that have running statistics, gamma or beta, in order.
+
+    Each is given with the scope of its variables, or else of its op.
+    """
+    known: Dict[Normalization, str] = {}
+    for statistic in recognized.statistics:
+        for layer in statistic.readers + statistic.sources:
+            known.setdefault(layer, statistic.layer)
+    return {
+        layer: known[layer] if layer in known else _scope(recognized, layer)
+        for layer in recognized.normalizations
+        if layer in known or layer.is_scaled
     }
-    for layer in recognized.normalizations:
-        if layer in known or layer.is_scaled:
-            yield layer
 
 
-def _finding(step: Step, layer: Normalization) -> Finding:
+def _finding(step: Step, layer: Normalization, scope: str) -> Finding:
     recognized, execution = step.recognized, step.execution
     moment = next(moment for moment in layer.moments if execution.may_run(moment.node))
     certain = step.runs(moment.node) and all(
@@ -88,16 +92,12 @@ def _finding(step: Step, layer: Normalization) -> Finding:
         path_to=layer.node,
         is_data=True,
         certain=certain,
-        layer=scope_of(recognized, layer),
+        layer=scope,
         condition="" if certain else step.condition([moment.node]),
     )
 
 
-def scope_of(recognized: RecognizedGraph, layer: Normalization) -> str:
-    """Return the scope of the layer's variables, or else of its op."""
-    for statistic in recognized.statistics:
-        if layer in statistic.readers or layer in statistic.sources:
-            return statistic.layer
+def _scope(recognized: RecognizedGraph, layer: Normalization) -> str:
     names = recognized.graph.names
     variable = next((node for node in layer.parameters), layer.node)
     return names[variable].rpartition("/")[0] or names[layer.node]

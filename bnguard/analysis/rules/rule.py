@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 import re
 from typing import Callable, Iterator, Optional
 
+from bnguard.analysis import limits
 from bnguard.analysis.findings import ALREADY_TRAINED, NOTE, Finding
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
+
+_CHARACTERS_AT_ONCE = 64  # of a text, which are copied in the time of a visit to a node
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Rule:
           condition: what it depends on, if it is not certain and that has a name.
           is_data: whether the path is that of the value of `path_to`.
         """
+        path = () if step is None or path_to is None else step.path(path_to, is_data)
+        limits.spend(2 * len(path) + (len(problem) + len(remedy)) // _CHARACTERS_AT_ONCE)
         return Finding(
             rule=self.code,
             severity=severity or self.severity,
@@ -91,7 +96,7 @@ class Rule:
             variable=statistic.name if statistic else variable,
             layer=statistic.layer if statistic else layer,
             op=recognized.graph.names[node],
-            path=() if step is None or path_to is None else step.path(path_to, is_data),
+            path=path,
             fetch=step.fetch if step else fetch,
             problem=f"{problem}, if {condition}" if condition else problem,
             remedy=self._remedy(remedy or self.remedy, severity or self.severity),

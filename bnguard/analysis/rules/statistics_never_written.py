@@ -39,7 +39,6 @@ from typing import AbstractSet, Iterator, Optional, Sequence, Set
 from bnguard.analysis import limits
 from bnguard.analysis.findings import ERROR, Finding
 from bnguard.analysis.ir.op_types import PLACEHOLDERS, RESTORES
-from bnguard.analysis.ir.tensor_values import uniform_value
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Purpose, Write
@@ -56,16 +55,21 @@ _REMEDY_FOR_UNSHARED = (
     "scope with reuse=True, and call ExponentialMovingAverage.apply once"
 )
 
+_WALK = 16  # nodes that are visited to find the weights near a layer
+
 
 def check(scenario: Scenario) -> Iterator[Finding]:
     """Yield a finding for each statistic that a step reads and no step moves."""
     if not scenario.training:
         return
     collected = set(scenario.recognized.collection("update_ops"))
+    updated = {other.variable for other in scenario.recognized.statistics if other.updates}
     for statistic in scenario.recognized.statistics:
         if _is_moved(scenario, statistic, collected):
             continue
-        if _has_given_values(scenario, statistic) or _is_fed_or_copied(scenario, statistic):
+        if _has_given_values(scenario, statistic):
+            continue
+        if _is_fed_or_copied(scenario, statistic, updated):
             continue
         yield from _in_training(scenario, statistic)
         yield from _with_other_weights(scenario, statistic)
@@ -169,10 +173,12 @@ def shares_weights(recognized: RecognizedGraph, statistic: Statistic) -> bool:
     if not others:
         return False
     before = {*statistic.parameters, *_weights_before(recognized, statistic)}
-    after = _weights_after(recognized, statistic)
+    variables = {other.variable for other in recognized.statistics}
+    limits.spend(len(variables) + _WALK * len(others))
+    after = _weights_after(recognized, statistic, variables)
     return any(
         not before.isdisjoint({*other.parameters, *_weights_before(recognized, other)})
-        or not after.isdisjoint(_weights_after(recognized, other))
+        or not after.isdisjoint(_weights_after(recognized, other, variables))
         for other in others
     )
 
@@ -216,17 +222,19 @@ def _weights_before(recognized: RecognizedGraph, statistic: Statistic) -> Set[in
     return set()
 
 
-def _weights_after(recognized: RecognizedGraph, statistic: Statistic) -> Set[int]:
+def _weights_after(
+    recognized: RecognizedGraph, statistic: Statistic, statistics: AbstractSet[int]
+) -> Set[int]:
     """Return the variables of the first op with weights after the layers of a statistic."""
     graph, provenance = recognized.graph, recognized.provenance
     layers = statistic.readers + statistic.sources
     own = {variable for layer in layers for variable in layer.variables}
-    own.update(other.variable for other in recognized.statistics)
     queue = list(dict.fromkeys(layer.node for layer in layers))
     seen = set(queue)
     for node in queue:  # grows while it is iterated: breadth first
         inputs = graph.data_inputs(node)
         found = {variable for tensor in inputs for variable in provenance.variables(tensor)} - own
+        found -= statistics
         if found and node not in recognized.backward:
             return found
         if len(seen) > limits.WEIGHT_NODES:
@@ -263,21 +271,20 @@ def _has_given_values(scenario: Scenario, statistic: Statistic) -> bool:
             if not origins.is_complete:
                 return True
             for origin in origins.tensors:
-                constant = graph.constant(origin.node)
+                is_given = graph.constant(origin.node) is not None
                 if graph.types[origin.node] in RESTORES or (
-                    constant is not None and uniform_value(constant) not in (0, 1)
+                    is_given and graph.constant_value(origin.node) not in (0, 1)
                 ):
                     return True
     return False
 
 
-def _is_fed_or_copied(scenario: Scenario, statistic: Statistic) -> bool:
+def _is_fed_or_copied(scenario: Scenario, statistic: Statistic, updated: AbstractSet[int]) -> bool:
     """Return whether a program copies its values from a statistic that moves.
 
     Those of a layer without gamma and beta may also be fed, such as those of a reward filter.
     """
     recognized = scenario.recognized
-    updated = {other.variable for other in recognized.statistics if other.updates}
     return any(
         origin.node in updated
         or (not statistic.parameters and recognized.graph.types[origin.node] in PLACEHOLDERS)

@@ -3,6 +3,9 @@ Finds running statistics that one training step updates with several ops: a laye
 several inputs, such as both sides of a Siamese network, time steps, or real and generated data; or
 a train op that runs the updates of several networks with the same variables.
 
+It also finds a layer in a loop, such as that of `tf.map_fn`, whose iterations overwrite each
+other's updates.
+
 ## Why is this bad
 If nothing orders the updates, they race. Each subtracts (1 - decay) * (old value - moment), so two
 may subtract from one old value, and the step has several possible results. With a low decay the
@@ -11,6 +14,12 @@ variance may become negative: the old value is subtracted more than once. Then t
 If they are ordered, with the reads of the old value, each update shortens the memory of the one
 before it. The average is that of a mixture of the inputs, and that fits none of them: the means
 differ, and the variance of the mixture is not the average of the variances.
+
+In a loop, each iteration may start from the value that the variable had before the loop:
+`tf.map_fn` and `tf.scan` read a variable once, before they loop, and pass the value in. Then only
+the last iteration counts, or the differences of all are added up from one value. Without
+`parallel_iterations=1`, iterations run at the same time, and an update of one may be lost, too; the
+audit does not report that.
 
 ## Example
 ```python
@@ -42,21 +51,28 @@ A program that orders the updates and means to average over all inputs, one afte
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Iterator, List, Sequence
 
+from bnguard.analysis.dataflow.loops import NO_FRAME, Frames
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
 from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.findings import ERROR, WARNING, Finding
+from bnguard.analysis.ir.op_types import ENTERS
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.rules.rule import Rule
-from bnguard.analysis.scenario.races import Accesses, races, readers
+from bnguard.analysis.scenario.races import Accesses, LoopUpdate, lost_in_loops, races, readers
 from bnguard.analysis.scenario.scenario import Scenario
 from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.towers import Towers
 from bnguard.analysis.scenario.update_remedy import UpdateRemedy, remedy_for
 from bnguard.analysis.scenario.write_effects import WriteEffect
 
+_REMEDY_FOR_LOOPS = (
+    "Call the layer once, outside the loop, on the rows of all iterations. If the loop must "
+    "update, use tf.while_loop with parallel_iterations=1, and create the layer, or read the "
+    "variable, inside the loop: tf.map_fn and tf.scan read a variable before"
+)
 _REMEDY_FOR_TOWERS = (
     "Call the layer once more, on the rows of all towers, and build {} under the updates of that "
     "call alone"
@@ -72,10 +88,43 @@ def check(scenario: Scenario) -> Iterator[Finding]:
             for statistic in scenario.recognized.statistics
             if len(statistic.updates) > 1 and _run_together(_updates(step, statistic))
         ]
-        accesses = [_accesses(step, statistic) for statistic in several]
+        accesses = [
+            _accesses(step, statistic, [effect.node for effect in _updates(step, statistic)])
+            for statistic in several
+        ]
         for statistic, pairs in zip(several, races(step.execution, accesses)):
             text = _remedy(remedy, towers, step, statistic)
             yield _finding(step, statistic, is_ordered=not pairs, remedy=text)
+    if scenario.recognized.graph.of_types(ENTERS):
+        yield from _check_loops(scenario)
+
+
+def _check_loops(scenario: Scenario) -> Iterator[Finding]:
+    """Yield a finding for each statistic that the iterations of a loop update from one value."""
+    frames = Frames(scenario.recognized.graph)
+    for step in scenario.training or (*scenario.inference, *scenario.possible):
+        for statistic in scenario.recognized.statistics:
+            written = {write.node for write in statistic.updates}
+            updates = [effect.node for effect in step.effects(statistic) if effect.node in written]
+            if any(frames.of_node[node] != NO_FRAME for node in updates):
+                accesses = _accesses(step, statistic, updates)
+                for lost in islice(lost_in_loops(step.execution, frames, accesses), 1):
+                    yield _finding_in_loop(step, statistic, lost)
+
+
+def _finding_in_loop(step: Step, statistic: Statistic, lost: LoopUpdate) -> Finding:
+    return RULE.finding(
+        step.recognized,
+        f"is updated in each iteration of the loop {lost.loop} in the step that runs {step.fetch}, "
+        "but the iterations overwrite each other: all start from the value that was read before "
+        "the loop",
+        lost.node,
+        statistic,
+        step,
+        path_to=lost.node,
+        certain=step.runs(lost.node),
+        remedy=_REMEDY_FOR_LOOPS,
+    )
 
 
 def _updates(step: Step, statistic: Statistic) -> List[WriteEffect]:
@@ -85,12 +134,11 @@ def _updates(step: Step, statistic: Statistic) -> List[WriteEffect]:
     return [effect for effect in step.effects(statistic) if effect.node in updates]
 
 
-def _accesses(step: Step, statistic: Statistic) -> Accesses:
+def _accesses(step: Step, statistic: Statistic, updates: List[int]) -> Accesses:
     """Return the updates, with the reads of the old value that they are computed from.
 
     The value of a resource variable may be read long before it is used.
     """
-    updates = [effect.node for effect in _updates(step, statistic)]
     reads = set(readers(step.execution, statistic.variable))
     behind = data_closure(step.recognized.graph, updates, until=reads)
     return Accesses([*sorted(reads & behind), *updates], updates)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import AbstractSet, Iterable, List, NamedTuple, Sequence, Set
+from collections import Counter
+from typing import AbstractSet, Iterable, List, Mapping, NamedTuple, Sequence, Set
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_closure
@@ -51,10 +52,13 @@ def find_outputs(
     run = closure(train_ops, graph.sources)
     behind = _behind_gradients(recognized, run)
     trained = layers & behind
+    users = Counter(
+        variable for layer in recognized.normalizations for variable in set(layer.variables)
+    )
     predictions = {
         end
         for end in networks.predictions
-        if not trained or not _is_unused(recognized, networks.lone_layers(end), behind, run)
+        if not trained or not _is_unused(recognized, networks.lone_layers(end), users, behind, run)
     }
     by_preference = (predictions, networks.inputs_of_losses, networks.losses)
     controlled = networks.after(flags)
@@ -82,6 +86,7 @@ def find_outputs(
 def _is_unused(
     recognized: RecognizedGraph,
     layers: Sequence[Normalization],
+    users: Mapping[int, int],
     behind: Set[int],
     run: Set[int],
 ) -> bool:
@@ -93,12 +98,13 @@ def _is_unused(
     Args:
       recognized: the graph.
       layers: the layers.
+      users: how many layers each variable is one of.
       behind: the nodes that gradients are computed from.
       run: the nodes that training runs.
     """
-    own = {variable for layer in layers for variable in layer.variables}
-    others = (layer for layer in recognized.normalizations if layer not in layers)
-    is_shared = any(not own.isdisjoint(other.variables) for other in others)
+    limits.spend(len(layers))
+    own = Counter(variable for layer in layers for variable in set(layer.variables))
+    is_shared = any(users[variable] > count for variable, count in own.items())
     return bool(layers) and all(
         layer.node not in behind
         and (

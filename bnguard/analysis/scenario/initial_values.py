@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
@@ -23,7 +23,6 @@ from bnguard.analysis.ir.op_types import (
     FUSED_NORMALIZATIONS,
     VARIABLES,
 )
-from bnguard.analysis.ir.tensor_values import uniform_value
 from bnguard.analysis.recognition.savers import asked_names, checkpoint_name
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Purpose
@@ -296,7 +295,7 @@ class _AveragingStep:
         return sum(known) if len(known) == len(terms) else None
 
     def _of_product(
-        self, op_type: str, inputs: List[Tensor], variable: int, depth: int
+        self, op_type: str, inputs: Sequence[Tensor], variable: int, depth: int
     ) -> Optional[float]:
         left, right = (self._linear(factor, variable, depth + 1) for factor in inputs[:2])
         if left == right == 0:
@@ -321,8 +320,7 @@ class _AveragingStep:
             if op_type in VARIABLES:
                 return self._values.number(self._provenance.variables(origin)[0])
             if op_type == "Const":
-                constant = self._graph.constant(origin.node)
-                value = None if constant is None else uniform_value(constant)
+                value = self._graph.constant_value(origin.node)
             elif op_type in _ARITHMETIC:
                 operands = self._graph.data_inputs(origin.node)[:2]
                 left, right = (self._number(operand, depth + 1) for operand in operands)

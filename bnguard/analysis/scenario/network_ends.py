@@ -19,7 +19,6 @@ from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_flow
 from bnguard.analysis.ir.graph import CONTROL, MERGES
 from bnguard.analysis.ir.op_types import ADDITIONS, ARITHMETIC, MADE_OF_FIRST, VALUELESS, is_write
-from bnguard.analysis.ir.tensor_values import short_list
 from bnguard.analysis.recognition.gradients import Differentiated
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
@@ -94,7 +93,8 @@ class NetworkEnds:
                 unseen = self._inputs(node).difference(seen)
                 seen |= unseen
                 stack += unseen
-        return [layer for node, layer in self._layers.items() if node in seen]
+        limits.spend(len(seen))
+        return [self._layers[node] for node in sorted(self._layers.keys() & seen)]
 
     def between(self, layers: AbstractSet[int]) -> Set[int]:
         """Return the activations that alone carry on what some of `layers` compute.
@@ -228,6 +228,7 @@ class NetworkEnds:
                 before.add(source)
                 if source not in ends:
                     stack.append(source)
+        limits.spend(len(before))
         return before
 
     def _inputs(self, node: int) -> Set[int]:
@@ -266,8 +267,8 @@ class NetworkEnds:
         op_type, inputs = self._graph.types[node], self._graph.data_inputs(node)
         if op_type in _REDUCTIONS and len(inputs) > 1:
             axes = self._recognized.provenance.origins(inputs[1]).only
-            constant = None if axes is None else self._graph.constant(axes.node)
-            return constant is not None and 0 not in (short_list(constant) or [0])
+            found = None if axes is None else self._graph.constant_list(axes.node)
+            return found is not None and 0 not in (found or [0])
         return _ACTIVATION_TYPE.fullmatch(op_type) is not None
 
 

@@ -18,16 +18,16 @@ from typing import (
     List,
     Mapping,
     NamedTuple,
-    Optional,
     Sequence,
     Set,
     Tuple,
 )
 
 from bnguard.analysis.dataflow.execution import Execution
-from bnguard.analysis.dataflow.loops import nodes_in_loops
+from bnguard.analysis.dataflow.loops import NO_FRAME, Frames, nodes_in_loops
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
-from bnguard.analysis.ir.graph import CONTROL, MERGES
+from bnguard.analysis.dataflow.reachability import data_closure
+from bnguard.analysis.ir.graph import MERGES
 from bnguard.analysis.ir.op_types import FORWARDING, REF_VARIABLES, VALUELESS, is_write
 
 _READS_RESOURCE = frozenset(["ReadVariableOp", "ResourceGather", "ResourceGatherNd"])
@@ -57,7 +57,7 @@ def readers(step: Execution, variable: int) -> List[int]:
         for consumer in graph.consumers[node]:
             if consumer in seen or not step.may_run(consumer):
                 continue
-            position = _data_position(graph.sources[consumer], graph.ports[consumer], node)
+            position = graph.data_position(consumer, node)
             op_type = graph.types[consumer]
             if op_type in MERGES and not _can_reach(step, node, consumer):
                 continue
@@ -110,6 +110,37 @@ def races(step: Execution, variables: Sequence[Accesses]) -> List[List[ReadWrite
     return found
 
 
+class LoopUpdate(NamedTuple):
+    """An update in a loop that starts from a value which was read before the loop.
+
+    Attributes:
+      node: the op that writes.
+      loop: the name of the loop.
+    """
+
+    node: int
+    loop: str
+
+
+def lost_in_loops(step: Execution, frames: Frames, accesses: Accesses) -> Iterator[LoopUpdate]:
+    """Yield the writes in loops that overwrite what earlier iterations wrote.
+
+    Iterations that run at the same time may lose an update, too; that is not asked here.
+
+    Args:
+      step: the step.
+      frames: the frames of its graph.
+      accesses: updates of one variable, and the reads that these are computed from.
+    """
+    for write in accesses.writes:
+        frame = frames.of_node[write]
+        if frame != NO_FRAME:
+            behind = data_closure(step.graph, [write])
+            reads = (read for read in accesses.reads if read in behind and read != write)
+            if any(frames.of_node[read] != frame for read in reads):
+                yield LoopUpdate(write, frames[frame].name)
+
+
 def _may_both_run(step: Execution, in_loops: AbstractSet[int], pair: ReadWritePair) -> bool:
     """Return whether one step may run both; in a loop, possibly in different iterations."""
     both = conjunction(map(step.predicate, pair))
@@ -152,11 +183,3 @@ def _spread(
             for source in step.predecessors(node):
                 after[source] = after.get(source, 0) | after[node]
     return before, after
-
-
-def _data_position(sources: Sequence[int], ports: Sequence[int], node: int) -> Optional[int]:
-    """Return the position of the first data input that comes from `node`."""
-    for position, (source, port) in enumerate(zip(sources, ports)):
-        if source == node and port != CONTROL:
-            return position
-    return None

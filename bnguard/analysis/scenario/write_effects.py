@@ -41,6 +41,8 @@ _NEUTRAL = {"Mul": 1, **dict.fromkeys(DIVISIONS, 1), **dict.fromkeys(ADDITIONS, 
 _FED = PLACEHOLDERS | {"PlaceholderWithDefault"}
 _INCREMENTS = frozenset(["AssignAdd", "AssignAddVariableOp", "AssignSub", "AssignSubVariableOp"])
 
+_VISITS = 32  # to nodes, which take as long as one question
+
 
 class WriteEffect(NamedTuple):
     """A write that may change its variable.
@@ -117,9 +119,11 @@ class WriteEffects:
                 continue
             if len(rules) == limits.EFFECT_TENSORS:
                 limits.EFFECT_TENSORS.reach()
+                limits.spend(_VISITS * len(rules))
                 return None
             rules[current] = self._rule(current)
             stack += rules[current].questions
+        limits.spend(_VISITS * len(rules))
         return rules
 
     def _rule(self, question: _Question) -> _Rule:

@@ -5,9 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from support.analysis.graph_defs import message_of
 import tensorflow.compat.v1 as tf
 
-from bnguard.analysis.dataflow.constant_folding import can_fold, fold
+import bnguard
+from bnguard.analysis.dataflow.constant_folding import _FOLDS, can_fold, fold
+from bnguard.analysis.dataflow.deadness import selected_port
 from bnguard.analysis.ir.protos import DATA_TYPES, message
 
 NUMBERS = [0, 1, -1, 2, 7, -3, 2**24 + 1, 2**31 - 1]
@@ -88,3 +91,33 @@ def test_half_of_the_operands_may_decide():
 
 def test_an_op_that_is_not_understood_is_not_folded():
     assert not can_fold("Conv2D")
+
+
+ODD = [None, True, False, 0, -1, 3, 1 << 63, 10**400, -(10**400), 0.5, -0.0, 1e308]
+ODD += [float("inf"), float("-inf"), float("nan"), b"", b"x"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_no_operands_are_too_odd(count):
+    """Whatever a file or a feed gives, the result is a scalar or not known."""
+    operands = ODD if count < 3 else ODD[::2]
+    for op_type in [*_FOLDS, "Cast"]:
+        for to in DATA_TYPES.values() if op_type == "Cast" else [0]:
+            attributes = message("NodeDef")().attr
+            attributes["DstT"].type = to
+            for inputs in itertools.product(operands, repeat=count):
+                found = fold(op_type, lambda made=attributes: made, list(inputs))
+                assert found is None or isinstance(found, (bool, int, float, bytes))
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("to", ["DT_BOOL", "DT_INT8", "DT_INT64", "DT_FLOAT", "DT_COMPLEX64"])
+def test_a_switch_on_the_cast_of_any_fed_value(value, to):
+    nodes = [("c", "Placeholder"), ("cast", "Cast", "c"), ("x", "Placeholder")]
+    nodes += [("s", "Switch", "x", "cast"), ("v/moving_mean", "VariableV2")]
+    nodes += [("w", "AssignAdd", "v/moving_mean", "s:1"), ("y", "Identity", "w")]
+    graph = message_of(nodes)
+    graph.node[1].attr["DstT"].type = DATA_TYPES[to]
+    report = bnguard.audit(graph, "y", {"c": value, "x": None}, select=["BN101"])
+    cast = fold("Cast", lambda: graph.node[1].attr, [value])
+    assert len(report.findings) == (0 if selected_port(cast, 2) == 0 else 1)

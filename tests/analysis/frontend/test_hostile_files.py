@@ -1,16 +1,18 @@
 """No file makes the audit fail otherwise than by saying, in one line, why it cannot be read.
 
-The default run tries a few hundred files; BNGUARD_FILES=100000 tries so many, and
-tools/fuzz.py lets atheris choose them.
+The default run tries 2,000 files; BNGUARD_FILES=100000 tries so many. tools/fuzz has programs that
+try more.
 """
 
+from collections import Counter
 import os
 
+from fuzz.graphs import TARGETS, try_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 from support.analysis.graph_defs import message_of
-from support.analysis.hostile_files import damaged_file, random_file, survives
+from support.analysis.hostile_files import damaged_file, survives
 from support.analysis.small_limits import small_limit
 
 import bnguard
@@ -39,28 +41,22 @@ def path(tmp_path_factory):
 
 
 class TestAnyFile:
-    @settings(max_examples=FILES or 100, derandomize=not FILES, deadline=None, database=None)
-    @given(random=st.randoms(use_true_random=False))
-    def test_random_graphs(self, path, random):
-        self.write(path, random_file(random.randrange))
-        survives(path)
+    @pytest.mark.parametrize(("target", "inputs"), [("evaluate", 1700), ("audit", 300)])
+    def test_mutated_graphs(self, path, target, inputs):
+        """The inputs of tools/fuzz/graphs.py; BNGUARD_FILES=100000 tries so many."""
+        counts = Counter()
+        for number in range(FILES or inputs):
+            outcome, details = try_one(TARGETS[target], path, 0, number)
+            assert not details, f"tools/fuzz/graphs.py {target} --seed 0 --only {number}: {details}"
+            counts[outcome] += 1
+        assert counts["report"] > 0.2 * inputs
+        assert counts["refusal"] > 0.2 * inputs
 
     @settings(max_examples=FILES // 20 or 30, derandomize=not FILES, deadline=None, database=None)
     @given(random=st.randoms(use_true_random=True))
     def test_damaged_networks(self, path, random):
         self.write(path, damaged_file(random.randrange))
         survives(path)
-
-    def test_most_kinds_of_graph_are_really_audited(self, path):
-        """A fuzz test that only ever sees refusals would test nothing."""
-        from random import Random
-
-        random = Random(0)
-        outcomes = []
-        for _ in range(200):
-            self.write(path, random_file(random.randrange))
-            outcomes.append(survives(path))
-        assert 20 < sum(outcomes) < 180
 
     def write(self, path, data):
         with open(path, "wb") as file:
@@ -130,6 +126,49 @@ class TestImpossibleGraphs:
             function.signature.input_arg.add().name = "x"
             function.node_def.add(name="a", op=f"f{level + 1}", input=["x"])
         assert "functions are nested more than 100 deep" in refusal(message)
+
+
+NODE = 'node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }\n'
+
+
+class TestTexts:
+    def audited(self, tmp_path, text):
+        path = tmp_path / "graph.pbtxt"
+        path.write_text(text)
+        return bnguard.audit(path)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "type: 99999999999",
+            "list { type: -99999999999 }",
+            "i: 99999999999999999999",
+            "tensor { int_val: 99999999999 }",
+        ],
+    )
+    def test_a_number_out_of_range(self, value, tmp_path):
+        with pytest.raises(AuditError, match="not the text form of a GraphDef"):
+            self.audited(tmp_path, NODE.replace("type: DT_FLOAT", value))
+
+    def test_a_message_is_short_whatever_the_line_is(self, tmp_path):
+        with pytest.raises(AuditError) as refusal:
+            self.audited(tmp_path, NODE + 'node { name: "' + "a" * 2000000 + " }")
+        assert len(str(refusal.value)) < 1001
+        assert "graph.pbtxt: not the text form of a GraphDef (2:" in str(refusal.value)
+
+    def test_a_message_is_one_line_whatever_the_names_are(self):
+        message = refusal(graph(("a\nb\x1b", "NoOp"), ("a\nb\x1b", "NoOp")))
+        assert message == "<GraphDef>: two nodes are named a\\nb\\x1b; expected every name once"
+
+    @pytest.mark.parametrize(
+        "comments", ["# c\n" * 50000, "# " + "\u1234" * 100000 + "\n", "\n \t\n" * 50000 + "#\n"]
+    )
+    def test_long_comments_before_the_first_field(self, comments, tmp_path):
+        assert self.audited(tmp_path, comments + NODE).nodes == 1
+
+    def test_nothing_but_comments(self, tmp_path):
+        with pytest.raises(AuditError, match="a text file of another kind"):
+            self.audited(tmp_path, "# no graph\n" * 10000)
 
 
 class TestStrangeGraphs:

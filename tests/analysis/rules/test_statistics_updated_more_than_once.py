@@ -99,3 +99,105 @@ def test_updates_that_the_step_does_not_run_do_not_count():
         with tf.control_dependencies(updates[:2]):
             optimizer().minimize(losses[0] + losses[1])
     assert found(bnguard.audit(graph)) == set()
+
+
+ELEMENTS = np.random.RandomState(0).randn(5, 8, 4).astype(np.float32)
+LOOP_DECAY = 0.5
+
+
+def the_layer(z):
+    options = {"updates_collections": None, "decay": LOOP_DECAY, "fused": False, "scope": "bn"}
+    return bnguard.batch_norm(z, is_training=True, reuse=tf.AUTO_REUSE, **options)
+
+
+def average_of(z, read):
+    """An average with neither a layer nor its moments, which reads the variable as told."""
+    with tf.variable_scope("bn", reuse=tf.AUTO_REUSE):
+        mean = tf.get_variable("moving_mean", [4], initializer=tf.zeros_initializer())
+    value = LOOP_DECAY * read(mean) + (1 - LOOP_DECAY) * tf.reduce_mean(z, 0)
+    with tf.control_dependencies([mean.assign(value)]):
+        return tf.identity(z)
+
+
+def an_average(z):
+    return average_of(z, lambda mean: mean)
+
+
+def a_careful_average(z):
+    return average_of(z, lambda mean: mean.read_value())
+
+
+def in_a_while(function, x, parallel_iterations):
+    return tf.while_loop(
+        lambda i, _: i < 5,
+        lambda i, total: (i + 1, total + function(x[i])),
+        [0, tf.zeros([8, 4])],
+        parallel_iterations=parallel_iterations,
+    )[1]
+
+
+def in_a_scan(function, x, parallel_iterations):
+    return tf.scan(
+        lambda _, z: function(z),
+        x,
+        initializer=tf.zeros([8, 4]),
+        parallel_iterations=parallel_iterations,
+    )
+
+
+LOOPS = {"map_fn": tf.map_fn, "scan": in_a_scan, "while": in_a_while}
+
+
+class TestLoops:
+    def looped(self, loop, function, parallel_iterations):
+        x = tf.placeholder(tf.float32, [5, 8, 4], name="x")
+        y = LOOPS[loop](function, x, parallel_iterations=parallel_iterations)
+        return tf.identity(y, name="y")
+
+    def has_averaged_all(self, y):
+        """Whether a Session gives the average over all elements, one after the other."""
+        expected = np.zeros(4)
+        for element in ELEMENTS:
+            expected = LOOP_DECAY * expected + (1 - LOOP_DECAY) * element.mean(0)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(y, {"x:0": ELEMENTS})
+            (mean,) = (v for v in tf.global_variables() if "moving_mean" in v.op.name)
+            return bool(np.allclose(session.run(mean), expected, atol=1e-5))
+
+    @pytest.mark.parametrize(("variables", "control_flow"), [*BUILDS, ("ref", "v2")])
+    @pytest.mark.parametrize("loop", sorted(LOOPS))
+    def test_one_iteration_at_a_time(self, loop, variables, control_flow):
+        """A Session says whether the elements overwrite each other; the audit says the same."""
+        verdicts = {}
+        for function in (the_layer, an_average, a_careful_average):
+            with fresh_graph(variables, control_flow) as graph:
+                y = self.looped(loop, function, parallel_iterations=1)
+                is_right = self.has_averaged_all(y)
+            report = bnguard.audit(graph, train_op=y, select=["BN105"])
+            verdicts[function.__name__] = is_right
+            assert (not found(report)) == is_right, function.__name__
+            assert all("read before the loop" in f.problem for f in report.findings)
+        assert verdicts["a_careful_average"]
+        reads_inside = loop == "while" or (variables, control_flow) == ("ref", "v1")
+        assert verdicts["the_layer"] == verdicts["an_average"] == reads_inside
+
+    @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
+    def test_iterations_that_wait_for_the_update_before(self, variables, control_flow):
+        """The next element is made of the output, and so of the update, of the one before."""
+
+        def next_element(i, z):
+            with tf.control_dependencies([z]):
+                return i + 1, a_careful_average(z) * 0.5
+
+        with fresh_graph(variables, control_flow) as graph:
+            x = tf.placeholder(tf.float32, [8, 4], name="x")
+            loop = [lambda i, _: i < 5, next_element, [0, x]]
+            y = tf.while_loop(*loop, parallel_iterations=10)[1]
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                session.run(y, {x: ELEMENTS[0]})
+                (mean,) = tf.global_variables()
+                value = session.run(mean)
+        np.testing.assert_allclose(value, 5 * 0.5**5 * ELEMENTS[0].mean(0), rtol=1e-5)
+        assert bnguard.audit(graph, train_op=y, select=["BN105"]).findings == ()

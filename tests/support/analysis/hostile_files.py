@@ -40,7 +40,7 @@ FUNCTIONS = ("first", "branch", "body")
 _ODD = [b"\x80\x80\x80\x80\x80\x00", b"\x80" * 9 + b"\x01", b"\x33\x34", b"\x33" * 100, b"\x02"]
 
 
-def random_file(choices):
+def random_file(choices, message=""):
     """The bytes of a GraphDef or MetaGraphDef; `choices(n)` gives a number below n."""
     meta = protos.message("MetaGraphDef")()
     graph = meta.graph_def
@@ -66,7 +66,8 @@ def random_file(choices):
     if choices(4) == 0:
         meta.signature_def["serve"].outputs["y"].name = f"n{choices(24)}:0"
         meta.signature_def["serve"].inputs["x"].name = f"n{choices(24)}:0"
-    return (meta if choices(2) else graph).SerializeToString()
+    is_meta = message == "MetaGraphDef" if message else choices(2)
+    return (meta if is_meta else graph).SerializeToString()
 
 
 def damaged_file(choices):

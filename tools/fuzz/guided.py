@@ -1,6 +1,6 @@
 """Let atheris look for a file that makes the audit fail.
 
-    python tools/fuzz.py -len_control=0 -max_len=4096 -max_total_time=300
+    python tools/fuzz/guided.py -len_control=0 -max_len=4096 -max_total_time=300
 
 It needs `pip install atheris`, which has wheels for Linux and Python 3.11 and later. Without the
 first flag it spends its first hours on inputs of a few bytes.
@@ -14,7 +14,7 @@ import tempfile
 
 import atheris
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 
 with atheris.instrument_imports(include=["bnguard.analysis"]):

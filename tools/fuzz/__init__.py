@@ -1,0 +1,1 @@
+"""Fuzzing: inputs that nobody wrote, and what must hold for each."""
