@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import os
-import stat
 from typing import Callable, List, Set, Tuple
 
 from bnguard.analysis.frontend.file_reader import FoundPath
@@ -52,15 +51,6 @@ def find(path: str, is_excluded: Callable[[str], bool]) -> Found:
     return _Search(path, is_excluded).found()
 
 
-def _is_special(path: str) -> bool:
-    """Return whether a path is a pipe, a device or a socket, which could block whoever reads it."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
 class _Search:
     def __init__(self, path: str, is_excluded: Callable[[str], bool]) -> None:
         self._path = path
@@ -95,10 +85,6 @@ class _Search:
             return True
         if self._is_excluded(path):
             self._excluded += not os.path.isdir(path)
-            return True
-        if _is_special(path):
-            name = os.path.normpath(path)
-            self._remarks.append(f"{name}: not a regular file, so it is not read")
             return True
         if os.path.exists(os.path.join(path, ".git")):  # a repository in this one
             self._ask_git(path)

@@ -81,15 +81,6 @@ class TestSearch:
         with pytest.raises(AuditError, match=r"secret: cannot be searched \(Permission denied\)"):
             graph_files.graph_files(".")
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a named pipe is needed")
-    def test_a_pipe_in_a_folder_is_not_read_and_named(self, here):
-        make(here, "a.pb")
-        os.mkfifo("b.pb")
-        one = found()
-        assert one.files == ("a.pb",)
-        assert one.remarks == ("b.pb: not a regular file, so it is not read",)
-        assert found("b.pb").files == ("b.pb",)
-
 
 class TestExclusions:
     def test_files_and_folders_are_excluded_also_if_they_are_given(self, here):
