@@ -59,7 +59,7 @@ def by_hand(test):
 
 
 @settings(
-    max_examples=PROGRAMS or 20,
+    max_examples=PROGRAMS or 10,
     derandomize=not PROGRAMS,
     deadline=None,
     database=None,

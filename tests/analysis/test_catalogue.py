@@ -137,10 +137,11 @@ def test_the_rules_of_a_case_fire_on_repro_and_on_repro_only(
     also = ALSO.get((case, side), {"alone": set(), "given": set()})
     find = built.audit_output if case in FETCHES_WHAT_IT_TRAINS else built.audit
     for source in (built.graph, built.meta):
-        assert rules(find(source)) == expected | also["alone"]
+        report = find(source)
+        assert rules(report) == expected | also["alone"]
         assert rules(built.audit_as_run(source)) == expected | also["given"]
-        assert all(finding.certain for finding in find(source).findings)
-        for finding in defects(find(source).findings):
+        assert all(finding.certain for finding in report.findings)
+        for finding in defects(report.findings):
             leads_there = finding.remedy.endswith(f". {ALREADY_TRAINED}")
             assert leads_there == (finding.rule in LEAD_TO_RESCUE), finding.rule
 

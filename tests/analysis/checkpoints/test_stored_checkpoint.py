@@ -27,7 +27,7 @@ def save(prefix, make, **options):
 
 
 def many():
-    for number in range(100):
+    for number in range(25):
         for name in ("moving_mean", "moving_variance", "gamma", "beta"):
             tf.get_variable(f"{LONG}{number:03}/{name}", [], initializer=tf.zeros_initializer())
 
@@ -54,7 +54,7 @@ def test_all_that_tensorflow_lists(make, sharded, tmp_path):
     names = {name for name, _ in tf.train.list_variables(prefix)}
     assert read_checkpoint(prefix).names == names
     assert read_checkpoint(f"{prefix}.index").names == names
-    assert len(names) == {many: 400, partitioned: 2}[make]
+    assert len(names) == {many: 100, partitioned: 2}[make]
 
 
 def test_objects_are_named_by_their_variables(tmp_path):
