@@ -86,6 +86,10 @@ def test_the_steps_of_the_action(act, workspace):
     assert "damaged.pb: not a graph, or damaged" in run.output
     assert "could not be read: damaged.pb" in run.summary
 
+    run = act(workspace, args="--exclude 'wrong ones", upload_sarif="true")
+    assert (run.status, run.summary, run.uploaded) == (2, "", [])
+    assert "Error: args: a quote is not closed: --exclude 'wrong ones" in run.output.splitlines()
+
     run = act(workspace, args="--no-such-option", upload_sarif="true")
     assert (run.status, run.summary, run.uploaded) == (2, "", [])
     assert "No such option" in run.output
