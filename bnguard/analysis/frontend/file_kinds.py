@@ -57,6 +57,7 @@ _ARCHIVE = FileKind("a compressed file", "unpack it")
 _TEXT = FileKind("a text file of another kind")
 _ONNX = FileKind("an ONNX model")
 _MEDIAPIPE = FileKind("a graph of MediaPipe", "it has calculators, and no TensorFlow ops")
+_PROFILE = FileKind("a profile of TensorFlow", "TensorBoard shows it")
 _CHECKPOINT_INDEX = FileKind("an index of a checkpoint", _GIVE_META)
 _CHECKPOINT_DATA = FileKind("a data file of a checkpoint", _GIVE_META)
 OPENCV_TEXT = FileKind("a text graph of OpenCV", "its constants are in the .pb file: give that")
@@ -119,6 +120,10 @@ _NAMES: Tuple[Tuple[str, FileKind], ...] = (
     (r"fingerprint\.pb", FileKind("a fingerprint of a SavedModel", "give its directory")),
     (r"keras_metadata\.pb", FileKind("metadata of Keras", "give the SavedModel's directory")),
     (r"tfhub_module\.pb", FileKind("a marker of TensorFlow Hub", "give the module's directory")),
+    (r".*\.(xplane|overview_page|input_pipeline|tensorflow_stats|kernel_stats)\.pb", _PROFILE),
+    (r".*\.hlo(_proto|_snapshot)?\.pb", FileKind("a module of XLA")),
+    (r"(init|predict)_net\.pb", FileKind("a network of Caffe2")),
+    (r"(input|output)_\d+\.pb", FileKind("a tensor of a test of ONNX")),
     (r".*\.caffemodel", FileKind("weights of Caffe")),
     (r".*\.mlmodel", FileKind("a Core ML model")),
 )

@@ -110,16 +110,24 @@ def test_a_binary_file_is_called_what_it_is(kind, write, tmp_path):
     assert_refused(kind, tmp_path / "x.pb")
 
 
+PROFILE = b"\n\r\x08\x03\x12\t/host:CPU"  # an XSpace with a plane of the number 3
+TENSOR = b"\x08\x01\x10\x01J\x04\0\0\0\0"  # ONNX's TensorProto, which a SavedModel may begin like
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "kind", "content"),
     [
-        ("fingerprint.pb", "a fingerprint of a SavedModel"),
-        ("tfhub_module.pb", "a marker of TensorFlow Hub"),
-        ("model.ckpt.data-00000-of-00001", "a data file of a checkpoint"),
+        ("fingerprint.pb", "a fingerprint of a SavedModel", b"\x08\x83\x80"),
+        ("tfhub_module.pb", "a marker of TensorFlow Hub", b"\x08\x83\x80"),
+        ("model.ckpt.data-00000-of-00001", "a data file of a checkpoint", b"\x08\x83\x80"),
+        ("host.xplane.pb", "a profile of TensorFlow", PROFILE),
+        ("module_0001.f.hlo.pb", "a module of XLA", b"\n\x04main\x12\x06main.1"),
+        ("predict_net.pb", "a network of Caffe2", b"\n\x03net\x12\x03\x12\x01w"),
+        ("input_0.pb", "a tensor of a test of ONNX", TENSOR),
     ],
 )
-def test_bytes_that_are_no_graph_are_called_what_their_name_says(name, kind, tmp_path):
-    assert_is(kind, tmp_path / name, b"\x08\x83\x80")
+def test_bytes_that_are_no_graph_are_called_what_their_name_says(name, kind, content, tmp_path):
+    assert_is(kind, tmp_path / name, content)
     graph = message_of([("x", "Placeholder")]).SerializeToString()
     (tmp_path / name).write_bytes(graph)
     assert len(load(str(tmp_path / name))) == 1
