@@ -130,7 +130,7 @@ def _sort(
     others = {
         file: outcome for file, outcome in outcomes.items() if isinstance(outcome, NotAGraphError)
     }
-    kinds_of_others = {file: other.what.partition(" ")[2] for file, other in others.items()}
+    kinds_of_others = {file: _without_article(other.what) for file, other in others.items()}
     errors += found.errors
     errors += [outcome for outcome in outcomes.values() if isinstance(outcome, str)]
     if not found.is_searched:
@@ -142,6 +142,11 @@ def _sort(
         skipped.update(kinds_of_others)
     else:
         errors.append(_nothing_in(found, list(kinds_of_others.values())))
+
+
+def _without_article(kind: str) -> str:
+    article, _, rest = kind.partition(" ")
+    return rest if article in ("a", "an") else kind  # "metadata of Keras" has none
 
 
 def _nothing_in(found: Found, others: Sequence[str]) -> str:

@@ -101,6 +101,16 @@ class TestExitStatus:
         drifting(here / "b.pb")
         assert run(".", *FETCH)[0] == run("b.pb", "labels.pbtxt", *FETCH)[0] == FOUND
 
+    def test_what_is_skipped_is_called_by_its_name_without_an_article(self, here):
+        for name in ("input_0.pb", "host.xplane.pb", "x.pb", "keras_metadata.pb"):
+            (here / name).write_bytes(b"\xffno graph")
+        (here / "x.pb").write_bytes(b"\x89HDF\r\n\x1a\n")
+        clean(here / "a.pb")
+        kinds = ["HDF5 file of Keras", "metadata of Keras", "profile of TensorFlow"]
+        kinds.append("tensor of a test of ONNX")
+        _, _, (line,) = run(".", *FETCH)
+        assert sorted(re.findall(r"[:,] (\w[^(]+) \(1\)", line)) == kinds
+
     def test_only_graphs_skips_what_is_given_and_no_graph(self, here):
         (here / "labels.pbtxt").write_text(LABELS)
         assert run("labels.pbtxt", "--only-graphs") == (
