@@ -165,7 +165,7 @@ def binary_kind(data: bytes, path: str) -> Optional[FileKind]:
         if re.fullmatch(pattern, os.path.basename(path)):
             return kind
     try:
-        model = protos.message("OnnxModel").FromString(data)
+        model = protos.parse("OnnxModel", data)
     except protos.DecodeError:
         return None
     return _ONNX if model.graph and model.opset_import else None

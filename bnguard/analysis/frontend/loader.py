@@ -244,7 +244,7 @@ _DECODERS: Dict[str, Callable[[bytes, str, Tags], List[LoadedGraph]]] = {
 
 def _parse(name: str, data: bytes) -> Any:
     try:
-        return protos.message(name).FromString(data)
+        return protos.parse(name, data)
     except protos.DecodeError as error:
         raise _WrongMessageError("its bytes cannot be parsed") from error
 

@@ -174,6 +174,15 @@ class TestGraphs:
                     load(str(tmp_path / name))
                 assert not isinstance(refusal.value, NotAGraphError), (damaged[:20], name)
 
+    @pytest.mark.parametrize("name", ["x.pb", "x.meta"])
+    def test_the_end_of_a_group_that_never_began_is_an_error_and_no_warning(
+        self, name, tmp_path, recwarn
+    ):
+        (tmp_path / name).write_bytes(b"\x0c\x0c")
+        with pytest.raises(AuditError, match="not a graph, or damaged"):
+            load(str(tmp_path / name))
+        assert not recwarn.list
+
     def test_a_graph_that_lacks_one_constant_is_an_error(self, graph, tmp_path):
         left_out = next(node.name for node in graph.node if node.op == "Const")
         kept = [node for node in graph.node if node.name != left_out]
