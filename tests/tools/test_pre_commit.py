@@ -112,7 +112,10 @@ def test_the_command_of_the_hook_passes_what_is_no_graph_or_is_excluded(reposito
 
     status, output = run("model.meta", "labels.pbtxt")
     assert status == 1, output
-    status, output = run("labels.pbtxt", "clean.pb", "export/2/saved_model.pbtxt")
+    debug_info = "export/1/debug/saved_model_debug_info.pb"  # which a commit has beside the model
+    (repository / debug_info).parent.mkdir()
+    (repository / debug_info).write_bytes(b"\n\x09/a/net.py\x12\x05\n\x01a\x12\0")
+    status, output = run("labels.pbtxt", "clean.pb", "export/2/saved_model.pbtxt", debug_info)
     assert status == 0, output
     (repository / "bnguard.toml").write_text('exclude = ["model.meta", "export"]\n')
     status, output = run("model.meta", "labels.pbtxt")

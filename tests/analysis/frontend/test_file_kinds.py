@@ -110,6 +110,7 @@ def test_a_binary_file_is_called_what_it_is(kind, write, tmp_path):
     assert_refused(kind, tmp_path / "x.pb")
 
 
+DEBUG_INFO = b"\n\x09/a/net.py\x12\x05\n\x01a\x12\0"  # a file, and the trace of the node a
 PROFILE = b"\n\r\x08\x03\x12\t/host:CPU"  # an XSpace with a plane of the number 3
 TENSOR = b"\x08\x01\x10\x01J\x04\0\0\0\0"  # ONNX's TensorProto, which a SavedModel may begin like
 
@@ -118,6 +119,7 @@ TENSOR = b"\x08\x01\x10\x01J\x04\0\0\0\0"  # ONNX's TensorProto, which a SavedMo
     ("name", "kind", "content"),
     [
         ("fingerprint.pb", "a fingerprint of a SavedModel", b"\x08\x83\x80"),
+        ("saved_model_debug_info.pb", "debug information of a SavedModel", DEBUG_INFO),
         ("tfhub_module.pb", "a marker of TensorFlow Hub", b"\x08\x83\x80"),
         ("model.ckpt.data-00000-of-00001", "a data file of a checkpoint", b"\x08\x83\x80"),
         ("host.xplane.pb", "a profile of TensorFlow", PROFILE),
