@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--broken", action="store_true")
     given = parser.parse_args()
     tf.disable_v2_behavior()
+    os.makedirs(given.folder, exist_ok=True)
     connection = connect(given.rank, os.path.join(given.folder, "exchange"))
 
     def exchange(value):

@@ -85,7 +85,9 @@ def _audit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--no-config", is_flag=True, help="Use no configuration file.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="[default: text]")
-@click.option("--output", metavar="FILE", type=TEXT, help="Write the report to FILE.")
+@click.option(
+    "--output", metavar="FILE", type=TEXT, help="Write the report to FILE, or `-` for stdout."
+)
 @click.option("--statistics", is_flag=True, help="Count the findings by rule.")
 @click.option("--strict", is_flag=True, help="Let notes set the exit status, too.")
 @click.option("--exit-zero", is_flag=True, help="Exit with status 0 if something was found.")
@@ -116,6 +118,7 @@ def audit_command(
     """
     configuration = _configuration(config, no_config).with_excluded(exclude)
     form = form or configuration.format or FORMATS[0]
+    output = None if output == "-" else output
     given = AuditOptions(**_values(options))
     rules = choose(given.select or configuration.select, given.ignore or configuration.ignore)
     known_file = None if recorded else baseline or configuration.baseline

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 import os
 import traceback
-from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple, Union
 
 from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
+from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.report import Report
 from bnguard.errors import first_line
 from bnguard.repository.configuration import Configuration
@@ -76,7 +77,8 @@ def audit_paths(
       RepositoryError: a worker process was killed.
     """
     found = [find(path, configuration.excludes) for path in paths]
-    files = list(dict.fromkeys(file for one in found for file in one.files))
+    first = _first_names(file for one in found for file in one.files)
+    files = list(dict.fromkeys(first.values()))
     tasks = list(_tasks(files, given, configuration))
     outcomes = _outcomes(tasks, jobs, with_timeline)
     reports = [
@@ -85,13 +87,14 @@ def audit_paths(
         if isinstance(outcome, list)
         for report in outcome
     ]
-    skipped: List[str] = []
+    skipped: Dict[str, str] = {}
     errors: List[str] = []
     for one in found:
-        _sort(one, [outcomes[file] for file in one.files], only_graphs, skipped, errors)
+        names = dict.fromkeys(first[file] for file in one.files)
+        _sort(one, {name: outcomes[name] for name in names}, only_graphs, skipped, errors)
     return RepositoryAudit(
         tuple(reports),
-        tuple(skipped),
+        tuple(skipped.values()),
         sum(one.excluded for one in found),
         tuple(dict.fromkeys(errors)),
         tuple(dict.fromkeys(remark for one in found for remark in one.remarks)),
@@ -102,41 +105,57 @@ def audit_paths(
 
 def kinds(skipped: Sequence[str]) -> str:
     """Return how many files there are of each kind, in words."""
-    counts = ", ".join(f"{kind} ({count})" for kind, count in Counter(skipped).items())
-    return f"{len(skipped)} file{'' if len(skipped) == 1 else 's'} of other kinds: {counts}"
+    counts = ", ".join(f"{kind} ({number})" for kind, number in Counter(skipped).items())
+    return f"{count(len(skipped), 'file')} of other kinds: {counts}"
+
+
+def _first_names(files: Iterable[str]) -> Dict[str, str]:
+    """Return, for each name of a file, the first of that file, such as `a.pb` for `./a.pb`."""
+    by_place: Dict[Tuple[str, str], str] = {}
+    names: Dict[str, str] = {}
+    for file in files:
+        folder, name = os.path.split(file.rstrip(os.sep))
+        names[file] = by_place.setdefault((os.path.realpath(folder), name), file)
+    return names
 
 
 def _sort(
     found: Found,
-    outcomes: Sequence[_Outcome],
+    outcomes: Mapping[str, _Outcome],
     only_graphs: bool,
-    skipped: List[str],
+    skipped: Dict[str, str],
     errors: List[str],
 ) -> None:
     """Sort what is no report on the files of a path: a search skips other files than graphs."""
-    others = [outcome for outcome in outcomes if isinstance(outcome, NotAGraphError)]
+    others = {
+        file: outcome for file, outcome in outcomes.items() if isinstance(outcome, NotAGraphError)
+    }
+    kinds_of_others = {file: _without_article(other.what) for file, other in others.items()}
     errors += found.errors
-    errors += [outcome for outcome in outcomes if isinstance(outcome, str)]
+    errors += [outcome for outcome in outcomes.values() if isinstance(outcome, str)]
     if not found.is_searched:
         if only_graphs:
-            skipped += map(_kind, others)
+            skipped.update(kinds_of_others)
         else:
-            errors += map(str, others)
+            errors += map(str, others.values())
     elif len(others) < len(outcomes) or found.errors:
-        skipped += map(_kind, others)
+        skipped.update(kinds_of_others)
     else:
-        errors.append(_nothing_in(found, [_kind(other) for other in others]))
+        errors.append(_nothing_in(found, list(kinds_of_others.values())))
 
 
-def _kind(other: NotAGraphError) -> str:
-    return other.what.partition(" ")[2]
+def _without_article(kind: str) -> str:
+    article, _, rest = kind.partition(" ")
+    return rest if article in ("a", "an") else kind  # "metadata of Keras" has none
 
 
 def _nothing_in(found: Found, others: Sequence[str]) -> str:
     """Return the line about a directory in which no graph was found."""
     but = [kinds(others)] if others else []
     if found.excluded:
-        but.append(f"{found.excluded} excluded")
+        but.append(f"{count(found.excluded, 'file')} excluded")
+    if found.excluded_folders:
+        but.append(f"{count(found.excluded_folders, 'folder')} excluded")
     if found.ignored:
         but.append("what git ignores, which is audited only if you name it")
     if but:

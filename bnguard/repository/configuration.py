@@ -202,6 +202,10 @@ class _Table:
         """Yield the name and the contents of each table in a table."""
         parts = self._inner(key, self._values.get(key, {}))
         for name, values in parts._values.items():
+            if not name.strip("./"):
+                raise self._error(
+                    f"{key} has the pattern {name!r}; expected one such as 'models/*'"
+                )
             yield name, self._inner(f"{key}.{name!r}", values)
 
     def _inner(self, name: str, values: Any) -> _Table:

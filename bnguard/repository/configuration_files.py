@@ -10,6 +10,7 @@ from bnguard.repository.errors import RepositoryError, reason
 
 _SECTION = "bnguard"
 _PATHS = "paths"
+_MISTAKEN_SECTIONS = (f"tool:{_SECTION}", f"tool.{_SECTION}", f"{_SECTION}.")  # of setup.cfg
 
 
 class RawConfiguration(NamedTuple):
@@ -102,7 +103,10 @@ def _read_whole_toml(path: str, text: str) -> RawConfiguration:
 
 
 def _read_pyproject(path: str, text: str) -> Optional[RawConfiguration]:
-    tools = _toml(text).get("tool")
+    document = _toml(text)
+    if _SECTION in document:
+        raise ValueError(f"the table [{_SECTION}] is not read; call it [tool.{_SECTION}]")
+    tools = document.get("tool")
     if not isinstance(tools, dict) or _SECTION not in tools:
         return None
     return RawConfiguration(path, f"[tool.{_SECTION}]", tools[_SECTION])
@@ -112,11 +116,17 @@ def _read_cfg(path: str, text: str) -> Optional[RawConfiguration]:
     """Read the section `bnguard`, and those called `bnguard:PATTERN`; lists have several lines."""
     import configparser
 
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         parser.read_string(text)
     except configparser.Error as error:
         raise ValueError(str(error)) from error
+    for name in parser.sections():
+        if name.startswith(_MISTAKEN_SECTIONS):
+            raise ValueError(
+                f"the section [{name}] is not read; call it [{_SECTION}], and those of patterns "
+                f"[{_SECTION}:PATTERN]"
+            )
     sections = {
         name: {key: _lines(value) for key, value in parser.items(name)}
         for name in parser.sections()

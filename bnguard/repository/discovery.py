@@ -21,6 +21,7 @@ class Found:
       is_searched: whether it is a directory to search; otherwise it is a graph file itself.
       files: the graph files, sorted; SavedModels by their directories.
       excluded: the number of files that are excluded, not counting those in excluded folders.
+      excluded_folders: the number of folders that are excluded, not counting those in such.
       ignored: whether files or folders were left out because git ignores them.
       errors: a line for each folder that cannot be read.
       remarks: lines about what was searched, or was not, against expectation.
@@ -30,6 +31,7 @@ class Found:
     is_searched: bool
     files: Tuple[str, ...]
     excluded: int = 0
+    excluded_folders: int = 0
     ignored: bool = False
     errors: Tuple[str, ...] = ()
     remarks: Tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class _Search:
         self._is_excluded = is_excluded
         self._ignored: Set[str] = set()
         self._excluded = 0
+        self._excluded_folders = 0
         self._has_ignored = False
         self._errors: List[str] = []
         self._remarks: List[str] = []
@@ -74,6 +77,7 @@ class _Search:
             True,
             tuple(sorted(files)),
             self._excluded,
+            self._excluded_folders,
             self._has_ignored,
             tuple(self._errors),
             tuple(self._remarks),
@@ -84,7 +88,10 @@ class _Search:
             self._has_ignored = True
             return True
         if self._is_excluded(path):
-            self._excluded += not os.path.isdir(path)
+            if os.path.isdir(path):
+                self._excluded_folders += 1
+            else:
+                self._excluded += 1
             return True
         if os.path.exists(os.path.join(path, ".git")):  # a repository in this one
             self._ask_git(path)

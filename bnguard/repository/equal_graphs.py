@@ -79,7 +79,7 @@ def _canonical_digest(path: str) -> Optional[bytes]:
     """Return the digest of a MetaGraphDef whose maps are sorted; None if it is none."""
     try:
         with open(path, "rb") as file:
-            message = protos.message("MetaGraphDef").FromString(file.read())
+            message = protos.parse("MetaGraphDef", file.read())
         return _digest(message.SerializeToString(deterministic=True))
     except (OSError, protos.DecodeError, ValueError):
         return None

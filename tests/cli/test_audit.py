@@ -114,6 +114,11 @@ class TestExitStatus:
         [
             (["--fetch", "nosuch"], "no node is named 'nosuch'"),
             (["--feed", "nosuch=1"], "no node is named 'nosuch'"),
+            (
+                ["--feed", "is_training=flase"],
+                "the text 'flase' is fed to is_training:0; expected true or false",
+            ),
+            (["--feed", "x=O.5"], "the text 'O.5' is fed to x:0; expected a number"),
             (["--train-op", "nosuch"], "no node is named 'nosuch'"),
             (["--signature", "nosuch"], "no signature is called 'nosuch'"),
             (["--checkpoint", "nosuch"], "nosuch.index: cannot be read"),

@@ -101,6 +101,16 @@ class TestExitStatus:
         drifting(here / "b.pb")
         assert run(".", *FETCH)[0] == run("b.pb", "labels.pbtxt", *FETCH)[0] == FOUND
 
+    def test_what_is_skipped_is_called_by_its_name_without_an_article(self, here):
+        for name in ("input_0.pb", "host.xplane.pb", "x.pb", "keras_metadata.pb"):
+            (here / name).write_bytes(b"\xffno graph")
+        (here / "x.pb").write_bytes(b"\x89HDF\r\n\x1a\n")
+        clean(here / "a.pb")
+        kinds = ["HDF5 file of Keras", "metadata of Keras", "profile of TensorFlow"]
+        kinds.append("tensor of a test of ONNX")
+        _, _, (line,) = run(".", *FETCH)
+        assert sorted(re.findall(r"[:,] (\w[^(]+) \(1\)", line)) == kinds
+
     def test_only_graphs_skips_what_is_given_and_no_graph(self, here):
         (here / "labels.pbtxt").write_text(LABELS)
         assert run("labels.pbtxt", "--only-graphs") == (
@@ -237,6 +247,26 @@ class TestFiles:
             ["Excluded 2 files"],
         )
 
+    def test_a_file_with_two_names_is_one_file(self, here):
+        os.makedirs("real")
+        drifting(here / "real" / "a.pb")
+        (here / "real" / "labels.pbtxt").write_text(LABELS)
+        os.symlink("real", "link")
+        names = ("real", "./real/a.pb", str(here / "real" / "a.pb"), "link/a.pb", "real/")
+        status, lines, errors = run(*names, *FETCH)
+        assert (status, errors) == (FOUND, ["Skipped 1 file of other kinds: label map (1)"])
+        assert lines[0].startswith("real/a.pb: nothing assumed")
+        assert not any(line.startswith("the same graph: ") for line in lines)
+        assert lines[-1] == "Total: 1 graph in 1 file: 1 defect"
+        os.makedirs("far/off")
+        drifting_too(here / "far" / "a.pb")
+        os.symlink("far/off", "away")  # so that away/../a.pb is far/a.pb
+        clean(here / "a.pb")
+        assert [one["source"] for one in document("a.pb", "away/../a.pb", *FETCH)["reports"]] == [
+            "a.pb",
+            "away/../a.pb",
+        ]
+
     @pytest.mark.parametrize(
         ("path", "options", "reason"),
         [
@@ -246,7 +276,8 @@ class TestFiles:
                 "; expected saved_model.pb, or files that end with .meta, .pb or .pbtxt.",
             ),
             ("labels", [], ", but 1 file of other kinds: label map (1)"),
-            ("models", ["--exclude", "*.pb"], ", but 1 excluded"),
+            ("models", ["--exclude", "*.pb"], ", but 1 file excluded"),
+            (".", ["--exclude", "*"], ", but 4 folders excluded"),
             ("kept", [], ", but what git ignores, which is audited only if you name it"),
         ],
     )
@@ -283,6 +314,11 @@ class TestOutput:
         assert (status, errors) == (FOUND, [])
         assert lines == ["Total: 1 graph in 1 file: 1 defect"]
         assert (here / "a.sarif").read_text() == "\n".join(report) + "\n"
+
+    def test_the_file_called_minus_is_stdout(self, here):
+        drifting(here / "a.pb")
+        assert run("a.pb", "--output", "-", *FETCH) == run("a.pb", *FETCH)
+        assert os.listdir(str(here)) == ["a.pb"]
 
     @pytest.mark.parametrize("form", ["json", "sarif"])
     def test_what_programs_read_is_valid_whatever_else_is_said(self, form, here):

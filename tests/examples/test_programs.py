@@ -153,9 +153,10 @@ def test_a_cluster_with_a_parameter_server(tmp_path):
 
 
 def run_ranks(folder, *options):
-    folder.mkdir()
     ranks = [
-        start(folder, "horovod_ranks", rank, folder, *options, output=f"-{rank}")
+        start(
+            folder.parent, "horovod_ranks", rank, folder, *options, output=f"-{folder.name}-{rank}"
+        )
         for rank in range(2)
     ]
     for rank in ranks:

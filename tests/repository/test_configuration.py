@@ -143,13 +143,24 @@ class TestFile:
             ("pyproject.toml", "[tool.bnguard\n", "pyproject.toml: not valid ("),
             ("setup.cfg", "[bnguard]\nselect", "setup.cfg: not valid ("),
             ("setup.cfg", "[bnguard]\n[bnguard]\n", "setup.cfg: not valid ("),
+            (
+                "setup.cfg",
+                "[tool:bnguard]\n",
+                "setup.cfg: not valid (the section [tool:bnguard] is",
+            ),
+            ("setup.cfg", "[bnguard.paths]\n", "setup.cfg: not valid (the section [bnguard.paths]"),
+            ("pyproject.toml", "[bnguard]\n", "pyproject.toml: not valid (the table [bnguard] is"),
         ],
-        ids=["list", "deep", "table", "key", "twice"],
+        ids=["list", "deep", "table", "key", "twice", "as pytest's", "as TOML's", "no tool"],
     )
     def test_a_damaged_file_is_refused(self, name, text, words, here):
         message = refusal(here, text, name)
         assert message.startswith(words)
         assert "correct it, or give --no-config" in message
+
+    def test_the_section_of_defaults_is_not_ours(self, here):
+        (here / "setup.cfg").write_text(f"[DEFAULT]\nhome = /\n{CFG}")
+        assert load_configuration(None).format == "sarif"
 
     def test_a_file_of_another_encoding_is_refused(self, here):
         (here / "bnguard.toml").write_bytes(b"exclude = '\xff'")
@@ -180,6 +191,10 @@ class TestValues:
             ("select = 'BN9'", "select: no rule's code begins with 'BN9'; the rules are BN101, "),
             ("paths = 1", "paths: 1; expected a table"),
             ("[paths]\na = 'x'", "paths.'a': 'x'; expected a table"),
+            (
+                "[paths.'']\nfetch = 'x'",
+                "paths has the pattern ''; expected one such as 'models/*'",
+            ),
             ("[paths.a]\nfeeds = 'x'", "paths.'a': unknown key 'feeds'; did you mean 'feed'?"),
             ("[paths.a]\ntrain_op = 'x'", "unknown key 'train_op'; did you mean 'train-op'?"),
             ("[paths.a]\nignore = 'x'", "paths.'a': ignore: no rule's code begins with 'x'"),

@@ -65,7 +65,7 @@ def test_the_steps_of_the_action(act, workspace):
     assert results(run) == []
     assert given == {"sarif_file": run.outputs["sarif"], "category": "bnguard"}
 
-    run = act(workspace, paths="right\nwrong ones\n")
+    run = act(workspace, paths=" right \r\n\n  wrong ones\r\n")
     assert (run.status, run.outputs["status"], run.uploaded) == (1, "1", [])
     assert "BN101 statistics-written-at-inference (error)" in run.output
     assert "Skipped 1 file of other kinds: label map (1)" in run.output
@@ -81,10 +81,14 @@ def test_the_steps_of_the_action(act, workspace):
     ]
 
     options = "--ignore BN102 --exclude 'wrong ones' --statistics"
-    run = act(workspace, args=options, paths=".\n")
+    run = act(workspace, args=options, paths="\n")  # the whole repository
     assert run.status == 2, run.output  # the damaged file
     assert "damaged.pb: not a graph, or damaged" in run.output
     assert "could not be read: damaged.pb" in run.summary
+
+    run = act(workspace, args="--exclude 'wrong ones", upload_sarif="true")
+    assert (run.status, run.summary, run.uploaded) == (2, "", [])
+    assert "Error: args: a quote is not closed: --exclude 'wrong ones" in run.output.splitlines()
 
     run = act(workspace, args="--no-such-option", upload_sarif="true")
     assert (run.status, run.summary, run.uploaded) == (2, "", [])

@@ -11,12 +11,14 @@ import re
 import subprocess
 import sys
 
+from click.testing import CliRunner
 import pytest
 from support.commands import write_graph
 from support.installation import copy_repository, offline
 from support.paths import ROOT
 
 from bnguard.analysis.ir import protos
+from bnguard.cli import commands
 from bnguard.cli.audit import audit_command
 
 pytestmark = [
@@ -50,24 +52,18 @@ def hooks(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def try_hook(hooks, tmp_path_factory):
-    """Return a function that runs the hook in a repository; return its status and output."""
-    environment = {**offline(), "PRE_COMMIT_HOME": str(tmp_path_factory.mktemp("home"))}
-
-    def run(folder, *arguments):
-        command = [sys.executable, "-m", "pre_commit", "try-repo", str(hooks), "bnguard-audit"]
-        result = subprocess.run(
-            [*command, "--verbose", *arguments],
-            cwd=str(folder),
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
-        return result.returncode, result.stdout
-
-    return run
+def try_hook(hooks, folder):
+    """Run the hook on all files of a repository; return its status and output."""
+    command = [sys.executable, "-m", "pre_commit", "try-repo", str(hooks), "bnguard-audit"]
+    result = subprocess.run(
+        [*command, "--verbose", "--all-files"],
+        cwd=str(folder),
+        env={**offline(), "PRE_COMMIT_HOME": str(folder / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    return result.returncode, result.stdout
 
 
 @pytest.fixture
@@ -92,8 +88,8 @@ def repository(tmp_path):
     return tmp_path
 
 
-def test_the_hook_audits_graphs_and_skips_other_files(repository, try_hook):
-    status, output = try_hook(repository, "--all-files")
+def test_the_hook_audits_graphs_and_skips_other_files(repository, hooks):
+    status, output = try_hook(hooks, repository)
     assert status == 1, output
     assert "audit running statistics of batch norm" in output
     for name in ("model.meta", "export/1/saved_model.pb"):
@@ -102,12 +98,27 @@ def test_the_hook_audits_graphs_and_skips_other_files(repository, try_hook):
     assert "Skipped 1 file of other kinds: label map (1)" in output
     assert "notes.txt" not in output
 
-    harmless = ["labels.pbtxt", "clean.pb", "notes.txt", "export/2/saved_model.pbtxt"]
-    status, output = try_hook(repository, "--files", *harmless)
-    assert status == 0, output
 
+def test_the_command_of_the_hook_passes_what_is_no_graph_or_is_excluded(repository, monkeypatch):
+    """Its exit status is what pre-commit goes by; pre-commit installs it in seconds each time."""
+    with open(os.path.join(ROOT, ".pre-commit-hooks.yaml"), encoding="utf-8") as file:
+        ((program, *options),) = [line.split() for line in re.findall("entry: (.*)", file.read())]
+    assert program == "bnguard"
+    monkeypatch.chdir(repository)
+
+    def run(*paths):
+        result = CliRunner().invoke(commands.cli, [*options, *paths])
+        return result.exit_code, result.output
+
+    status, output = run("model.meta", "labels.pbtxt")
+    assert status == 1, output
+    debug_info = "export/1/debug/saved_model_debug_info.pb"  # which a commit has beside the model
+    (repository / debug_info).parent.mkdir()
+    (repository / debug_info).write_bytes(b"\n\x09/a/net.py\x12\x05\n\x01a\x12\0")
+    status, output = run("labels.pbtxt", "clean.pb", "export/2/saved_model.pbtxt", debug_info)
+    assert status == 0, output
     (repository / "bnguard.toml").write_text('exclude = ["model.meta", "export"]\n')
-    status, output = try_hook(repository, "--files", "model.meta", "labels.pbtxt")
+    status, output = run("model.meta", "labels.pbtxt")
     assert status == 0, output
     assert "Excluded 1 file" in output
 

@@ -23,7 +23,8 @@ _RULES = {rule.code: rule for rule in RULES}
 def render(reports: Sequence[Report], color: bool = False, errors: Sequence[str] = ()) -> str:
     """Return a heading with the numbers, a table with a row for each cause, and a flowchart."""
     causes = [(report, members) for report in reports for members in group(report.findings)]
-    lines = [f"## {_numbers(reports)}", ""]
+    is_unread = errors and not reports
+    lines = [f"## bnguard: {'nothing could be read' if is_unread else _numbers(reports)}", ""]
     if causes:
         rows = [_row(report, members) for report, members in causes[:_MOST_ROWS]]
         lines += ["| " + " | ".join(_HEADINGS) + " |", "| --- " * len(_HEADINGS) + "|", *rows, ""]
@@ -50,7 +51,7 @@ def _numbers(reports: Sequence[Report]) -> str:
         *([count(number, "defect")] if number else []),
         *([count(notes, "note")] if notes else []),
     ]
-    return f"bnguard: {', '.join(found) or 'nothing found'} in {count(len(reports), 'graph')}"
+    return f"{', '.join(found) or 'nothing found'} in {count(len(reports), 'graph')}"
 
 
 def _row(report: Report, members: Sequence[Finding]) -> str:

@@ -57,6 +57,8 @@ _ARCHIVE = FileKind("a compressed file", "unpack it")
 _TEXT = FileKind("a text file of another kind")
 _ONNX = FileKind("an ONNX model")
 _MEDIAPIPE = FileKind("a graph of MediaPipe", "it has calculators, and no TensorFlow ops")
+_DEBUG_INFO = FileKind("debug information of a SavedModel", "give the SavedModel's directory")
+_PROFILE = FileKind("a profile of TensorFlow", "TensorBoard shows it")
 _CHECKPOINT_INDEX = FileKind("an index of a checkpoint", _GIVE_META)
 _CHECKPOINT_DATA = FileKind("a data file of a checkpoint", _GIVE_META)
 OPENCV_TEXT = FileKind("a text graph of OpenCV", "its constants are in the .pb file: give that")
@@ -118,7 +120,12 @@ _NAMES: Tuple[Tuple[str, FileKind], ...] = (
     (r".*\.data-\d{5}-of-\d{5}", _CHECKPOINT_DATA),
     (r"fingerprint\.pb", FileKind("a fingerprint of a SavedModel", "give its directory")),
     (r"keras_metadata\.pb", FileKind("metadata of Keras", "give the SavedModel's directory")),
+    (r"saved_model_debug_info\.pb", _DEBUG_INFO),
     (r"tfhub_module\.pb", FileKind("a marker of TensorFlow Hub", "give the module's directory")),
+    (r".*\.(xplane|overview_page|input_pipeline|tensorflow_stats|kernel_stats)\.pb", _PROFILE),
+    (r".*\.hlo(_proto|_snapshot)?\.pb", FileKind("a module of XLA")),
+    (r"(init|predict)_net\.pb", FileKind("a network of Caffe2")),
+    (r"(input|output)_\d+\.pb", FileKind("a tensor of a test of ONNX")),
     (r".*\.caffemodel", FileKind("weights of Caffe")),
     (r".*\.mlmodel", FileKind("a Core ML model")),
 )
@@ -162,7 +169,7 @@ def binary_kind(data: bytes, path: str) -> Optional[FileKind]:
         if re.fullmatch(pattern, os.path.basename(path)):
             return kind
     try:
-        model = protos.message("OnnxModel").FromString(data)
+        model = protos.parse("OnnxModel", data)
     except protos.DecodeError:
         return None
     return _ONNX if model.graph and model.opset_import else None

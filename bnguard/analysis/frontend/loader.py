@@ -209,6 +209,8 @@ def _from_text(data: bytes, name: str, path: str) -> bytes:
 def _decode_saved_model(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:
     graphs, seen = [], []
     parts = _parse("RawSavedModel", data).meta_graphs
+    if not parts:
+        raise _WrongMessageError("it has no graph")
     for part in parts:
         raw = _parse("RawMetaGraphDef", part)
         seen.append(",".join(raw.meta_info_def.tags))
@@ -218,7 +220,7 @@ def _decode_saved_model(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]
     if not graphs:
         raise AuditError(
             f"{path}: no graph with the tags {','.join(tags or [])!r}; "
-            f"it has {', '.join(map(repr, seen)) or 'no graph at all'}"
+            f"it has {', '.join(map(repr, seen))}"
         )
     return graphs
 
@@ -246,7 +248,7 @@ _DECODERS: Dict[str, Callable[[bytes, str, Tags], List[LoadedGraph]]] = {
 
 def _parse(name: str, data: bytes) -> Any:
     try:
-        return protos.message(name).FromString(data)
+        return protos.parse(name, data)
     except protos.DecodeError as error:
         raise _WrongMessageError("its bytes cannot be parsed") from error
 

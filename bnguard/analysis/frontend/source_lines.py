@@ -114,7 +114,7 @@ def source_lines_of_debug_info(data: bytes) -> SourceLines:
     The lines themselves are not read from their files, which may be those of another machine.
     """
     try:
-        info = protos.message("GraphDebugInfo").FromString(data)
+        info = protos.parse("GraphDebugInfo", data)
     except protos.DecodeError:
         return SourceLines()
     files: Sequence[str] = info.files

@@ -11,11 +11,12 @@ to decode every attribute of every node would take as long as everything else to
 from __future__ import annotations
 
 from typing import Any, Dict, Type
+import warnings
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-__all__ = ["DATA_TYPES", "DecodeError", "message"]
+__all__ = ["DATA_TYPES", "DecodeError", "message", "parse"]
 
 _PACKAGE = "bnguard.analysis"
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -114,6 +115,20 @@ _MESSAGES = {
 def message(name: str) -> Type[Any]:
     """Return the class of a message that is declared above."""
     return _CLASSES[name]
+
+
+def parse(name: str, data: bytes) -> Any:
+    """Return a message of a file, from all of its bytes.
+
+    Raises:
+      DecodeError: they are no such message. Of some bytes protobuf before 4 only warns.
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        parsed = message(name).FromString(data)
+    if warned:
+        raise DecodeError(str(warned[0].message))
+    return parsed
 
 
 def _classes() -> Dict[str, Type[Message]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Callable, Dict, List, Sequence, Set, Tuple
 
+from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.reachability import data_flow
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.ir.graph import CONTROL, MERGES, Graph, Tensor
@@ -19,11 +20,14 @@ from bnguard.analysis.ir.op_types import (
     VARIABLES,
     is_write,
 )
+from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.scenario.entry_points import find_train_ops
 
 _SUGGESTIONS = 3
 _FEEDABLE = PLACEHOLDERS | frozenset(["PlaceholderWithDefault"])
+_NUMBERS = ("HALF", "FLOAT", "DOUBLE", "INT32", "INT64", "UINT8")
+_WITHOUT_TEXT = frozenset(DATA_TYPES[f"DT_{name}"] for name in ("BOOL", *_NUMBERS))
 _STORED = VARIABLES | RESTORES | frozenset(["Const"])
 _NOT_FETCHED = _STORED | SAVES | VALUELESS | frozenset(["Assert"])
 
@@ -50,6 +54,24 @@ def fed(recognized: RecognizedGraph, name: str) -> Tensor:
         return similar or _similar(recognized, name, _outputs(recognized))
 
     return _tensor(recognized, name, suggest)
+
+
+def check_fed(recognized: RecognizedGraph, tensor: Tensor, value: StaticValue) -> None:
+    """Check the value that a step feeds to a placeholder.
+
+    Raises:
+      AuditError: it is a text, such as `flase`, and the placeholder takes none.
+    """
+    if not isinstance(value, bytes) or recognized.graph.types[tensor.node] not in _FEEDABLE:
+        return
+    dtype = recognized.graph.attributes(tensor.node)["dtype"].type
+    if dtype not in _WITHOUT_TEXT:
+        return
+    expected = "true or false" if dtype == DATA_TYPES["DT_BOOL"] else "a number"
+    raise AuditError(
+        f"{recognized.loaded.label}: the text {value.decode('utf-8', 'replace')!r} is fed to "
+        f"{recognized.name(tensor)}; expected {expected}"
+    )
 
 
 def run(recognized: RecognizedGraph, name: str) -> Tensor:

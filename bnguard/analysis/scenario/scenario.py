@@ -88,9 +88,12 @@ def build_scenario(
       stored: a checkpoint of the graph's variables.
 
     Raises:
-      AuditError: a name is not in the graph, or there is no such signature.
+      AuditError: a name is not in the graph, a text is fed to a placeholder that takes none, or
+        there is no such signature.
     """
     given = {names.fed(recognized, name): value for name, value in (feeds or {}).items()}
+    for tensor, value in given.items():
+        names.check_fed(recognized, tensor, value)
     flags = tuple(find_training_flags(recognized))
     assumed_flags = [
         flag

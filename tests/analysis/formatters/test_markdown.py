@@ -61,6 +61,13 @@ def test_there_is_a_row_for_each_cause():
     assert [link.rstrip("/").rpartition("/")[2] for link in links] == ["BN101", "BN302"]
 
 
+def test_the_heading_tells_nothing_found_from_nothing_read():
+    clean = report()
+    assert shown(parsed(clean), "h2") == ["bnguard: nothing found in 1 graph"]
+    assert shown(parsed(clean, errors=["a"]), "h2") == ["bnguard: nothing found in 1 graph"]
+    assert shown(parsed(errors=["a"]), "h2") == ["bnguard: nothing could be read"]
+
+
 def test_the_paths_are_a_flowchart_as_mermaid_has_it():
     one = report(finding(path=PATH))
     (diagram,) = diagrams(parsed(one))

@@ -110,16 +110,26 @@ def test_a_binary_file_is_called_what_it_is(kind, write, tmp_path):
     assert_refused(kind, tmp_path / "x.pb")
 
 
+DEBUG_INFO = b"\n\x09/a/net.py\x12\x05\n\x01a\x12\0"  # a file, and the trace of the node a
+PROFILE = b"\n\r\x08\x03\x12\t/host:CPU"  # an XSpace with a plane of the number 3
+TENSOR = b"\x08\x01\x10\x01J\x04\0\0\0\0"  # ONNX's TensorProto, which a SavedModel may begin like
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "kind", "content"),
     [
-        ("fingerprint.pb", "a fingerprint of a SavedModel"),
-        ("tfhub_module.pb", "a marker of TensorFlow Hub"),
-        ("model.ckpt.data-00000-of-00001", "a data file of a checkpoint"),
+        ("fingerprint.pb", "a fingerprint of a SavedModel", b"\x08\x83\x80"),
+        ("saved_model_debug_info.pb", "debug information of a SavedModel", DEBUG_INFO),
+        ("tfhub_module.pb", "a marker of TensorFlow Hub", b"\x08\x83\x80"),
+        ("model.ckpt.data-00000-of-00001", "a data file of a checkpoint", b"\x08\x83\x80"),
+        ("host.xplane.pb", "a profile of TensorFlow", PROFILE),
+        ("module_0001.f.hlo.pb", "a module of XLA", b"\n\x04main\x12\x06main.1"),
+        ("predict_net.pb", "a network of Caffe2", b"\n\x03net\x12\x03\x12\x01w"),
+        ("input_0.pb", "a tensor of a test of ONNX", TENSOR),
     ],
 )
-def test_bytes_that_are_no_graph_are_called_what_their_name_says(name, kind, tmp_path):
-    assert_is(kind, tmp_path / name, b"\x08\x83\x80")
+def test_bytes_that_are_no_graph_are_called_what_their_name_says(name, kind, content, tmp_path):
+    assert_is(kind, tmp_path / name, content)
     graph = message_of([("x", "Placeholder")]).SerializeToString()
     (tmp_path / name).write_bytes(graph)
     assert len(load(str(tmp_path / name))) == 1
@@ -165,6 +175,15 @@ class TestGraphs:
                 with pytest.raises(AuditError) as refusal:
                     load(str(tmp_path / name))
                 assert not isinstance(refusal.value, NotAGraphError), (damaged[:20], name)
+
+    @pytest.mark.parametrize("name", ["x.pb", "x.meta"])
+    def test_the_end_of_a_group_that_never_began_is_an_error_and_no_warning(
+        self, name, tmp_path, recwarn
+    ):
+        (tmp_path / name).write_bytes(b"\x0c\x0c")
+        with pytest.raises(AuditError, match="not a graph, or damaged"):
+            load(str(tmp_path / name))
+        assert not recwarn.list
 
     def test_a_graph_that_lacks_one_constant_is_an_error(self, graph, tmp_path):
         left_out = next(node.name for node in graph.node if node.op == "Const")
