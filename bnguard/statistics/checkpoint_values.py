@@ -18,7 +18,7 @@ from bnguard.analysis.checkpoints.stored_checkpoint import (
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.file_kinds import pointer_at
 from bnguard.analysis.frontend.loader import load
-from bnguard.analysis.ir.protos import DecodeError, message
+from bnguard.analysis.ir.protos import DecodeError, parse
 from bnguard.analysis.recognition.recognized_graph import recognize
 from bnguard.analysis.scenario.initial_values import LARGEST_SHARE, initial_shares
 from bnguard.analysis.scenario.scenario import build_scenario
@@ -115,7 +115,7 @@ def _named_objects(checkpoint: Checkpoint) -> Iterator[Tuple[str, str]]:
     try:
         if not isinstance(content, bytes):
             raise TypeError("it is not one text")
-        graph = message("TrackableObjectGraph").FromString(content)
+        graph = parse("TrackableObjectGraph", content)
     except (DecodeError, TypeError) as error:
         raise BnguardError(
             f"{checkpoint.prefix}: the checkpoint's object graph cannot be decoded; expected an "

@@ -319,7 +319,7 @@ def _signed(number: int) -> bytes:
 def _header(entries: Mapping[bytes, bytes]) -> Any:
     if b"" not in entries:
         raise ValueError("it has no header")
-    header = protos.message("BundleHeaderProto").FromString(entries[b""])
+    header = protos.parse("BundleHeaderProto", entries[b""])
     version = header.version
     if version.min_consumer > _VERSION or _VERSION in version.bad_consumers or version.producer < 0:
         raise ValueError(
@@ -342,7 +342,7 @@ def _name(key: bytes) -> str:
 def _checked_entry(key: bytes, value: bytes, shards: int) -> TensorEntry:
     """Return an entry, after a check of all that it says by itself."""
     try:
-        proto = protos.message("BundleEntryProto").FromString(value)
+        proto = protos.parse("BundleEntryProto", value)
     except protos.DecodeError as error:
         raise ValueError(f"the entry of {shown(key)} cannot be decoded") from error
     shape = tuple([axis.size for axis in proto.shape.dim])

@@ -70,7 +70,7 @@ class FirstFormat:
         self._entries = read_table(data)
         if b"" not in self._entries:
             raise ValueError("it has no header")
-        meta = protos.message("SavedTensorSlices").FromString(self._entries[b""]).meta
+        meta = protos.parse("SavedTensorSlices", self._entries[b""]).meta
         if meta.versions.min_consumer > _VERSION:
             raise ValueError(f"its format is for version {meta.versions.min_consumer} and later")
         self.tensors: Dict[str, StoredSlices] = {}
@@ -96,7 +96,7 @@ class FirstFormat:
             entry = self._entries.get(slice_key(name, extents))
             if entry is None:
                 raise ValueError(f"a slice of {shown(name)} is missing")
-            data = protos.message("SavedTensorSlices").FromString(entry).data.data
+            data = protos.parse("SavedTensorSlices", entry).data.data
             elements = list(getattr(data, field))
             count = product(slice_shape(extents, stored.shape))
             if len(elements) != count * (_NUMBERS_OF_COMPLEX if "complex" in field else 1):

@@ -116,7 +116,7 @@ def _variable_keys(bundle: Bundle) -> Dict[str, Optional[str]]:
     entry = object_graph_entry(bundle)
     (text,) = bundle.texts(entry, bundle.read(entry))
     named: Dict[str, Optional[str]] = {}
-    for node in protos.message("TrackableObjectGraph").FromString(text).nodes:
+    for node in protos.parse("TrackableObjectGraph", text).nodes:
         for attribute in node.attributes:
             key, name = attribute.checkpoint_key, attribute.full_name
             named[name] = key if named.get(name, key) == key else None

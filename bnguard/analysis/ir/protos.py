@@ -13,12 +13,15 @@ from __future__ import annotations
 from typing import Any, Dict, Type
 import warnings
 
+import google.protobuf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
 __all__ = ["DATA_TYPES", "DecodeError", "message", "parse"]
 
 _PACKAGE = "bnguard.analysis"
+# Of some bytes that it cannot decode.
+_ONLY_WARNS = int(google.protobuf.__version__.partition(".")[0]) < 4
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "bool": _Field.TYPE_BOOL,
@@ -123,6 +126,8 @@ def parse(name: str, data: bytes) -> Any:
     Raises:
       DecodeError: they are no such message. Of some bytes protobuf before 4 only warns.
     """
+    if not _ONLY_WARNS:
+        return message(name).FromString(data)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         parsed = message(name).FromString(data)
