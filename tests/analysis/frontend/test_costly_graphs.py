@@ -4,14 +4,19 @@ Each shape has the size at which it once took more than 8 s. What is counted her
 square of the size, or with a number in the file.
 """
 
+import time
+
 import pytest
 from support.analysis import costly_graphs
 from support.analysis.small_limits import small_limit
 
 import bnguard
+from bnguard.analysis import limits
 from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.dataflow import deadness, predicates
 from bnguard.analysis.errors import AuditError
+from bnguard.repository.audit import audit_paths
+from bnguard.repository.configuration import Configuration
 
 
 class Counts:
@@ -93,3 +98,28 @@ def test_the_names_of_inlined_nodes_are_counted(tmp_path):
     assert bnguard.audit(path).findings == ()
     with small_limit("LOWERED_NAME_BYTES", 10000000), pytest.raises(AuditError, match="10000000"):
         bnguard.audit(path)
+
+
+def test_an_audit_that_takes_too_long_ends_with_a_line_about_this_file(tmp_path, monkeypatch):
+    slow, small = tmp_path / "slow.pb", tmp_path / "small.pb"
+    slow.write_bytes(costly_graphs.switches(10000))
+    small.write_bytes(costly_graphs.switches(1))
+    monkeypatch.setattr(limits, "seconds", lambda _: 0.05)
+    found = audit_paths([str(slow), str(small)], AuditOptions(), Configuration())
+    (error,) = found.errors
+    assert error.startswith(f"{slow}: the audit takes more than 0.05 s of CPU time, the limit")
+    assert [report.source for report in found.reports] == [str(small)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [("one_selector", 8000), ("roots", 8000), ("train_ops", 5000)]
+)
+def test_work_does_not_grow_with_the_square_of_what_shares_an_op(shape, size, tmp_path):
+    def seconds(count):
+        began = time.process_time()
+        audited(tmp_path, getattr(costly_graphs, shape)(count))
+        return time.process_time() - began
+
+    seconds(10)
+    # Six times the size took more than 18 times as long when the work was quadratic.
+    assert seconds(size) < 12 * seconds(size // 6)
