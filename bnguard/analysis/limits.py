@@ -126,7 +126,7 @@ _WORK_BYTES = 5000000
 
 FILE_BYTES = Limit(2**31 - 1, "bytes of a file", "protobuf allows no larger message", _REFUSED)
 TEXT_BYTES = Limit(
-    1 << 27, "bytes of a text graph", "parsing one takes about a second for each MiB", _REFUSED
+    1 << 27, "bytes of a text graph", "parsing one takes up to two seconds for each MiB", _REFUSED
 )
 FUNCTION_DEPTH = Limit(100, "nested function calls", "lowering is recursive", _REFUSED)
 LOWERED_NODES = Limit(
@@ -139,7 +139,7 @@ INDEX_BYTES = Limit(
     "the checkpoint is refused",
 )
 CHECKPOINT_ENTRIES = Limit(
-    1 << 18,
+    1 << 17,
     "entries of a checkpoint",
     "no known model has more variables, and each is checked, which takes some microseconds",
     "the checkpoint is refused",
