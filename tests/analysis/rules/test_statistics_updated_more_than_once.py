@@ -180,7 +180,8 @@ class TestLoops:
             assert all("read before the loop" in f.problem for f in report.findings)
         assert verdicts["a_careful_average"]
         reads_inside = loop == "while" or (variables, control_flow) == ("ref", "v1")
-        assert verdicts["the_layer"] == verdicts["an_average"] == reads_inside
+        assert verdicts["the_layer"]
+        assert verdicts["an_average"] == reads_inside
 
     @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
     def test_iterations_that_wait_for_the_update_before(self, variables, control_flow):
