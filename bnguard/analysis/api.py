@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-import gc
 import os
 from typing import (
     Any,
@@ -31,6 +29,7 @@ from bnguard.analysis.rules import choose
 from bnguard.analysis.rules.rule import Rule
 from bnguard.analysis.scenario.scenario import build_scenario
 from bnguard.analysis.timeline import NO_TIMELINE, timeline_of
+from bnguard.runtime.garbage import no_garbage_collection
 
 _Graph = TypeVar("_Graph", str, Report)  # the path of a graph, or the report on it
 _SHOWN_GRAPHS = 8
@@ -209,7 +208,7 @@ def audit_all(
       AuditError: the source or the checkpoint cannot be read, a name is not in the graph, or no
         rule has a code.
     """
-    with _no_garbage_collection():
+    with no_garbage_collection():
         return _audit_all(source, options, with_timeline)
 
 
@@ -231,21 +230,6 @@ def _audit_all(source: Any, options: AuditOptions, with_timeline: bool) -> List[
 def _work_on(loaded: LoadedGraph) -> ContextManager[Any]:
     graph = loaded.graph
     return limits.work(loaded.file_bytes, sum(map(len, graph.sources)) / max(1, len(graph)))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Pause the garbage collector: a graph makes very many objects and no garbage.
-
-    In a program that has imported TensorFlow, each collection visits the objects of that, too.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _report(

@@ -89,6 +89,19 @@ def work(file_bytes: int, edges_per_node: float) -> Iterator[_Work]:
         _work.reset(token)
 
 
+def seconds(file_bytes: int) -> float:
+    """Return the CPU time that a command may use for a file of this size."""
+    return int(SECONDS) * max(1.0, file_bytes / _WORK_BYTES)
+
+
+def out_of_time(file_bytes: int) -> AuditError:
+    """Return the error about a file that takes more CPU time than that."""
+    return AuditError(
+        f"the audit takes more than {seconds(file_bytes):.3g} s of CPU time, the limit for a file "
+        f"of this size: {SECONDS.reason}"
+    )
+
+
 def spend(nodes: int) -> None:
     """Count work on so many nodes.
 
@@ -113,7 +126,7 @@ _WORK_BYTES = 5000000
 
 FILE_BYTES = Limit(2**31 - 1, "bytes of a file", "protobuf allows no larger message", _REFUSED)
 TEXT_BYTES = Limit(
-    1 << 27, "bytes of a text graph", "parsing one takes about a second for each MiB", _REFUSED
+    1 << 27, "bytes of a text graph", "parsing one takes up to two seconds for each MiB", _REFUSED
 )
 FUNCTION_DEPTH = Limit(100, "nested function calls", "lowering is recursive", _REFUSED)
 LOWERED_NODES = Limit(
@@ -126,7 +139,7 @@ INDEX_BYTES = Limit(
     "the checkpoint is refused",
 )
 CHECKPOINT_ENTRIES = Limit(
-    1 << 18,
+    1 << 17,
     "entries of a checkpoint",
     "no known model has more variables, and each is checked, which takes some microseconds",
     "the checkpoint is refused",
@@ -159,6 +172,12 @@ WORK = Limit(
     30000000,
     "visits to nodes, for each 5 MB of its file",
     "a small file can ask for more work than a large network",
+    _REFUSED,
+)
+SECONDS = Limit(
+    4,
+    "seconds of CPU time of a command, for each 5 MB of its file",
+    "what takes longer is made to, and would hold up all others",
     _REFUSED,
 )
 CHECKPOINT_KEY_RATIO = Limit(

@@ -10,6 +10,7 @@ import click
 
 from bnguard.analysis.findings import ALREADY_TRAINED
 from bnguard.runtime.columns import columns, fit_tables
+from bnguard.runtime.garbage import no_garbage_collection
 from bnguard.runtime.requirements import require
 from bnguard.runtime.streams import printable
 
@@ -34,9 +35,10 @@ def diff(before: str, after: str, scope: Optional[str], tolerance: float, as_jso
     BEFORE and AFTER are checkpoint prefixes, or directories with a `checkpoint` file. Exit status:
     0 if the statistics agree, 1 if they differ, 2 if they could not be compared.
     """
-    difference = _statistics().diff(before, after, scope=scope, tolerance=tolerance)
-    _print(difference, as_json)
-    sys.exit(1 if difference else 0)
+    with no_garbage_collection():
+        difference = _statistics().diff(before, after, scope=scope, tolerance=tolerance)
+        _print(difference, as_json)
+        sys.exit(1 if difference else 0)
 
 
 @click.command("stats")
@@ -52,9 +54,10 @@ def stats(checkpoint: str, scope: Optional[str], as_json: bool) -> None:
     initial values. Many variables with the same problem share a row; --json has each. Exit status:
     0 if nothing is wrong, 1 if something is, 2 if the checkpoint could not be read.
     """
-    found = _statistics().snapshot(checkpoint, scope=scope)
-    sick = sum(bool(statistic.problems) for statistic in found.health())
-    _print(found, as_json)
+    with no_garbage_collection():
+        found = _statistics().snapshot(checkpoint, scope=scope)
+        sick = sum(bool(statistic.problems) for statistic in found.health())
+        _print(found, as_json)
     if sick and not as_json:
         verb = "has" if sick == 1 else "have"
         click.echo(f"{sick} of {len(found)} running statistics {verb} problems. {ALREADY_TRAINED}.")

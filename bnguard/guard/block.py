@@ -8,6 +8,7 @@ from typing import Any, Callable, ContextManager, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from bnguard.errors import BnguardError
 from bnguard.guard.diagnosis import Diagnosis
 from bnguard.guard.run_recorder import RecordedRuns, record_runs
 from bnguard.statistics import RunningStatistics, session_values, sessions
@@ -105,10 +106,12 @@ class ReentrantGuard:
     Each thread leaves the blocks that it entered itself, the innermost first.
 
     Args:
+      name: of the function that makes the guard.
       block: makes the context manager for one entry.
     """
 
-    def __init__(self, block: Callable[[], ContextManager[RunningStatistics]]) -> None:
+    def __init__(self, name: str, block: Callable[[], ContextManager[RunningStatistics]]) -> None:
+        self._name = name
         self._block = block
         self._entered = _Entered()
 
@@ -119,4 +122,10 @@ class ReentrantGuard:
         return before
 
     def __exit__(self, *exc: Any) -> Optional[bool]:
+        if not self._entered.blocks:
+            raise BnguardError(
+                f"{self._name}: this thread leaves a block that it has not entered; expected "
+                "`with` to enter and leave it. If a generator has the block in it, run and close "
+                "the generator in one thread."
+            )
         return self._entered.blocks.pop().__exit__(*exc)

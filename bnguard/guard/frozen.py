@@ -58,7 +58,7 @@ def frozen(
         raise BnguardError(
             f"on_change: got {on_change!r}; expected one of {', '.join(_ON_CHANGE)}."
         )
-    return ReentrantGuard(lambda: _frozen(session, scope, on_change))
+    return ReentrantGuard("frozen", lambda: _frozen(session, scope, on_change))
 
 
 def _frozen(

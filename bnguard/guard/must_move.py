@@ -46,7 +46,7 @@ def must_move(session: Session, scope: Optional[Scope] = None) -> ContextManager
       BnguardError: there are no running statistics; the session is closed or they are not
         initialized.
     """
-    return ReentrantGuard(lambda: _must_move(GuardedBlock(session, scope)))
+    return ReentrantGuard("must_move", lambda: _must_move(GuardedBlock(session, scope)))
 
 
 def _must_move(block: GuardedBlock) -> ContextManager[RunningStatistics]:

@@ -9,6 +9,7 @@ import os
 import traceback
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple, Union
 
+from bnguard.analysis import limits
 from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.formatters.lines import count
@@ -19,6 +20,7 @@ from bnguard.repository.discovery import Found, find
 from bnguard.repository.equal_graphs import equal_graphs
 from bnguard.repository.errors import RepositoryError
 from bnguard.runtime import signals
+from bnguard.runtime.cpu_time import limit_cpu_time
 
 _Outcome = Union[List[Report], NotAGraphError, str]
 """The reports on a file, or what else it is, or a line with the reason why there are none."""
@@ -216,11 +218,19 @@ def _map(
         ) from error
 
 
+def _size(path: str) -> int:
+    """Return the size of the file with a graph; of a pipe, the largest size, as it may come."""
+    inside = os.path.join(path, "saved_model.pb")
+    file = inside if os.path.isfile(inside) else path
+    return os.path.getsize(file) if os.path.isfile(file) else limits.FILE_BYTES
+
+
 def _audit(task: _Task, with_timeline: bool) -> _Outcome:
     """Audit a graph. An error of any type becomes a line, so no report on another is lost."""
     path = task.files[0]
+    size = _size(path)
     try:
-        with about(path):
+        with about(path), limit_cpu_time(limits.seconds(size), limits.out_of_time(size)):
             return audit_all(path, task.options, with_timeline)
     except NotAGraphError as error:
         return error

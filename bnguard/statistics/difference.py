@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -165,9 +165,11 @@ def compare(
     before: RunningStatistics, after: RunningStatistics, tolerance: float = 0.0
 ) -> StatisticsDiff:
     """Return the difference between two snapshots; `tolerance` is that of `StatisticsDiff`."""
-    common = [name for name in before if name in after]
-    kinds = {name: (_kind(before[name]), _kind(after[name])) for name in common}
-    alike = [name for name, (was, now) in kinds.items() if was == now]
+    later = dict(after)
+    kinds = {
+        name: (_kind(was), _kind(later[name])) for name, was in before.items() if name in later
+    }
+    alike = {name: was for name, (was, now) in kinds.items() if was == now}
     return StatisticsDiff(
         before=before.source,
         after=after.source,
@@ -193,22 +195,27 @@ def _type(value: np.ndarray) -> str:
 
 
 def _changes(
-    before: RunningStatistics, after: RunningStatistics, names: Sequence[str]
+    before: RunningStatistics, after: RunningStatistics, kinds: Mapping[str, Any]
 ) -> Iterator[Change]:
     """Yield the changes of variables that have one type and shape on both sides, in their order.
 
     Those of one type and shape are compared together, because there may be many.
+
+    Args:
+      before: the earlier snapshot.
+      after: the later one.
+      kinds: the type and the shape of each of these variables.
     """
     alike: Dict[Any, List[str]] = defaultdict(list)
-    for name in names:
-        alike[before[name].dtype, before[name].shape].append(name)
+    for name, kind in kinds.items():
+        alike[kind].append(name)
     found: Dict[str, Change] = {}
     for (_, shape), similar in alike.items():
         for chosen in in_parts(similar, shape):
             was, now = (rows_of(side[name] for name in chosen) for side in (before, after))
             problems = [type_problem(before.roles[name], was.dtype) for name in chosen]
             found.update(zip(chosen, _changes_of_rows(chosen, problems, was, now)))
-    return (found[name] for name in names)
+    return (found[name] for name in kinds)
 
 
 def _changes_of_rows(

@@ -224,6 +224,8 @@ def test_work_is_counted_for_each_graph_alone(tmp_path):
 def test_a_large_file_may_take_more_work():
     with limits.work(100000000, 1) as left:
         assert left.left == 20 * limits.WORK
+    assert limits.seconds(0) == limits.SECONDS == limits.seconds(5000000)
+    assert limits.seconds(100000000) == 20 * limits.SECONDS
     with limits.work(0, 80) as left:  # a visit to a node with many inputs costs more
         assert left.left == limits.WORK // 10
 

@@ -265,3 +265,15 @@ def test_uninitialized_and_closed_sessions_are_reported():
             bnguard.frozen(session), "not initialized; expected variables with values"
         )
     entering_fails_with(bnguard.frozen(session), "the session is closed; expected an open one")
+
+
+@pytest.mark.parametrize("guard", [bnguard.frozen, bnguard.must_move])
+def test_a_thread_that_leaves_what_another_entered_is_told(guard):
+    with programs.session("ref", build=two_branches) as (session, _):
+        entered = guard(session)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(entered.__enter__).result()
+            with pytest.raises(bnguard.BnguardError, match="has not entered; expected `with`"):
+                entered.__exit__(None, None, None)
+            with contextlib.suppress(AssertionError):  # nothing was trained in the block
+                pool.submit(entered.__exit__, None, None, None).result()

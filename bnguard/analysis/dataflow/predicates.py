@@ -33,6 +33,8 @@ Predicate = Optional[FrozenSet[BranchOutcome]]
 ALWAYS: FrozenSet[BranchOutcome] = frozenset()
 NEVER: Predicate = None
 
+_VISITS = 8  # to nodes, which take as long as one term of an alternative
+
 UNDECIDED = frozenset([BranchOutcome("undecided", 0, 0)])
 
 
@@ -67,7 +69,9 @@ def disjunction(predicates: Iterable[Predicate], place: Hashable) -> Predicate:
     if len(alternatives) > limits.PREDICATE_TERMS:
         limits.PREDICATE_TERMS.reach()
         return frozenset([BranchOutcome(("any", place), 0, 0)])
+    terms = sum(map(len, alternatives))
     while True:
+        limits.spend(_VISITS * terms + len(alternatives) ** 2)
         alternatives = {
             predicate
             for predicate in alternatives

@@ -73,4 +73,4 @@ def count(number: int, noun: str) -> str:
 
 def markdown_cell(text: str) -> str:
     """Return text for one cell of a table in Markdown, in which nothing is markup."""
-    return re.sub(r"([\\|*_`<>\[\]~])", r"\\\1", printable(text))
+    return re.sub(r"([\\|*_`<>\[\]~&]|:(?=//)|(?<=www)\.)", r"\\\1", printable(text))

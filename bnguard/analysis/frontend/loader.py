@@ -30,6 +30,7 @@ from bnguard.analysis.frontend.source_lines import (
     source_lines_of_debug_info,
     source_lines_of_graph,
 )
+from bnguard.analysis.frontend.text_graph import parse_text
 from bnguard.analysis.ir import protos
 from bnguard.analysis.ir.graph import Graph
 from bnguard.analysis.ir.op_types import ENGINE, FUSED_NORMALIZATIONS, VARIABLES
@@ -197,13 +198,11 @@ def _from_text(data: bytes, name: str, path: str) -> bytes:
         raise AuditError(
             f"{path}: text of more than {limits.TEXT_BYTES >> 20} MiB; give the binary form"
         )
-    message = protos.message(name)()
     try:
-        text_format.Parse(data.decode("utf-8"), message, allow_unknown_field=True)
+        return parse_text(data.decode("utf-8"), name)
     except (text_format.ParseError, ValueError, ArithmeticError, RecursionError) as error:
         reason = first_line(error)
         raise AuditError(f"{path}: not the text form of a {name} ({reason})") from error
-    return bytes(message.SerializeToString())
 
 
 def _decode_saved_model(data: bytes, path: str, tags: Tags) -> List[LoadedGraph]:

@@ -266,6 +266,15 @@ class Graph:
                 return position
         return None
 
+    def taken_ports(self, consumer: int, node: int) -> Sequence[int]:
+        """Return the outputs of `node` that its consumer takes, CONTROL among them."""
+        sources, ports = self.sources[consumer], self.ports[consumer]
+        if len(ports) > _WIDE:
+            return self._wide_inputs(consumer).ports[node]
+        if sources.count(node) == 1:  # the usual case, and the fast one
+            return [ports[sources.index(node)]]
+        return [port for source, port in zip(sources, ports) if source == node]
+
     def constant(self, node: int) -> Any:
         """Return the TensorProto of a Const; None if it is large, or `node` is something else."""
         if self.types[node] != "Const":
@@ -310,6 +319,7 @@ class _WideInputs:
       tensors: the inputs, in order.
       positions: the position of the first that comes from each node.
       counts: how often each is an input.
+      ports: the outputs of each node that are taken, CONTROL among them.
     """
 
     def __init__(self, sources: Sequence[int], ports: Sequence[int]) -> None:
@@ -319,6 +329,9 @@ class _WideInputs:
         for position, tensor in enumerate(self.tensors):
             self.positions.setdefault(tensor.node, position)
         self.counts = Counter(self.tensors)
+        self.ports: Dict[int, List[int]] = defaultdict(list)
+        for source, port in zip(sources, ports):
+            self.ports[source].append(port)
 
 
 def _consumers(sources: Sequence[Sequence[int]]) -> List[List[int]]:

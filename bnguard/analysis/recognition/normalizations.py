@@ -29,6 +29,7 @@ _EXPONENTS = (0.5, -0.5)
 _WITH_EPSILON = ADDITIONS | frozenset(["Maximum"])
 _RECIPROCALS = frozenset(["Inv", "Reciprocal"])
 _LARGEST_EPSILON = 0.5
+_OPERANDS = 3  # more than those of an op that computes with two
 
 
 class Normalization(NamedTuple):
@@ -180,7 +181,7 @@ class _Finder:
     def _visit(self, tensor: Tensor, consumer: int, queue: List[Tensor], uses: _Uses) -> None:
         op_type, inputs = self._graph.types[consumer], self._graph.data_inputs(consumer)
         outputs = [Tensor(consumer, 0)]
-        others = [operand for operand in inputs if operand != tensor]
+        others = [operand for operand in inputs[:_OPERANDS] if operand != tensor]
         if op_type in MADE_OF_FIRST and inputs[0] == tensor:
             queue += [Tensor(consumer, 0), Tensor(consumer, 1)] if op_type == "Switch" else outputs
         elif op_type in MADE_OF_ALL_BUT or op_type in _RECIPROCALS:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from itertools import chain
 import re
-from typing import AbstractSet, Iterable, List, Set
+from typing import AbstractSet, Dict, Iterable, List, Set
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.reachability import closure, data_flow
@@ -133,14 +133,20 @@ class NetworkEnds:
         writes = graph.of_types(filter(is_write, list(graph.present_types())))
         found: Set[int] = set()
         others = self._nodes | after_labels
+        takers: Dict[int, int] = {}  # how many of the others take the value of a node
         stack = [source for write in writes for source in self._inputs(write)]
         while stack:
             node = stack.pop()
-            takers = others.intersection(graph.consumers[node])
-            if node not in found and not any(graph.takes_data(taker, node) for taker in takers):
+            if node not in takers:
+                near = others.intersection(graph.consumers[node])
+                takers[node] = sum(graph.takes_data(taker, node) for taker in near)
+            if not takers[node] and node not in found:
                 found.add(node)
                 others.discard(node)
-                stack += self._inputs(node)
+                for source in self._inputs(node):
+                    if source in takers:
+                        takers[source] -= 1
+                    stack.append(source)
         return found
 
     def _last_nodes(self) -> Set[int]:

@@ -23,6 +23,7 @@ from typing import (
     Tuple,
 )
 
+from bnguard.analysis import limits
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.loops import NO_FRAME, Frames, nodes_in_loops
 from bnguard.analysis.dataflow.predicates import NEVER, conjunction
@@ -35,6 +36,7 @@ _READS_NO_VALUE = (VALUELESS - {"OnesLike", "ZerosLike"}) | frozenset(
     ["IsVariableInitialized", "VarIsInitializedOp", "VariableShape"]
 )
 _BATCH = 512  # writes that one walk over the graph follows; each is a bit
+_VISITS = 4  # to nodes, which take as long as one node in such a walk
 
 ReadWritePair = Tuple[int, int]
 
@@ -101,10 +103,15 @@ def races(step: Execution, variables: Sequence[Accesses]) -> List[List[ReadWrite
                 bits.setdefault(write, 1 << len(bits))
         # A path goes up in rank, so it lies between its two ends.
         between = slice(bisect_left(ranks, min(ends)), bisect_right(ranks, max(ends)))
-        before, after = _spread(step, nodes[between], bits)
+        near = nodes[between]
+        limits.spend(_VISITS * len(near))
+        before, after = _spread(step, near, bits)
         for number, accesses in batch:
+            all_bits = sum(bits[write] for write in set(accesses.writes))
             for read in accesses.reads:
                 ordered = before.get(read, 0) | after.get(read, 0)
+                if not all_bits & ~ordered:
+                    continue
                 pairs = ((read, write) for write in accesses.writes if not bits[write] & ordered)
                 found[number] += islice(filter(may_both_run, pairs), 1)
     return found

@@ -282,12 +282,7 @@ def _consumers_by_port(graph: Graph, switch: int) -> Dict[int, List[int]]:
     """Return the nodes that take each output of a Switch which any node takes."""
     consumers: Dict[int, List[int]] = {}
     for consumer in graph.consumers[switch]:
-        sources, ports = graph.sources[consumer], graph.ports[consumer]
-        if sources.count(switch) == 1:  # the usual case, and the fast one
-            taken = [ports[sources.index(switch)]]
-        else:
-            taken = [port for source, port in zip(sources, ports) if source == switch]
-        for port in taken:
+        for port in graph.taken_ports(consumer, switch):
             if port != CONTROL:
                 consumers.setdefault(port, []).append(consumer)
     return consumers

@@ -7,6 +7,7 @@ from support.analysis.reports import HOSTILE, REPORTS, finding, report
 
 from bnguard.analysis.findings import Location, Op
 from bnguard.analysis.formatters import format_reports
+from bnguard.analysis.formatters.lines import markdown_cell
 
 PATH = (Op("y", "Relu"), Op("bn/AssignMovingAvg", "AssignSub"))
 
@@ -115,3 +116,7 @@ def test_a_name_is_no_markup():
 
 def test_the_reports_of_all_formats_can_be_shown():
     assert shown(parsed(*REPORTS), "h2")
+
+
+def test_a_name_is_no_link_and_no_entity():
+    assert markdown_cell("https://x.org www.x.org &#96;") == r"https\://x.org www\.x.org \&#96;"

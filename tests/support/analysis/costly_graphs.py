@@ -159,3 +159,38 @@ def long_name(length, nodes):
     graph.node("a" * length, "f", "x")
     graph.function("f", [(f"n{i}", "NoOp") for i in range(nodes)])
     return graph.bytes()
+
+
+def one_selector(count):
+    """An op behind Switches that one placeholder decides."""
+    graph, outputs = _started(), []
+    graph.node("p", "Placeholder", dtype=BOOL, shape=SCALAR)
+    for i in range(count):
+        graph.node(f"n{i}", "LogicalNot", "p")
+        outputs.append(graph.node(f"s{i}", "Switch", "x", f"n{i}"))
+    return _ended(graph, outputs)
+
+
+def roots(count):
+    """Inverse roots of one variance, all taken by one op."""
+    graph = _started()
+    graph.node("v", "VariableV2")
+    graph.node("e", "Const", value=_field(8, b"\x08\x01\x2d\x6f\x12\x83\x3a"))  # 0.001
+    for i in range(count):
+        graph.node(f"a{i}", "Add", "v", "e")
+        graph.node(f"r{i}", "Rsqrt", f"a{i}")
+    graph.node("p", "Pack", *[f"r{i}" for i in range(count)])
+    graph.layer("p")
+    return graph.bytes()
+
+
+def train_ops(count):
+    """A layer with train ops, each of a weight of its own."""
+    graph = _started()
+    graph.node("r", "Const", value=_field(8, b"\x08\x01\x12\x00"))
+    output = graph.layer("x")
+    for i in range(count):
+        graph.node(f"g{i}", "VariableV2")
+        graph.node(f"z{i}", "Mul", output, f"g{i}")
+        graph.node(f"t{i}", "ApplyGradientDescent", f"g{i}", "r", f"z{i}")
+    return graph.bytes()
