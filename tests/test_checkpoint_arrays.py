@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import handmade_checkpoints
+from support.checkpoints import handmade_checkpoints
 
 from bnguard.checkpoint_arrays import crc32c_of_rows
 

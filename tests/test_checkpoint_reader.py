@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import checkpoint_damage as damage
+from support.checkpoints import checkpoint_damage as damage
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader

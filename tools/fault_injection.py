@@ -26,8 +26,8 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from support import checkpoint_damage as damage
 from support import forked
+from support.checkpoints import checkpoint_damage as damage
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader

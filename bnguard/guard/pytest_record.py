@@ -7,9 +7,9 @@ from typing import Any, Callable, ContextManager, Dict, Optional
 from bnguard.errors import BnguardError
 from bnguard.guard.block import END_OF_DATA
 from bnguard.guard.errors import Moved, StatisticsChanged, StatisticsDidNotMove, Unmoved
+from bnguard.runtime.tables import json_value
 from bnguard.statistics import RunningStatistics
 from bnguard.statistics.scopes import Scope
-from bnguard.statistics.tables import json_value
 
 
 class RecordedGuard:

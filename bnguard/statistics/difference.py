@@ -10,8 +10,8 @@ import numpy as np
 
 from bnguard.errors import BnguardError
 from bnguard.layer_plot import draw_layers
+from bnguard.runtime import tables
 from bnguard.runtime.streams import printable
-from bnguard.statistics import tables
 from bnguard.statistics.health import in_parts, numbers, rows_of, type_problem
 from bnguard.statistics.running_statistics import RunningStatistics
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from bnguard.statistics.tables import json_value
+from bnguard.runtime.tables import json_value
 
 # Above these values something is wrong. 16-bit pixels, the largest plausible activations, have a
 # mean of at most 6.6e4 and a variance of at most 1.1e9.

@@ -10,8 +10,8 @@ import numpy as np
 from bnguard.analysis.checkpoints.bundle import shown
 from bnguard.errors import BnguardError
 from bnguard.layer_plot import Values, draw_layers
+from bnguard.runtime import tables
 from bnguard.runtime.streams import printable
-from bnguard.statistics import tables
 from bnguard.statistics.health import Health, examine_all
 from bnguard.statistics.names import mean_beside, role_of
 

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from support import handmade_checkpoints as handmade
 from support.analysis import costly_graphs, networks
 from support.analysis.graph_defs import message_of, read
 from support.analysis.networks import fresh_graph
 from support.analysis.small_limits import small_limit
+from support.checkpoints import handmade_checkpoints as handmade
 import tensorflow.compat.v1 as tf
 
 import bnguard

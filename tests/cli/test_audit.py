@@ -18,7 +18,7 @@ from support.analysis.networks import (
     two_branch,
 )
 from support.commands import ROOT, write_graph
-from support.html_page import cells, read_page
+from support.pages.html_page import cells, read_page
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.rules import RULES, page

@@ -7,14 +7,14 @@ import sys
 from click.testing import CliRunner
 import numpy as np
 import pytest
-from support import handmade_checkpoints as handmade
 from support.analysis.graph_defs import message_of
-from support.mutated_checkpoints import files_of, read_all, write
+from support.checkpoints import handmade_checkpoints as handmade
+from support.checkpoints.mutated_checkpoints import files_of, read_all, write
 
 from bnguard.cli import commands
+from bnguard.runtime.tables import MOST_ROWS
 from bnguard.statistics.difference import compare
 from bnguard.statistics.running_statistics import RunningStatistics
-from bnguard.statistics.tables import MOST_ROWS
 
 DATA = np.array([1, 2, 3, 4], np.float32).tobytes()
 SECONDS = 60  # that nothing here takes, unless it waits for ever

@@ -5,7 +5,7 @@ import os
 import pytest
 from support import forked
 from support.docs.blocks import blocks, read
-from support.html_page import cells, read_page
+from support.pages.html_page import cells, read_page
 
 from bnguard.watch import graph_watch, runner, watcher
 

@@ -22,7 +22,7 @@ import time
 import traceback
 
 import numpy as np
-from support.mutated_checkpoints import files_of, is_restorable, read_all, write
+from support.checkpoints.mutated_checkpoints import files_of, is_restorable, read_all, write
 
 from bnguard.runtime.tensorflow_import import import_tensorflow
 

@@ -5,7 +5,7 @@ What is read from checkpoints that TensorFlow wrote is compared in tests/test_ch
 
 import numpy as np
 import pytest
-from support import handmade_checkpoints as handmade
+from support.checkpoints import handmade_checkpoints as handmade
 
 from bnguard import checkpoint_reader
 from bnguard.analysis.checkpoints.stored_checkpoint import read_checkpoint

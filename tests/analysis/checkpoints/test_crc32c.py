@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from support import handmade_checkpoints
+from support.checkpoints import handmade_checkpoints
 
 from bnguard.analysis.checkpoints.crc32c import checksum, crc32c
 

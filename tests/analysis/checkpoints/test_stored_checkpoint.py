@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from support.handmade_checkpoints import block, footed, table, trailed, varint
+from support.checkpoints.handmade_checkpoints import block, footed, table, trailed, varint
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.checkpoints.stored_checkpoint import read_checkpoint

@@ -1,8 +1,8 @@
 """The page: its cells, its texts, that nothing in it is markup of others, and how it looks."""
 
 import pytest
-from support.browser import BROWSER, measured
-from support.html_page import cells, read_page
+from support.pages.browser import BROWSER, measured
+from support.pages.html_page import cells, read_page
 from support.samples import EVERY
 
 from bnguard.analysis.findings import Assumptions, Finding, Location, Op

@@ -6,7 +6,7 @@ from bnguard.analysis.checkpoints.stored_checkpoint import read_checkpoint
 from bnguard.checkpoint_reader import Checkpoint
 from bnguard.errors import BnguardError
 from bnguard.statistics.snapshots import snapshot
-from support import handmade_checkpoints as handmade
+from support.checkpoints import handmade_checkpoints as handmade
 
 ODD = (
     *(-(2**63), -(2**31), -8, -1, 0, 1, 2, 3, 4, 5, 7, 8, 16, 64, 100, 254, 255, 999, 2**16),

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from support.html_page import read_page
+from support.pages.html_page import read_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 _WAITING = "waiting"

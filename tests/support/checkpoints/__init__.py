@@ -1,0 +1,1 @@
+"""Checkpoints that are damaged, or lie."""
