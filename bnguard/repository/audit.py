@@ -13,6 +13,7 @@ from bnguard.analysis import limits
 from bnguard.analysis.api import AuditOptions, audit_all
 from bnguard.analysis.errors import AuditError, NotAGraphError, about
 from bnguard.analysis.formatters.lines import count
+from bnguard.analysis.frontend.loader import graph_file
 from bnguard.analysis.report import Report
 from bnguard.errors import first_line
 from bnguard.repository.configuration import Configuration
@@ -220,8 +221,7 @@ def _map(
 
 def _size(path: str) -> int:
     """Return the size of the file with a graph; of a pipe, the largest size, as it may come."""
-    inside = os.path.join(path, "saved_model.pb")
-    file = inside if os.path.isfile(inside) else path
+    file = graph_file(path)
     return os.path.getsize(file) if os.path.isfile(file) else limits.FILE_BYTES
 
 

@@ -10,7 +10,7 @@ from bnguard.analysis.api import AuditOptions
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.formatters import FORMATS
-from bnguard.analysis.frontend.graph_files import graph_file
+from bnguard.analysis.frontend.loader import graph_file
 from bnguard.analysis.rules import choose
 from bnguard.repository import option_texts
 from bnguard.repository.configuration_files import RawConfiguration, nearest, read, shown

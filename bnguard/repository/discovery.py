@@ -7,7 +7,8 @@ import os
 from typing import Callable, List, Set, Tuple
 
 from bnguard.analysis.frontend.file_reader import FoundPath
-from bnguard.analysis.frontend.graph_files import graph_file, is_searched, search, unreadable
+from bnguard.analysis.frontend.graph_files import is_searched, search, unreadable
+from bnguard.analysis.frontend.loader import graph_file
 from bnguard.repository.errors import RepositoryError
 from bnguard.repository.git import ignored_paths
 

@@ -7,8 +7,7 @@ import os
 import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from bnguard.analysis.frontend.graph_files import graph_file
-from bnguard.analysis.frontend.loader import debug_info_file
+from bnguard.analysis.frontend.loader import debug_info_file, graph_file
 from bnguard.analysis.ir import protos
 
 

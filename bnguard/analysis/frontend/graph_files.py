@@ -7,7 +7,7 @@ from typing import Callable, Iterator, List
 
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.file_reader import FoundPath
-from bnguard.analysis.frontend.loader import SAVED_MODEL_FILES
+from bnguard.analysis.frontend.loader import SAVED_MODEL_FILES, graph_file
 
 _ENDINGS = (".meta", ".pb", ".pbtxt")
 # Of version control, package managers and caches.
@@ -81,15 +81,6 @@ def search(
                     folders.append(entry.path)
             elif entry.name.endswith(_ENDINGS) and not leaves_out(entry.path):
                 yield entry.path
-
-
-def graph_file(path: str) -> str:
-    """Return the file of a SavedModel's directory, and any other path as it is."""
-    for name in SAVED_MODEL_FILES:
-        file = os.path.join(path, name)
-        if os.path.exists(file):
-            return file
-    return path
 
 
 def unreadable(folder: str, error: OSError) -> AuditError:

@@ -120,11 +120,19 @@ def load(source: Any, tags: Tags = None) -> List[LoadedGraph]:
     )
 
 
-def _saved_model_file(folder: str) -> str:
+def graph_file(path: str) -> str:
+    """Return the file of a SavedModel's directory, and any other path as it is."""
     for name in SAVED_MODEL_FILES:
-        path = os.path.join(folder, name)
-        if os.path.exists(path):
-            return path
+        file = os.path.join(path, name)
+        if os.path.exists(file):
+            return file
+    return path
+
+
+def _saved_model_file(folder: str) -> str:
+    file = graph_file(folder)
+    if file != folder:
+        return file
     raise AuditError(
         f"{folder}: no graph here; expected saved_model.pb. Give a .meta file or a SavedModel"
     )
