@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from support.commands import bnguard as in_process
 from support.commands import drifting, write_graph
-from support.deep_folders import moved_deep
+from support.odd_folders import moved_deep, refuse_to_list
 from support.paths import ROOT
 
 from bnguard.analysis.api import AuditOptions
@@ -126,14 +126,7 @@ class TestExitStatus:
         assert run("empty", "--only-graphs")[0] == FAILED
 
     def test_a_folder_that_cannot_be_read_fails_unless_something_was_found(self, here, monkeypatch):
-        scandir = os.scandir
-
-        def refuse(path):
-            if os.path.basename(path) == "secret":
-                raise PermissionError(13, "Permission denied", path)
-            return scandir(path)
-
-        monkeypatch.setattr(os, "scandir", refuse)
+        refuse_to_list("secret", monkeypatch)
         (here / "secret").mkdir()
         clean(here / "a.pb")
         status, lines, errors = run(".", *FETCH)

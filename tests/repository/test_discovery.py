@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from support.deep_folders import moved_deep
+from support.odd_folders import moved_deep, refuse_to_list
 
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend import graph_files
@@ -66,14 +66,7 @@ class TestSearch:
 
     def test_a_folder_that_cannot_be_read_is_an_error(self, here, monkeypatch):
         make(here, "a.pb", "secret/b.pb")
-        scandir = os.scandir
-
-        def refuse(path):
-            if os.path.basename(path) == "secret":
-                raise PermissionError(13, "Permission denied", path)
-            return scandir(path)
-
-        monkeypatch.setattr(os, "scandir", refuse)
+        refuse_to_list("secret", monkeypatch)
         one = found()
         assert one.files == ("a.pb",)
         (error,) = one.errors

@@ -1,4 +1,4 @@
-"""A file in a folder that is nested more deeply than Python's functions may call each other."""
+"""Folders that are nested more deeply than Python's functions, or that nobody may list."""
 
 from contextlib import contextmanager
 import os
@@ -24,3 +24,15 @@ def moved_deep(path):
     finally:
         os.chdir(here)
         subprocess.run(["rm", "-r", "d"], check=True)
+
+
+def refuse_to_list(name, monkeypatch):
+    """Let the folders of this name be none that this process may list, even as root."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == name:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
