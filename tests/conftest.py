@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from support import samples
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # pytest-xdist sets it in its workers; what a command prints depends on it.
@@ -21,6 +22,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 COMBINATIONS = [
     (variables, control_flow) for variables in ("ref", "resource") for control_flow in ("v1", "v2")
 ]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what the default run samples."""
+    left_out = samples.deselected(items)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_collection_finish():

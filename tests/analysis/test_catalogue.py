@@ -163,6 +163,7 @@ def test_the_report_notes_what_a_program_may_fetch_for_inference(case, tmp_path)
     assert all("`bnguard run PROGRAM`" in finding.remedy for finding in report.findings)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
 def test_the_frozen_graph_of_repro_has_an_assignment_and_that_of_fixed_has_none(
     variables, control_flow, tmp_path

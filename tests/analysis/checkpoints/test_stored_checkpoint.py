@@ -47,6 +47,7 @@ def small(tmp_path_factory):
     return save(tmp_path_factory.mktemp("small") / "model.ckpt", make)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("sharded", [False, True], ids=["one file", "sharded"])
 @pytest.mark.parametrize("make", [many, partitioned])
 def test_all_that_tensorflow_lists(make, sharded, tmp_path):

@@ -33,6 +33,7 @@ def frozen(training, **options):
 
 
 @BUILDS
+@pytest.mark.sampled
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_features_of_a_frozen_layer(variables, control_flow, training, fused):

@@ -107,6 +107,7 @@ class TestFindings:
         assert [finding.certain for finding in report.findings] == [False, False]
         assert "may be written" in report.findings[0].problem
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
     @pytest.mark.parametrize("in_a_loop", [False, True])
     def test_the_two_sides_of_a_branch_need_no_order(self, in_a_loop, combination):
@@ -138,6 +139,7 @@ class TestFindings:
         expected = {("BN101", False), ("BN103", False)}
         assert found == expected | ({("BN102", False)} if in_a_loop else set())
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize("combination", [("ref", "v1"), ("resource", "v1"), ("resource", "v2")])
     @pytest.mark.parametrize(
         ("is_training", "swapped", "certain"),
@@ -236,6 +238,7 @@ class TestFindings:
 class TestWhere:
     """tf.where computes both sides and takes one: only a known predicate says which."""
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(("value", "certain"), [(True, [True]), (False, []), (None, [False])])
     @pytest.mark.parametrize("where", [tf.where, tf.where_v2])
     def test_only_the_side_that_it_takes_normalizes(self, where, value, certain):

@@ -27,6 +27,7 @@ def found(report, rule="BN105"):
     return {(f.variable, f.severity) for f in report.findings if f.rule == rule}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 @pytest.mark.parametrize("ordered", [False, True])
 def test_what_a_session_makes_of_two_updates(variables, control_flow, ordered):
@@ -57,6 +58,7 @@ def test_what_a_session_makes_of_two_updates(variables, control_flow, ordered):
     assert found(bnguard.audit(graph)) == {(name, severity) for name in STATISTICS}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_the_two_sides_of_a_branch_update_once(variables, control_flow):
     with fresh_graph(variables, control_flow) as graph:
@@ -165,6 +167,7 @@ class TestLoops:
             (mean,) = (v for v in tf.global_variables() if "moving_mean" in v.op.name)
             return bool(np.allclose(session.run(mean), expected, atol=1e-5))
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(("variables", "control_flow"), [*BUILDS, ("ref", "v2")])
     @pytest.mark.parametrize("loop", sorted(LOOPS))
     def test_one_iteration_at_a_time(self, loop, variables, control_flow):
@@ -183,6 +186,7 @@ class TestLoops:
         assert verdicts["the_layer"]
         assert verdicts["an_average"] == reads_inside
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
     def test_iterations_that_wait_for_the_update_before(self, variables, control_flow):
         """The next element is made of the output, and so of the update, of the one before."""

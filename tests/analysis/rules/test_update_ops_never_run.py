@@ -52,6 +52,7 @@ def never_updated(between, trainable=True, trained=None, build=("ref", "v1"), as
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("between", [unpool, above_zero, one_hot, tf.round])
 def test_a_layer_behind_an_op_without_gradient_is_not_frozen(between, build):
@@ -62,6 +63,7 @@ def test_nor_is_it_in_a_graph_without_collections():
     assert never_updated(tf.round, as_graph_def=True) == ENCODER + DECODER
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize(
     "options",

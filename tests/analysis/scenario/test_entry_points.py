@@ -45,6 +45,7 @@ def two_branches(x, training, **options):
     return tf.cond(training, lambda: trained, lambda: inferred)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_a_loop_that_is_differentiated(variables, control_flow):
     """Its gradients have the forward loop fill lists, which are none of the gradients."""
@@ -63,6 +64,7 @@ def test_a_loop_that_is_differentiated(variables, control_flow):
     assert changed(graph, "logits:0", {"x": np.eye(4), "is_training": False}) == STATISTICS
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_a_layer_inside_of_a_loop(variables, control_flow):
     """What is fetched is there for a Session: nothing in a function's body is."""
@@ -79,6 +81,7 @@ def test_a_layer_inside_of_a_loop(variables, control_flow):
     assert bnguard.audit(graph).assumed.fetches == ("logits:0",)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("trains", [False, True])
 def test_what_follows_a_layer_for_inference(fused, trains):
@@ -117,6 +120,7 @@ def test_a_second_head_that_moves_the_statistics():
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_a_flag_that_only_dropout_is_given(variables, control_flow):
     """The layer beside it trains whatever the flag is, and the same network infers."""
@@ -172,6 +176,7 @@ def test_a_value_times_one_is_the_value(same):
     assert len(bnguard.audit(graph, "output", feeds, select=["BN101"]).findings) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("follows", "left_behind"),
     [
@@ -226,6 +231,7 @@ def test_gradients_that_are_fetched_and_applied_elsewhere():
     assert found(report, "BN201") == {"bn/moving_mean", "bn/moving_variance"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("copied", [False, True])
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_a_target_network_that_is_copied(variables, control_flow, copied):
@@ -252,6 +258,7 @@ def test_a_target_network_that_is_copied(variables, control_flow, copied):
     assert found(bnguard.audit(graph), "BN202") == names
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("is_training", [False, True])
 def test_a_frozen_graph_that_trains(fused, is_training):
@@ -381,6 +388,7 @@ def test_a_layer_written_out_by_hand(form, build):
     assert changed(graph, "output:0", {"x": np.eye(4), "is_training": False}) == {"a", "s"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("gain", [True, False])
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_weight_standardization_is_no_layer(variables, control_flow, gain):
@@ -393,6 +401,7 @@ def test_weight_standardization_is_no_layer(variables, control_flow, gain):
     assert bnguard.audit(graph, fetches="output", select=["BN103"]).findings == ()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_what_inference_is_fed_says_nothing_of_training(variables, control_flow):
     """A mode that is an int is no flag that can be found; its value is for the fetch alone."""
@@ -405,6 +414,7 @@ def test_what_inference_is_fed_says_nothing_of_training(variables, control_flow)
     assert {finding.certain for finding in written.findings} == {True}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("of_all", [True, False])
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_the_mean_of_replicas_is_saved(variables, control_flow, of_all):

@@ -46,6 +46,7 @@ def written(graph, fetch, feeds):
         return {variable.op.name for variable, was, now in pairs if not np.array_equal(was, now)}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), BUILDS)
 def test_a_decoder_is_no_gradient(variables, control_flow):
     """The layer after conv2d_transpose is given no flag, and writes when the output is fetched."""
@@ -241,6 +242,7 @@ def test_a_network_behind_an_inner_gradient_is_a_network(first_order):
     assert {finding.rule for finding in report.findings} == {"BN105"}  # both passes update
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("shape", [[], None])
 @pytest.mark.parametrize("divides", [True, False])
 def test_the_rate_of_dropout_is_no_label(shape, divides):

@@ -41,6 +41,7 @@ def test_the_updates_of_one_tower_leave_the_other_out(name):
     assert warned(graph) == {"bn/moving_mean", "bn/moving_variance"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", sorted(SHARES))
 @pytest.mark.parametrize("joined", [False, True])
 def test_an_update_from_all_rows_leaves_none_out(name, joined):

@@ -196,6 +196,7 @@ def in_a_branch_of_its_own(advice):
     minimize(loss_of(tf.nn.batch_normalization(x, *used, beta, None, 1e-3)), advice)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
 @pytest.mark.parametrize("build", [in_no_collection, in_a_branch_of_its_own])
 def test_ops_in_no_collection_are_named(build, variables, control_flow):

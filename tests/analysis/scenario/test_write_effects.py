@@ -91,6 +91,7 @@ class Program:
         return True if finding.certain else None
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("variables", ["ref", "resource"])
 @pytest.mark.parametrize("write", sorted(WRITES))
 def test_a_write_is_certain_where_it_changes_the_statistic_and_absent_where_not(write, variables):
