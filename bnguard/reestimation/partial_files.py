@@ -93,7 +93,10 @@ def read_partial(path: str) -> Partial:
       BnguardError: the file cannot be read, or is not one that `write_partial` wrote.
     """
     try:
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
+        with open_regular(path) as file:
+            zipfile.ZipFile(file).close()  # NumPy 1.16 prints a traceback where it is none
+            file.seek(0)
+            stored = np.load(file, allow_pickle=False)
             header = json.loads(str(stored[_HEADER]))
             values = ChannelMoments(*(stored[name] for name in ChannelMoments._fields))
     except OSError as error:

@@ -28,6 +28,8 @@ def import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     require(["tensorflow"], extra="tf")
     try:
+        import numpy  # noqa: F401 - its own filters of warnings must outlive the block below
+
         with _stderr_swallowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TF 1.15 with NumPy 1.17+: FutureWarning on dtypes
             import tensorflow.compat.v1 as tf

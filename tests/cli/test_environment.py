@@ -1,10 +1,12 @@
 """Commands without TensorFlow, a home, a temporary folder or a current folder."""
 
+import json
 import os
 import sys
 import tempfile
 
 import pytest
+from support import forked
 from support.commands import ROOT, bnguard, drifting, in_shell
 
 from bnguard.runtime import tensorflow_import
@@ -123,35 +125,62 @@ def test_without_a_temporary_folder_tensorflow_is_imported_loudly(monkeypatch):
     tensorflow_import.import_tensorflow()
 
 
-@pytest.mark.slow
-def test_a_run_in_a_poor_environment_writes_only_to_its_targets(tmp_path):
-    """No GPU, no terminal, no Unicode, no writable home, and a target with an odd name."""
-    target = tmp_path / "a b\u00e9\n-{}]"
-    for folder in (target, tmp_path / "current", tmp_path / "temporary"):
-        folder.mkdir()
+def test_a_case_file_in_a_poor_environment_is_quiet_and_writes_only_to_its_target(poor):
+    """Stdout is the JSON document alone, stderr is empty."""
+    target = poor["target"] / "saved"
     process = bnguard(
-        *["compare", CASE, "--train-steps", "5", "--checkpoint-dir", str(target / "saved")],
-        *["--logdir", str(target / "events"), "--plot", str(target / "plot.png")],
-        start=[sys.executable, "-m", "bnguard", "--cases", ROOT],
-        cwd=str(tmp_path / "current"),
+        *["--json", "--train-steps", "5", "--checkpoint-dir", str(target)],
+        start=[sys.executable, os.path.join(ROOT, "repro", f"{CASE}.py")],
+        cwd=str(poor["current"]),
         environment={
             "CUDA_VISIBLE_DEVICES": "-1",
             "HOME": "/dev/null",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONIOENCODING": "ascii",
             "TERM": "dumb",
-            "TMPDIR": str(tmp_path / "temporary"),
+            "TMPDIR": str(poor["temporary"]),
         },
     )
-    assert process.returncode == 0, process.stderr
-    assert b"bit-identical" in process.stdout
-    assert files(str(target)) == {
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert json.loads(process.stdout.decode("ascii"))["verdict"] == "drift"
+    assert files(str(poor["target"])) == {f"saved/{CASE}/repro/run-1"}
+    for folder in ("current", "temporary"):
+        assert files(str(poor[folder])) == set()
+
+
+def test_a_comparison_writes_only_to_its_targets(poor):
+    """To a folder with an odd name; the home cannot be written."""
+    options = {
+        "--checkpoint-dir": "saved",
+        "--logdir": "events",
+        "--plot": "plot.png",
+    }
+    targets = [f"{name}={poor['target'] / target}" for name, target in options.items()]
+    status, output, errors = forked.run(
+        poor["streams"],
+        *["--cases", ROOT, "compare", CASE, "--train-steps", "5", *targets],
+        cwd=poor["current"],
+        environment={"HOME": "/dev/null", "TMPDIR": str(poor["temporary"])},
+    )
+    assert status == 0, errors
+    assert "bit-identical" in output
+    assert files(str(poor["target"])) == {
         "plot.png",
         *(f"events/{CASE}/{side}/{run}" for side in SIDES for run in RUNS),
         *(f"saved/{CASE}/{side}/run-1" for side in SIDES),
     }
     for folder in ("current", "temporary"):
-        assert files(str(tmp_path / folder)) == set()
+        assert files(str(poor[folder])) == set()
+
+
+@pytest.fixture
+def poor(tmp_path):
+    """Folders: the target, with an odd name; the current and the temporary one; streams."""
+    names = {name: name for name in ("current", "temporary", "streams")}
+    folders = {key: tmp_path / name for key, name in {**names, "target": "a b\u00e9\n-{}]"}.items()}
+    for folder in folders.values():
+        folder.mkdir()
+    return folders
 
 
 def files(folder):

@@ -24,16 +24,25 @@ _context.set_forkserver_preload(
 class Command:
     """A running command in `cwd`, with its stdout and stderr in two files of `folder`.
 
+    Variables in `environment` are set before it begins, but after TensorFlow was imported.
+
     No file that it writes may grow larger than `largest_file` bytes. With `unprivileged` it must
     respect the permissions of files, even if root runs it. With a `function`, which a module
     defines, it is no command but calls that function with the arguments.
     """
 
     def __init__(
-        self, folder, *args, cwd=ROOT, largest_file=None, unprivileged=False, function=None
+        self,
+        folder,
+        *args,
+        cwd=ROOT,
+        environment=(),
+        largest_file=None,
+        unprivileged=False,
+        function=None,
     ):
         self._outputs = [os.path.join(str(folder), name) for name in ("stdout", "stderr")]
-        arguments = (function or _bnguard, args, str(cwd), self._outputs)
+        arguments = (function or _bnguard, args, str(cwd), dict(environment), self._outputs)
         self._process = _context.Process(target=_run, args=(*arguments, largest_file, unprivileged))
         self._process.start()
 
@@ -68,7 +77,7 @@ def run(folder, *args, **options):
     return Command(folder, *args, **options).wait()
 
 
-def _run(function, args, cwd, outputs, largest_file, unprivileged):
+def _run(function, args, cwd, environment, outputs, largest_file, unprivileged):
     for descriptor, path in zip((1, 2), outputs):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if largest_file is not None:
@@ -77,6 +86,7 @@ def _run(function, args, cwd, outputs, largest_file, unprivileged):
     if unprivileged:
         _drop_capabilities()
     os.environ.pop("COLUMNS", None)  # readline, which pytest imports, sets it for processes
+    os.environ.update(environment)
     os.chdir(cwd)
     function(*args)
 

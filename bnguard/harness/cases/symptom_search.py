@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import math
 import re
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from snowballstemmer import stemmer
 
@@ -99,17 +99,7 @@ def search(query: str, folder: Optional[str] = None) -> List[Match]:
       BnguardError: nothing shares a term with it.
       BrokenCaseError: a case's file is wrong.
     """
-    texts: Dict[str, Mapping[str, str]] = {}
-    shown: Dict[str, str] = {}
-    cases = catalogue.names(folder)
-    for name in cases:
-        docstring = Docstring(catalogue.find(name, Side.REPRO, folder))
-        texts[name] = {"name": name, **docstring.sections}
-        shown[name] = docstring.summary(SYMPTOM)
-    for answer in ANSWERS:
-        texts[answer.name] = {TITLE: answer.question, ALSO_SAID_AS: " ".join(answer.also_said_as)}
-        shown[answer.name] = answer.text
-    index = Index(texts)
+    index, shown, cases = _catalogue_index(folder)
     scores = index.scores(query)
     if not scores:
         raise BnguardError(
@@ -120,6 +110,22 @@ def search(query: str, folder: Optional[str] = None) -> List[Match]:
         Match(name, shown[name], score, index.coverage(query, name), name in cases)
         for name, score in scores.items()
     ]
+
+
+@lru_cache(maxsize=1)
+def _catalogue_index(folder: Optional[str]) -> Tuple[Index, Mapping[str, str], Sequence[str]]:
+    """Return the index of all cases and answers, what is shown of each, and which are cases."""
+    texts: Dict[str, Mapping[str, str]] = {}
+    shown: Dict[str, str] = {}
+    cases = catalogue.names(folder)
+    for name in cases:
+        docstring = Docstring(catalogue.find(name, Side.REPRO, folder))
+        texts[name] = {"name": name, **docstring.sections}
+        shown[name] = docstring.summary(SYMPTOM)
+    for answer in ANSWERS:
+        texts[answer.name] = {TITLE: answer.question, ALSO_SAID_AS: " ".join(answer.also_said_as)}
+        shown[answer.name] = answer.text
+    return Index(texts), shown, cases
 
 
 class Index:

@@ -26,23 +26,30 @@ def trained(folder, build, steps, start=None):
       steps: how often the train op runs.
       start: what the statistics start from, if not from their initial values.
     """
-    random = np.random.RandomState(1)
-    with fresh_graph(*build.graph) as graph, tf.Session() as session:
-        train = build()
-        session.run(tf.global_variables_initializer())
+    ((prefix, statistics),) = trained_from(folder, build, steps, [start])
+    return prefix, statistics
+
+
+def trained_from(folder, build, steps, starts):
+    """Yield what `trained` returns for each start; the runs have the same graph and data."""
+    with fresh_graph(*build.graph) as graph:
+        train, initialize, saver = build(), tf.global_variables_initializer(), tf.train.Saver()
         statistics = [v for v in tf.global_variables() if re.search(build.statistics, v.op.name)]
         assert statistics
-        if start is not None:
-            for variable in statistics:
-                variable.load(np.full(variable.shape, start, np.float32), session)
         names = {op.name for op in graph.get_operations()}
-        for _ in range(steps):
-            feeds = {"x:0": random.normal(3, 2, [8, 4]), "label:0": random.normal(3, 2, [8, 4])}
-            session.run(
-                train, {**feeds, **({"is_training:0": True} if "is_training" in names else {})}
-            )
-        prefix = tf.train.Saver().save(session, str(folder / "model"))
-        return prefix, {v.op.name: session.run(v) for v in statistics}
+        mode = {"is_training:0": True} if "is_training" in names else {}
+        for start in starts:
+            random = np.random.RandomState(1)
+            with tf.Session() as session:
+                session.run(initialize)
+                if start is not None:
+                    for variable in statistics:
+                        variable.load(np.full(variable.shape, start, np.float32), session)
+                for _ in range(steps):
+                    batch = {name: random.normal(3, 2, [8, 4]) for name in ("x:0", "label:0")}
+                    session.run(train, {**batch, **mode})
+                prefix = saver.save(session, str(folder / f"model from {start}"))
+                yield prefix, {v.op.name: session.run(v) for v in statistics}
 
 
 def reported(prefix):
@@ -315,8 +322,7 @@ def assert_shares(folder, build, steps, count):
     Two runs on the same data differ only in where the statistics started.
     """
     far = 1000.0
-    _, high = trained(folder / "high", build, steps, start=far)
-    prefix, usual = trained(folder / "usual", build, steps)
+    (_, high), (prefix, usual) = trained_from(folder, build, steps, [far, None])
     expected = {}
     for name, value in usual.items():
         initial = 0.0 if "mean" in name or "moments/Squeeze/" in name else 1.0

@@ -1,6 +1,5 @@
 """The search for a symptom: its arithmetic, and whether reporters' words find their case."""
 
-import functools
 import math
 import os
 
@@ -8,19 +7,12 @@ import pytest
 from support.paths import ROOT
 
 from bnguard.errors import BnguardError
-from bnguard.harness.cases import catalogue, symptom_search
+from bnguard.harness.cases import catalogue
 from bnguard.harness.cases.answers import ANSWERS
 from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.cases.symptom_search import DOUBTFUL, FIELD_WEIGHTS, Index, search, terms
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def docstrings_are_parsed_once():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(symptom_search, "Docstring", functools.lru_cache(None)(Docstring))
-        yield
 
 
 class TestTerms:
