@@ -98,7 +98,10 @@ def _part(op: tf.Operation, variable: Any) -> Part:
         return Part(op.name, _read_in_graph(op), None, op.name)
     read = op.graph.as_graph_element(variable).name
     part = Part(op.name, read, variable.initializer.name, op.name)
-    info = variable.to_proto().save_slice_info_def
+    try:
+        info = variable.to_proto().save_slice_info_def
+    except NotImplementedError:  # a whole variable of CentralStorageStrategy, before TF 2.5
+        return part
     if not info.full_name:
         return part
     offsets = zip(info.var_offset, info.var_shape)

@@ -204,5 +204,6 @@ def compiled(graph_def, feed, outputs):
     def imported(argument):
         return tf.import_graph_def(graph_def, {name: argument}, outputs)
 
-    options = {"jit_compile" if tensorflow.__version__ > "2" else "experimental_compile": True}
+    version = tuple(map(int, tensorflow.__version__.split(".")[:2]))
+    options = {"jit_compile" if version >= (2, 5) else "experimental_compile": True}
     return tensorflow.function(imported, autograph=False, **options)(tensor)
