@@ -7,9 +7,7 @@ from typing import Any, Dict, List, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.findings import Finding
-from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
 from bnguard.analysis.recognition.statistics import Statistic
 from bnguard.analysis.recognition.writes import Write
@@ -133,28 +131,7 @@ def audited_step(recognized: RecognizedGraph, run_key: RunKey) -> Step:
         recognized.tensor(name) if ":" in name else recognized.operation(name)
         for name in run_key.fetches
     ]
-    execution = Execution(recognized.graph, _with_members(recognized, fetches), feeds)
-    return Step(recognized, str(run_key), execution)
-
-
-def _with_members(recognized: RecognizedGraph, fetches: Sequence[Tensor]) -> List[Tensor]:
-    """Return the fetches and the ops in groups of these, as those of an Estimator's metrics.
-
-    A group has no value, so that the rules would not see what its members are computed from. Update
-    ops are left out: it is no use of a moment to average it.
-    """
-    graph = recognized.graph
-    updates = recognized.update_ops
-    found = dict.fromkeys(fetches)
-    stack = list(fetches)
-    while stack:
-        node = stack.pop().node
-        for source in graph.sources[node] if graph.types[node] == "NoOp" else ():
-            member = Tensor(source, CONTROL)
-            if member not in found and source not in updates:
-                found[member] = None
-                stack.append(member)
-    return list(found)
+    return Step.of_fetches(recognized, str(run_key), fetches, feeds)
 
 
 def _why_unmoved(updates: Sequence[Write], steps: Sequence[Step], remedy: str) -> str:

@@ -69,6 +69,19 @@ class RecognizedGraph:
         """The ops that update any running statistic, in a collection or not."""
         return {write.node for statistic in self.statistics for write in statistic.updates}
 
+    @property
+    def writes_before_reads(self) -> Dict[int, List[int]]:
+        """By read of a resource variable, the writes of the variable that it waits for."""
+        graph, root = self.graph, self.provenance.root
+        written = {write.node: node for node, writes in self.writes.items() for write in writes}
+        found: Dict[int, List[int]] = {}
+        for read in graph.of_types(["ReadVariableOp"]):
+            variable = root(graph.data_inputs(read)[0]).node
+            writes = [node for node in graph.sources[read] if written.get(node) == variable]
+            if writes:
+                found[read] = writes
+        return found
+
     def collection(self, key: str) -> List[int]:
         """Return the nodes in a collection that exist."""
         tensors = map(self.graph.tensor, self.loaded.collections.get(key, ()))

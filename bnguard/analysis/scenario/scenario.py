@@ -107,7 +107,8 @@ def build_scenario(
     found = {"fetch": [*inference, *possible], "train op": training}
     inference_steps, possible_steps = (
         tuple(
-            plan.step(recognized, {**plan.feeds(assumed_flags, values), **given}) for plan in plans
+            plan.inference(recognized, {**plan.feeds(assumed_flags, values), **given})
+            for plan in plans
         )
         for plans in (inference, possible)
     )
@@ -117,7 +118,7 @@ def build_scenario(
         given,
         inference_steps,
         possible_steps,
-        tuple(plan.step(recognized, at_training) for plan in training),
+        tuple(plan.training(recognized, at_training) for plan in training),
         stored,
         Assumptions(
             tuple(f"{flag.name(recognized)}={values[flag.tensor]}" for flag in assumed_flags),
@@ -155,7 +156,10 @@ class _StepPlan(NamedTuple):
                 feeds[flag.tensor] = values[flag.tensor]
         return feeds
 
-    def step(self, recognized: RecognizedGraph, feeds: Feeds) -> Step:
+    def inference(self, recognized: RecognizedGraph, feeds: Feeds) -> Step:
+        return Step.of_fetches(recognized, self.label, self.fetches, feeds)
+
+    def training(self, recognized: RecognizedGraph, feeds: Feeds) -> Step:
         return Step(recognized, self.label, Execution(recognized.graph, self.fetches, feeds))
 
 

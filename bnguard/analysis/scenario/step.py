@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Mapping, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
@@ -10,7 +10,7 @@ from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.predicates import ALWAYS, conjunction, disjunction
 from bnguard.analysis.dataflow.reachability import data_closure
 from bnguard.analysis.findings import Op
-from bnguard.analysis.ir.graph import Tensor
+from bnguard.analysis.ir.graph import CONTROL, Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
@@ -46,6 +46,17 @@ class Step:
         # Computed when first asked for:
         self._effects_by_variable: Dict[int, Tuple[WriteEffect, ...]] = {}
         self._behind_gradients: Optional[Set[int]] = None
+
+    @classmethod
+    def of_fetches(
+        cls, recognized: RecognizedGraph, fetch: str, fetches: Iterable[Tensor], feeds: Feeds
+    ) -> Step:
+        """Return the step that fetches or runs `fetches`, with what it computes for variables.
+
+        Otherwise the rules would not see what the update ops of metrics are computed from.
+        """
+        computed = [*fetches, *_kept_in_variables(recognized, fetches)]
+        return cls(recognized, fetch, Execution(recognized.graph, computed, feeds))
 
     def with_feeds(self, feeds: Feeds) -> Step:
         """Return the step with the same fetches and other feeds."""
@@ -124,3 +135,26 @@ class Step:
             if op not in self._ops:
                 self._ops[op] = Op(self._graph.names[op], self._graph.types[op])
         return tuple(map(self._ops.__getitem__, nodes))
+
+
+def _kept_in_variables(recognized: RecognizedGraph, fetches: Iterable[Tensor]) -> List[Tensor]:
+    """Return the ops that keep what they compute in variables, as those of metrics.
+
+    They are the members of groups, and the writes that the read of a resource variable waits for:
+    no data edge leads from these to what is fetched. Update ops of statistics are left out: it is
+    no use of a moment to average it.
+    """
+    graph, updates = recognized.graph, recognized.update_ops
+    written = recognized.writes_before_reads
+    found: Dict[int, None] = {}
+    stack = [tensor.node for tensor in fetches]
+    while stack:
+        node = stack.pop()
+        members = list(graph.sources[node]) if graph.types[node] == "NoOp" else []
+        if written:
+            behind = data_closure(graph, [node])
+            members += [write for read in behind & written.keys() for write in written[read]]
+        new = [member for member in members if member not in found and member not in updates]
+        found.update(dict.fromkeys(new))
+        stack += new
+    return [Tensor(node, CONTROL) for node in found]

@@ -293,6 +293,29 @@ def test_statistics_that_the_program_feeds_are_those_of_a_filter_not_of_a_layer(
     assert [finding.variable for finding in findings] == (["mean", "var"] if scale else [])
 
 
+class TestMetrics:
+    """What an evaluation fetches: the update ops of metrics, or a group of them."""
+
+    @pytest.mark.sampled
+    @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_the_layers_before_a_metric_are_judged(self, is_training, variables, control_flow):
+        with fresh_graph(variables, control_flow) as graph:
+            _, update = tf.metrics.mean(loss_of(layer(inputs(), is_training)))
+            evaluation = tf.group(update)
+        for fetch in (update, evaluation):
+            report = bnguard.audit(graph, fetches=[fetch], feeds={"x:0": None, "label:0": None})
+            rules = {finding.rule for finding in defects(report.findings)}
+            assert rules == ({"BN103"} if is_training else set())
+
+    @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+    def test_update_ops_alone_use_no_moment(self, variables, control_flow):
+        with fresh_graph(variables, control_flow) as graph:
+            layer(inputs(), True)
+            updates = tf.group(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        assert "BN103" not in str(bnguard.audit(graph, fetches=[updates], feeds={"x:0": None}))
+
+
 class TestWhatIsNotABatchNormalization:
     """Other normalizations use the moments of what they are given, and that is how it is."""
 
