@@ -17,10 +17,10 @@ def combinations(*choices):
     if EVERY:
         return every
     missing = {choice for case in every for choice in enumerate(case)}
+    drawn = Random(0).sample(every, len(every))
     chosen = set()
-    for case in Random(0).sample(every, len(every)):
-        found = missing.intersection(enumerate(case))
-        if found:
-            chosen.add(case)
-            missing -= found
+    while missing:
+        case = max(drawn, key=lambda case: len(missing.intersection(enumerate(case))))
+        chosen.add(case)
+        missing -= set(enumerate(case))
     return [case for case in every if case in chosen]
