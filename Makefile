@@ -97,7 +97,8 @@ fuzz: $(INSTALLED)
 	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/graphs.py audit --inputs 5000
 	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/checkpoints.py --inputs 5000
 	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
-	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py tests/analysis/rules tests/cases
+	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py tests/analysis/rules tests/cases \
+		tests/guard tests/layers tests/reestimation tests/watch
 	BNGUARD_PROGRAMS=300 $(BIN)/python -m pytest tests/analysis/test_healthy_programs.py
 
 # The graphs on which tools/compare_reports.py compares two versions of the audit. Minutes.

@@ -112,7 +112,7 @@ def test_the_figure_shows_every_record(run, case, tmp_path):
     assert (tmp_path / "plot.svg").stat().st_size
 
 
-@pytest.mark.parametrize("case", CASES if samples.EVERY else CASES[::6])
+@pytest.mark.parametrize("case", CASES if samples.EVERY else CASES[::12])
 def test_a_checkpoint_of_the_fixed_side_serves_without_training(run, case):
     """The flags --restore and --no-train."""
     trained = run(case, "fixed")
@@ -228,7 +228,9 @@ class TestFailures:
         assert "You must feed a value for placeholder tensor 'teacher/x'" in record.failure.message
         assert record.passes == ()
 
-    @pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+    @pytest.mark.parametrize(
+        ("variables", "control_flow"), COMBINATIONS if samples.EVERY else COMBINATIONS[::3]
+    )
     def test_the_frozen_training_graph_is_refused_at_import(self, run, variables, control_flow):
         record = run("freeze_keeps_assign", "repro", variables, control_flow)
         assert record.failure.phase == "serve"

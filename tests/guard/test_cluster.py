@@ -1,14 +1,11 @@
 """Trainer, evaluator and parameter server in three processes: the evaluator's effect."""
 
-import json
-import os
-import subprocess
-import sys
-import threading
+import multiprocessing
+import signal
 
 import numpy as np
 import pytest
-from support.paths import ROOT, TESTS
+from support import forked
 from support.programs import evaluator
 from support.programs import tf1_programs as programs
 import tensorflow.compat.v1 as tf
@@ -23,40 +20,32 @@ BOUND = 120  # seconds
 
 
 class Evaluator:
-    """The evaluator's process; it is killed after BOUND."""
+    """The evaluator's process; it must answer within BOUND."""
 
-    def __init__(self, spec):
-        folders = [TESTS, ROOT]
-        self._process = subprocess.Popen(
-            [sys.executable, evaluator.__file__, json.dumps(spec)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
-            universal_newlines=True,
-        )
-        self._bound = threading.Timer(BOUND, self._process.kill)
-        self._bound.start()
+    def __init__(self, spec, outputs):
+        self._connection, other = multiprocessing.Pipe()
+        self._process = forked.Command(outputs, spec, other, function=evaluator.serve)
 
     def __enter__(self):
-        assert self._process.stdout.readline() == "serving\n"
+        assert self._answer() == "serving"
         return self
 
     def __exit__(self, *exc):
-        self._bound.cancel()
-        self._process.kill()
-        self._process.communicate()
+        self._process.send(signal.SIGKILL)
 
     def evaluate(self, mode, guard):
-        print(mode, guard, file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
+        self._connection.send((mode, guard))
+        return self._answer()
+
+    def _answer(self):
+        assert self._connection.poll(BOUND)
+        return self._connection.recv()
 
 
-@pytest.mark.slow
-def test_only_an_evaluator_in_training_mode_changes_the_trainers_statistics():
+def test_only_an_evaluator_in_training_mode_changes_the_trainers_statistics(tmp_path):
     spec = cluster.spec()
     parameter_server = cluster.serve_elsewhere(spec, "ps")
-    with Evaluator(spec) as other, tf.Graph().as_default():
+    with Evaluator(spec, tmp_path) as other, tf.Graph().as_default():
         x, y = evaluator.network(spec, is_training=True)
         server = tf.distribute.Server(spec, "trainer")
         with tf.Session(server.target) as session:

@@ -1,18 +1,18 @@
 """Training with evaluations, killed and resumed, is bit-identical to an uninterrupted run."""
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 
 import pytest
+from support import forked
 from support.programs import estimator_loop
 
 import bnguard
 from bnguard import checkpoint_reader
 
-pytestmark = pytest.mark.slow  # training, killed and resumed, takes eight seconds
+pytestmark = pytest.mark.slow  # training, killed and resumed, takes seconds
 
+BOUND = 120  # seconds
 KILLED_AFTER = 7  # steps: three after a checkpoint was saved, one after an evaluation
 
 
@@ -22,7 +22,7 @@ def folders(tmp_path_factory):
     complete, killed = (str(tmp_path_factory.mktemp(name)) for name in ("complete", "killed"))
     (outputs,) = estimator_loop.run(complete, report=lambda step: None)
     assert [output.shape for output in outputs] == [(8, 8, 8, 4)] * 2
-    run_and_kill(killed)
+    run_and_kill(killed, tmp_path_factory.mktemp("outputs"))
     resumed = []
     estimator_loop.run(killed, report=resumed.append)
     saved = KILLED_AFTER - KILLED_AFTER % estimator_loop.SAVE_EVERY
@@ -30,22 +30,16 @@ def folders(tmp_path_factory):
     return complete, killed
 
 
-def run_and_kill(folder):
-    root = os.path.dirname(os.path.dirname(bnguard.__file__))
-    with subprocess.Popen(
-        [sys.executable, estimator_loop.__file__, folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": root},
-        universal_newlines=True,
-    ) as program:
-        for step in range(1, KILLED_AFTER + 1):
-            assert int(program.stdout.readline()) == step
-            if step < KILLED_AFTER:
-                print(file=program.stdin, flush=True)
-        program.kill()  # SIGKILL: no handler, no clean-up, no last checkpoint
-    assert program.returncode == -signal.SIGKILL
+def run_and_kill(folder, outputs):
+    connection, other = multiprocessing.Pipe()
+    program = forked.Command(outputs, folder, other, function=estimator_loop.run_in_lockstep)
+    for step in range(1, KILLED_AFTER + 1):
+        assert connection.poll(BOUND)
+        assert connection.recv() == step
+        if step < KILLED_AFTER:
+            connection.send(None)
+    status, _, _ = program.send(signal.SIGKILL)  # no handler, no clean-up, no last checkpoint
+    assert status == -signal.SIGKILL
 
 
 def test_the_statistics_are_bit_identical_to_an_uninterrupted_run(folders):

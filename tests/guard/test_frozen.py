@@ -15,6 +15,7 @@ from support.programs.tf1_programs import (
     fires,
     two_branches,
 )
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -60,8 +61,10 @@ def test_the_error_names_the_fetch_the_op_and_the_path(variables):
         assert fragment in str(caught.value)
 
 
-@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
-@pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
+@pytest.mark.parametrize(
+    ("variables", "updates_collections"),
+    combinations(VARIABLE_CLASSES, [None, tf.GraphKeys.UPDATE_OPS]),
+)
 def test_inference_in_the_fixed_graph_passes(variables, updates_collections):
     with programs.session(variables, updates_collections=updates_collections) as (session, layers):
         programs.train(session, layers)
@@ -70,9 +73,11 @@ def test_inference_in_the_fixed_graph_passes(variables, updates_collections):
         assert bnguard.snapshot(session) == before
 
 
-@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
-@pytest.mark.parametrize(("arguments", "companions"), programs.COMPANIONS)
-def test_variables_of_renorm_and_zero_debiasing_are_guarded(variables, arguments, companions):
+@pytest.mark.parametrize(
+    ("variables", "number"), combinations(VARIABLE_CLASSES, range(len(programs.COMPANIONS)))
+)
+def test_variables_of_renorm_and_zero_debiasing_are_guarded(variables, number):
+    arguments, companions = programs.COMPANIONS[number]
     with programs.session(variables, **arguments) as (session, layers):
         programs.train(session, layers)
         auxiliary = [

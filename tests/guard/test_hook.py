@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import MOVED, VARIABLE_CLASSES
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -49,8 +50,9 @@ def test_a_step_that_writes_is_refused_before_it_runs(variables):
     assert "when y:0 with is_training:0=False is fetched" in text
 
 
-@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
-@pytest.mark.parametrize("mode", ["static", "static+dynamic"])
+@pytest.mark.parametrize(
+    ("variables", "mode"), combinations(VARIABLE_CLASSES, ["static", "static+dynamic"])
+)
 def test_evaluating_the_fixed_graph_passes(variables, mode):
     with evaluation(variables=variables, mode=mode, every_n_steps=2) as evaluated:
         for _ in range(5):

@@ -8,6 +8,7 @@ import pytest
 from support.graphs import build_with
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import VARIABLE_CLASSES
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -28,8 +29,10 @@ def why(caught):
     return [statistic.variable for statistic in caught.value.unmoved], reason
 
 
-@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
-@pytest.mark.parametrize("updates_collections", [None, tf.GraphKeys.UPDATE_OPS])
+@pytest.mark.parametrize(
+    ("variables", "updates_collections"),
+    combinations(VARIABLE_CLASSES, [None, tf.GraphKeys.UPDATE_OPS]),
+)
 def test_training_that_runs_the_updates_passes(variables, updates_collections):
     with programs.session(variables, updates_collections=updates_collections) as (session, layers):
         with bnguard.must_move(session) as before:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.programs import tf1_programs as programs
 from support.programs.tf1_programs import VARIABLE_CLASSES
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -30,8 +31,9 @@ def feed(layers):
     return {layers.x: programs.BATCH, layers.is_training: True}
 
 
-@pytest.mark.parametrize("variables", VARIABLE_CLASSES)
-@pytest.mark.parametrize("every_n_steps", [None, 1, 2])
+@pytest.mark.parametrize(
+    ("variables", "every_n_steps"), combinations(VARIABLE_CLASSES, [None, 1, 2])
+)
 def test_training_that_runs_the_updates_passes(variables, every_n_steps):
     with training(variables, every_n_steps=every_n_steps) as (session, layers):
         for _ in range(3):

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from support.paths import ROOT, TESTS
 from support.programs import tf1_programs  # noqa: F401  # TensorFlow can be imported once per process
+from support.samples import EVERY
 
 from bnguard.guard import pytest_plugin
 
@@ -188,7 +189,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 1] if EVERY else [0])
 def test_the_report_contains_the_outcome_of_every_guard(run, pytester, workers):
     if workers:
         pytest.importorskip("xdist", reason="pytest-xdist is not installed")

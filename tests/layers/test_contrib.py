@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from support import samples
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer, NumpyRenorm
 import tensorflow.compat.v1 as tf
@@ -159,18 +160,19 @@ def test_updates_collections_none_runs_the_updates_with_the_outputs(fused):
     np.testing.assert_allclose(layer.variables()["moving_mean"], expected.moving_mean, rtol=1e-5)
 
 
-@pytest.mark.parametrize("updates_collections", ["update_ops", "mine", ["mine", "yours"]])
-@pytest.mark.parametrize("mode", ["known", "tensor"])
-@FUSED
+@pytest.mark.parametrize(
+    ("fused", "mode", "updates_collections"),
+    samples.combinations([None, False], ["known", "tensor"], ["update_ops", "mine", "both"]),
+)
 def test_updates_collections_get_the_mean_then_the_variance(fused, mode, updates_collections):
     is_training = True if mode == "known" else tf.placeholder_with_default(True, [])
+    keys = ["mine", "yours"] if updates_collections == "both" else [updates_collections]
     layer = build(
-        updates_collections=updates_collections,
+        updates_collections=keys if updates_collections == "both" else updates_collections,
         is_training=is_training,
         decay=0.9,
         fused=fused,
     )
-    keys = updates_collections if isinstance(updates_collections, list) else [updates_collections]
     for key in keys:
         assert names(key) == ["BatchNorm/AssignMovingAvg", "BatchNorm/AssignMovingAvg_1"]
     batch, expected = batches(SHAPE)[0], NumpyLayer([3], bessel=fused is None)
@@ -188,9 +190,10 @@ def test_is_training_false_adds_no_update_op(fused):
     np.testing.assert_allclose(layer.run(layer.y, batch), NumpyLayer([3]).infer(batch), atol=1e-5)
 
 
-@pytest.mark.parametrize("resource", [False, True])
-@pytest.mark.parametrize("is_tensor", [False, True])
-@FUSED
+@pytest.mark.parametrize(
+    ("fused", "is_tensor", "resource"),
+    samples.combinations([None, False], [False, True], [False, True]),
+)
 def test_is_training_may_be_a_variable(fused, is_tensor, resource):
     variable = tf.Variable(True, trainable=False, use_resource=resource)
     is_training = tf.identity(variable) if is_tensor else variable
@@ -280,9 +283,10 @@ def test_data_format_nchw_reduces_all_but_dimension_1():
     assert_trains_as(layer, NumpyLayer([3], (0, 2, 3)), (4, 3, 5, 6))
 
 
-@pytest.mark.parametrize("mode", ["known", "tensor"])
-@pytest.mark.parametrize("updates_collections", [None, "update_ops"])
-@FUSED
+@pytest.mark.parametrize(
+    ("fused", "updates_collections", "mode"),
+    samples.combinations([None, False], [None, "update_ops"], ["known", "tensor"]),
+)
 def test_zero_debias_moving_mean_removes_the_bias(fused, updates_collections, mode):
     is_training = True if mode == "known" else tf.placeholder_with_default(True, [])
     layer = build(
@@ -316,8 +320,16 @@ def test_scope_names_the_variables():
 CLIPPING = {"rmin": 0.9, "rmax": 1.1, "dmax": 0.05}
 
 
-@pytest.mark.parametrize("clipping", [None, {"rmax": 1.1}, {"rmin": 2.9}, {"dmax": 0.05}, CLIPPING])
-@pytest.mark.parametrize("mode", ["known", "tensor"])
+CLIPPINGS = [None, {"rmax": 1.1}, {"rmin": 2.9}, {"dmax": 0.05}, CLIPPING]
+
+
+@pytest.mark.parametrize(
+    ("mode", "clipping"),
+    [
+        (mode, CLIPPINGS[number])
+        for mode, number in samples.combinations(["known", "tensor"], range(len(CLIPPINGS)))
+    ],
+)
 def test_renorm_trains_as_the_closed_form(mode, clipping):
     is_training = True if mode == "known" else tf.placeholder_with_default(True, [])
     layer = build(

@@ -6,6 +6,7 @@ import pytest
 from support.graphs import build_with
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm
@@ -29,9 +30,13 @@ def assert_statistics(layer, expected):
     np.testing.assert_allclose(variables["moving_variance"], expected.moving_variance, rtol=1e-5)
 
 
-@pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
-@pytest.mark.parametrize("fused", [None, False])
-@pytest.mark.parametrize(("variables", "control_flow"), COMBINATIONS)
+@pytest.mark.parametrize(
+    ("variables", "control_flow", "fused", "updates_collections"),
+    [
+        (*build, *options)
+        for build, *options in combinations(COMBINATIONS, [None, False], [None, UPDATE_OPS])
+    ],
+)
 def test_training_moves_the_statistics_and_inference_does_not(
     variables, control_flow, fused, updates_collections
 ):
@@ -48,9 +53,10 @@ def test_training_moves_the_statistics_and_inference_does_not(
         assert value.tobytes() == trained[name].tobytes(), name
 
 
-@pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
-@pytest.mark.parametrize("fused", [None, False])
-@pytest.mark.parametrize("variables", ["ref", "resource"])
+@pytest.mark.parametrize(
+    ("variables", "fused", "updates_collections"),
+    combinations(["ref", "resource"], [None, False], [None, UPDATE_OPS]),
+)
 def test_a_known_mode_builds_no_branches(variables, fused, updates_collections):
     with build_with(variables, "v1"):
         options = {"fused": fused, "updates_collections": updates_collections, "scope": "bn"}
@@ -225,8 +231,9 @@ def test_the_ordering_check_can_fail(graph):
     assert not exclusive(read.op, write.op)
 
 
-@pytest.mark.parametrize("updates_collections", [None, UPDATE_OPS])
-@pytest.mark.parametrize("fused", [None, False])
+@pytest.mark.parametrize(
+    ("fused", "updates_collections"), combinations([None, False], [None, UPDATE_OPS])
+)
 def test_inference_outputs_are_the_same_in_every_session(fused, updates_collections):
     """Run several sessions: an unordered read fails mostly in the first runs of a session."""
     layer = build(shape=(4, 64), fused=fused, updates_collections=updates_collections)

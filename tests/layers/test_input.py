@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.layers.layer_session import LayerSession, batches
 from support.layers.numpy_layer import NumpyLayer
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm, batch_normalization, create_train_op
@@ -25,15 +26,15 @@ SHAPES = {2: (4, 3), 4: (3, 2, 2, 3)}
 STATISTICS = ("moving_mean", "moving_variance")
 BATCH_NORM = ["batch_norm", "contrib"]
 ORIGINALS = ["contrib", "tf.layers"] if tf.__version__ < "2" else []
+NAMES = ["batch_norm", "batch_normalization", *ORIGINALS]
+KERNELS_AND_MODES = [*itertools.product([None, False], ["tensor", True, False]), (True, "tensor")]
+# The default run has every choice once for each layer; BNGUARD_CASES=all has all combinations.
 CASES = [
     (name, rank, fused, mode, updates)
-    for name, rank, (fused, mode), updates in itertools.product(
-        ["batch_norm", "batch_normalization", *ORIGINALS],
-        [2, 4],
-        [*itertools.product([None, False], ["tensor", True, False]), (True, "tensor")],
-        [None, UPDATE_OPS],
+    for name in NAMES
+    for rank, (fused, mode), updates in combinations(
+        [2, 4], KERNELS_AND_MODES, [None, UPDATE_OPS] if name in BATCH_NORM else [UPDATE_OPS]
     )
-    if updates or name in BATCH_NORM
 ]
 OURS = [case for case in CASES if case[0] not in ORIGINALS]
 
@@ -227,10 +228,15 @@ def test_a_train_op_stops_at_an_example_that_is_not_finite(rank):
 TOLERANCES = {"float16": 4e-3, "bfloat16": 4e-2, "float64": 1e-12}
 
 
-@pytest.mark.parametrize("fused", [None, False])
-@pytest.mark.parametrize("rank", [2, 4])
-@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
-@pytest.mark.parametrize("dtype", list(TOLERANCES))
+@pytest.mark.parametrize(
+    ("dtype", "name", "rank", "fused"),
+    combinations(
+        list(TOLERANCES),
+        ["batch_norm", "batch_normalization"],
+        [2, 4],
+        [None, False],
+    ),
+)
 def test_floating_types_match_the_closed_form(dtype, name, rank, fused):
     dtype, atol = tf.as_dtype(dtype), TOLERANCES[dtype]
     training = tf.placeholder(tf.bool, [])
@@ -254,9 +260,12 @@ def test_floating_types_match_the_closed_form(dtype, name, rank, fused):
             np.testing.assert_allclose(value, getattr(expected, name), rtol=min(atol, 1e-3))
 
 
-@pytest.mark.parametrize("fused", [None, True, False])
-@pytest.mark.parametrize("shape", [(4, 0), (2, 2, 2, 0)])
-@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+@pytest.mark.parametrize(
+    ("name", "shape", "fused"),
+    combinations(
+        ["batch_norm", "batch_normalization"], [(4, 0), (2, 2, 2, 0)], [None, True, False]
+    ),
+)
 def test_inputs_without_channels_are_not_fused(graph, name, shape, fused):
     """The fused kernel of TensorFlow 1.15 divides by their number, which ends the process."""
     x, training = tf.placeholder(tf.float32, [None, *shape[1:]]), tf.placeholder(tf.bool, [])
@@ -265,8 +274,10 @@ def test_inputs_without_channels_are_not_fused(graph, name, shape, fused):
     assert layer.train(np.zeros(shape)).shape == layer.infer(np.zeros(shape)).shape == shape
 
 
-@pytest.mark.parametrize("shape", [(2, 10**6), (1, 1, 2, 10**6)])
-@pytest.mark.parametrize("name", ["batch_norm", "batch_normalization"])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    combinations(["batch_norm", "batch_normalization"], [(2, 10**6), (1, 1, 2, 10**6)]),
+)
 def test_a_million_channels_match_the_closed_form(name, shape):
     x = tf.placeholder(tf.float32, shape)
     layer = LayerSession(x, call(name, x, True))

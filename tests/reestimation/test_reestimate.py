@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.graphs import build_with
 from support.layers.layer_kinds import CHANNELS, SHAPES, contrib, flag, inputs, moments, rows
+from support.samples import combinations
 import tensorflow.compat.v1 as tf
 
 import bnguard
@@ -130,11 +131,10 @@ class TestPasses:
         y = session.run("y:0", {"x:0": data})
         np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
 
-    @pytest.mark.parametrize("options", [{"fused": False}, {"fused": True}])
-    @pytest.mark.parametrize("control_flow", ["v1", "v2"])
-    def test_a_training_graph_takes_one_pass_and_an_iterator(self, session, control_flow, options):
+    @pytest.mark.parametrize(("control_flow", "fused"), combinations(["v1", "v2"], [False, True]))
+    def test_a_training_graph_takes_one_pass_and_an_iterator(self, session, control_flow, fused):
         with build_with("resource", control_flow):
-            start(session, lambda: network(flag, **options))
+            start(session, lambda: network(flag, fused=fused))
         seen = []
         bnguard.reestimate(session, iter(feeds(DATA)), progress=seen.append)
         assert [(progress.passes, progress.step) for progress in seen] == [

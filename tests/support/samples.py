@@ -67,9 +67,9 @@ def _values(row, count):
 def _covering(cases, seed):
     """Return the numbers of a few cases in which each choice occurs; a case is a set of choices."""
     missing = set().union(*cases)
+    drawn = Random(seed).sample(range(len(cases)), len(cases))
     chosen = []
-    for number in Random(seed).sample(range(len(cases)), len(cases)):
-        if missing & cases[number]:
-            chosen.append(number)
-            missing -= cases[number]
+    while missing:
+        chosen.append(max(drawn, key=lambda number: len(missing & cases[number])))
+        missing -= cases[chosen[-1]]
     return sorted(chosen)

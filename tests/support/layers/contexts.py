@@ -5,9 +5,13 @@ from typing import Any, NamedTuple
 import tensorflow
 import tensorflow.compat.v1 as tf
 
+from support.samples import EVERY
+
 _MIXED_PRECISION = "auto_mixed_precision_cpu"
 _REWRITES = tf.ConfigProto().graph_options.rewrite_options
 _ON = _REWRITES.ON
+# AutoGraph would convert the layer with all that it calls, which takes seconds and changes nothing.
+_as_written = tf.autograph.experimental.do_not_convert
 
 
 class Built(NamedTuple):
@@ -62,6 +66,12 @@ def in_a_loop_once(layer, x, training):
 
 def mapped(layer, x, training):
     """Apply the layer to the same batch, once."""
+    function = _as_written(lambda batch: layer(batch, training))
+    return built(tf.map_fn(function, x[None], parallel_iterations=1)[0])
+
+
+def converted(layer, x, training):
+    """Apply the layer to the same batch, once, in a function that AutoGraph converts."""
     elements = tf.map_fn(lambda batch: layer(batch, training), x[None], parallel_iterations=1)
     return built(elements[0])
 
@@ -130,6 +140,7 @@ CONTEXTS = {
         in_a_loop,
         in_a_loop_once,
         mapped,
+        *([converted] if EVERY else []),
         # Older rewrites do nothing without a GPU.
         *([mixed_precision] if hasattr(_REWRITES, _MIXED_PRECISION) else []),
         wrapped_function,
@@ -166,11 +177,13 @@ def over_elements(kind, layer, elements, parallel_iterations=1):
       parallel_iterations: the number of iterations that may run at once.
     """
     options = {"parallel_iterations": parallel_iterations}
+    layer = _as_written(layer)
     first = tf.zeros_like(elements[0])
     if kind == "map_fn":
         return tf.map_fn(layer, elements, **options)
     if kind == "scan":
-        return tf.scan(lambda _, element: layer(element), elements, first, **options)
+        function = _as_written(lambda _, element: layer(element))
+        return tf.scan(function, elements, first, **options)
     return tf.while_loop(
         lambda index, _: index < elements.shape.as_list()[0],
         lambda index, _: (index + 1, layer(elements[index])),

@@ -1,10 +1,7 @@
 """The loop of an Estimator, written by hand: train, save, evaluate from the checkpoint, resume.
 
-It is a separate program so that a test can kill it: python estimator_loop.py FOLDER. It prints the
-number of each step after running it, and waits for a line before the next step.
+A test can run it in a process of its own, in lockstep, and kill that.
 """
-
-import sys
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -75,10 +72,11 @@ def one_thread():
     return tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
 
 
-def report_and_wait(step):
-    print(step, flush=True)
-    sys.stdin.readline()
+def run_in_lockstep(folder, connection):
+    """Send the number of each step after running it, and wait for an answer before the next."""
 
+    def report_and_wait(step):
+        connection.send(step)
+        connection.recv()
 
-if __name__ == "__main__":
-    run(sys.argv[1], report_and_wait)
+    run(folder, report_and_wait)

@@ -1,11 +1,4 @@
-"""The evaluator of a cluster, as a separate program: python evaluator.py SPEC.
-
-For each input line `train|infer frozen|hook` it builds its network in that mode, evaluates a batch
-under that guard, and prints a JSON list of the variables that the guard reports.
-"""
-
-import json
-import sys
+"""The evaluator of a cluster, in a process of its own."""
 
 import tensorflow.compat.v1 as tf
 
@@ -35,18 +28,19 @@ def network(spec, is_training):
     return x, y
 
 
-def main():
-    spec = json.loads(sys.argv[1])
+def serve(spec, connection):
+    """Evaluate for each pair `train|infer`, `frozen|hook` that is received, until it is killed.
+
+    It builds its network in that mode, evaluates a batch under that guard, and sends a list of the
+    variables that the guard reports. The first thing that it sends is "serving".
+    """
     server = tf.distribute.Server(spec, "evaluator")
-    print("serving", flush=True)
-    for line in sys.stdin:
+    connection.send("serving")
+    while True:
+        mode, guard = connection.recv()
         moved = []
         try:
-            evaluate(spec, server.target, *line.split())
+            evaluate(spec, server.target, mode, guard)
         except bnguard.StatisticsChanged as error:
             moved = [statistic.variable for statistic in error.moved]
-        print(json.dumps(moved), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        connection.send(moved)
