@@ -251,7 +251,7 @@ def _report_training() -> None:
         judged = seconds(lambda: watcher.report("program"))
     _line(
         "run, 1,000 training steps",
-        f"{median(inside) / median(bare):.3f} of {20 * median(bare):.2f} s without, and "
+        f"{ratio(inside, bare):.3f} of {20 * median(bare):.2f} s without, and "
         f"{1e3 * judged:.0f} ms at the end",
     )
 

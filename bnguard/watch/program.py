@@ -66,23 +66,22 @@ class Program(NamedTuple):
             raise BnguardError(f"{self.name}: not a Python program ({error}).") from error
 
 
-def run(program: Callable[[], Any], interruptions: Any = ()) -> int:
+def run(program: Callable[[], Any]) -> int:
     """Run a program that was loaded, and return its exit status, after its threads have ended.
 
     An exception is shown as Python shows it, without the frames of this package.
-
-    Args:
-      program: the program.
-      interruptions: the types of exceptions that end it without being shown, with status 1.
     """
+    status = _status_of(program)
+    return _status_of(_join_threads) or status
+
+
+def _status_of(function: Callable[[], Any]) -> int:
+    """Call a function; return the exit status of a program that consists of this call."""
     try:
-        program()
-        _join_threads()
+        function()
         return 0
     except SystemExit as error:
         return _exit_status(error.code)
-    except interruptions:
-        return 1
     except KeyboardInterrupt as error:
         _show(error)
         return _INTERRUPTED
@@ -144,9 +143,18 @@ def _main_module(path: str) -> Dict[str, Any]:
 
 def _join_threads() -> None:
     """Wait for the program's threads, as Python does before it exits."""
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
+    for end in reversed(getattr(threading, "_threading_atexits", ())):
+        end()  # of executors, whose threads would wait for work
+    while True:
+        threads = [thread for thread in threading.enumerate() if _is_waited_for(thread)]
+        if not threads:
+            return
+        for thread in threads:
             thread.join()
+
+
+def _is_waited_for(thread: threading.Thread) -> bool:
+    return thread not in (threading.main_thread(), threading.current_thread()) and not thread.daemon
 
 
 def _exit_status(code: Any) -> int:

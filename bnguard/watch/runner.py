@@ -12,7 +12,7 @@ from bnguard.runtime.event_files import check_folder
 from bnguard.runtime.streams import takes_color
 from bnguard.watch.program import Program, own_signals, run
 from bnguard.watch.report import WatchReport
-from bnguard.watch.watcher import Stopped, Watcher
+from bnguard.watch.watcher import Watcher
 
 _RANKS = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "SLURM_PROCID")
 
@@ -62,7 +62,7 @@ def run_watched(
         logdir = logdir.replace("%p", _rank())
         check_folder(logdir)
     with watcher.hooks.installed(), own_signals(at_sigterm=report):
-        status = run(main, Stopped)
+        status = run(main)
     report()
     if not reported:  # this is a forked child
         return status
