@@ -161,7 +161,8 @@ def _exit_status(code: Any) -> int:
     """Return the status for the argument of `sys.exit`, which is printed if it is a text."""
     if code is None or isinstance(code, int):
         return int(code or 0)
-    print(code, file=sys.stderr)
+    if sys.stderr is not None:
+        print(code, file=sys.stderr)
     return 1
 
 

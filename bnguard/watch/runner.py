@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 
 from bnguard.errors import BnguardError
 from bnguard.runtime.event_files import check_folder
-from bnguard.runtime.streams import takes_color
+from bnguard.runtime.streams import descriptor_2, give_back, takes_color
 from bnguard.watch.program import Program, own_signals, run
 from bnguard.watch.report import WatchReport
 from bnguard.watch.watcher import Watcher
@@ -53,14 +53,20 @@ def run_watched(
             reported.append(watcher.report(program.name, with_timeline="html" in files))
             problems.extend(_write(reported[0], files))
             problems.extend(_write_events(reported[0], logdir))
-            _flush(sys.stdout)
-            text = reported[0].to_text(takes_color(sys.stderr))
-            print("\n".join([f"bnguard: {program.name}", text, *problems]), file=sys.stderr)
+            for stream in (sys.stdout, sys.stderr):
+                _flush(stream)
+            try:
+                with descriptor_2() as stderr:
+                    text = reported[0].to_text(takes_color(stderr))
+                    print("\n".join([f"bnguard: {program.name}", text, *problems]), file=stderr)
+            except OSError:  # it is full or closed, or its reader has gone
+                problems.append("the report is not on stderr")
 
     main = program.load()
     if logdir is not None:
         logdir = logdir.replace("%p", _rank())
         check_folder(logdir)
+    give_back()
     with watcher.hooks.installed(), own_signals(at_sigterm=report):
         status = run(main)
     report()
