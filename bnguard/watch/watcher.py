@@ -20,16 +20,12 @@ from bnguard.watch.session_hooks import SessionHooks
 _MAX_GRAPHS = 20  # graphs that are watched, because they are kept until the program ends
 
 
-class Stopped(SystemExit):
-    """The program is about to run a step with an error, and ends as if it called `sys.exit(1)`."""
-
-
 class Watcher:
     """The steps of a program's sessions.
 
     Args:
       rules: the rules to apply.
-      stops: whether to raise `Stopped` before a step with an error runs.
+      stops: whether to raise SystemExit before a step with an error runs.
       steps: the number of steps after which the program is no longer watched; None for all.
       keeps_calls: whether to keep when each step was called.
     """
@@ -70,7 +66,7 @@ class Watcher:
             return WatchReport(tuple(graphs), (*nothing, *self._notes), is_complete)
 
     def observe(self, session: Any, fetches: Any, feed: Any) -> None:
-        """Count a step that is about to run; raise `Stopped` if it must not."""
+        """Count a step that is about to run; end the program or the thread if it must not."""
         if self._left <= 0:
             return
         with self._lock:
@@ -90,7 +86,7 @@ class Watcher:
                 return
             if step.has_error:
                 self._notes.setdefault(f"stopped before this step ran: {step.run_key}")
-                raise Stopped(1)
+                raise SystemExit(1)
 
     def _take_last_step(self) -> bool:
         """End watching with this step; return False if another thread has taken the last."""
