@@ -38,8 +38,8 @@ def run_watched(
         stands for the rank of this process, or its id.
       logdir: the folder in which to write the steps for TensorBoard; `%p` as in `files`.
 
-    The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if a file
-    could not be written or a graph could not be judged, and 0.
+    The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if the
+    report could not be written or something could not be judged, and 0.
 
     Raises:
       BnguardError: the program cannot be loaded, or the folder cannot be written.
