@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import os
 import runpy
 import signal
@@ -14,7 +14,9 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, O
 
 from bnguard.errors import BnguardError
 
-_INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = -signal.SIGINT
+"""The status of a program that Ctrl-C ends, which is no status but a signal."""
+
 _STARTERS = (__file__, os.path.join(os.path.dirname(__file__), "runner.py"))
 _RUNPY = (runpy.__file__, "<frozen runpy>")
 
@@ -84,7 +86,7 @@ def _status_of(function: Callable[[], Any]) -> int:
         return _exit_status(error.code)
     except KeyboardInterrupt as error:
         _show(error)
-        return _INTERRUPTED
+        return INTERRUPTED
     except BaseException as error:
         _show(error)
         return 1
@@ -124,6 +126,15 @@ def own_signals(at_sigterm: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_by_sigint() -> None:
+    """End this process as Python does after a KeyboardInterrupt, so that a shell ends its loop."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def launcher_files() -> FrozenSet[str]:

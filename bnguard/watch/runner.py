@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import suppress
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 from bnguard.errors import BnguardError
 from bnguard.runtime.event_files import check_folder
 from bnguard.runtime.streams import descriptor_2, give_back, takes_color
-from bnguard.watch.program import Program, own_signals, run
+from bnguard.watch.program import INTERRUPTED, Program, end_by_sigint, own_signals, run
 from bnguard.watch.report import WatchReport
 from bnguard.watch.watcher import Watcher
 
@@ -45,6 +46,9 @@ def run_watched(
       BnguardError: the program cannot be loaded, or the folder cannot be written.
     """
     process = os.getpid()
+    statuses: List[int] = []
+    # Registered first and so called last, after what the program registers.
+    atexit.register(lambda: end_by_sigint() if INTERRUPTED in statuses else None)
     reported: List[WatchReport] = []
     problems: List[str] = []
 
@@ -69,6 +73,7 @@ def run_watched(
     give_back()
     with watcher.hooks.installed(), own_signals(at_sigterm=report):
         status = run(main)
+    statuses.append(status)
     report()
     if not reported:  # this is a forked child
         return status
