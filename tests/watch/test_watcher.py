@@ -120,9 +120,10 @@ def test_a_step_with_an_error_stops_every_time_and_other_steps_run(program):
             session.run(program.train_op, program.feed)
 
 
-def test_a_repeated_step_makes_few_calls(program):
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_repeated_step_makes_few_calls(program, stops):
     """Every step of a program waits for them."""
-    watcher = watcher_of()
+    watcher = watcher_of(stops)
     feed = {program.x: np.ones([2, 4]), "label:0": FEED, "flag:0": True}
     calls = []
     with tf.Session() as session:
