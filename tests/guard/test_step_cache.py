@@ -1,5 +1,8 @@
 """The step cache: steps are told apart by objects and by what is fed to a flag of any type."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from support.graphs import build_with
@@ -108,3 +111,14 @@ def test_a_step_whose_check_fails_is_checked_again():
         with pytest.raises(AssertionError):
             cache.known(steps.graph, steps.fetches, {steps.flag: True})
     assert len(failures) == 2
+
+
+def test_what_is_fetched_is_kept_so_that_no_other_object_gets_its_id():
+    steps = Steps(np.bool_)
+    with steps.graph.as_default():
+        fetched = tf.IndexedSlices(steps.x, steps.x[:, 0])
+    kept = weakref.ref(fetched)
+    steps.cache.known(steps.graph, [fetched], {steps.flag: True})
+    del fetched
+    gc.collect()
+    assert kept() is not None
