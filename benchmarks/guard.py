@@ -239,7 +239,7 @@ def _report_training() -> None:
         batch = np.random.RandomState(0).rand(32, 32, 32, 3).astype(np.float32)
 
         def train() -> None:
-            for _ in range(50):
+            for _ in range(10):
                 session.run(train_op, {images: batch, is_training: True})
 
         def watched() -> None:
@@ -247,11 +247,11 @@ def _report_training() -> None:
                 train()
 
         watcher = Watcher(RULES, stops=False, steps=None)
-        bare, inside = map(list, interleaved(20, train, watched))
+        bare, inside = map(list, interleaved(100, train, watched))
         judged = seconds(lambda: watcher.report("program"))
     _line(
         "run, 1,000 training steps",
-        f"{median(inside) / median(bare):.3f} of {20 * median(bare):.2f} s without, and "
+        f"{ratio(inside, bare):.3f} of {100 * median(bare):.2f} s without, and "
         f"{1e3 * judged:.0f} ms at the end",
     )
 

@@ -64,7 +64,7 @@ def run_command(
     steps: Optional[int],
     arguments: Sequence[str],
 ) -> None:
-    """Run a program unchanged, and judge each of its session steps before it first runs.
+    """Run a program unchanged, and judge the steps of its sessions.
 
     The report follows on stderr when the program ends: its steps, and what the rules of the audit
     find in them, with the lines of the program. In the name of a FILE or DIR, %p stands for the

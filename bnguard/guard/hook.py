@@ -178,16 +178,19 @@ class _StaticCheck:
         self._diagnosis = diagnosis
         self._warns = warns
         self._skips_training = skips_training
-        self._cache = StepCache()
+        self._cache = StepCache(self._audited)
         self._warned: Set[Any] = set()
 
     def check(self, args: Any) -> RunKey:
         """Audit the step of these `SessionRunArgs`, and return its key."""
-        return self._cache.run_key(self._graph, args.fetches, args.feed_dict, self._audit)
+        return self._cache.known(self._graph, args.fetches, args.feed_dict)
+
+    def _audited(self, run_key: RunKey) -> RunKey:
+        if not (self._skips_training and self._diagnosis.trains(run_key)):
+            self._audit(run_key)
+        return run_key
 
     def _audit(self, run_key: RunKey) -> None:
-        if self._skips_training and self._diagnosis.trains(run_key):
-            return
         findings = self._diagnosis.findings(run_key).items()
         certain = [Moved(name, None, (finding,)) for name, finding in findings if finding.certain]
         if certain:

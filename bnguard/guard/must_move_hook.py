@@ -11,7 +11,7 @@ from bnguard.guard.hook import StatisticsHook, check_every_n_steps
 from bnguard.guard.must_move import unmoved
 from bnguard.guard.run_key import RunKey
 from bnguard.guard.run_recorder import RecordedRuns
-from bnguard.guard.step_cache import StepCache
+from bnguard.guard.step_cache import run_key_cache
 from bnguard.statistics import session_values
 from bnguard.statistics.scopes import Scope
 
@@ -47,7 +47,7 @@ class MustMoveStatisticsHook(StatisticsHook):
         self._every_n_steps = every_n_steps
         self._scope = scope
         self._period: Optional[_Period] = None
-        self._cache = StepCache()
+        self._cache = run_key_cache()
         self._run_key: Optional[RunKey] = None
 
     def begin(self) -> None:
@@ -59,7 +59,7 @@ class MustMoveStatisticsHook(StatisticsHook):
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         """Store the values of the statistics."""
         self.check_graph(session)
-        self._cache = StepCache()
+        self._cache = run_key_cache()
         self._period = _Period(session, self._scope)
 
     def before_run(self, run_context: Any) -> None:
@@ -68,7 +68,7 @@ class MustMoveStatisticsHook(StatisticsHook):
             self.check_graph(run_context.session)
             raise self.added_too_late()
         args = run_context.original_args
-        self._run_key = self._cache.run_key(self.graph, args.fetches, args.feed_dict)
+        self._run_key = self._cache.known(self.graph, args.fetches, args.feed_dict)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Record the step, and compare the values every `every_n_steps` steps."""

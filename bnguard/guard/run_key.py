@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -43,6 +43,11 @@ def fed_scalar(value: Any) -> FedScalar:
     return value if isinstance(value, (bool, int, float, bytes)) else None
 
 
+def feeds_of(feed: Any) -> FeedDict:
+    """Return the feeds; none if `feed` is no mapping, about which Session.run raises an error."""
+    return feed if isinstance(feed, Mapping) else {}
+
+
 def run_key_of(
     graph: tf.Graph,
     fetches: Fetches,
@@ -58,7 +63,7 @@ def run_key_of(
       is_flag: whether the scalar fed to the tensor of this name belongs to the key.
     """
     feeds = []
-    for key, value in (feed or {}).items():
+    for key, value in feeds_of(feed).items():
         names = _names(graph, key)
         scalar = fed_scalar(value) if len(names) == 1 else None
         if scalar is not None:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Type
 import tensorflow.compat.v1 as tf
 
 from bnguard.guard.run_key import RunKey
-from bnguard.guard.step_cache import StepCache
+from bnguard.guard.step_cache import run_key_cache
 from bnguard.statistics import sessions
 from bnguard.statistics.sessions import FeedDict, Fetches, Session
 
@@ -152,7 +152,7 @@ class _RecordingRun(_ReplacedRun):
 
     def __init__(self, session: tf.Session) -> None:
         super().__init__(session)
-        self._cache = StepCache()
+        self._cache = run_key_cache()
 
     def __call__(
         self, fetches: Fetches, feed_dict: Optional[FeedDict] = None, *args: Any, **kwargs: Any
@@ -166,7 +166,7 @@ class _RecordingRun(_ReplacedRun):
         return result
 
     def _record(self, fetches: Fetches, feed: Optional[FeedDict], is_completed: bool) -> None:
-        run_key = self._cache.run_key(self.session.graph, fetches, feed)
+        run_key = self._cache.known(self.session.graph, fetches, feed)
         for listener in self.listeners:
             listener.add(run_key, is_completed)
 

@@ -7,11 +7,15 @@ import errno
 import io
 import os
 import sys
-from typing import Iterator, TextIO
+from typing import Any, Iterator, List, Optional, TextIO, Tuple
 
 import click
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+# As Python opened them: name, stream and its `errors`; None for a closed one.
+_as_opened: List[Tuple[str, Any, Optional[str]]] = []
 
 
 class Mistake(click.ClickException):
@@ -53,6 +57,9 @@ def any_streams() -> Iterator[None]:
 
     If a stream cannot be written, print one line to the other and exit with status 2.
     """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        _as_opened.append((name, stream, getattr(stream, "errors", None)))
     _open_closed()
     for name in ("stdout", "stderr"):
         setattr(sys, name, _whole(getattr(sys, name)))
@@ -68,6 +75,26 @@ def any_streams() -> Iterator[None]:
         except OSError:
             silence(sys.stderr)
         sys.exit(2)
+
+
+def give_back() -> None:
+    """Give a program that runs in this process the streams as Python opened them."""
+    for name, stream, errors in _as_opened:
+        used = getattr(sys, name)
+        if used is stream:
+            used.reconfigure(errors=errors)
+        elif stream is not None:
+            used.detach().detach()  # or it would close the stream when it is deleted
+        setattr(sys, name, stream)
+    _as_opened.clear()
+
+
+@contextmanager
+def descriptor_2() -> Iterator[TextIO]:
+    """Open the standard error anew, because a program may have replaced or closed `sys.stderr`."""
+    encoding = getattr(sys.__stderr__, "encoding", None)
+    with open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False) as stream:
+        yield stream
 
 
 def _open_closed() -> None:

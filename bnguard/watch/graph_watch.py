@@ -31,7 +31,7 @@ from bnguard.analysis.scenario.step_kinds import (
 from bnguard.analysis.scenario.training_flags import find_training_flags
 from bnguard.analysis.timeline import NO_TIMELINE, LayerUses, Timeline, TimelineStep
 from bnguard.guard.diagnosis import audited_step
-from bnguard.guard.run_key import RunKey
+from bnguard.guard.run_key import RunKey, feeds_of
 from bnguard.guard.step_cache import StepCache
 from bnguard.watch.call_history import Call, CallHistory, merged
 from bnguard.watch.report import GraphReport, WatchedStep
@@ -41,21 +41,34 @@ _MAX_STEPS = 200  # distinct steps of a graph that are judged, because each need
 
 
 @dataclass
-class _Seen:
-    """A distinct step, where it was called first, how often it ran and, if wanted, when."""
+class SeenStep:
+    """A distinct step.
 
-    location: Optional[Location]
-    fed_texts: Tuple[Any, ...]
-    history: Optional[CallHistory] = None
+    Attributes:
+      run_key: what distinguishes it.
+      history: when it was called; None if that was not wanted.
+      location: where it was called first.
+      count: how often it was called.
+      is_fed_text: whether it is fed a text, such as the path of a checkpoint.
+      last_text: the text that it was fed last.
+      has_error: whether it certainly has an error, if that was asked.
+    """
+
+    run_key: RunKey
+    history: Optional[CallHistory]
+    location: Optional[Location] = None
     count: int = 0
-    last_text: Union[str, bytes] = b""  # that was fed, such as the path of a checkpoint
+    is_fed_text: bool = False
+    last_text: Union[str, bytes] = b""
+    has_error: bool = False
 
     def add(self, feed: Any, number: int) -> None:
+        """Add a call, with its number among those of all steps of the graph."""
         self.count += 1
         if self.history is not None:
             self.history.add(Call(number, time.time(), self.count))
-        for key in self.fed_texts:
-            self.last_text = feed[key]
+        if self.is_fed_text:
+            (*_, self.last_text) = filter(_is_text, feed.values())
 
 
 class GraphWatch:
@@ -70,35 +83,38 @@ class GraphWatch:
         self._graph = graph
         self._keeps_calls = keeps_calls
         self._calls = 0
-        self._cache = StepCache(lambda graph: self._recognized())
-        self._seen: Dict[RunKey, _Seen] = {}
+        self._cache = StepCache(self._step, lambda graph: self._recognized())
+        self._seen: Dict[RunKey, SeenStep] = {}
         self._unjudged = 0
         self._analysed: Optional[Tuple[int, RecognizedGraph]] = None  # at a version of the graph
 
     def count(
         self, fetches: Any, feed: Any, locate: Callable[[], Optional[Location]]
-    ) -> Optional[RunKey]:
-        """Count a step that is about to run; return its key if it has not run before.
+    ) -> Optional[SeenStep]:
+        """Count a step that is about to run, and return it; None if there are too many.
 
         Args:
           fetches: as for `Session.run`.
           feed: as for `Session.run`.
           locate: returns the location of the call, if it is needed.
         """
-        run_key = self._cache.run_key(self._graph, fetches, feed)
+        seen = self._cache.known(self._graph, fetches, feed)
         self._calls += 1
-        seen = self._seen.get(run_key)
-        if seen is not None:
-            seen.add(feed, self._calls)
-            return None
-        if len(self._seen) >= _MAX_STEPS:
+        if seen is None:
             self._unjudged += 1
             return None
-        texts = [key for key, value in (feed or {}).items() if isinstance(value, (str, bytes))]
-        history = CallHistory() if self._keeps_calls else None
-        seen = self._seen[run_key] = _Seen(locate(), tuple(texts), history)
+        if not seen.count:
+            seen.location = locate()
+            seen.is_fed_text = any(map(_is_text, feeds_of(feed).values()))
         seen.add(feed, self._calls)
-        return run_key
+        return seen
+
+    def _step(self, run_key: RunKey) -> Optional[SeenStep]:
+        """Return the step with a key; None for a new one if there are too many."""
+        if run_key not in self._seen and len(self._seen) < _MAX_STEPS:
+            history = CallHistory() if self._keeps_calls else None
+            self._seen[run_key] = SeenStep(run_key, history)
+        return self._seen.get(run_key)
 
     def findings(self, run_key: RunKey) -> Iterator[Finding]:
         """Yield the findings about a step, in the graph as it is now, if it infers."""
@@ -141,7 +157,7 @@ class _WatchedProgram:
       seen: the steps.
     """
 
-    def __init__(self, recognized: RecognizedGraph, seen: Dict[RunKey, _Seen]) -> None:
+    def __init__(self, recognized: RecognizedGraph, seen: Dict[RunKey, SeenStep]) -> None:
         self._recognized = recognized
         self._seen = seen
         self._flags = tuple(find_training_flags(recognized))
@@ -270,6 +286,10 @@ class _WatchedProgram:
             path = self._seen[run_key].last_text
             return read_checkpoint(path if isinstance(path, str) else path.decode())
         return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, (str, bytes))
 
 
 def _without_data(step: Step) -> Step:

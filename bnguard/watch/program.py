@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import os
 import runpy
 import signal
@@ -14,7 +14,9 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, O
 
 from bnguard.errors import BnguardError
 
-_INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = -signal.SIGINT
+"""The status of a program that Ctrl-C ends, which is no status but a signal."""
+
 _STARTERS = (__file__, os.path.join(os.path.dirname(__file__), "runner.py"))
 _RUNPY = (runpy.__file__, "<frozen runpy>")
 
@@ -66,26 +68,25 @@ class Program(NamedTuple):
             raise BnguardError(f"{self.name}: not a Python program ({error}).") from error
 
 
-def run(program: Callable[[], Any], interruptions: Any = ()) -> int:
+def run(program: Callable[[], Any]) -> int:
     """Run a program that was loaded, and return its exit status, after its threads have ended.
 
     An exception is shown as Python shows it, without the frames of this package.
-
-    Args:
-      program: the program.
-      interruptions: the types of exceptions that end it without being shown, with status 1.
     """
+    status = _status_of(program)
+    return _status_of(_join_threads) or status
+
+
+def _status_of(function: Callable[[], Any]) -> int:
+    """Call a function; return the exit status of a program that consists of this call."""
     try:
-        program()
-        _join_threads()
+        function()
         return 0
     except SystemExit as error:
         return _exit_status(error.code)
-    except interruptions:
-        return 1
     except KeyboardInterrupt as error:
         _show(error)
-        return _INTERRUPTED
+        return INTERRUPTED
     except BaseException as error:
         _show(error)
         return 1
@@ -127,6 +128,15 @@ def own_signals(at_sigterm: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def end_by_sigint() -> None:
+    """End this process as Python does after a KeyboardInterrupt, so that a shell ends its loop."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def launcher_files() -> FrozenSet[str]:
     """Return the files of the frames on the current stack that started the program, or will."""
     files = [frame.filename for frame in traceback.extract_stack()][:-1]
@@ -144,16 +154,26 @@ def _main_module(path: str) -> Dict[str, Any]:
 
 def _join_threads() -> None:
     """Wait for the program's threads, as Python does before it exits."""
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
+    for end in reversed(getattr(threading, "_threading_atexits", ())):
+        end()  # of executors, whose threads would wait for work
+    while True:
+        threads = [thread for thread in threading.enumerate() if _is_waited_for(thread)]
+        if not threads:
+            return
+        for thread in threads:
             thread.join()
+
+
+def _is_waited_for(thread: threading.Thread) -> bool:
+    return thread not in (threading.main_thread(), threading.current_thread()) and not thread.daemon
 
 
 def _exit_status(code: Any) -> int:
     """Return the status for the argument of `sys.exit`, which is printed if it is a text."""
     if code is None or isinstance(code, int):
         return int(code or 0)
-    print(code, file=sys.stderr)
+    if sys.stderr is not None:
+        print(code, file=sys.stderr)
     return 1
 
 

@@ -125,7 +125,7 @@ class WatchReport(NamedTuple):
     Attributes:
       graphs: one entry for each graph of which the program ran steps.
       notes: why there are no steps, or fewer than the program ran; may be empty.
-      is_complete: False if a graph could not be judged, as a note says.
+      is_complete: False if a step or a graph could not be judged, as a note says.
     """
 
     graphs: Tuple[GraphReport, ...]

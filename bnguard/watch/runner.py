@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import suppress
 import os
 import sys
@@ -9,10 +10,10 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 
 from bnguard.errors import BnguardError
 from bnguard.runtime.event_files import check_folder
-from bnguard.runtime.streams import takes_color
-from bnguard.watch.program import Program, own_signals, run
+from bnguard.runtime.streams import descriptor_2, give_back, takes_color
+from bnguard.watch.program import INTERRUPTED, Program, end_by_sigint, own_signals, run
 from bnguard.watch.report import WatchReport
-from bnguard.watch.watcher import Stopped, Watcher
+from bnguard.watch.watcher import Watcher
 
 _RANKS = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "SLURM_PROCID")
 
@@ -38,13 +39,16 @@ def run_watched(
         stands for the rank of this process, or its id.
       logdir: the folder in which to write the steps for TensorBoard; `%p` as in `files`.
 
-    The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if a file
-    could not be written or a graph could not be judged, and 0.
+    The status is the program's own if that is not 0; otherwise 1 if errors were found, 2 if the
+    report could not be written or something could not be judged, and 0.
 
     Raises:
       BnguardError: the program cannot be loaded, or the folder cannot be written.
     """
     process = os.getpid()
+    statuses: List[int] = []
+    # Registered first and so called last, after what the program registers.
+    atexit.register(lambda: end_by_sigint() if INTERRUPTED in statuses else None)
     reported: List[WatchReport] = []
     problems: List[str] = []
 
@@ -53,16 +57,23 @@ def run_watched(
             reported.append(watcher.report(program.name, with_timeline="html" in files))
             problems.extend(_write(reported[0], files))
             problems.extend(_write_events(reported[0], logdir))
-            _flush(sys.stdout)
-            text = reported[0].to_text(takes_color(sys.stderr))
-            print("\n".join([f"bnguard: {program.name}", text, *problems]), file=sys.stderr)
+            for stream in (sys.stdout, sys.stderr):
+                _flush(stream)
+            try:
+                with descriptor_2() as stderr:
+                    text = reported[0].to_text(takes_color(stderr))
+                    print("\n".join([f"bnguard: {program.name}", text, *problems]), file=stderr)
+            except OSError:  # it is full or closed, or its reader has gone
+                problems.append("the report is not on stderr")
 
     main = program.load()
     if logdir is not None:
         logdir = logdir.replace("%p", _rank())
         check_folder(logdir)
+    give_back()
     with watcher.hooks.installed(), own_signals(at_sigterm=report):
-        status = run(main, Stopped)
+        status = run(main)
+    statuses.append(status)
     report()
     if not reported:  # this is a forked child
         return status

@@ -7,6 +7,7 @@ import sys
 import threading
 from types import FrameType
 from typing import Any, Dict, Iterator, Optional, Sequence
+import weakref
 
 from bnguard.analysis.findings import ERROR, Finding, Frame, Location
 from bnguard.analysis.formatters.lines import count
@@ -19,16 +20,12 @@ from bnguard.watch.session_hooks import SessionHooks
 _MAX_GRAPHS = 20  # graphs that are watched, because they are kept until the program ends
 
 
-class Stopped(BaseException):
-    """The program is about to run a step with an error. No `except Exception` catches it."""
-
-
 class Watcher:
     """The steps of a program's sessions.
 
     Args:
       rules: the rules to apply.
-      stops: whether to raise `Stopped` before a step with an error runs.
+      stops: whether to raise SystemExit before a step with an error runs.
       steps: the number of steps after which the program is no longer watched; None for all.
       keeps_calls: whether to keep when each step was called.
     """
@@ -49,13 +46,14 @@ class Watcher:
         self._left = self._steps
         self._graphs: Dict[Any, Any] = {}
         self._notes: Dict[str, None] = {}
+        self._is_complete = True
         self._lock = threading.RLock()
-        self._process = os.getpid()
+        _end_in_child(self)
 
     def report(self, source: str, with_timeline: bool = False) -> WatchReport:
         """Return the report on all steps so far."""
         with self._lock:
-            self._left = 0
+            self.end()
             graphs = []
             for number, watch in enumerate(self._graphs.values(), start=1):
                 label = source if len(self._graphs) == 1 else f"{source}, graph {number}"
@@ -64,30 +62,43 @@ class Watcher:
                 except Exception as error:  # the program has a status of its own
                     self._notes.setdefault(f"{label} was not judged: {_in_words(error)}")
             nothing = [] if self._graphs else [_nothing_to_watch()]
-            is_complete = len(graphs) == len(self._graphs)
+            is_complete = self._is_complete and len(graphs) == len(self._graphs)
             return WatchReport(tuple(graphs), (*nothing, *self._notes), is_complete)
 
     def observe(self, session: Any, fetches: Any, feed: Any) -> None:
-        """Count a step that is about to run; raise `Stopped` if it must not."""
-        if self._left <= 0 or os.getpid() != self._process:
+        """Count a step that is about to run; end the program or the thread if it must not."""
+        if self._left <= 0:
             return
         with self._lock:
             self._left -= 1
-            if not self._left:
-                self.hooks.remove()
-                self._notes.setdefault(f"only the first {count(self._steps, 'step')} were watched")
+            if self._left <= 0 and not self._take_last_step():
+                return
             try:
                 watch = self._graphs.get(session.graph) or self._new_watch(session.graph)
-                run_key = watch and watch.count(fetches, feed, _location_of_call)
-                if run_key is None or not self._stops:
+                step = watch and watch.count(fetches, feed, _location_of_call)
+                if step is None or not self._stops:
                     return
-                is_wrong = any(map(self._is_error, watch.findings(run_key)))
+                if step.count == 1:
+                    step.has_error = any(map(self._is_error, watch.findings(step.run_key)))
             except Exception as error:  # which must not reach the program
+                self._is_complete = False
                 self._notes.setdefault(f"a step was not judged: {_in_words(error)}")
                 return
-            if is_wrong:
-                self._notes.setdefault(f"stopped before this step ran: {run_key}")
-                raise Stopped
+            if step.has_error:
+                self._notes.setdefault(f"stopped before this step ran: {step.run_key}")
+                raise SystemExit(1)
+
+    def _take_last_step(self) -> bool:
+        """End watching with this step; return False if another thread has taken the last."""
+        if self._left < 0:
+            return False
+        self.hooks.remove()
+        self._notes.setdefault(f"only the first {count(self._steps, 'step')} were watched")
+        return True
+
+    def end(self) -> None:
+        """Watch no further step."""
+        self._left = 0
 
     def _new_watch(self, graph: Any) -> Any:
         """Return the watch on a graph that had no step before; None if there are too many."""
@@ -100,6 +111,18 @@ class Watcher:
 
     def _is_error(self, finding: Finding) -> bool:
         return finding.severity == ERROR and finding.certain and finding.rule in self._codes
+
+
+def _end_in_child(watcher: Watcher) -> None:
+    """Let a forked child of this process end the watching, without keeping the watcher alive."""
+    reference = weakref.ref(watcher)
+
+    def end() -> None:
+        kept = reference()
+        if kept is not None:
+            kept.end()
+
+    os.register_at_fork(after_in_child=end)
 
 
 def _location_of_call() -> Optional[Location]:

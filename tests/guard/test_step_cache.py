@@ -1,5 +1,8 @@
 """The step cache: steps are told apart by objects and by what is fed to a flag of any type."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from support.graphs import build_with
@@ -15,7 +18,7 @@ class Steps:
     def __init__(self, mode, control_flow="v1"):
         self.graph = tf.Graph()
         self.checked = []
-        self.cache = StepCache()
+        self.cache = StepCache(self._learn)
         with self.graph.as_default(), build_with("resource", control_flow):
             self.x = tf.placeholder(tf.float32, [None, 4], name="x")
             self.flag = tf.placeholder(tf.as_dtype(mode(0).dtype), mode(0).shape, name="flag")
@@ -27,7 +30,11 @@ class Steps:
 
     def key(self, **fed):
         feed = {getattr(self, name): value for name, value in fed.items()}
-        return self.cache.run_key(self.graph, self.fetches, feed, self.checked.append)
+        return self.cache.known(self.graph, self.fetches, feed)
+
+    def _learn(self, run_key):
+        self.checked.append(run_key)
+        return run_key
 
 
 FLAGS = [np.bool_, np.int32, np.int64, np.float32, lambda value: np.array([value], np.float64)]
@@ -69,12 +76,12 @@ def test_the_same_objects_and_flags_are_the_same_step():
     steps = Steps(np.bool_)
     first = steps.key(flag=True)
     assert steps.key(flag=np.bool_(True)) is first
-    assert steps.cache.run_key(steps.graph, tuple(steps.fetches), {steps.flag: True}) is first
-    by_name = steps.cache.run_key(steps.graph, steps.fetches, {"".join(["flag", ":0"]): 1})
+    assert steps.cache.known(steps.graph, tuple(steps.fetches), {steps.flag: True}) is first
+    by_name = steps.cache.known(steps.graph, steps.fetches, {"".join(["flag", ":0"]): 1})
     assert by_name == first
     others = [([*steps.fetches, steps.x], {steps.flag: True}), (steps.fetches, None)]
     for fetches, feed in [*others, (steps.fetches, {steps.flag: False})]:
-        assert steps.cache.run_key(steps.graph, fetches, feed) != first
+        assert steps.cache.known(steps.graph, fetches, feed) != first
 
 
 def test_a_graph_that_grows_keeps_its_flags():
@@ -99,7 +106,19 @@ def test_a_step_whose_check_fails_is_checked_again():
         failures.append(run_key)
         raise AssertionError
 
+    cache = StepCache(refuse)
     for _ in range(2):
         with pytest.raises(AssertionError):
-            steps.cache.run_key(steps.graph, steps.fetches, {steps.flag: True}, refuse)
+            cache.known(steps.graph, steps.fetches, {steps.flag: True})
     assert len(failures) == 2
+
+
+def test_what_is_fetched_is_kept_so_that_no_other_object_gets_its_id():
+    steps = Steps(np.bool_)
+    with steps.graph.as_default():
+        fetched = tf.IndexedSlices(steps.x, steps.x[:, 0])
+    kept = weakref.ref(fetched)
+    steps.cache.known(steps.graph, [fetched], {steps.flag: True})
+    del fetched
+    gc.collect()
+    assert kept() is not None

@@ -109,8 +109,11 @@ def test_the_end_of_the_program_is_its_own_and_the_report_follows(tmp_path, end,
 
 
 def test_stop_ends_the_program_before_the_first_error(tmp_path):
-    run = Run(tmp_path, f"{NETWORK}try:\n    {INFERENCE}finally:\n    print('end')\n", "--stop")
-    assert (run.status, run.output) == (1, "end\n")
+    thread = "infers = threading.Thread(target=session.run, args=(y, FEED))\n"
+    start = f"{NETWORK}{thread}infers.start()\ninfers.join()\nprint('joined')\n"
+    run = Run(tmp_path, f"{start}try:\n    {INFERENCE}finally:\n    print('end')\n", "--stop")
+    assert (run.status, run.output) == (1, "joined\nend\n")
+    assert [line for line in run.errors if "Exception" in line] == []  # in the thread
     assert run.report.splitlines()[-1] == "stopped before this step ran: net/bn/FusedBatchNorm_1:0"
     ignored = Run(tmp_path, NETWORK + INFERENCE, "--stop", "--ignore=BN1")
     assert ignored.status == 0

@@ -74,15 +74,82 @@ class TestWithoutTensorFlow:
         assert run.returncode == alone.returncode
         assert run.stderr == f"{alone.stderr}bnguard: program.py\n{NOTHING}\n"
 
+    @pytest.mark.parametrize(
+        ("redirection", "unbuffered", "code"),
+        [
+            ("| head -n 1", "", "print('\\n' * 10 ** 6)"),
+            ("> /dev/full", "1", "print('lost')"),
+            ("| cat", "1", "print(sys.stdout.write_through, end='')\ntime.sleep(0.1)\nos._exit(3)"),
+            (">&-", "", "print(sys.stdout)"),
+            ("2>&-", "", "sys.exit('nowhere to tell')"),
+            ("| cat", "", "sys.stderr = None\nprint(sys.stdout.errors, '\\xe9')"),
+            ("| cat", "", "sys.stderr.close()\nsys.exit(4)"),
+        ],
+    )
+    def test_the_streams_are_those_of_the_program(self, tmp_path, redirection, unbuffered, code):
+        """Closed, full, without a reader, or of ASCII; also if the program closes them."""
+        write(tmp_path, f"import os, sys, time\n{code}\n")
+        environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "ascii"}
+        ends = []
+        for start in ("", "-m bnguard run"):
+            command = f"{sys.executable} {start} program.py {redirection}; echo ${{PIPESTATUS[@]}}"
+            process = subprocess.run(
+                ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True
+            )
+            ends.append((process.stdout, process.stderr))
+        (output, errors), (own_output, own_errors) = ends
+        assert own_output == output
+        report = f"bnguard: program.py\n{NOTHING}\n".encode()
+        is_told = redirection != "2>&-" and "_exit" not in code
+        assert own_errors.count(report) == int(is_told)
+        assert own_errors.replace(report, b"") == errors
+
+    def test_a_report_that_cannot_be_written_is_status_2_unless_the_program_fails(self, tmp_path):
+        write(tmp_path, "import sys\nsys.exit(int(sys.argv[1]))\n")
+        command = "for n in 0 3; do $0 -m bnguard run program.py $n 2> /dev/full; echo $?; done"
+        process = subprocess.run(
+            ["bash", "-c", command, sys.executable],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout.split() == [b"2", b"3"]
+
+    def test_the_threads_of_the_program_end_first(self, tmp_path):
+        """Those of an executor, which wait for work; and a thread that a thread starts."""
+        text = """import concurrent.futures, threading, sys, time
+def late(number):
+    time.sleep(0.1)
+    print(number, flush=True)
+    if number < 3:
+        threading.Thread(target=late, args=(number + 1,)).start()
+executor = concurrent.futures.ThreadPoolExecutor(2)
+executor.submit(print, "work")
+threading.Thread(target=late, args=(1,)).start()
+sys.exit(5)
+"""
+        write(tmp_path, text)
+        run = subprocess.run(
+            [sys.executable, "-m", "bnguard", "run", "program.py"],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=60,
+        )
+        assert run.returncode == 5
+        report = f"bnguard: program.py\n{NOTHING}\n"
+        assert run.stdout == f"work\n1\n2\n3\n{report}"
+
     def test_a_forked_child_does_not_report(self, tmp_path):
         write(tmp_path, "import os\nif os.fork() == 0:\n    raise SystemExit(0)\nos.wait()\n")
         assert watched(tmp_path, "program.py").stderr.count(NOTHING) == 1
 
-    @pytest.mark.parametrize(
-        ("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)]
-    )
-    def test_a_signal_ends_the_program_and_the_report_follows(self, tmp_path, number, status):
-        write(tmp_path, "import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_ends_the_program_and_the_report_follows(self, tmp_path, number):
+        at_exit = "import atexit, time\natexit.register(print, 'at exit')\n"
+        write(tmp_path, f"{at_exit}print('up', flush=True)\ntime.sleep(60)\n")
         process = subprocess.Popen(
             [sys.executable, "-m", "bnguard", "run", "program.py"],
             cwd=str(tmp_path),
@@ -94,9 +161,10 @@ class TestWithoutTensorFlow:
         assert process.stdout.readline() == "up\n"
         started = time.time()
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=30)
         assert time.time() - started < 30
-        assert process.returncode == status
+        assert process.returncode == -number  # so that a loop of the shell ends
+        assert output == ("at exit\n" if number == signal.SIGINT else "")
         assert errors.endswith(f"bnguard: program.py\n{NOTHING}\n")
         assert ("KeyboardInterrupt" in errors) is (number == signal.SIGINT)
 

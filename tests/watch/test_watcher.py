@@ -1,13 +1,17 @@
 """Which steps are seen, how often, what they are called, and that nothing is left behind."""
 
+import os
+import signal
+import sys
 import threading
 
+import numpy as np
 import pytest
 from support.analysis.networks import dense, inputs, layer, loss_of, optimizer
 import tensorflow.compat.v1 as tf
 
 from bnguard.analysis.rules import RULES, choose
-from bnguard.watch.watcher import Stopped, Watcher
+from bnguard.watch.watcher import Watcher
 
 pytestmark = pytest.mark.slow
 
@@ -101,9 +105,76 @@ def test_a_step_with_an_error_stops_before_it_runs(program):
         session.run(program.initializer)
         mean = next(v for v in tf.global_variables() if v.op.name.endswith("moving_mean"))
         before = session.run(mean)
-        with watcher_of(stops=True).hooks.installed(), pytest.raises(Stopped):
+        with watcher_of(stops=True).hooks.installed(), pytest.raises(SystemExit):
             session.run(program.y, program.feed)
         assert (session.run(mean) == before).all()
+
+
+def test_a_step_with_an_error_stops_every_time_and_other_steps_run(program):
+    """A program that catches everything must not run it the second time."""
+    with tf.Session() as session, watcher_of(stops=True).hooks.installed():
+        session.run(program.initializer)
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                session.run(program.y, program.feed)
+            session.run(program.train_op, program.feed)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_repeated_step_makes_few_calls(program, stops):
+    """Every step of a program waits for them."""
+    watcher = watcher_of(stops)
+    feed = {program.x: np.ones([2, 4]), "label:0": FEED, "flag:0": True}
+    calls = []
+    with tf.Session() as session:
+        watcher.observe(session, [program.y, program.train_op], feed)
+        sys.setprofile(lambda frame, event, argument: calls.append(event))
+        watcher.observe(session, [program.y, program.train_op], feed)
+        sys.setprofile(None)
+    assert steps(watcher) == [("trains", 2)]
+    assert calls.count("call") <= 12
+    assert len(calls) <= 80
+
+
+def test_no_more_than_n_steps_are_counted_in_threads(program):
+    watcher = watcher_of(steps=10)
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(program.initializer)
+        run = lambda: [session.run(program.train_op, program.feed) for _ in range(20)]  # noqa: E731
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert steps(watcher) == [("loads", 1), ("trains", 9)]
+
+
+def test_a_forked_child_counts_nothing_even_if_a_thread_was_counting(program):
+    """The lock that the thread has is never released in the child."""
+    watcher = watcher_of()
+    started, may_end = threading.Event(), threading.Event()
+
+    class Fetches(list):
+        def __iter__(self):
+            started.set()
+            may_end.wait(30)
+            return super().__iter__()
+
+    with tf.Session() as session:
+        thread = threading.Thread(target=watcher.observe, args=(session, Fetches("y"), None))
+        thread.start()
+        started.wait(30)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            watcher.observe(session, program.y, None)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        may_end.set()
+        thread.join()
+        watcher.observe(session, program.y, None)
+    assert status == 0
+    assert sum(runs for _, runs in steps(watcher)) == 2
 
 
 def test_a_rule_that_is_ignored_does_not_stop(program):
@@ -310,11 +381,40 @@ def test_what_each_saver_left_out_is_told(program, tmp_path, is_sharded, leaves_
 
 def test_a_mistake_in_a_fetch_is_reported_by_tensorflow(program):
     watcher = watcher_of()
+    wrong_feeds = [3], np.ones([2]), "x:0"
+    mistakes = [(None, None), ("nowhere:0", {}), *((program.y, feed) for feed in wrong_feeds)]
     with watcher.hooks.installed(), tf.Session() as session:
-        for fetches, feed in ((program.y, [3]), (None, None), ("nowhere:0", {})):
-            with pytest.raises((TypeError, ValueError)) as caught:
+        for fetches, feed in mistakes:
+            with pytest.raises((TypeError, ValueError, AttributeError)) as caught:
                 session.run(fetches, feed)
             assert "bnguard" not in str(caught.traceback[-1].path)
+    report = watcher.report("program")
+    assert report.notes == ()
+    assert report.is_complete
+
+
+def test_a_step_that_cannot_be_judged_runs_and_the_report_is_not_complete(program, monkeypatch):
+    watcher = watcher_of()
+    monkeypatch.setattr("bnguard.guard.step_cache.run_key_of", lambda *args: 1 / 0)
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(program.initializer)
+        session.run(program.y, program.feed)
+    report = watcher.report("program")
+    assert report.notes == ("a step was not judged: ZeroDivisionError: division by zero",)
+    assert not report.is_complete
+
+
+def test_one_step_may_be_fed_a_text_by_the_tensor_or_by_its_name(program, tmp_path):
+    saver = tf.train.Saver()
+    name = saver.saver_def.filename_tensor_name
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(program.initializer)
+        for key in (session.graph.get_tensor_by_name(name), name):
+            session.run(saver.saver_def.save_tensor_name, {key: str(tmp_path / "model")})
+    report = watcher.report("program")
+    assert report.notes == ()
+    assert steps(watcher) == [("loads", 1), ("saves", 2)]
 
 
 def test_what_other_threads_build_and_run_at_once_is_seen(graph):

@@ -273,6 +273,9 @@ class Program:
             return self._predicates[arguments[0]]
         if form == "integer_is":
             return tf.equal(self._integer, arguments[0])
+        if form == "not" and arguments[0][0] == "not":
+            # Grappler moves what depends on it out of a loop; see tests/analysis/test_grappler.py.
+            return self._predicate(arguments[0][1])
         inner = [self._predicate(argument) for argument in arguments]
         if form == "if":
             return tf.cond(inner[0], lambda: inner[1], lambda: inner[2])
