@@ -126,14 +126,11 @@ class GraphCopy:
 
     def measure(self, number: int, feed: Mapping[str, Any]) -> BatchMoments:
         """Return the moments of one batch for the sites of a pass."""
+        sites = self._sites[number]
         found = self._run(self._fetches[number], feed)
-        for site, moments in zip(self._sites[number], found):
-            self.channels[site.name] = moments[1].size
-        rows = [
-            _of_site(site, moments, site.name in self._summed)
-            for site, moments in zip(self._sites[number], found)
-        ]
-        return BatchMoments(*map(np.concatenate, zip(*rows)))
+        sizes = [np.size(mean) for _, mean, _, _ in found]
+        self.channels.update(zip([site.name for site in sites], sizes))
+        return _batch_moments(found, sizes, sites, [site.name in self._summed for site in sites])
 
     def update(self, feed: Mapping[str, Any]) -> None:
         """Run the update ops with one batch."""
@@ -268,17 +265,41 @@ def _tensors_of(site: Site) -> List[Tensor]:
     return [*site.tensors, *([Tensor(site.layer.node, 0)] if needs_shape else [])]
 
 
-def _of_site(site: Site, found: Sequence[np.ndarray], is_summed: bool) -> BatchMoments:
-    """Return the moments of one batch of one site, each [channels]."""
-    counted, mean, variance, own = (np.asarray(values, np.float64).ravel() for values in found)
-    count = counted if counted.size == mean.size else counted / mean.size
-    count = np.broadcast_to(count, mean.shape)
-    if not is_summed and site.is_corrected:
-        variance = own * np.maximum(count - 1, 1) / np.maximum(count, 1)
-    elif site.variance is None and site.is_corrected:
-        own = variance * count / np.maximum(count - 1, 1)
+def _batch_moments(
+    found: Sequence[Sequence[np.ndarray]],
+    sizes: Sequence[int],
+    sites: Sequence[Site],
+    summed: Sequence[bool],
+) -> BatchMoments:
+    """Return the moments of one batch of some sites, of all channels one after another.
+
+    Args:
+      found: of each site, the count of all values or the weights for each channel, the mean, the
+        variance and the layer's own variance.
+      sizes: the number of channels of each site.
+      sites: the sites.
+      summed: whether their moments are computed from x.
+    """
+    counts, *values = zip(*found)
+    weight = np.concatenate(
+        [
+            np.full(size, count / size) if site.weights is None else np.ravel(count)
+            for site, count, size in zip(sites, counts, sizes)
+        ]
+    )
+    mean, variance, own = (
+        np.concatenate([np.ravel(of_site) for of_site in column]).astype(np.float64)
+        for column in values
+    )
+    bessel = np.maximum(weight, 1) / np.maximum(weight - 1, 1)
+    is_corrected, epsilon, is_summed = (
+        np.repeat(column, sizes)
+        for column in ([s.is_corrected for s in sites], [s.epsilon for s in sites], summed)
+    )
+    variance = np.where(is_corrected & ~is_summed, own / bessel, variance)
+    own = np.where(is_corrected & is_summed, variance * bessel, own)
     with np.errstate(invalid="ignore"):
-        return BatchMoments(count, mean, variance, own, np.sqrt(own + site.epsilon))
+        return BatchMoments(weight, mean, variance, own, np.sqrt(own + epsilon))
 
 
 def _prune(graph_def: Any, wanted: Set[str]) -> Tuple[Any, List[str]]:
