@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from numbers import Integral
 import sys
 from typing import (
     Any,
@@ -43,7 +44,7 @@ class Batches:
     def __init__(self, graph: tf.Graph, feeds: Feeds) -> None:
         self._graph = graph
         self._names: Dict[Any, Any] = {}
-        self.reads_own_data = isinstance(feeds, int) and not isinstance(feeds, bool)
+        self.reads_own_data = isinstance(feeds, Integral) and not isinstance(feeds, bool)
         if self.reads_own_data:
             self._feeds: Any = [{}] * feeds  # type: ignore[operator]
             if not self._feeds:

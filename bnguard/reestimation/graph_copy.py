@@ -22,8 +22,7 @@ from bnguard.reestimation.moments import BatchMoments
 from bnguard.reestimation.sites import Site
 
 _COLOCATION = "_class"
-_CHEAP = 16  # values of a row for each channel, up to which their mean may be refined
-_FEW = 64  # values of a batch for each channel, up to which their mean is refined
+_CHEAP = 16  # values of a row for each channel, up to which their mean is refined
 _WHERE = "the copy of the session's graph"
 _INITIALIZERS = frozenset(
     [
@@ -236,23 +235,18 @@ class GraphCopy:
 
 
 def _refined(mean: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Return the mean of x, channels last, in float64, from its mean rounded to float32.
+    """Return the mean of x, channels last, in float64, from its mean in float32.
 
-    The variance between batches of many values is small beside that within them, so that their
-    rounding does not matter: it stays.
+    The error of a mean in float32 is large beside the deviation of a batch's mean where the mean
+    itself is large, so that it would spoil the variance between batches.
     """
     channels = x.shape.as_list()[-1]
     rounded = tf.reshape(mean, [1, channels])
-
-    def error() -> tf.Tensor:
-        rows = tf.reshape(x, [-1, channels]) - rounded
-        total = tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)  # faster than tf.reduce_sum
-        count = tf.cast(tf.shape(rows)[0], tf.float64)
-        return tf.div_no_nan(tf.cast(total, tf.float64), count)
-
-    is_small = tf.size(x, out_type=tf.int64) <= _FEW * channels
-    zeros = tf.zeros([1, channels], tf.float64)
-    return tf.cast(rounded, tf.float64) + tf.cond(is_small, error, lambda: zeros)
+    rows = tf.reshape(x, [-1, channels]) - rounded
+    count = tf.shape(rows)[0]
+    total = tf.matmul(tf.ones([1, count]), rows)  # faster than tf.reduce_sum
+    error = tf.div_no_nan(tf.cast(total, tf.float64), tf.cast(count, tf.float64))
+    return tf.cast(rounded, tf.float64) + error
 
 
 def _static_shape(x: tf.Tensor) -> Optional[List[Optional[int]]]:

@@ -58,7 +58,7 @@ class Measurement:
                 }
                 moments = Moments(self._identity, channels)
             moments.add(batch)
-            single += bool(np.any(batch.weight == 1))
+            single += bool(np.any((batch.weight == 1) & (batch.variance == 0)))
         if moments is None:
             raise BnguardError("the graph has no data; expected at least one batch.")
         if single:
