@@ -86,7 +86,7 @@ class ChannelMoments(NamedTuple):
 
 def _share(part: Array, total: Array) -> Array:
     """Return part / total, and 0 where the total is 0."""
-    shares: Array = part / np.where(total > 0, total, 1)
+    shares: Array = part / np.maximum(total, np.finfo(np.float64).tiny)
     return shares
 
 
