@@ -56,9 +56,10 @@ class TestEstimators:
         np.testing.assert_allclose(after["bn/moving_variance"], variance, 1e-6)
 
     @pytest.mark.parametrize("fused", [False, True])
-    def test_moving_is_the_limit_of_the_layers_own_averages(self, session, fused):
+    @pytest.mark.parametrize("training", [flag, False])
+    def test_moving_is_the_limit_of_the_layers_own_averages(self, session, fused, training):
         data = rows(SHAPES[4], sum(SIZES))
-        start(session, contrib(SHAPES[4], fused=fused))
+        start(session, contrib(SHAPES[4], training, fused=fused))
         bnguard.reestimate(session, feeds(data), estimator="moving")
         own = [moments(batch) for batch in batches(data)]
         counts = [batch.size // CHANNELS for batch in batches(data)]
@@ -88,6 +89,30 @@ class TestEstimators:
         own = [np.sqrt(moments(batch)[1] + 1e-3) for batch in batches(DATA)]
         found = values(session)["bn/renorm_stddev"]
         np.testing.assert_allclose(found, np.mean(own, axis=0), 1e-4)
+
+    def test_the_weight_of_an_average_of_renormalization_becomes_1(self, session):
+        """TensorFlow before 1.14 divides the average by it."""
+        start(session, contrib(SHAPES[2], fused=False, renorm=True))
+        weight = tf.get_variable(
+            "bn/renorm_mean_weight", [], trainable=False, initializer=tf.zeros_initializer()
+        )
+        session.run(weight.initializer)
+        bnguard.reestimate(session, feeds(DATA))
+        after = values(session)
+        assert after["bn/renorm_mean_weight"] == 1
+        np.testing.assert_allclose(after["bn/renorm_mean"], moments(DATA)[0], 1e-5)
+
+    def test_the_average_of_a_statistic_is_the_statistic(self, session):
+        start(session, contrib(SHAPES[2], fused=False))
+        tf.train.ExponentialMovingAverage(0.9).apply(tf.global_variables("bn/moving_"))
+        session.run(tf.global_variables_initializer())
+        bnguard.reestimate(session, feeds(DATA))
+        after = values(session)
+        mean, variance = moments(DATA)
+        np.testing.assert_allclose(after["bn/moving_mean/ExponentialMovingAverage"], mean, 1e-5)
+        np.testing.assert_allclose(
+            after["bn/moving_variance/ExponentialMovingAverage"], variance, 1e-5
+        )
 
     def test_zero_debiasing_stays_consistent(self, session):
         start(session, contrib(SHAPES[2], fused=False, zero_debias_moving_mean=True, decay=0.9))
@@ -135,6 +160,7 @@ def test_weights_of_rows_weigh_the_moments(session, scale):
     np.testing.assert_allclose(values(session)["bn/moving_variance"], variance, 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*one value for each channel:RuntimeWarning")
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 100])
 def test_a_large_mean_spoils_no_variance(session, fused, size):
