@@ -12,17 +12,15 @@ from typing import Any, BinaryIO, Dict, Iterable, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from bnguard.analysis import limits
-from bnguard.analysis.checkpoints.bundle import (
+from bnguard.analysis.checkpoints.bundle import Bundle, file_size, read_range
+from bnguard.analysis.checkpoints.crc32c import byte_table, crc32c, masked
+from bnguard.analysis.checkpoints.entries import (
     WHOLE_AXIS,
-    Bundle,
     Extent,
     TensorEntry,
-    file_size,
     product,
-    read_range,
     shown,
 )
-from bnguard.analysis.checkpoints.crc32c import byte_table, crc32c, masked
 from bnguard.analysis.checkpoints.first_format import FirstFormat
 from bnguard.analysis.ir.protos import DATA_TYPES
 from bnguard.runtime.tensorflow_import import import_tensorflow

@@ -1,7 +1,7 @@
 """Find checkpoints on disk, read them, and verify them against a graph.
 
 Values are read here, not by TensorFlow, whose reader believes what an index says; see
-bnguard/analysis/checkpoints/bundle.py. So a checkpoint on this machine needs no TensorFlow.
+bnguard/analysis/checkpoints/entries.py. So a checkpoint on this machine needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 from bnguard.analysis import limits
 from bnguard.analysis.checkpoints.bundle import Bundle
 from bnguard.analysis.checkpoints.first_format import FirstFormat
+from bnguard.analysis.frontend.loader import graph_file
 from bnguard.analysis.ir.protos import DecodeError, message
 from bnguard.checkpoint_arrays import bundle_arrays, check_shards, first_format_arrays
 from bnguard.errors import BnguardError, first_line
@@ -199,7 +200,7 @@ def _latest(folder: str) -> str:
     prefix = named if _inside(named, folder) else os.path.join(folder, os.path.basename(named))
     if os.path.basename(prefix) and _exists(prefix):
         return prefix
-    if os.path.exists(os.path.join(folder, "saved_model.pb")):
+    if graph_file(folder) != folder:
         inside = os.path.join(folder, "variables", "variables")
         raise BnguardError(
             f"{folder}: a SavedModel, not a directory of checkpoints; {_EXPECTED}. Give "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bnguard.errors import BnguardError
 from bnguard.runtime.files import open_regular
 
 _CHUNK = 1 << 22  # bytes that are skipped at once
+_DAMAGE = (EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 class _Member(NamedTuple):
@@ -46,7 +48,7 @@ class ArrayFile:
             raise BnguardError(
                 f"{path}: cannot be read ({error.strerror}); expected an .npz file."
             ) from error
-        except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        except _DAMAGE as error:
             raise BnguardError(
                 f"{path}: not an .npz file of arrays of numbers, or damaged ({error}); expected "
                 "what numpy.savez(FILE, PLACEHOLDER=ARRAY) writes."
@@ -103,7 +105,7 @@ class ArrayFile:
         wanted = count * _row_bytes(member)
         try:
             data = file.read(wanted)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*_DAMAGE, OSError) as error:
             raise BnguardError(f"{self.path}: {member.name} is damaged ({error}).") from error
         if len(data) < wanted:
             raise BnguardError(f"{self.path}: {member.name} is cut off; expected all of its rows.")

@@ -1,9 +1,21 @@
-"""The batches of a measurement: feed dicts by tensor name, as often as there are passes."""
+"""The batches of a measurement: feed dicts by tensor name, and the progress through them."""
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Union
+from numbers import Integral
+import sys
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Union,
+)
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -32,7 +44,7 @@ class Batches:
     def __init__(self, graph: tf.Graph, feeds: Feeds) -> None:
         self._graph = graph
         self._names: Dict[Any, Any] = {}
-        self.reads_own_data = isinstance(feeds, int) and not isinstance(feeds, bool)
+        self.reads_own_data = isinstance(feeds, Integral) and not isinstance(feeds, bool)
         if self.reads_own_data:
             self._feeds: Any = [{}] * feeds  # type: ignore[operator]
             if not self._feeds:
@@ -116,3 +128,51 @@ class Batches:
 
 def _as_bool(value: Any) -> Optional[bool]:
     return bool(value) if isinstance(value, (bool, np.bool_)) else None
+
+
+class Progress(NamedTuple):
+    """How far a measurement is.
+
+    Attributes:
+      number: the pass over the data, from 0.
+      passes: the number of passes.
+      step: the batch of this pass, from 0.
+      steps: the number of batches of a pass; None if it is not known.
+    """
+
+    number: int
+    passes: int
+    step: int
+    steps: Optional[int]
+
+    def __str__(self) -> str:
+        batch = f"batch {self.step + 1}" + (f" of {self.steps}" if self.steps else "")
+        return f"pass {self.number + 1} of {self.passes}, {batch}" if self.passes > 1 else batch
+
+
+Report = Callable[[Progress], None]
+"""A function that is called before each batch."""
+
+
+def reporter(progress: Union[Report, bool, None]) -> Report:
+    """Return the function to call before each batch.
+
+    Raises:
+      BnguardError: it is neither a function nor a bool.
+    """
+    if callable(progress):
+        return progress
+    if progress is not None and not isinstance(progress, bool):
+        raise BnguardError(f"progress: got {progress!r}; expected a function, a bool or None.")
+    return _nothing if progress is False or not sys.stderr.isatty() else _line
+
+
+def _nothing(progress: Progress) -> None:
+    """Report nothing."""
+
+
+def _line(progress: Progress) -> None:
+    """Write one line over the last; the last batch ends it."""
+    is_last = progress.step + 1 == progress.steps and progress.number + 1 == progress.passes
+    sys.stderr.write(f"\r\x1b[Kmeasuring {progress}" + ("\n" if is_last else ""))
+    sys.stderr.flush()

@@ -19,8 +19,8 @@ import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader
 from bnguard.analysis import limits
-from bnguard.analysis.checkpoints.bundle import slice_key
 from bnguard.analysis.checkpoints.crc32c import checksum
+from bnguard.analysis.checkpoints.entries import slice_key
 from bnguard.analysis.checkpoints.table import (
     BLOCK_TRAILER,
     Located,

@@ -22,8 +22,8 @@ from bnguard.reestimation.moments import BatchMoments
 from bnguard.reestimation.sites import Site
 
 _COLOCATION = "_class"
-_CHEAP = 16  # values of a row for each channel, up to which their mean may be refined
-_FEW = 64  # values of a batch for each channel, up to which their mean is refined
+_CHEAP = 16  # values of a row for each channel, up to which their mean is refined
+_LARGE = 16  # deviations, from which on the rounding of a mean to float32 matters
 _WHERE = "the copy of the session's graph"
 _INITIALIZERS = frozenset(
     [
@@ -79,7 +79,9 @@ class GraphCopy:
             by_name = self.graph.get_tensor_by_name
             self._shapes = {tensor: by_name(name) for tensor, name in shapes.items()}
             self._tensors = {tensor: by_name(name) for tensor, name in names.items()}
-            self._fetches = [list(map(self._measure, in_pass)) for in_pass in sites]
+            self._fetches = [
+                [tensor for site in in_pass for tensor in self._measure(site)] for in_pass in sites
+            ]
             self._updates = [self.graph.get_operation_by_name(name) for name in updates]
             self._loads = self._load_ops()
         self._sites = sites
@@ -126,14 +128,10 @@ class GraphCopy:
 
     def measure(self, number: int, feed: Mapping[str, Any]) -> BatchMoments:
         """Return the moments of one batch for the sites of a pass."""
+        sites = self._sites[number]
         found = self._run(self._fetches[number], feed)
-        for site, moments in zip(self._sites[number], found):
-            self.channels[site.name] = moments[1].size
-        rows = [
-            _of_site(site, moments, site.name in self._summed)
-            for site, moments in zip(self._sites[number], found)
-        ]
-        return BatchMoments(*map(np.concatenate, zip(*rows)))
+        self.channels.update(zip([site.name for site in sites], map(np.size, found[1::4])))
+        return _batch_moments(found, sites, [site.name in self._summed for site in sites])
 
     def update(self, feed: Mapping[str, Any]) -> None:
         """Run the update ops with one batch."""
@@ -174,7 +172,7 @@ class GraphCopy:
         counted = tf.size(x, out_type=tf.int64)
         if site.is_exact:
             is_cheap = self._is_cheap(site, x)
-            return counted, _refined(mean, x) if is_cheap else mean, own, own
+            return counted, _refined(mean, own, x) if is_cheap else mean, own, own
         self._summed.add(site.name)
         axes = self._axes(site, x)
         values = tf.cast(x, tf.float64)
@@ -238,24 +236,20 @@ class GraphCopy:
         return tf.identity(variable.outputs[0])
 
 
-def _refined(mean: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Return the mean of x, channels last, in float64, from its mean rounded to float32.
+def _refined(mean: tf.Tensor, variance: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Return the mean of x, channels last, in float64, from its mean in float32.
 
-    The variance between batches of many values is small beside that within them, so that their
-    rounding does not matter: it stays.
+    The error of a mean in float32 matters only where the mean is large beside the deviation: it
+    would spoil the variance between batches there. Elsewhere the mean stays.
     """
     channels = x.shape.as_list()[-1]
     rounded = tf.reshape(mean, [1, channels])
-
-    def error() -> tf.Tensor:
-        rows = tf.reshape(x, [-1, channels]) - rounded
-        total = tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)  # faster than tf.reduce_sum
-        count = tf.cast(tf.shape(rows)[0], tf.float64)
-        return tf.div_no_nan(tf.cast(total, tf.float64), count)
-
-    is_small = tf.size(x, out_type=tf.int64) <= _FEW * channels
-    zeros = tf.zeros([1, channels], tf.float64)
-    return tf.cast(rounded, tf.float64) + tf.cond(is_small, error, lambda: zeros)
+    is_large = tf.reduce_any(tf.abs(rounded) > _LARGE * tf.sqrt(tf.reshape(variance, [-1])))
+    rows = tf.reshape(x, [-1, channels])
+    count = tf.shape(rows)[0] * tf.cast(is_large, tf.int32)  # a tf.cond would cost more
+    total = tf.reduce_sum(rows[:count] - rounded, 0)
+    error = tf.div_no_nan(tf.cast(total, tf.float64), tf.cast(count, tf.float64))
+    return tf.cast(rounded, tf.float64) + error
 
 
 def _static_shape(x: tf.Tensor) -> Optional[List[Optional[int]]]:
@@ -268,17 +262,37 @@ def _tensors_of(site: Site) -> List[Tensor]:
     return [*site.tensors, *([Tensor(site.layer.node, 0)] if needs_shape else [])]
 
 
-def _of_site(site: Site, found: Sequence[np.ndarray], is_summed: bool) -> BatchMoments:
-    """Return the moments of one batch of one site, each [channels]."""
-    counted, mean, variance, own = (np.asarray(values, np.float64).ravel() for values in found)
-    count = counted if counted.size == mean.size else counted / mean.size
-    count = np.broadcast_to(count, mean.shape)
-    if not is_summed and site.is_corrected:
-        variance = own * np.maximum(count - 1, 1) / np.maximum(count, 1)
-    elif site.variance is None and site.is_corrected:
-        own = variance * count / np.maximum(count - 1, 1)
+def _batch_moments(
+    found: Sequence[np.ndarray], sites: Sequence[Site], summed: Sequence[bool]
+) -> BatchMoments:
+    """Return the moments of one batch of some sites, of all channels one after another.
+
+    Args:
+      found: four arrays of each site: the count of all values or the weights for each channel,
+        the mean, the variance, and the layer's own variance.
+      sites: the sites.
+      summed: whether their moments are computed from x.
+    """
+    sizes = list(map(np.size, found[1::4]))
+    weight = np.concatenate(
+        [
+            np.full(size, count / size) if site.weights is None else np.ravel(count)
+            for site, count, size in zip(sites, found[::4], sizes)
+        ]
+    )
+    mean, variance, own = (
+        np.concatenate(list(map(np.ravel, found[place::4]))).astype(np.float64)
+        for place in (1, 2, 3)
+    )
+    if any(site.is_corrected for site in sites):
+        bessel = np.maximum(weight, 1) / np.maximum(weight - 1, 1)
+        is_corrected = np.repeat([site.is_corrected for site in sites], sizes)
+        is_summed = np.repeat(summed, sizes)
+        variance = np.where(is_corrected & ~is_summed, own / bessel, variance)
+        own = np.where(is_corrected & is_summed, variance * bessel, own)
+    epsilon = np.repeat([site.epsilon for site in sites], sizes)
     with np.errstate(invalid="ignore"):
-        return BatchMoments(count, mean, variance, own, np.sqrt(own + site.epsilon))
+        return BatchMoments(weight, mean, variance, own, np.sqrt(own + epsilon))
 
 
 def _prune(graph_def: Any, wanted: Set[str]) -> Tuple[Any, List[str]]:

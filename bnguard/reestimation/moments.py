@@ -59,7 +59,7 @@ class ChannelMoments(NamedTuple):
         """Return the moments of one batch; those of an empty batch are those of none."""
         has_values = batch.weight > 0
         weight, mean, variance, own, deviation = (
-            np.where(has_values, values, 0.0) for values in batch
+            batch if has_values.all() else [np.where(has_values, values, 0.0) for values in batch]
         )
         return ChannelMoments(
             weight, mean, variance * weight, has_values.astype(float), mean, own, deviation
@@ -85,7 +85,8 @@ class ChannelMoments(NamedTuple):
 
 
 def _share(part: Array, total: Array) -> Array:
-    shares: Array = np.divide(part, total, out=np.zeros_like(total), where=total > 0)
+    """Return part / total, and 0 where the total is 0."""
+    shares: Array = part / np.maximum(total, np.finfo(np.float64).tiny)
     return shares
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any, Dict, List, NamedTuple, Sequence
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -98,7 +99,15 @@ def read_partial(path: str) -> Partial:
             file.seek(0)
             stored = np.load(file, allow_pickle=False)
             header = json.loads(str(stored[_HEADER]))
+            if header["format"] != _FORMAT:
+                raise BnguardError(
+                    f"{path}: written by another version of bnguard; run its --shard again."
+                )
             values = ChannelMoments(*(stored[name] for name in ChannelMoments._fields))
+        share = read_share("{}/{}".format(*header["share"]))
+        moments = Moments(header["identity"], header["channels"], values, int(header["steps"]))
+        if {array.shape for array in values} != {(sum(moments.channels.values()),)}:
+            raise ValueError("other channels than the header names")
     except OSError as error:
         raise BnguardError(
             f"{path}: cannot be read ({error.strerror or error}); expected the file of a share. "
@@ -106,20 +115,20 @@ def read_partial(path: str) -> Partial:
         ) from error
     except (
         AttributeError,
-        KeyError,
-        MemoryError,
-        ValueError,
         EOFError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
         zipfile.BadZipFile,
+        zlib.error,
     ) as error:
         raise BnguardError(
             f"{path}: not the file of a share, or damaged; expected what --partial wrote. Run its "
             "--shard again."
         ) from error
-    if header.get("format") != _FORMAT:
-        raise BnguardError(f"{path}: written by another version of bnguard; run its shard again.")
-    moments = Moments(header["identity"], header["channels"], values, header["steps"])
-    return Partial(Share(*header["share"]), moments)
+    return Partial(share, moments)
 
 
 def merge_partials(paths: Sequence[str], identity: Dict[str, str]) -> Moments:

@@ -78,14 +78,6 @@ class Plan:
         found = {site.name: site for target in self.targets for site in target.sites}
         return [found[name] for name in sorted(found) if self.depths[name] == number]
 
-    def targets_of(self, number: int) -> List[Target]:
-        """Return the statistics whose last site is measured in a pass."""
-        return [
-            target
-            for target in self.targets
-            if target.sites and max(self.depths[site.name] for site in target.sites) == number
-        ]
-
 
 def make_plan(
     graph: tf.Graph,

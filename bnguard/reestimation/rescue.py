@@ -18,8 +18,10 @@ from bnguard.analysis.recognition.savers import asked_names, checkpoint_name
 from bnguard.errors import BnguardError, first_line
 from bnguard.graphs import import_meta_graph
 from bnguard.reestimation.arrays import ArrayFile
+from bnguard.reestimation.batches import Report
 from bnguard.reestimation.checkpoint_patch import Stored, check_output, write_patched
-from bnguard.reestimation.estimation import assign_moments, fingerprint, measure_moments, reestimate
+from bnguard.reestimation.estimation import assign_moments, measure_moments, reestimate
+from bnguard.reestimation.measurement import fingerprint
 from bnguard.reestimation.moments import Moments
 from bnguard.reestimation.partial_files import (
     Partial,
@@ -28,7 +30,6 @@ from bnguard.reestimation.partial_files import (
     merge_partials,
     write_partial,
 )
-from bnguard.reestimation.progress import Report
 from bnguard.runtime.files import read_regular
 from bnguard.statistics.difference import StatisticsDiff
 from bnguard.statistics.graph_discovery import LiveStatistic, structure_of

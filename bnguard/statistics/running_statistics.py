@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from bnguard.analysis.checkpoints.bundle import shown
+from bnguard.analysis.checkpoints.entries import shown
 from bnguard.errors import BnguardError
 from bnguard.layer_plot import Values, draw_layers
 from bnguard.runtime import tables

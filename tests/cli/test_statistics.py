@@ -164,6 +164,7 @@ def test_unhealthy_statistics_have_exit_status_1(save):
         (["stats", "{folder}/weights.h5"], "weights.h5: a file of Keras"),
         (["stats", "{folder}/model.keras"], "tf.train.Checkpoint(model=model).save"),
         (["stats", "{folder}/exported"], "exported/variables/variables, the checkpoint in it"),
+        (["stats", "{folder}/as_text"], "as_text/variables/variables, the checkpoint in it"),
         (["stats", "{text}"], "bn/moving_mean: contains text; expected numbers"),
         (["stats", "{folder}/garbled"], "garbled: no checkpoint found"),
     ],
@@ -171,7 +172,11 @@ def test_unhealthy_statistics_have_exit_status_1(save):
 def test_mistakes_have_exit_status_2(save, tmp_path, args, fragment):
     gamma = save("gamma", {"bn/gamma": [1.0]})
     text = save("text", {"bn/moving_mean": "text"}, str)
-    for name, content in [("exported/saved_model.pb", b""), ("garbled/checkpoint", b"\xff\xfe")]:
+    for name, content in [
+        ("exported/saved_model.pb", b""),
+        ("as_text/saved_model.pbtxt", b""),
+        ("garbled/checkpoint", b"\xff\xfe"),
+    ]:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(content)
     result = bnguard(*(arg.format(folder=tmp_path, gamma=gamma, text=text) for arg in args))

@@ -37,6 +37,16 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
     assert peak < 2 << 20
 
 
+def test_damaged_rows_are_one_line(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=np.random.RandomState(0).rand(1000, 10))
+    data = bytearray(path.read_bytes())
+    data[5000:5010] = bytes(10)
+    path.write_bytes(bytes(data))
+    with pytest.raises(BnguardError, match="x is damaged"):
+        list(ArrayFile(str(path)).batches(100, 0, 10))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

@@ -8,8 +8,8 @@ from support.layers.layer_kinds import SHAPES, contrib, flag, moments, rows
 import tensorflow.compat.v1 as tf
 
 from bnguard import checkpoint_reader
+from bnguard.analysis.checkpoints.entries import slice_key
 from bnguard.analysis.checkpoints.table import located_entries
-from bnguard.reestimation.checkpoint_patch import slice_key
 from bnguard.reestimation.rescue import Job, rescue
 
 pytestmark = pytest.mark.slow

@@ -40,6 +40,8 @@ def test_statistics_equal_numpys(kind, variables, control_flow):
     with build_with(variables, control_flow), tf.Graph().as_default() as graph:
         if kind == "in a branch" and (variables, control_flow) == ("ref", "v2"):
             pytest.skip("a branch of control flow v2 cannot assign a ref variable")
+        if kind == "in a function" and variables == "ref":
+            pytest.skip("a function cannot capture a ref variable")
         KINDS[kind]()
         (x,) = [op.outputs[0] for op in graph.get_operations() if op.name == "x"]
         data = rows(x.shape.as_list())

@@ -57,9 +57,10 @@ class TestEstimators:
         np.testing.assert_allclose(after["bn/moving_variance"], variance, 1e-6)
 
     @pytest.mark.parametrize("fused", [False, True])
-    def test_moving_is_the_limit_of_the_layers_own_averages(self, session, fused):
+    @pytest.mark.parametrize("training", [flag, False])
+    def test_moving_is_the_limit_of_the_layers_own_averages(self, session, fused, training):
         data = rows(SHAPES[4], sum(SIZES))
-        start(session, contrib(SHAPES[4], fused=fused))
+        start(session, contrib(SHAPES[4], training, fused=fused))
         bnguard.reestimate(session, feeds(data), estimator="moving")
         own = [moments(batch) for batch in batches(data)]
         counts = [batch.size // CHANNELS for batch in batches(data)]
@@ -90,6 +91,30 @@ class TestEstimators:
         found = values(session)["bn/renorm_stddev"]
         np.testing.assert_allclose(found, np.mean(own, axis=0), 1e-4)
 
+    def test_the_weight_of_an_average_of_renormalization_becomes_1(self, session):
+        """TensorFlow before 1.14 divides the average by it."""
+        start(session, contrib(SHAPES[2], fused=False, renorm=True))
+        weight = tf.get_variable(
+            "bn/renorm_mean_weight", [], trainable=False, initializer=tf.zeros_initializer()
+        )
+        session.run(weight.initializer)
+        bnguard.reestimate(session, feeds(DATA))
+        after = values(session)
+        assert after["bn/renorm_mean_weight"] == 1
+        np.testing.assert_allclose(after["bn/renorm_mean"], moments(DATA)[0], 1e-5)
+
+    def test_the_average_of_a_statistic_is_the_statistic(self, session):
+        start(session, contrib(SHAPES[2], fused=False))
+        tf.train.ExponentialMovingAverage(0.9).apply(tf.global_variables("bn/moving_"))
+        session.run(tf.global_variables_initializer())
+        bnguard.reestimate(session, feeds(DATA))
+        after = values(session)
+        mean, variance = moments(DATA)
+        np.testing.assert_allclose(after["bn/moving_mean/ExponentialMovingAverage"], mean, 1e-5)
+        np.testing.assert_allclose(
+            after["bn/moving_variance/ExponentialMovingAverage"], variance, 1e-5
+        )
+
     def test_zero_debiasing_stays_consistent(self, session):
         start(session, contrib(SHAPES[2], fused=False, zero_debias_moving_mean=True, decay=0.9))
         for batch in batches(DATA):
@@ -112,6 +137,41 @@ def network(training, fused=False):
     y = batch_norm(x, is_training=mode, scope="one", fused=fused, scale=True)
     y = tf.nn.relu(tf.matmul(y, tf.get_variable("w", [CHANNELS, CHANNELS])), name="hidden")
     tf.identity(batch_norm(y, is_training=mode, scope="two", fused=fused), name="y")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 20])
+def test_weights_of_rows_weigh_the_moments(session, scale):
+    """Weights that add up to 1 in a batch are no batch of one value."""
+    x, weights = inputs(SHAPES[2]), tf.placeholder(tf.float32, [None, 1], name="weights")
+    mean, variance = tf.nn.weighted_moments(x, [0], weights)
+    for name, moment in (("mean", mean), ("variance", variance)):
+        moving = tf.get_variable(f"bn/moving_{name}", [CHANNELS], trainable=False)
+        tf.assign_sub(moving, (moving - moment) * 0.1)
+    tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3)
+    session.run(tf.global_variables_initializer())
+    weight = np.float32([[1 + row % 3] for row in range(sum(SIZES))]) * np.float32(scale)
+    weight[: SIZES[0]] = 1 / SIZES[0]
+    fed = zip(batches(DATA), batches(weight))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bnguard.reestimate(session, [{"x:0": batch, "weights:0": part} for batch, part in fed])
+    mean = np.average(DATA.astype(np.float64), 0, weight[:, 0])
+    variance = np.average((DATA - mean) ** 2, 0, weight[:, 0])
+    np.testing.assert_allclose(values(session)["bn/moving_mean"], mean, 1e-5)
+    np.testing.assert_allclose(values(session)["bn/moving_variance"], variance, 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*one value for each channel:RuntimeWarning")
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_large_mean_spoils_no_variance(session, fused, size):
+    """A mean in float32 has an error of up to 1e-4 here; the means of batches vary by 0.1 to 1."""
+    start(session, contrib([None, 2, 1, CHANNELS] if fused else SHAPES[2], fused=fused))
+    shape = (400, 2, 1, CHANNELS) if fused else (400, CHANNELS)
+    data = np.float32(np.random.RandomState(2).randn(*shape) + 1000)
+    bnguard.reestimate(session, feeds(data, [size] * (400 // size)))
+    np.testing.assert_allclose(values(session)["bn/moving_mean"], moments(data)[0], 1e-7)
+    np.testing.assert_allclose(values(session)["bn/moving_variance"], moments(data)[1], 1e-5)
 
 
 class TestPasses:
@@ -329,13 +389,26 @@ class TestWhatIsTold:
         assert "\n" not in str(raised.value)
 
 
+def test_progress_is_one_line_on_a_terminal_alone(session, monkeypatch, capsys):
+    start(session, lambda: network(False))
+    bnguard.reestimate(session, feeds(DATA))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    bnguard.reestimate(session, feeds(DATA))
+    lines = capsys.readouterr().err.split("\r\x1b[K")
+    assert lines[1] == "measuring pass 1 of 2, batch 1 of 4"
+    assert lines[-1] == "measuring pass 2 of 2, batch 4 of 4\n"
+    bnguard.reestimate(session, feeds(DATA), progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_graph_that_reads_its_own_data(session):
     data = tf.data.Dataset.from_tensor_slices(DATA).batch(5)
     iterator = tf.data.make_initializable_iterator(data)
     batch_norm(iterator.get_next(), is_training=flag(), scope="bn", fused=False)
     session.run([tf.global_variables_initializer(), iterator.initializer])
     first = session.run(iterator.get_next())
-    bnguard.reestimate(session, 3)
+    bnguard.reestimate(session, np.int64(3))
     np.testing.assert_allclose(values(session)["bn/moving_mean"], DATA[:15].mean(0), 1e-5)
     assert not np.array_equal(first, session.run(iterator.get_next()))  # its place is its own
 

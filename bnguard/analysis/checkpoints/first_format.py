@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
-from bnguard.analysis.checkpoints.bundle import (
+from bnguard.analysis.checkpoints.entries import (
     Extent,
     extents_of,
     impossible_shape,

@@ -8,8 +8,9 @@ import re
 from typing import Dict, FrozenSet, Iterator, List, Optional
 
 from bnguard.analysis import limits
-from bnguard.analysis.checkpoints.bundle import Bundle, TensorEntry, shown
+from bnguard.analysis.checkpoints.bundle import Bundle
 from bnguard.analysis.checkpoints.crc32c import checksum
+from bnguard.analysis.checkpoints.entries import TensorEntry, shown
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.frontend.file_kinds import pointer_at
 from bnguard.analysis.ir import protos

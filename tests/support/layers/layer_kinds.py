@@ -146,6 +146,13 @@ def in_a_branch(**options):
     return build
 
 
+def in_a_function():
+    """The layer of training is inside a tf.function, on the variables of that of inference."""
+    x, shared = inputs(SHAPES[2]), {"scope": "bn", "fused": False, "reuse": tf.AUTO_REUSE}
+    batch_norm(x, is_training=False, **shared)  # creates the variables
+    tf.function(lambda x: batch_norm(x, is_training=True, updates_collections=None, **shared))(x)
+
+
 def towers():
     """Two towers on the halves of a batch, with shared variables."""
     x, training = inputs(SHAPES[2]), flag()
@@ -180,4 +187,5 @@ KINDS = {
     "partitioned": partitioned,
     "in a branch": in_a_branch(updates_collections=None),
     "towers": towers,
+    "in a function": in_a_function,
 }
