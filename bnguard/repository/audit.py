@@ -52,10 +52,11 @@ class RepositoryAudit:
 
 @dataclass(frozen=True)
 class _Task:
-    """One graph to audit, and the files that contain it."""
+    """One graph to audit, the files that contain it, and the file that configures its options."""
 
     files: Tuple[str, ...]
     options: AuditOptions
+    configured_by: str = ""
 
 
 def audit_paths(
@@ -179,7 +180,7 @@ def _tasks(
         by_options.setdefault(repr(options), []).append(_Task((file,), options))
     for tasks in by_options.values():
         for equal in equal_graphs([file for task in tasks for file in task.files]):
-            yield _Task(equal, tasks[0].options)
+            yield _Task(equal, tasks[0].options, configuration.file)
 
 
 def _outcomes(tasks: Sequence[_Task], jobs: int, with_timeline: bool) -> Dict[str, _Outcome]:
@@ -235,7 +236,7 @@ def _audit(task: _Task, with_timeline: bool) -> _Outcome:
     except NotAGraphError as error:
         return error
     except AuditError as error:
-        return str(error)
+        return f"{error}{_configuration_in(str(error), task)}"
     except MemoryError:
         return f"{path}: not enough memory to audit it; give no --jobs, or use a larger machine"
     except Exception as error:
@@ -245,3 +246,11 @@ def _audit(task: _Task, with_timeline: bool) -> _Outcome:
             f"{path}: unexpected {type(error).__name__} ({first_line(error)}); this is a bug. "
             "BNGUARD_TRACEBACK=1 shows where; please report it with that"
         )
+
+
+def _configuration_in(message: str, task: _Task) -> str:
+    """Return which file configured a name that a message is about."""
+    options = task.options
+    names = [*options.fetches, *(options.feeds or ()), *options.train_op, options.checkpoint]
+    is_named = any(name and str(name) in message for name in names)
+    return f" (configured by {task.configured_by})" if task.configured_by and is_named else ""

@@ -52,19 +52,22 @@ def read_baseline(path: str) -> Baseline:
       RepositoryError: it cannot be read, or is no baseline.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # an editor may have added the mark
             document = json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         raise RepositoryError(
             f"{path}: the baseline cannot be read ({reason(error)}); make one with --write-baseline"
         ) from error
     try:
-        if document["version"] != _VERSION:
+        version, findings = document["version"], document["findings"]
+        if type(version) is not int or not isinstance(findings, list):
+            raise TypeError
+        if version != _VERSION:
             raise RepositoryError(
-                f"{path}: a baseline of version {document['version']!r}; expected {_VERSION}. "
+                f"{path}: a baseline of version {version}; expected {_VERSION}. "
                 "Make a new one with --write-baseline"
             )
-        entries = {str(entry["fingerprint"]): _entry(entry) for entry in document["findings"]}
+        entries = {str(entry["fingerprint"]): _entry(entry) for entry in findings}
     except (AttributeError, KeyError, TypeError) as error:
         raise RepositoryError(
             f"{path}: not a baseline; expected what --write-baseline writes"

@@ -423,6 +423,20 @@ class TestBaseline:
         _, _, errors = run("a.pb", "--baseline", "known.json", "--select", "BN3")
         assert errors == []
 
+    @pytest.mark.parametrize(
+        "line", ['fetch = "bn/yy"', 'feed = "nosuch=1"', 'train-op = "no"', 'checkpoint = "lost"']
+    )
+    def test_an_error_names_the_file_that_configured_what_is_wrong(self, line, here):
+        drifting(here / "a.pb")
+        (here / "bnguard.toml").write_text(f"[paths.'a.pb']\n{line}\n")
+        status, _, errors = run("a.pb")
+        (error,) = errors
+        assert status == FAILED
+        assert error.startswith("Error: a.pb: ")
+        assert error.endswith(" (configured by bnguard.toml)")
+        (here / "b.pb").write_bytes(b"damaged")
+        assert "configured" not in run("b.pb")[2][0]
+
     def test_a_configured_baseline_applies_and_is_not_applied_when_one_is_recorded(self, here):
         drifting(here / "a.pb")
         (here / "bnguard.toml").write_text("baseline = 'known.json'\n")

@@ -61,6 +61,15 @@ def test_the_file_does_not_depend_on_the_order_and_is_readable(file):
     }
 
 
+def test_a_byte_order_mark_is_no_damage(file):
+    write_baseline(file, [report(MEAN)])
+    with open(file, encoding="utf-8") as written:
+        text = written.read()
+    with open(file, "w", encoding="utf-8-sig") as written:
+        written.write(text)
+    assert read_baseline(file).without_known(report(MEAN)).known == 1
+
+
 def test_any_name_is_recorded(file):
     one = finding(variable=HOSTILE, layer="\udcff")
     write_baseline(file, [report(one)])
@@ -77,8 +86,10 @@ def test_any_name_is_recorded(file):
         ('{"version": 1, "findings": [{}]}', "not a baseline"),
         ('{"version": 1, "findings": [1]}', "not a baseline"),
         ('{"version": 2, "findings": []}', "a baseline of version 2; expected 1"),
+        ('{"version": true, "findings": []}', "not a baseline"),
+        ('{"version": 1, "findings": {}}', "not a baseline"),
     ],
-    ids=["empty", "deep", "list", "object", "entry", "number", "version"],
+    ids=["empty", "deep", "list", "object", "entry", "number", "version", "bool", "table"],
 )
 def test_another_file_is_refused_in_one_line(text, message, file):
     with open(file, "w", encoding="utf-8") as written:
