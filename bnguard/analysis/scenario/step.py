@@ -147,13 +147,15 @@ def _kept_in_variables(recognized: RecognizedGraph, fetches: Iterable[Tensor]) -
     graph, updates = recognized.graph, recognized.update_ops
     written = recognized.writes_before_reads
     found: Dict[int, None] = {}
+    behind: Set[int] = set()
     stack = [tensor.node for tensor in fetches]
     while stack:
         node = stack.pop()
         members = list(graph.sources[node]) if graph.types[node] == "NoOp" else []
         if written:
-            behind = data_closure(graph, [node])
-            members += [write for read in behind & written.keys() for write in written[read]]
+            nearer = data_closure(graph, [node], closed=behind)
+            behind |= nearer
+            members += [write for read in nearer & written.keys() for write in written[read]]
         new = [member for member in members if member not in found and member not in updates]
         found.update(dict.fromkeys(new))
         stack += new
