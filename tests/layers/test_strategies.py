@@ -5,9 +5,7 @@ copies. A moving average is linear, so the mean of the copies is known in closed
 """
 
 from concurrent.futures import ThreadPoolExecutor
-import contextlib
 import json
-import socket
 import threading
 
 from click.testing import CliRunner
@@ -24,6 +22,7 @@ import tensorflow.compat.v1 as tf
 import bnguard
 from bnguard import batch_norm, batch_normalization
 from bnguard.cli import commands
+from bnguard.harness.cases.cluster import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -304,11 +303,3 @@ def test_two_workers_save_the_mean_of_their_statistics(graph, tmp_path, monkeypa
             np.testing.assert_allclose(
                 snapshot[f"BatchNorm/{name}"], getattr(layer, name), rtol=1e-5
             )
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listening in sockets:
-            listening.bind(("localhost", 0))
-        return [listening.getsockname()[1] for listening in sockets]

@@ -7,9 +7,11 @@ evaluator are servers in this process. All of them listen on free ports of the l
 from __future__ import annotations
 
 import atexit
+from contextlib import suppress
 from functools import lru_cache
 import json
 import os
+from random import Random
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from bnguard.runtime.tensorflow_import import import_tensorflow
 Spec = Dict[str, List[str]]
 JOBS = ("ps", "trainer", "evaluator")
 _HOST = "127.0.0.1"
+_PORTS = range(20000, 32768)  # Linux gives the higher ones to connections, at any time
 
 
 class Cluster(NamedTuple):
@@ -59,15 +62,26 @@ def start() -> Cluster:
 
 def spec() -> Spec:
     """Return an address for each job, on ports that are free now."""
-    probes = [socket.socket() for _ in JOBS]
-    try:
-        for probe in probes:  # all before any is closed, so that no port is chosen twice
-            probe.bind((_HOST, 0))
-        ports = [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-    return {job: [f"{_HOST}:{port}"] for job, port in zip(JOBS, ports)}
+    return {job: [f"{_HOST}:{port}"] for job, port in zip(JOBS, free_ports(len(JOBS)))}
+
+
+def free_ports(count: int) -> List[int]:
+    """Return ports on which nothing listens now, and which no connection will be given.
+
+    Raises:
+      UnavailableError: there are not so many.
+    """
+    found: List[int] = []
+    for port in Random().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((_HOST, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise UnavailableError(
+        f"{len(found)} ports from {_PORTS[0]} to {_PORTS[-1]} of {_HOST} are free; expected {count}. "
+        "End programs that listen there."
+    )
 
 
 def serve_elsewhere(addresses: Spec, job: str) -> subprocess.Popen[bytes]:
