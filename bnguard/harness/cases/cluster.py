@@ -79,8 +79,8 @@ def free_ports(count: int) -> List[int]:
         if len(found) == count:
             return found
     raise UnavailableError(
-        f"{len(found)} ports from {_PORTS[0]} to {_PORTS[-1]} of {_HOST} are free; expected {count}. "
-        "End programs that listen there."
+        f"{len(found)} ports from {_PORTS[0]} to {_PORTS[-1]} of {_HOST} are free; expected "
+        f"{count}. End programs that listen there."
     )
 
 

@@ -33,7 +33,7 @@ def test_a_port_on_which_something_listens_is_left_out(monkeypatch):
         listening.bind(("127.0.0.1", 0))
         taken = listening.getsockname()[1]
         monkeypatch.setattr(cluster, "_PORTS", range(taken, taken + 1))
-        with pytest.raises(UnavailableError, match="^0 ports .* are free; expected 1"):
+        with pytest.raises(UnavailableError, match=r"^0 ports .* are free; expected 1"):
             cluster.free_ports(1)
     assert cluster.free_ports(1) == [taken]
 
