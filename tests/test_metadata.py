@@ -1,4 +1,4 @@
-"""The metadata, the changelog and the workflows agree with each other."""
+"""The metadata, the changelog, the workflows and what contributors read agree with each other."""
 
 import configparser
 import json
@@ -101,3 +101,38 @@ def test_the_repository_and_the_sdist_have_the_same_top_level():
     assert len(listed) > 100
     for name in {path.split("/")[0] for path in listed} - {"bnguard"}:
         assert re.search(rf"(^|\s){re.escape(name)}(/|\s|$)", manifest), name
+
+
+SAMPLING = {  # in a module that reads the variable, or whose tests are sampled by it
+    "BNGUARD_CASES": r"pytest\.mark\.sampled|samples import .*combinations|\"BNGUARD_CASES\"",
+    "BNGUARD_FILES": r"\"BNGUARD_FILES\"",
+    "BNGUARD_PROGRAMS": r"\"BNGUARD_PROGRAMS\"",
+}
+
+
+def modules_of_tests():
+    for folder, _, names in os.walk(os.path.join(ROOT, "tests")):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.endswith(".py") and path != __file__:
+                yield os.path.relpath(path, ROOT), read(path)
+
+
+@pytest.mark.parametrize("variable", SAMPLING)
+def test_make_fuzz_runs_all_of_which_the_default_run_has_a_part(variable):
+    commands = read("Makefile").replace("\\\n", " ")
+    (arguments,) = re.findall(rf"{variable}=.* pytest (.*)", commands)
+    sampled = [
+        path
+        for path, text in modules_of_tests()
+        if os.path.basename(path).startswith("test_") and re.search(SAMPLING[variable], text)
+    ]
+    assert sampled
+    for path in sampled:
+        assert any(f"{path}/".startswith(f"{tests}/") for tests in arguments.split()), path
+
+
+def test_every_variable_of_the_environment_that_the_tests_read_is_described():
+    texts = "".join(text for _, text in modules_of_tests())
+    variables = set(re.findall(r"environ(?:\.get\(|\[)\"(BNGUARD_\w+)\"", texts))
+    assert variables == set(re.findall(r"`(BNGUARD_\w+)=", read("CONTRIBUTING.md")))
