@@ -103,6 +103,12 @@ def test_the_repository_and_the_sdist_have_the_same_top_level():
         assert re.search(rf"(^|\s){re.escape(name)}(/|\s|$)", manifest), name
 
 
+def test_the_page_describes_each_input_of_the_action():
+    inputs, _, _ = read("action.yml").partition("\noutputs:")
+    table = re.findall(r"^\| `([\w-]+)` \|", read("docs", "ci.md"), re.MULTILINE)
+    assert table == re.findall(r"^  ([\w-]+):$", inputs, re.MULTILINE)
+
+
 SAMPLING = {  # in a module that reads the variable, or whose tests are sampled by it
     "BNGUARD_CASES": r"pytest\.mark\.sampled|samples import .*combinations|\"BNGUARD_CASES\"",
     "BNGUARD_FILES": r"\"BNGUARD_FILES\"",
