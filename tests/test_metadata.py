@@ -109,6 +109,29 @@ def test_the_page_describes_each_input_of_the_action():
     assert table == re.findall(r"^  ([\w-]+):$", inputs, re.MULTILINE)
 
 
+def test_the_architecture_has_the_layers_that_lint_imports_checks_in_their_order():
+    contracts = configparser.ConfigParser()
+    contracts.read_string(read(".importlinter"))
+    drawing = re.search(r"^bnguard/\n(.*?)\n\n", read("CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)
+    inside, drawn = "", {}
+    for indent, name in re.findall(r"^( {2}| {4})([a-z_]+)(?:/|\.py) ", drawing[1], re.MULTILINE):
+        inside = name if len(indent) == 2 else inside
+        drawn.setdefault("bnguard" if len(indent) == 2 else f"bnguard.{inside}", []).append(name)
+    for name in ("bnguard", "analysis", "harness"):
+        contract = contracts[f"importlinter:contract:{name}"]
+        assert drawn[contract["containers"].strip()] == contract["layers"].split()
+
+
+def test_no_folder_has_more_than_14_python_files_except_those_that_the_habits_name():
+    counts = {
+        os.path.relpath(folder, ROOT): sum(name.endswith(".py") for name in names)
+        for top in ("bnguard", "tests", "tools", "benchmarks", "examples", "repro", "fixed")
+        for folder, _, names in os.walk(os.path.join(ROOT, top))
+    }
+    large = {os.path.basename(folder) for folder, count in counts.items() if count > 14}
+    assert large == {"rules", "repro", "fixed"}
+
+
 SAMPLING = {  # in a module that reads the variable, or whose tests are sampled by it
     "BNGUARD_CASES": r"pytest\.mark\.sampled|samples import .*combinations|\"BNGUARD_CASES\"",
     "BNGUARD_FILES": r"\"BNGUARD_FILES\"",
