@@ -8,6 +8,7 @@ from support.docs.blocks import blocks, read
 from support.pages.html_page import cells, read_page
 
 from bnguard.watch import graph_watch, runner, verdict, watcher
+from bnguard.watch.call_history import MAX_CALLS
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +43,10 @@ def test_the_rank_of_a_process_is_what_its_launcher_set(variable, monkeypatch):
 
 
 def test_the_limits_are_those_of_the_watcher():
+    page = " ".join(read("docs/run.md").split())
     limits = f"At most {watcher._MAX_GRAPHS} graphs and {graph_watch._MAX_STEPS} distinct steps"
-    assert limits in " ".join(read("docs/run.md").split())
+    assert limits in page
+    assert f"many calls, {MAX_CALLS // 2} to {MAX_CALLS} are kept" in page
 
 
 def test_the_rules_that_stop_a_step_are_those_of_its_verdict():
