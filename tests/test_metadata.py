@@ -44,6 +44,27 @@ def test_the_version_is_written_in_one_place():
     assert "version" not in read("pyproject.toml")
 
 
+def test_a_workflow_and_a_hook_on_the_page_name_this_version():
+    named = re.findall(r"(?:bnguard/bnguard@|rev: )v(\S+)", read("docs", "ci.md"))
+    assert named == [bnguard.__version__] * 2
+
+
+def test_the_pages_and_messages_name_the_versions_that_the_matrix_runs():
+    environments = json.loads(read("tools", "version_matrix", "environments.json"))
+    pythons = {tuple(map(int, each["python"].split("."))) for each in environments}
+    packages = " ".join(package for each in environments for package in each["bare"])
+    found = re.findall(r"tensorflow==(\d+)\.(\d+)", packages)
+    ranges = {
+        f"{'.'.join(map(str, min(versions)))} to {'.'.join(map(str, max(versions)))}"
+        for versions in (pythons, {tuple(map(int, version)) for version in found})
+    }
+    pages = ["README.md", *(f"docs/{name}.md" for name in ("audit", "guard", "index", "layers"))]
+    for page in (*pages, "bnguard/__init__.py", "bnguard/runtime/requirements.py"):
+        named = set(re.findall(r"(?:1\.15|3\.7) to \d\.\d+", read(page)))
+        assert named, page
+        assert named <= ranges, page
+
+
 def test_the_classifiers_name_what_the_matrix_runs():
     environments = json.loads(read("tools", "version_matrix", "environments.json"))
     pythons = {environment["python"] for environment in environments}
