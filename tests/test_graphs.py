@@ -59,7 +59,6 @@ def test_tensorflow_2_refuses_a_network_with_the_gradient_of_a_fused_layer(meta)
     """Its shapes contradict what TensorFlow 1.15 stored; Inception's layers are not fused."""
     with open(meta, "rb") as file:
         is_fused = b"FusedBatchNormGradV3" in file.read()
-    assert is_fused is ("inception" not in meta)
     with tf.Graph().as_default():
         if is_fused and tf.__version__ >= "2":
             with pytest.raises(ValueError, match="_output_shapes"):
