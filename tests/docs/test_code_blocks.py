@@ -190,6 +190,25 @@ def test_commands_that_are_not_run_exist():
         _expect_usage(command)
 
 
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("audit", "audit"), ("diff", "guard"), ("reestimate", "rescue"), ("run", "run")],
+)
+def test_every_option_of_a_command_is_on_its_page(name, page):
+    text = read(f"docs/{page}.md")
+    for option in options_of(name):
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), option
+
+
+def test_the_default_size_of_a_batch_is_that_of_the_page():
+    (size,) = (
+        parameter.default
+        for parameter in cli.get_command(None, "reestimate").params
+        if parameter.name == "batch_size"
+    )
+    assert f"rows of a batch, by default {size};" in read("docs/rescue.md")
+
+
 def options_of(name):
     """Return the options of a command of bnguard."""
     parameters = cli.get_command(None, name).params
