@@ -91,15 +91,17 @@ parity: $(INSTALLED)
 faults: $(INSTALLED)
 	PYTHONPATH=.:tests $(BIN)/python tools/fault_injection.py --write docs/reliability.md
 
-# Audit mutated and damaged files, and every case in every build. Minutes.
+# Audit mutated and damaged files and random programs, and run all that `make test` samples. Minutes.
 fuzz: $(INSTALLED)
 	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/graphs.py evaluate --inputs 20000
 	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/graphs.py audit --inputs 5000
 	PYTHONPATH=.:tests $(BIN)/python tools/fuzz/checkpoints.py --inputs 5000
-	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py
-	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis/test_catalogue.py tests/analysis/rules tests/cases \
-		tests/guard tests/layers tests/reestimation tests/watch
-	BNGUARD_PROGRAMS=300 $(BIN)/python -m pytest tests/analysis/test_healthy_programs.py
+	BNGUARD_FILES=2500 $(BIN)/python -m pytest tests/analysis/frontend/test_hostile_files.py \
+		tests/cli/test_hostile_checkpoints.py
+	BNGUARD_CASES=all $(BIN)/python -m pytest tests/analysis tests/cases tests/cli/test_reestimate.py \
+		tests/guard tests/layers tests/reestimation tests/test_graphs.py tests/watch
+	BNGUARD_PROGRAMS=300 $(BIN)/python -m pytest tests/analysis/test_against_session.py \
+		tests/analysis/test_healthy_programs.py
 
 # The graphs on which tools/compare_reports.py compares two versions of the audit. Minutes.
 graphs: $(INSTALLED)

@@ -1,7 +1,8 @@
 """`import_meta_graph`: a graph that TensorFlow 1.x saved, in the TensorFlow installed here.
 
-TensorFlow 2 refuses most training graphs of 1.x, because the shapes stored with them contradict its
-own shape inference. It also refuses attributes that it does not know, even at their defaults.
+TensorFlow 2 refuses training graphs of 1.x with fused layers, because the shapes stored with them
+contradict its own shape inference. It also refuses attributes that it does not know, even at their
+defaults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The metadata, the changelog and the workflows agree with each other."""
+"""The metadata, the changelog, the workflows and what contributors read agree with each other."""
 
 import configparser
 import json
@@ -42,6 +42,27 @@ def test_the_version_is_written_in_one_place():
     assert setup()["metadata"]["version"] == "attr: bnguard._version.__version__"
     assert "\nversion:" not in read("CITATION.cff")
     assert "version" not in read("pyproject.toml")
+
+
+def test_a_workflow_and_a_hook_on_the_page_name_this_version():
+    named = re.findall(r"(?:bnguard/bnguard@|rev: )v(\S+)", read("docs", "ci.md"))
+    assert named == [bnguard.__version__] * 2
+
+
+def test_the_pages_and_messages_name_the_versions_that_the_matrix_runs():
+    environments = json.loads(read("tools", "version_matrix", "environments.json"))
+    pythons = {tuple(map(int, each["python"].split("."))) for each in environments}
+    packages = " ".join(package for each in environments for package in each["bare"])
+    found = re.findall(r"tensorflow==(\d+)\.(\d+)", packages)
+    ranges = {
+        f"{'.'.join(map(str, min(versions)))} to {'.'.join(map(str, max(versions)))}"
+        for versions in (pythons, {tuple(map(int, version)) for version in found})
+    }
+    pages = ["README.md", *(f"docs/{name}.md" for name in ("audit", "guard", "index", "layers"))]
+    for page in (*pages, "bnguard/__init__.py", "bnguard/runtime/requirements.py"):
+        named = set(re.findall(r"(?:1\.15|3\.7) to \d\.\d+", read(page)))
+        assert named, page
+        assert named <= ranges, page
 
 
 def test_the_classifiers_name_what_the_matrix_runs():
@@ -101,3 +122,67 @@ def test_the_repository_and_the_sdist_have_the_same_top_level():
     assert len(listed) > 100
     for name in {path.split("/")[0] for path in listed} - {"bnguard"}:
         assert re.search(rf"(^|\s){re.escape(name)}(/|\s|$)", manifest), name
+
+
+def test_the_page_describes_each_input_of_the_action():
+    inputs, _, _ = read("action.yml").partition("\noutputs:")
+    table = re.findall(r"^\| `([\w-]+)` \|", read("docs", "ci.md"), re.MULTILINE)
+    assert table == re.findall(r"^  ([\w-]+):$", inputs, re.MULTILINE)
+
+
+def test_the_architecture_has_the_layers_that_lint_imports_checks_in_their_order():
+    contracts = configparser.ConfigParser()
+    contracts.read_string(read(".importlinter"))
+    drawing = re.search(r"^bnguard/\n(.*?)\n\n", read("CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)
+    inside, drawn = "", {}
+    for indent, name in re.findall(r"^( {2}| {4})([a-z_]+)(?:/|\.py) ", drawing[1], re.MULTILINE):
+        inside = name if len(indent) == 2 else inside
+        drawn.setdefault("bnguard" if len(indent) == 2 else f"bnguard.{inside}", []).append(name)
+    for name in ("bnguard", "analysis", "harness"):
+        contract = contracts[f"importlinter:contract:{name}"]
+        assert drawn[contract["containers"].strip()] == contract["layers"].split()
+
+
+def test_no_folder_has_more_than_14_python_files_except_those_that_the_habits_name():
+    counts = {
+        os.path.relpath(folder, ROOT): sum(name.endswith(".py") for name in names)
+        for top in ("bnguard", "tests", "tools", "benchmarks", "examples", "repro", "fixed")
+        for folder, _, names in os.walk(os.path.join(ROOT, top))
+    }
+    large = {os.path.basename(folder) for folder, count in counts.items() if count > 14}
+    assert large == {"rules", "repro", "fixed"}
+
+
+SAMPLING = {  # in a module that reads the variable, or whose tests are sampled by it
+    "BNGUARD_CASES": r"pytest\.mark\.sampled|samples import .*combinations|\"BNGUARD_CASES\"",
+    "BNGUARD_FILES": r"\"BNGUARD_FILES\"",
+    "BNGUARD_PROGRAMS": r"\"BNGUARD_PROGRAMS\"",
+}
+
+
+def modules_of_tests():
+    for folder, _, names in os.walk(os.path.join(ROOT, "tests")):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.endswith(".py") and path != __file__:
+                yield os.path.relpath(path, ROOT), read(path)
+
+
+@pytest.mark.parametrize("variable", SAMPLING)
+def test_make_fuzz_runs_all_of_which_the_default_run_has_a_part(variable):
+    commands = read("Makefile").replace("\\\n", " ")
+    (arguments,) = re.findall(rf"{variable}=.* pytest (.*)", commands)
+    sampled = [
+        path
+        for path, text in modules_of_tests()
+        if os.path.basename(path).startswith("test_") and re.search(SAMPLING[variable], text)
+    ]
+    assert sampled
+    for path in sampled:
+        assert any(f"{path}/".startswith(f"{tests}/") for tests in arguments.split()), path
+
+
+def test_every_variable_of_the_environment_that_the_tests_read_is_described():
+    texts = "".join(text for _, text in modules_of_tests())
+    variables = set(re.findall(r"environ(?:\.get\(|\[)\"(BNGUARD_\w+)\"", texts))
+    assert variables == set(re.findall(r"`(BNGUARD_\w+)=", read("CONTRIBUTING.md")))

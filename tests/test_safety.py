@@ -3,6 +3,8 @@
 import ast
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from support.commands import ROOT, drifting
@@ -133,6 +135,47 @@ def test_an_audit_writes_nothing(tmp_path):
         assert process.returncode == status
         assert text in process.stderr
     assert contents(str(tmp_path)) == before
+
+
+LISTS_FILES = """
+import atexit, sys
+
+opened = {}
+sys.addaudithook(lambda event, args: opened.setdefault(args[0]) if event == "open" else None)
+from bnguard.cli import main
+
+atexit.register(lambda: print(*map(str, opened), sep="\\n", file=sys.stderr))
+main()
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 8), reason="sys.addaudithook is from 3.8 on")
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        (["audit", "model.meta"], {"bnguard.toml", "model.meta"}),
+        (["audit", "model.meta", "--no-config"], {"model.meta"}),
+        (["stats", "model"], {"model.data-00000-of-00001", "model.index", "model.meta"}),
+        (["diff", "model", "model"], {"model.data-00000-of-00001", "model.index"}),
+    ],
+    ids=" ".join,
+)
+def test_only_the_files_of_a_graph_or_checkpoint_are_opened(command, read, tmp_path):
+    reference = os.path.join(ROOT, "checkpoints", "reference", "contrib.ckpt")
+    for ending in (".index", ".data-00000-of-00001"):
+        shutil.copy(reference + ending, str(tmp_path / f"model{ending}"))
+    drifting(tmp_path / "model.meta")
+    for name in ("other.meta", "other.index", "secret.txt", "model.debug.txt"):
+        (tmp_path / name).write_bytes(b"not to be read")
+    (tmp_path / "bnguard.toml").write_text("ignore = ['BN1']\n")
+    process = subprocess.run(
+        [sys.executable, "-c", LISTS_FILES, *command],
+        cwd=str(tmp_path),
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+    )
+    opened = {os.path.basename(line) for line in process.stderr.decode().splitlines()}
+    assert opened & set(os.listdir(str(tmp_path))) == read, process.stderr.decode()
 
 
 def contents(folder):

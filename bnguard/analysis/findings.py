@@ -102,7 +102,7 @@ class Finding:
 
     @property
     def subject(self) -> str:
-        """The variable, the layer or the op that the problem is one of."""
+        """The variable, the layer or the op that has the problem."""
         return self.variable or self.layer or self.op
 
     @property

@@ -49,7 +49,10 @@ def _run_options(command: Command) -> Command:
 @click.argument("case")
 @_run_options
 def repro(case: str, **options: Any) -> None:
-    """Run the graph built wrong: repro/CASE.py."""
+    """Run the graph built wrong: repro/CASE.py.
+
+    Exit status: 0 if the run shows the defect, 1 if it does not, 2 if it failed.
+    """
     _run_side(case, Side.REPRO, **options)
 
 
@@ -57,7 +60,10 @@ def repro(case: str, **options: Any) -> None:
 @click.argument("case")
 @_run_options
 def fixed(case: str, **options: Any) -> None:
-    """Run the graph built right: fixed/CASE.py."""
+    """Run the graph built right: fixed/CASE.py.
+
+    Exit status: 0 if the run shows that the defect is gone, 1 if it does not, 2 if it failed.
+    """
     _run_side(case, Side.FIXED, **options)
 
 
@@ -69,6 +75,7 @@ def compare(case: Optional[str], everything: bool, **options: Any) -> None:
     """Run both sides of a case, and show the diff.
 
     Prints a table of the statistics of both sides, the diff of the two files, and the verdicts.
+    Exit status: 0 if both sides show what they claim, 1 if one does not, 2 if a run failed.
     """
     if everything == (case is not None):
         raise click.UsageError("give either a CASE or --all")

@@ -47,7 +47,9 @@ class _Command(click.Command):
 )
 @click.option("--select", metavar="CODE,...", multiple=True, help="Apply only these rules.")
 @click.option("--ignore", metavar="CODE,...", multiple=True, help="Do not apply these rules.")
-@click.option("--stop", is_flag=True, help="End the program before a step with an error runs.")
+@click.option(
+    "--stop", is_flag=True, help="End the program before an inference step with an error."
+)
 @click.option(
     "--for", "steps", metavar="N", type=click.IntRange(min=1), help="Watch only the first N steps."
 )
@@ -69,7 +71,7 @@ def run_command(
     The report follows on stderr when the program ends: its steps, and what the rules of the audit
     find in them, with the lines of the program. In the name of a FILE or DIR, %p stands for the
     rank of the process or its id. The exit status is the program's own if that is not 0; otherwise
-    1 if an error was found.
+    1 if an error was found, and 2 if a step could not be judged or the report not be written.
     """
     if module is None and not arguments:
         raise Mistake("no program to run; give the path of a Python program, or -m MODULE")

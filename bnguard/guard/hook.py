@@ -120,14 +120,14 @@ class FrozenStatisticsHook(StatisticsHook):
         self._dynamic_check: Optional[_DynamicCheck] = None
 
     def begin(self) -> None:
-        """Store the default graph, and make the statistics readable while ops can be added."""
+        """Store the default graph; for dynamic mode, make the statistics readable."""
         super().begin()
         self._static_check = self._dynamic_check = None
         if self._dynamic:
             session_values.make_readable(self.graph, session_values.find(self.graph, self._scope))
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
-        """Analyse the graph, which is final now, and store the values of the statistics."""
+        """Analyse the graph, which is final now; for dynamic mode, store the statistics."""
         self.check_graph(session)
         diagnosis = Diagnosis(session.graph, session_values.find(session.graph, self._scope))
         self._static_check = _StaticCheck(
@@ -149,14 +149,14 @@ class FrozenStatisticsHook(StatisticsHook):
             self._dynamic_check.runs.add(run_key)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Compare the values every `every_n_steps` steps."""
+        """Compare the values every `every_n_steps` steps, in dynamic mode."""
         if self._dynamic_check is not None:
             self._dynamic_check.steps += 1
             if self._dynamic_check.steps % self._every_n_steps == 0:
                 self._dynamic_check.check()
 
     def end(self, session: tf.Session) -> None:
-        """Compare the values a last time."""
+        """Compare the values a last time, in dynamic mode."""
         if self._dynamic_check is not None:
             self._dynamic_check.check()
 

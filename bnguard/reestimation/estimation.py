@@ -108,6 +108,9 @@ def measure_moments(
       training: the same.
       progress: the same.
 
+    Returns:
+      The moments of all batches, in float64.
+
     Raises:
       BnguardError: as for `reestimate`; or the layers cannot be measured in one pass, because some
         use the statistics of others, as in a graph built for inference.

@@ -22,13 +22,13 @@ def average(
 ) -> RunningStatistics:
     """Return the running statistics that describe the data of all sources together.
 
-    For ranks of one training that saw different data, such as those of Horovod, which averages
-    gradients and no statistics; or for several checkpoints of a training.
+    Use it for the ranks of one training that saw different data, such as those of Horovod, which
+    averages gradients and no statistics; or for several checkpoints of a training.
 
     With shares p that are the weights divided by their sum, the mean is sum(p * mean). The variance
     is pooled by the law of total variance, sum(p * (variance + (mean of the source - mean) ** 2)):
     the average of the variances alone would lack the distance between the sources. Deviations are
-    pooled as variances. Of zero debiasing, the biased average follows the statistic; of counts of
+    pooled as variances. The biased averages of zero debiasing follow their statistics. Of counts of
     updates the largest is taken.
 
     Args:

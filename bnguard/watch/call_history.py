@@ -53,5 +53,5 @@ def merged(histories: Sequence[CallHistory]) -> Tuple[Call, ...]:
     for call, index in calls:
         runs[index] = call.runs
         total.append(call._replace(runs=sum(runs.values())))
-    stride = -(-len(total) // MAX_CALLS) or 1
+    stride = -(-(len(total) - 1) // (MAX_CALLS - 1)) or 1
     return (*total[:-1:stride], *total[-1:])

@@ -19,6 +19,13 @@ from bnguard.analysis.scenario.step_kinds import INFERS, LOADS, OTHER, SAVES_VAR
 from bnguard.analysis.scenario.training_flags import TrainingFlag
 from bnguard.analysis.timeline import reader, takes_moments
 
+RULES_AT_INFERENCE = (
+    statistics_written_at_inference,
+    unordered_statistics_read,
+    batch_statistics_at_inference,
+)
+"""The modules of the rules that judge an inference step by itself."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -76,11 +83,7 @@ def judge(step: Step, flags: Sequence[TrainingFlag]) -> Verdict:
 
 def findings_at_inference(step: Step) -> Iterator[Finding]:
     """Yield what the rules about one inference step find in this one."""
-    for rule in (
-        statistics_written_at_inference,
-        unordered_statistics_read,
-        batch_statistics_at_inference,
-    ):
+    for rule in RULES_AT_INFERENCE:
         yield from rule.check_step(step)
 
 

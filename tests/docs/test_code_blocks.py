@@ -6,6 +6,7 @@ tests/support/docs/setting.py what its reader is assumed to have.
 
 import doctest
 import glob
+import importlib.util
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from support import forked
 from support.docs.blocks import blocks, commands, inline_commands, patched, read
 from support.paths import ROOT
 
+import bnguard
 from bnguard.analysis.rules import RULES
 from bnguard.cli import cli
 from bnguard.harness.cases import catalogue
@@ -42,6 +44,11 @@ NOT_RUN = {  # a block that is added here needs a reason on its page
     "docs/two_branch_cond.md": ["the source's graph"],
     "docs/which_defect.md": ["flowchart"],
 }
+NO_COMMANDS_OPTIONS = {  # those of all commands, pytest, the examples and a fuzzer
+    *("--cases", "--help", "--bnguard-report", "--junitxml", "--broken", "--seed", "--tensorflow")
+}
+NO_PUBLIC_NAMES = {"toml", "frozen_statistics"}  # a file, and a property of JUnit
+GONE = {"--resume", "--save-every", "training"}  # of 0.1.0, as the changelog says
 RUNNERS = ("console", "sh", "python")
 
 
@@ -183,17 +190,38 @@ def test_commands_that_are_not_run_exist():
         _expect_usage(command)
 
 
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("audit", "audit"), ("diff", "guard"), ("reestimate", "rescue"), ("run", "run")],
+)
+def test_every_option_of_a_command_is_on_its_page(name, page):
+    text = read(f"docs/{page}.md")
+    for option in options_of(name):
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), option
+
+
+def test_the_default_size_of_a_batch_is_that_of_the_page():
+    (size,) = (
+        parameter.default
+        for parameter in cli.get_command(None, "reestimate").params
+        if parameter.name == "batch_size"
+    )
+    assert f"rows of a batch, by default {size};" in read("docs/rescue.md")
+
+
+def options_of(name):
+    """Return the options of a command of bnguard."""
+    parameters = cli.get_command(None, name).params
+    options = (parameter for parameter in parameters if isinstance(parameter, click.Option))
+    return {option for parameter in options for option in parameter.opts}
+
+
 def _expect_usage(command):
     """Fail if a command, or an option of it, is none."""
     words = re.sub(r"\\\n", " ", command).split()[1:]
     name = words[0]
     assert name in cli.list_commands(None), command
-    known = {
-        option
-        for parameter in cli.get_command(None, name).params
-        if isinstance(parameter, click.Option)
-        for option in parameter.opts
-    }
+    known = options_of(name)
     for word in words[1:]:
         if name == "run" and word.endswith(".py"):
             break
@@ -203,10 +231,20 @@ def _expect_usage(command):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_in_the_text_exists(page):
-    folders = "tests|tools|benchmarks|docs|examples|\\.github"
+    folders = "bnguard|tests|tools|benchmarks|docs|examples|repro|fixed|\\.github"
     for path in re.findall(rf"`((?:{folders})/[^`\s]+)`", read(page)):
         name = re.sub("NAME|CODE", "*", path)
         assert glob.glob(os.path.join(ROOT, name)), path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_rule_and_public_name_in_the_text_exists(page):
+    text = read(page)
+    options = set(re.findall(r"`(--[a-z][\w-]*)", text)) - NO_COMMANDS_OPTIONS - GONE
+    assert options <= {option for name in cli.list_commands(None) for option in options_of(name)}
+    assert set(re.findall(r"BN\d{3}", text)) <= {rule.code for rule in RULES}
+    for name in set(re.findall(r"`bnguard\.(\w+)[(`]", text)) - NO_PUBLIC_NAMES - GONE:
+        assert name in bnguard.__all__ or importlib.util.find_spec(f"bnguard.{name}"), name
 
 
 def test_the_number_of_cases_in_the_readme_is_right():

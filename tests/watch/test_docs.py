@@ -1,4 +1,4 @@
-"""What docs/run.md says: the page about its program, ranks in names of files, and limits."""
+"""What docs/run.md says: the page about its program, ranks in names of files, rules and limits."""
 
 import os
 
@@ -7,7 +7,8 @@ from support import forked
 from support.docs.blocks import blocks, read
 from support.pages.html_page import cells, read_page
 
-from bnguard.watch import graph_watch, runner, watcher
+from bnguard.watch import graph_watch, runner, verdict, watcher
+from bnguard.watch.call_history import MAX_CALLS
 
 pytestmark = pytest.mark.slow
 
@@ -42,5 +43,12 @@ def test_the_rank_of_a_process_is_what_its_launcher_set(variable, monkeypatch):
 
 
 def test_the_limits_are_those_of_the_watcher():
+    page = " ".join(read("docs/run.md").split())
     limits = f"At most {watcher._MAX_GRAPHS} graphs and {graph_watch._MAX_STEPS} distinct steps"
-    assert limits in " ".join(read("docs/run.md").split())
+    assert limits in page
+    assert f"many calls, {MAX_CALLS // 2} to {MAX_CALLS} are kept" in page
+
+
+def test_the_rules_that_stop_a_step_are_those_of_its_verdict():
+    first, second, third = (rule.RULE.code for rule in verdict.RULES_AT_INFERENCE)
+    assert f"certainly has an error ({first}, {second} or {third})" in read("docs/run.md")

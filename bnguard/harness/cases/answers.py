@@ -27,8 +27,9 @@ ANSWERS: Tuple[Answer, ...] = (
     Answer(
         "not-available-with-keras-3",
         "tf.layers.batch_normalization is not available with Keras 3.",
-        "Since TensorFlow 2.16, tf.layers and tf_slim fail in graph mode. bnguard.batch_norm and "
-        "bnguard.batch_normalization take the same arguments and work there.",
+        "In graph mode tf_slim fails since TensorFlow 2.15, and tf.layers since 2.16, unless "
+        "tf_keras replaces Keras 3. bnguard.batch_norm and bnguard.batch_normalization take the "
+        "same arguments and work there.",
         "layers.md",
         (
             "AttributeError when I call tf.compat.v1.layers after an upgrade of TensorFlow",
@@ -67,7 +68,7 @@ ANSWERS: Tuple[Answer, ...] = (
         "Statistics differ between workers, ranks or replicas.",
         "Data-parallel training averages gradients, not running statistics: each rank has those "
         "of its shard, and rank 0 saves its own. `bnguard diff` compares two checkpoints. "
-        "Average means and second moments, never variances, before you save.",
+        "bnguard.average pools them; an average of the variances alone would be too small.",
         "guard.md",
         (
             "Horovod: every rank reports another evaluation accuracy",
@@ -82,9 +83,9 @@ ANSWERS: Tuple[Answer, ...] = (
         "averaged-weights",
         "Averaged weights need statistics of their own.",
         "After stochastic weight averaging, or with any other weights than those of training, the "
-        "running statistics fit none of the averaged networks. Compute them anew: run the update "
-        "ops over training data without an optimizer, with a small decay.",
-        "guard.md",
+        "running statistics do not fit the network. `bnguard reestimate` computes them anew from "
+        "training data.",
+        "rescue.md",
         (
             "SWA: recalculate the statistics after averaging the weights of several checkpoints",
             "ensemble of checkpoints averaged into one, accuracy collapses",

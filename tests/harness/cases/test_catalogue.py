@@ -47,6 +47,14 @@ def test_both_docstrings_of_a_case_have_the_same_sections():
         assert repro == fixed
 
 
+def test_the_guide_for_a_new_case_lists_the_sections_in_their_order():
+    with open("CONTRIBUTING.md", encoding="utf-8") as page:
+        guide = " ".join(page.read().partition("The docstring has the sections ")[2].split())
+    positions = [guide.index(heading) for heading in SECTIONS[1:]]
+    assert positions == sorted(positions)
+    assert positions[-1] < guide.index("2. ")
+
+
 def test_the_two_sides_differ_in_title_and_construction_alone():
     """CASE and the imports from the harness are the same on both sides."""
     for name in catalogue.names():
