@@ -32,6 +32,11 @@ class Frame(NamedTuple):
         inside = f" in {self.function}" if self.function not in ("", "<module>") else ""
         return f"{where}{inside}" + (f": {self.text}" if self.text else "")
 
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the code is in a file, not in a notebook's cell or a text that was executed."""
+        return not (self.file.startswith("<") and self.file.endswith(">"))
+
 
 class Location(NamedTuple):
     """Where a user's program built an op, or called a step.
