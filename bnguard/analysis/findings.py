@@ -11,6 +11,8 @@ ERROR, WARNING, NOTE = "error", "warning", "note"
 ALREADY_TRAINED = "For a checkpoint already trained, see `bnguard reestimate`"
 """The last sentence of a remedy, where the statistics are wrong and the weights may be right."""
 
+_SHOWN_FETCHES = 3
+
 
 class Op(NamedTuple):
     """An op on a path."""
@@ -64,6 +66,14 @@ def shown_path(file: str) -> str:
     """Return a path as a reader of this folder knows it."""
     folder = os.path.join(os.getcwd(), "")
     return file[len(folder) :] if file.startswith(folder) else file
+
+
+def fetch_in_short(fetch: str) -> str:
+    """Return the fetches of a step for a message, which names only the first of many."""
+    names, separator, flags = fetch.partition(" with ")
+    shown = names.split(", ")[:_SHOWN_FETCHES]
+    more = names.count(", ") + 1 - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "") + separator + flags
 
 
 @dataclass(frozen=True)

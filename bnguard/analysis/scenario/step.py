@@ -9,7 +9,7 @@ from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.predicates import ALWAYS, conjunction, disjunction
 from bnguard.analysis.dataflow.reachability import data_closure
-from bnguard.analysis.findings import Op
+from bnguard.analysis.findings import Op, fetch_in_short
 from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
 from bnguard.analysis.recognition.normalizations import Normalization
@@ -60,6 +60,11 @@ class Step:
         outlets = recognized.side_effects | _members_of_groups(recognized, fetched)
         execution = Execution(recognized.graph, fetched, feeds, outlets=outlets)
         return cls(recognized, fetch, execution)
+
+    @property
+    def label(self) -> str:
+        """What is fetched or run, for a message."""
+        return fetch_in_short(self.fetch)
 
     def with_feeds(self, feeds: Feeds) -> Step:
         """Return the step with the same fetches and other feeds."""
