@@ -11,6 +11,8 @@ ERROR, WARNING, NOTE = "error", "warning", "note"
 ALREADY_TRAINED = "For a checkpoint already trained, see `bnguard reestimate`"
 """The last sentence of a remedy, where the statistics are wrong and the weights may be right."""
 
+_SHOWN_FETCHES = 3
+
 
 class Op(NamedTuple):
     """An op on a path."""
@@ -31,6 +33,11 @@ class Frame(NamedTuple):
         where = f"{shown_path(self.file)}:{self.line}"
         inside = f" in {self.function}" if self.function not in ("", "<module>") else ""
         return f"{where}{inside}" + (f": {self.text}" if self.text else "")
+
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the code is in a file, not in a notebook's cell or a text that was executed."""
+        return not (self.file.startswith("<") and self.file.endswith(">"))
 
 
 class Location(NamedTuple):
@@ -59,6 +66,14 @@ def shown_path(file: str) -> str:
     """Return a path as a reader of this folder knows it."""
     folder = os.path.join(os.getcwd(), "")
     return file[len(folder) :] if file.startswith(folder) else file
+
+
+def fetch_in_short(fetch: str) -> str:
+    """Return the fetches of a step for a message, which names only the first of many."""
+    names, separator, flags = fetch.partition(" with ")
+    shown = names.split(", ")[:_SHOWN_FETCHES]
+    more = names.count(", ") + 1 - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "") + separator + flags
 
 
 @dataclass(frozen=True)

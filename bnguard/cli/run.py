@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import click
 
@@ -20,14 +20,23 @@ class _Command(click.Command):
     """Ends its own options at the program's name, or after `-m MODULE`, as Python does."""
 
     def parse_args(self, ctx: click.Context, args: List[str]) -> List[str]:
-        position = 0
-        while position < len(args) and args[position].startswith("-"):
-            if args[position] == "-m":
-                args = [*args[: position + 2], "--", *args[position + 2 :]]
-                break
-            has_value = "=" not in args[position] and args[position] not in _WITHOUT_VALUE
-            position += 2 if has_value else 1
-        return super().parse_args(ctx, args)
+        own, program = _split(args)
+        return super().parse_args(ctx, [*own, "--", *program] if program else own)
+
+
+def _split(args: List[str]) -> Tuple[List[str], List[str]]:
+    """Return the options, of which `-m MODULE` is the last, and what follows."""
+    position = 0
+    while position < len(args) and args[position].startswith("-"):
+        option = args[position]
+        if option == "--":
+            return args[:position], args[position + 1 :]
+        names_module = option.startswith("-m")
+        is_whole = "=" in option or option in _WITHOUT_VALUE or (names_module and option != "-m")
+        position += 1 if is_whole else 2
+        if names_module:
+            break
+    return args[:position], args[position:]
 
 
 @click.command(

@@ -15,7 +15,7 @@ from typing import (
     TypeVar,
 )
 
-from bnguard.analysis.findings import ALREADY_TRAINED, Finding, Location
+from bnguard.analysis.findings import ALREADY_TRAINED, Finding, Location, fetch_in_short
 from bnguard.analysis.formatters.lines import built_at_lines, count, layer_lines, path_lines
 
 _SHOWN = 10  # causes; a network has a hundred statistics, which mostly change for the same one
@@ -139,7 +139,7 @@ def _written(findings: Sequence[Finding]) -> Iterator[str]:
     verb = "written" if shortest.certain else "may be written"
     condition = f", if {shortest.condition}" if shortest.condition else ""
     ops = _and_more(shortest.op, [finding.op for finding in findings])
-    yield f"    {verb} by {ops} when {shortest.fetch} is fetched{condition}"
+    yield f"    {verb} by {ops} when {fetch_in_short(shortest.fetch)} is fetched{condition}"
     yield from path_lines(shortest.path)
     yield from built_at_lines([finding.location for finding in findings], "error.moved")
 

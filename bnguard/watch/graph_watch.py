@@ -9,7 +9,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from bnguard.analysis import limits
 from bnguard.analysis.checkpoints.stored_checkpoint import StoredCheckpoint, read_checkpoint
-from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import Assumptions, Finding, Location
 from bnguard.analysis.frontend.loader import load
@@ -300,5 +299,4 @@ def _without_data(step: Step) -> Step:
         for tensor, value in step.execution.feeds.items()
         if value is not None or types[tensor.node] not in PLACEHOLDERS
     }
-    execution = Execution(step.execution.graph, step.execution.fetches, feeds)
-    return Step(step.recognized, step.fetch, execution)
+    return step.with_feeds(feeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 import os
+import pkgutil
 import runpy
 import signal
 import sys
@@ -25,7 +26,8 @@ class Program(NamedTuple):
     """A program.
 
     Attributes:
-      name: the path of a script, or the name of a module.
+      name: the path of a script, of a folder or zip archive with a `__main__.py`, or the name of a
+        module.
       arguments: what follows the name on the command line.
       is_module: whether the name is that of a module.
     """
@@ -43,11 +45,12 @@ class Program(NamedTuple):
         sys.argv[:] = [self.name, *self.arguments]
         if self.is_module:
             sys.path[0] = os.getcwd()
-            return lambda: runpy.run_module(self.name, run_name="__main__", alter_sys=True)
-        if os.path.isdir(self.name):
-            return lambda: runpy.run_path(self.name, run_name="__main__")
+            return lambda: _run_as_main(self.name, alter_argv=True)
         # Python 3.9 and later know the main program by its absolute path.
         path = os.path.abspath(self.name) if sys.version_info >= (3, 9) else self.name
+        if pkgutil.get_importer(self.name) is not None:
+            sys.path[0] = path
+            return lambda: _run_as_main("__main__", alter_argv=False)
         code = self._compiled(path)
         sys.path[0] = os.path.dirname(os.path.realpath(self.name))
         namespace = _main_module(path)
@@ -142,6 +145,12 @@ def launcher_files() -> FrozenSet[str]:
     files = [frame.filename for frame in traceback.extract_stack()][:-1]
     starters = [position for position, file in enumerate(files) if file in _STARTERS]
     return frozenset([*files[: max(starters, default=-1) + 1], *_STARTERS, *_RUNPY])
+
+
+def _run_as_main(name: str, alter_argv: bool) -> None:
+    """Run a module as `python -m` does, which calls the same function."""
+    sys.modules["__main__"] = ModuleType("__main__")
+    runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
 
 
 def _main_module(path: str) -> Dict[str, Any]:

@@ -9,10 +9,24 @@ from support.analysis.reports import finding
 from support.paths import TESTS
 
 import bnguard
-from bnguard.analysis.findings import NOTE, Location, Op, group_fingerprint
+from bnguard.analysis.findings import NOTE, Location, Op, fetch_in_short, group_fingerprint
 from bnguard.analysis.ir import protos
 
 NETWORK = "resnet_v2_50-two_branch.meta.xz"
+
+
+@pytest.mark.parametrize(
+    ("fetch", "short"),
+    [
+        ("train", "train"),
+        ("a:0, b:0, c with x:0=True, y:0=1", "a:0, b:0, c with x:0=True, y:0=1"),
+        ("a, b, c, d with x:0=True", "a, b, c and 1 more with x:0=True"),
+        ("a, b, c, d, e", "a, b, c and 2 more"),
+        ("signature serve", "signature serve"),
+    ],
+)
+def test_a_message_names_the_first_of_many_fetches(fetch, short):
+    assert fetch_in_short(fetch) == short
 
 
 class TestFingerprint:

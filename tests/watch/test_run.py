@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 from support import forked
@@ -64,6 +65,28 @@ class TestWithoutTensorFlow:
         alone = python(tmp_path, "-m", "program", "--json", "-m")
         run = watched(tmp_path, "-m", "program", "--json", "-m")
         assert (run.stdout, run.returncode) == (alone.stdout, 0)
+
+    @pytest.mark.parametrize("program", [["app"], ["app.zip"], ["-m", "app"], ["-m", "app.sub"]])
+    def test_a_package_a_folder_and_an_archive_see_what_they_see_without(self, program, tmp_path):
+        """A thread that outlives the main program sees the same module and arguments."""
+        (tmp_path / "app").mkdir()
+        thread = f"threading.Thread(target=lambda: (time.sleep(0.1), exec({self.SHOWS!r}))).start()"
+        text = f"import threading, time\n{self.SHOWS}\nprint(__spec__.name)\n{thread}\n"
+        for name in ("__main__.py", "sub.py"):
+            write(tmp_path / "app", text, name)
+        with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+            archive.writestr("__main__.py", text)
+        alone = python(tmp_path, *program, "-m", "a b")
+        run = watched(tmp_path, *program, "-m", "a b")
+        assert (alone.returncode, len(alone.stdout.splitlines())) == (0, 3)
+        assert (run.stdout, run.returncode) == (alone.stdout, 0)
+
+    @pytest.mark.parametrize("program", [["empty"], ["-m", "nosuch"], ["-m", "json"]])
+    def test_what_has_no_main_program_is_told_as_without(self, program, tmp_path):
+        (tmp_path / "empty").mkdir()
+        alone, run = python(tmp_path, *program), watched(tmp_path, *program)
+        assert run.returncode == alone.returncode == 1
+        assert run.stderr.startswith(alone.stderr)
 
     @pytest.mark.parametrize(
         "code", ["sys.exit(3)", "sys.exit('a reason')", "sys.exit()", "raise ValueError('no')"]

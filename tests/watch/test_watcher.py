@@ -241,6 +241,20 @@ def test_update_ops_that_are_fetched_by_name_are_no_inference(graph):
     assert watcher.report("program").graphs[0].report.ok
 
 
+def test_a_finding_about_many_training_steps_names_the_first(graph):
+    loss = loss_of(layer(dense(inputs()), True))
+    train_ops = [tf.train.GradientDescentOptimizer(0.1).minimize(loss) for _ in range(5)]
+    watcher = watcher_of()
+    with watcher.hooks.installed(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for train_op in train_ops:
+            session.run(train_op, {"x:0": FEED, "label:0": FEED})
+    names = [train_op.name for train_op in train_ops]
+    for finding in watcher.report("program").graphs[0].report.findings:
+        assert f": {', '.join(names[:3])} and 2 more steps run none of" in finding.problem
+        assert finding.fetch == ", ".join(names)
+
+
 def test_saves_that_differ_only_in_their_path_are_one_line(program, tmp_path):
     saver = tf.train.Saver()
     watcher = watcher_of()

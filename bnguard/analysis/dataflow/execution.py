@@ -6,7 +6,7 @@ step runs, and with it what only this branch needs. Whether such a node runs is 
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.constant_propagation import ConstantPropagation
@@ -14,7 +14,7 @@ from bnguard.analysis.dataflow.deadness import Deadness
 from bnguard.analysis.dataflow.predicates import ALWAYS, NEVER, UNDECIDED, Predicate
 from bnguard.analysis.dataflow.pruning import Pruning, next_towards_fetches
 from bnguard.analysis.ir.graph import CONTROL, LOOP_ENDS, MERGES, Graph, Tensor
-from bnguard.analysis.ir.op_types import SELECTS, SWITCHES
+from bnguard.analysis.ir.op_types import SELECTS, SWITCHES, VALUELESS
 
 _MANY = 64  # inputs of a node, among which some may be equal
 
@@ -27,6 +27,7 @@ class Execution:
       fetches: the tensors that are fetched, or the ops (port CONTROL) that are run.
       feeds: the value of each tensor that is fed; None for a value that is not known.
       pruning: the pruning for these fetches and feeds, if there is one already.
+      outlets: nodes that use their inputs if the step runs them, as the fetches do.
 
     Attributes:
       graph, fetches, feeds: the arguments.
@@ -38,11 +39,13 @@ class Execution:
         fetches: Sequence[Tensor],
         feeds: Mapping[Tensor, StaticValue],
         pruning: Optional[Pruning] = None,
+        outlets: AbstractSet[int] = frozenset(),
     ) -> None:
         self.graph = graph
         self.fetches = tuple(fetches)
         self.feeds = dict(feeds)
         self._pruning = Pruning(graph, self.fetches, self.feeds) if pruning is None else pruning
+        self._outlets = outlets
         self._deadness = Deadness(self._pruning, self.feeds)
         self._constants = ConstantPropagation(graph, self.feeds, self._deadness.is_dead)
         self._removable = _removable(self._pruning, self.fetches, self.feeds)
@@ -55,7 +58,7 @@ class Execution:
     def with_feeds(self, feeds: Mapping[Tensor, StaticValue]) -> Execution:
         """Return the step with the same fetches and other feeds."""
         pruning = self._pruning if feeds.keys() == self.feeds.keys() else None
-        return Execution(self.graph, self.fetches, feeds, pruning)
+        return Execution(self.graph, self.fetches, feeds, pruning, self._outlets)
 
     def needs(self, node: int) -> bool:
         """Return whether the fetches need `node`, whether it is dead or not."""
@@ -109,13 +112,13 @@ class Execution:
         return self._constants.selector_origin(tensor)
 
     def uses(self, node: int) -> bool:
-        """Return whether a value from `node` can reach the fetches by data edges alone."""
+        """Return whether a value from `node` can reach a fetch or an outlet by data edges alone."""
         if self._used is None:
             self._used = self._data_slice(certainly=False)
         return node in self._used
 
     def certainly_uses(self, node: int) -> bool:
-        """Return whether it reaches the fetches for every outcome of the undecided branches."""
+        """Return whether it reaches one of them for every outcome of the undecided branches."""
         if self._certainly_used is None:
             self._certainly_used = self._data_slice(certainly=True)
         return node in self._certainly_used
@@ -130,13 +133,23 @@ class Execution:
         return _followed(self._next_on_path, node, longest)
 
     def data_path(self, node: int, longest: int) -> List[int]:
-        """Return such a path along which the value of `node`, which it uses, reaches a fetch."""
+        """Return such a path along which the value of `node`, which it uses, reaches a fetch.
+
+        Where it reaches only an outlet, the path goes on from there to a fetch.
+        """
         if self._next_by_data is None:
             self._next_by_data = self._next_along_data()
-        return _followed(self._next_by_data, node, longest)
+        path = _followed(self._next_by_data, node, longest)
+        return [*self.path(path[0], longest - len(path) + 1), *path[1:]]
+
+    def _ends(self, certainly: bool) -> List[int]:
+        """Return the fetched nodes, and the outlets that the step may run, or certainly runs."""
+        outlets = (node for node in sorted(self._outlets) if self.may_run(node))
+        ends = [node for node in outlets if not certainly or self.predicate(node) == ALWAYS]
+        return list(dict.fromkeys([*self._pruning.roots, *ends]))
 
     def _next_along_data(self) -> Dict[int, int]:
-        queue = list(self._pruning.roots)
+        queue = self._ends(certainly=False)
         seen = set(queue)
         following: Dict[int, int] = {}
         for node in queue:  # grows while it is iterated: breadth first
@@ -148,7 +161,7 @@ class Execution:
         return following
 
     def _data_slice(self, certainly: bool) -> Set[int]:
-        used = set(self._pruning.roots)
+        used = set(self._ends(certainly))
         stack = list(used)
         while stack:
             inputs = self._value_inputs(stack.pop(), certainly)
@@ -177,7 +190,9 @@ class Execution:
     def _value_inputs(self, node: int, certainly: bool) -> List[Tensor]:
         """Return the inputs that the value of a node is made of, without selectors."""
         op_type, inputs = self.graph.types[node], self.graph.data_inputs(node)
-        if op_type in SWITCHES:
+        if op_type in VALUELESS:
+            inputs = []
+        elif op_type in SWITCHES:
             inputs = inputs[:1]
         elif op_type in SELECTS:
             choice = self.value(inputs[0])

@@ -7,7 +7,7 @@ escaped; a policy in its head forbids the rest.
 from __future__ import annotations
 
 from html import escape
-from itertools import takewhile
+from itertools import chain, takewhile
 from pkgutil import get_data
 import re
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
@@ -16,6 +16,7 @@ from bnguard.analysis.findings import Finding, Location, defects, group, shown_p
 from bnguard.analysis.formatters.lines import count
 from bnguard.analysis.formatters.text import assumed, copies, numbers
 from bnguard.analysis.rules import RULES
+from bnguard.analysis.scenario.step_kinds import TRAINS, UPDATES
 from bnguard.analysis.timeline import LayerUse, Timeline, TimelineStep
 from bnguard.runtime.streams import printable
 
@@ -213,9 +214,11 @@ def _codes(
 ) -> Dict[str, List[str]]:
     """Return the codes of the defects in a step, by layer.
 
-    A finding is about one step, or about all of a kind, whose names it joins.
+    A finding is about one step, or about all that train, whose names it joins.
     """
-    alike = ", ".join(other.fetch for other in steps if other.kind == step.kind)
+    training = [[each.fetch for each in steps if each.kind == kind] for kind in (TRAINS, UPDATES)]
+    is_training = step.kind in (TRAINS, UPDATES)
+    alike = ", ".join(chain.from_iterable(training)) if is_training else ""
     found: Dict[str, List[str]] = {}
     for finding in defects(findings):
         if finding.fetch and finding.fetch in (step.fetch, alike):

@@ -18,6 +18,7 @@ from bnguard.analysis.findings import (
     NOTE,
     WARNING,
     Finding,
+    Frame,
     Location,
     Op,
     group,
@@ -184,9 +185,12 @@ def _related(report: Report, number: int, finding: Finding) -> Dict[str, Any]:
 def _location(report: Report, name: str, built_at: Optional[Location] = None) -> Dict[str, Any]:
     """Return the place of an op or variable: the user's source line if that is known, or the file.
 
-    A graph file has no lines; the region is its start, as services require one.
+    The line is that of the innermost frame in a file: nothing is shown at a notebook's cell. A
+    graph file has no lines; the region is its start, as services require one.
     """
-    if built_at is None:
+    frames = () if built_at is None else (*built_at.stack, Frame(*built_at[:4]))
+    line = next((frame for frame in reversed(frames) if frame.is_in_file), None)
+    if line is None:
         return {
             "physicalLocation": {
                 "artifactLocation": {"uri": _uri(report.path or report.source)},
@@ -194,12 +198,12 @@ def _location(report: Report, name: str, built_at: Optional[Location] = None) ->
             },
             "logicalLocations": [{"fullyQualifiedName": name, "kind": "object"}],
         }
-    region = _region(max(1, built_at.line), len(built_at.text))
-    if built_at.text:
-        region["snippet"] = {"text": built_at.text}
+    region = _region(max(1, line.line), len(line.text))
+    if line.text:
+        region["snippet"] = {"text": line.text}
     return {
         "physicalLocation": {
-            "artifactLocation": {"uri": _uri(built_at.file)},
+            "artifactLocation": {"uri": _uri(line.file)},
             "region": region,
         },
         "logicalLocations": [

@@ -79,6 +79,8 @@ class SourceLines:
 def user_location(stack: Iterable[Frame], reads_files: bool = True) -> Optional[Location]:
     """Return the innermost frame of a stack that is the user's, with all that are.
 
+    A frame of executed text, whose line nobody can show, counts only if there are no others.
+
     Args:
       stack: innermost frame last.
       reads_files: whether to read the lines from the files of the stack, if it has no text.
@@ -87,7 +89,8 @@ def user_location(stack: Iterable[Frame], reads_files: bool = True) -> Optional[
     frames = [frame for frame in own if not _INSTALLED.search(frame.file)] or own
     if reads_files:
         frames = [frame if frame.text else _with_text(frame) for frame in frames]
-    return Location(*frames[-1], stack=tuple(frames)) if frames else None
+    shown = [frame for frame in frames if frame.text or frame.is_in_file] or frames
+    return Location(*shown[-1], stack=tuple(frames)) if frames else None
 
 
 def source_lines_of_graph(graph: Any) -> SourceLines:
@@ -142,14 +145,25 @@ def _with_text(frame: Frame) -> Frame:
     if sys.version_info < (3, 8):  # where a call of several lines has the number of its last
         starts = _statements(frame.file)
         line = starts[max(bisect_right(starts, line) - 1, 0)] if starts else line
-    return frame._replace(line=line, text=linecache.getline(frame.file, line).strip())
+    text = linecache.getline(frame.file, line, _namespace(frame.file)).strip()
+    return frame._replace(line=line, text=text)
+
+
+@lru_cache(maxsize=None)
+def _namespace(file: str) -> Optional[Dict[str, Any]]:
+    """Return the namespace of the module of a file in a zip archive, whose loader has the text."""
+    if os.path.exists(file):
+        return None
+    modules = list(sys.modules.values())
+    found = (module for module in modules if getattr(module, "__file__", None) == file)
+    return next(map(vars, found), None)
 
 
 @lru_cache(maxsize=None)
 def _statements(file: str) -> Sequence[int]:
     """Return the first lines of the statements of a file, in order; none if it cannot be read."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = ast.parse("".join(linecache.getlines(file, _namespace(file))))
     except (SyntaxError, ValueError):
         return ()
     return sorted({node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)})

@@ -53,6 +53,16 @@ _WRITE = re.compile(
     """,
     re.VERBOSE,
 )
+# Ops, besides writes and accumulators, that give values to what outlives the step, or raise.
+_OUTLET = re.compile(
+    r"""Queue(Enqueue|EnqueueMany)(V2)? | (Ordered)?(Map)?Stage | BarrierInsertMany
+    | Stack(Push|PushV2) | (In|Out)feedEnqueue\w* | LookupTable(Insert|Import)(V2)?
+    | Write\w*Summary | WriteFile | Save | SaveSlices | SaveV2
+    | Print | PrintV2 | PyFunc | EagerPyFunc | MakeIterator
+    | Assert | CheckNumerics(V2)?
+    """,
+    re.VERBOSE,
+)
 _ACCUMULATOR = re.compile(r"(Resource|Sparse)?AccumulatorApplyGradient")  # of SyncReplicasOptimizer
 _OPTIMIZER = re.compile(r"(Resource)?(?:Sparse)?Apply([A-Z]\w*)")
 
@@ -125,6 +135,15 @@ def least_inputs(op_type: str) -> int:
     if op_type in SWITCHES or op_type in _TAKE_TWO:
         return 2
     return 1 if op_type in MADE_OF_FIRST or op_type in _TAKE_ONE else 0
+
+
+@lru_cache(maxsize=None)
+def has_side_effect(op_type: str) -> bool:
+    """Return whether ops of this type are run for more than their outputs.
+
+    They write a variable, a queue, a table, a file or a summary, print, call Python or may raise.
+    """
+    return is_write(op_type) or is_accumulator(op_type) or _OUTLET.fullmatch(op_type) is not None
 
 
 def has_no_gradient(op_type: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import AbstractSet, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from itertools import chain
+from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.provenance import Provenance
@@ -12,7 +13,13 @@ from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import Location
 from bnguard.analysis.frontend.loader import LoadedGraph
 from bnguard.analysis.ir.graph import CONTROL, Graph, Tensor
-from bnguard.analysis.ir.op_types import ENGINE, has_no_gradient, is_optimizer
+from bnguard.analysis.ir.op_types import (
+    ASSIGNS,
+    ENGINE,
+    has_no_gradient,
+    has_side_effect,
+    is_optimizer,
+)
 from bnguard.analysis.recognition.gradients import (
     Gradients,
     after_gradients,
@@ -45,6 +52,8 @@ class RecognizedGraph:
       moments: the moments of batches that the layers take.
       writes: all writes of each variable, by its node.
       statistics: the running statistics, in the graph's order.
+      averaging: the writes of statistics, and of what else averages moments, as in batch
+        renormalization.
       limits: the limits that recognition reached, and what followed.
     """
 
@@ -57,6 +66,7 @@ class RecognizedGraph:
     moments: AbstractSet[Tensor]
     writes: Dict[int, List[Write]]
     statistics: Tuple[Statistic, ...]
+    averaging: AbstractSet[int]
     limits: Tuple[str, ...] = ()
 
     @property
@@ -70,17 +80,10 @@ class RecognizedGraph:
         return {write.node for statistic in self.statistics for write in statistic.updates}
 
     @property
-    def writes_before_reads(self) -> Dict[int, List[int]]:
-        """By read of a resource variable, the writes of the variable that it waits for."""
-        graph, root = self.graph, self.provenance.root
-        written = {write.node: node for node, writes in self.writes.items() for write in writes}
-        found: Dict[int, List[int]] = {}
-        for read in graph.of_types(["ReadVariableOp"]):
-            variable = root(graph.data_inputs(read)[0]).node
-            writes = [node for node in graph.sources[read] if written.get(node) == variable]
-            if writes:
-                found[read] = writes
-        return found
+    def side_effects(self) -> Set[int]:
+        """The ops with side effects, without those that average moments: this uses no moment."""
+        types = filter(has_side_effect, list(self.graph.present_types()))
+        return set(self.graph.of_types(types)) - self.averaging
 
     def collection(self, key: str) -> List[int]:
         """Return the nodes in a collection that exist."""
@@ -170,6 +173,7 @@ def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
     backward = training.union(closure(after.union(optimizers), graph.consumers))
     updates = (write.node for statistic in statistics for write in statistic.updates)
     appliers.difference_update(updates)
+    moments = {moment for layer in normalizations for moment in layer.moments}
     return RecognizedGraph(
         loaded,
         provenance,
@@ -177,10 +181,31 @@ def _recognize(loaded: LoadedGraph) -> RecognizedGraph:
         backward,
         appliers,
         tuple(normalizations),
-        {moment for layer in normalizations for moment in layer.moments},
+        moments,
         writes,
         tuple(statistics),
+        _averaging(provenance, gradients, moments, statistics, writes),
     )
+
+
+def _averaging(
+    provenance: Provenance,
+    gradients: AbstractSet[int],
+    moments: AbstractSet[Tensor],
+    statistics: Iterable[Statistic],
+    writes: Mapping[int, Sequence[Write]],
+) -> Set[int]:
+    """Return the writes of statistics, and those of other variables that average moments."""
+    found = {write.node for statistic in statistics for write in statistic.writes}
+    graph = provenance.graph
+    for write in chain.from_iterable(writes.values()) if moments else ():
+        if write.purpose is Purpose.UPDATE and write.node not in found:
+            value = graph.data_inputs(write.node)[-1]
+            sources = value_sources(provenance, gradients, value, moments)
+            adds = graph.types[write.node] not in ASSIGNS or write.variable in sources.variables
+            if sources.moments and adds:
+                found.add(write.node)
+    return found
 
 
 def _gradients_in_network(

@@ -51,7 +51,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         yield from check_step(step)
     for step in scenario.possible:
         for finding in check_step(step):
-            yield as_note(finding, step.fetch)
+            yield as_note(finding, step.label)
 
 
 def check_step(step: Step) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def _finding(step: Step, layer: Normalization, scope: str) -> Finding:
     verb = "normalizes" if certain else "may normalize"
     return RULE.finding(
         recognized,
-        f"{verb} with the mean and variance of its own batch when {step.fetch} is fetched",
+        f"{verb} with the mean and variance of its own batch when {step.label} is fetched",
         layer.node,
         step=step,
         path_to=layer.node,

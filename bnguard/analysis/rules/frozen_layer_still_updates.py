@@ -66,7 +66,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
                 takes_turns = any(other.effects(statistic) for other in others)
                 yield RULE.finding(
                     step.recognized,
-                    f"is moved by {step.fetch}, which trains neither gamma nor beta of the layer"
+                    f"is moved by {step.label}, which trains neither gamma nor beta of the layer"
                     f"{_what_others_do(others, takes_turns)}",
                     effects[0].node,
                     statistic,
@@ -93,7 +93,7 @@ def _what_others_do(others: Sequence[Step], takes_turns: bool) -> str:
         return ""
     if takes_turns:
         return "; another step does"
-    return f"; {others[0].fetch} trains them, and does not move it"
+    return f"; {others[0].label} trains them, and does not move it"
 
 
 def _remedy(remedy: UpdateRemedy, step: Step, others: Sequence[Step], takes_turns: bool) -> str:
@@ -102,10 +102,10 @@ def _remedy(remedy: UpdateRemedy, step: Step, others: Sequence[Step], takes_turn
     if takes_turns:
         if not own[step]:
             return f"{_TURNS} let each wait only for the updates of the network that it trains"
-        return f"{_TURNS} build {step.fetch} under the updates of its own network: {own[step]}"
+        return f"{_TURNS} build {step.label} under the updates of its own network: {own[step]}"
     if not any(own[other] for other in others):
         return ""
-    parts = (f"{each.fetch} under {dependencies or 'none'}" for each, dependencies in own.items())
+    parts = (f"{each.label} under {dependencies or 'none'}" for each, dependencies in own.items())
     return f"Build each train op under the updates of its own network: {'; '.join(parts)}"
 
 

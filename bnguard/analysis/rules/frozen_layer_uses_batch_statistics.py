@@ -52,7 +52,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         if node not in cut_off:
             yield RULE.finding(
                 recognized,
-                f"is unused in training: {step.fetch} trains neither gamma nor beta of the layer, "
+                f"is unused in training: {step.label} trains neither gamma nor beta of the layer, "
                 "but normalizes with the statistics of the batch",
                 node,
                 statistic,

@@ -105,7 +105,7 @@ def _in_training(scenario: Scenario, statistic: Statistic) -> Iterator[Finding]:
         yield RULE.finding(
             scenario.recognized,
             f"is never updated: no op in the graph updates what {types[reader]} normalizes with "
-            f"in the step that runs {step.fetch}",
+            f"in the step that runs {step.label}",
             reader,
             statistic,
             step,
@@ -136,7 +136,7 @@ def _with_other_weights(scenario: Scenario, statistic: Statistic) -> Iterator[Fi
         problem, remedy = "trained", _REMEDY_FOR_UNSHARED
     else:
         return
-    user = "its layer" if step is None else step.fetch
+    user = "its layer" if step is None else step.label
     reader = statistic.readers[0].node if step is None else _reader(step, statistic)
     yield RULE.finding(
         recognized,

@@ -76,7 +76,7 @@ def _changed_otherwise(scenario: Scenario, statistic: Statistic) -> Iterator[Fin
                 op_type = recognized.graph.types[write.node]
                 yield RULE.finding(
                     recognized,
-                    f"is changed by {op_type} in the step that runs {step.fetch}, by no average of "
+                    f"is changed by {op_type} in the step that runs {step.label}, by no average of "
                     "the data: it is decayed, clipped or swapped",
                     write.node,
                     statistic,

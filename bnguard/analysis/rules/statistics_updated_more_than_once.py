@@ -115,7 +115,7 @@ def _check_loops(scenario: Scenario) -> Iterator[Finding]:
 def _finding_in_loop(step: Step, statistic: Statistic, lost: LoopUpdate) -> Finding:
     return RULE.finding(
         step.recognized,
-        f"is updated in each iteration of the loop {lost.loop} in the step that runs {step.fetch}, "
+        f"is updated in each iteration of the loop {lost.loop} in the step that runs {step.label}, "
         "but the iterations overwrite each other: all start from the value that was read before "
         "the loop",
         lost.node,
@@ -173,7 +173,7 @@ def _finding(step: Step, statistic: Statistic, is_ordered: bool, remedy: str) ->
     order = "one after the other" if is_ordered else "and nothing orders them"
     return RULE.finding(
         step.recognized,
-        f"is updated by {len(updates)} ops in the step that runs {step.fetch}, {order}",
+        f"is updated by {len(updates)} ops in the step that runs {step.label}, {order}",
         updates[-1].node,
         statistic,
         step,

@@ -52,7 +52,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         yield from check_step(step)
     for step in scenario.possible:
         for finding in check_step(step):
-            yield as_note(finding, step.fetch)
+            yield as_note(finding, step.label)
 
 
 def check_step(step: Step) -> Iterator[Finding]:
@@ -65,7 +65,7 @@ def check_step(step: Step) -> Iterator[Finding]:
             verb = "is written" if certain else "may be written"
             yield RULE.finding(
                 step.recognized,
-                f"{verb} by {graph.types[node]} when {step.fetch} is fetched",
+                f"{verb} by {graph.types[node]} when {step.label} is fetched",
                 node,
                 statistic,
                 step,

@@ -78,7 +78,7 @@ def _finding(step: Step, statistic: Statistic, pairs: List[ReadWritePair]) -> Fi
     return RULE.finding(
         step.recognized,
         f"is read by {types[read]} and {verb} by {types[write]} in the step that fetches "
-        f"{step.fetch}, and nothing orders the two",
+        f"{step.label}, and nothing orders the two",
         write,
         statistic,
         step,

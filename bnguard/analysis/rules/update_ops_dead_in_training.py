@@ -64,25 +64,25 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         yield from _findings(
             step,
             _skipped(scenario, step),
-            f"is never updated: {step.fetch} waits for an update op in a branch that the step "
+            f"is never updated: {step.label} waits for an update op in a branch that the step "
             "does not take",
         )
         yield from _findings(
             step,
             _switched_off(scenario, step),
-            f"is never updated: {step.fetch} runs its update op with {_flags(scenario, step)}, at "
+            f"is never updated: {step.label} runs its update op with {_flags(scenario, step)}, at "
             "which the update changes nothing",
             "Give the training flag its value for training in the steps that train",
         )
         yield from _findings(
             step,
             _killing(scenario, step),
-            f"is updated in a branch, and {step.fetch} does nothing when that is not taken",
+            f"is updated in a branch, and {step.label} does nothing when that is not taken",
         )
         yield from _findings(
             step,
             _crossing(scenario, step),
-            f"is updated in a loop, and {step.fetch} waits for the update outside the loop, which "
+            f"is updated in a loop, and {step.label} waits for the update outside the loop, which "
             "TensorFlow refuses to run",
         )
 
@@ -101,7 +101,7 @@ def _depending_on_variables(scenario: Scenario) -> Iterator[Finding]:
                 if step.effects(statistic) and not initially.effects(statistic):
                     yield RULE.finding(
                         recognized,
-                        f"is updated by {step.fetch} only while the variable {name} is "
+                        f"is updated by {step.label} only while the variable {name} is "
                         f"{flag.training}, and it is {flag.default} initially",
                         statistic.updates[0].node,
                         statistic,

@@ -51,6 +51,7 @@ from bnguard.analysis.scenario.step import Step
 from bnguard.analysis.scenario.towers import Towers
 from bnguard.analysis.scenario.update_remedy import UPDATE_OPS, UpdateRemedy, remedy_for
 
+_SHOWN_STEPS = 3
 _REMEDY_FOR_TOWERS = (
     "Update once, from the rows of all towers. If their shares of a batch are alike, leave the "
     "update to one of them on purpose, and ignore this finding"
@@ -75,18 +76,25 @@ def check(scenario: Scenario) -> Iterator[Finding]:
         cause = _where(remedy, statistic), remedy.place(statistic)
         causes.setdefault(cause, []).append(statistic)
     train_ops = ", ".join(step.fetch for step in scenario.training)
+    shown = _in_short(scenario.training)
     for (where, _), statistics in causes.items():
         count = sum(len(statistic.updates) for statistic in statistics)
         ops, text = _runs_none(scenario, count, where), remedy.text(statistics)
         for statistic in statistics:
             yield RULE.finding(
                 recognized,
-                f"is never updated: {train_ops} {ops}",
+                f"is never updated: {shown} {ops}",
                 statistic.updates[0].node,
                 statistic,
                 fetch=train_ops,
                 remedy=text,
             )
+
+
+def _in_short(steps: Sequence[Step]) -> str:
+    more = len(steps) - _SHOWN_STEPS
+    shown = ", ".join(step.label for step in steps[:_SHOWN_STEPS])
+    return f"{shown} and {more} more step{'' if more == 1 else 's'}" if more > 0 else shown
 
 
 def _runs_none(scenario: Scenario, count: int, where: str) -> str:
@@ -188,7 +196,7 @@ def _check_towers(scenario: Scenario, towers: Towers, statistic: Statistic) -> I
         if left_out:
             yield RULE.finding(
                 scenario.recognized,
-                f"is updated from only a part of the training data: {step.fetch} runs {len(run)} "
+                f"is updated from only a part of the training data: {step.label} runs {len(run)} "
                 f"of {len(updates)} update ops, and the layer normalizes {left_out} more batches "
                 "with the same inputs",
                 next(node for node in updates if node not in run),

@@ -64,7 +64,7 @@ def check(scenario: Scenario) -> Iterator[Finding]:
             for statistic, update in _fed_by(step, source):
                 yield RULE.finding(
                     scenario.recognized,
-                    f"is updated from other inputs: the update makes {step.fetch} need the "
+                    f"is updated from other inputs: the update makes {step.label} need the "
                     f"{kind} {graph.names[source]}, which the loss does not need",
                     update,
                     statistic,
@@ -88,8 +88,8 @@ def _remedy(scenario: Scenario, remedy: UpdateRemedy, step: Step, source: int) -
         own = remedy.own_updates(other) if source in other.behind_gradients() else ""
         if own:
             return (
-                f"Build {other.fetch}, which computes gradients from these inputs, under the "
-                f"updates, so that each batch is averaged with its gradients, and {step.fetch} "
+                f"Build {other.label}, which computes gradients from these inputs, under the "
+                f"updates, so that each batch is averaged with its gradients, and {step.label} "
                 f"under none: {own}"
             )
     return ""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import Dict, Iterable, Mapping, Optional, Set, Tuple
 
 from bnguard.analysis import limits
 from bnguard.analysis.dataflow.constant_folding import StaticValue
 from bnguard.analysis.dataflow.execution import Execution
 from bnguard.analysis.dataflow.predicates import ALWAYS, conjunction, disjunction
 from bnguard.analysis.dataflow.reachability import data_closure
-from bnguard.analysis.findings import Op
-from bnguard.analysis.ir.graph import CONTROL, Tensor
+from bnguard.analysis.findings import Op, fetch_in_short
+from bnguard.analysis.ir.graph import Tensor
 from bnguard.analysis.ir.op_types import is_optimizer
 from bnguard.analysis.recognition.normalizations import Normalization
 from bnguard.analysis.recognition.recognized_graph import RecognizedGraph
@@ -51,12 +51,20 @@ class Step:
     def of_fetches(
         cls, recognized: RecognizedGraph, fetch: str, fetches: Iterable[Tensor], feeds: Feeds
     ) -> Step:
-        """Return the step that fetches or runs `fetches`, with what it computes for variables.
+        """Return the step that fetches or runs `fetches`.
 
-        Otherwise the rules would not see what the update ops of metrics are computed from.
+        What its ops with side effects take is used as what it fetches is: no data edge leads from
+        the update ops of metrics, from queues, writers of summaries or `tf.print` to the fetches.
         """
-        computed = [*fetches, *_kept_in_variables(recognized, fetches)]
-        return cls(recognized, fetch, Execution(recognized.graph, computed, feeds))
+        fetched = tuple(fetches)
+        outlets = recognized.side_effects | _members_of_groups(recognized, fetched)
+        execution = Execution(recognized.graph, fetched, feeds, outlets=outlets)
+        return cls(recognized, fetch, execution)
+
+    @property
+    def label(self) -> str:
+        """What is fetched or run, for a message."""
+        return fetch_in_short(self.fetch)
 
     def with_feeds(self, feeds: Feeds) -> Step:
         """Return the step with the same fetches and other feeds."""
@@ -137,26 +145,15 @@ class Step:
         return tuple(map(self._ops.__getitem__, nodes))
 
 
-def _kept_in_variables(recognized: RecognizedGraph, fetches: Iterable[Tensor]) -> List[Tensor]:
-    """Return the ops that keep what they compute in variables, as those of metrics.
-
-    They are the members of groups, and the writes that the read of a resource variable waits for:
-    no data edge leads from these to what is fetched. Update ops of statistics are left out: it is
-    no use of a moment to average it.
-    """
-    graph, updates = recognized.graph, recognized.update_ops
-    written = recognized.writes_before_reads
-    found: Dict[int, None] = {}
-    behind: Set[int] = set()
+def _members_of_groups(recognized: RecognizedGraph, fetches: Iterable[Tensor]) -> Set[int]:
+    """Return the members of the groups that are fetched, without those that average moments."""
+    graph = recognized.graph
+    found: Set[int] = set()
     stack = [tensor.node for tensor in fetches]
     while stack:
         node = stack.pop()
-        members = list(graph.sources[node]) if graph.types[node] == "NoOp" else []
-        if written:
-            nearer = data_closure(graph, [node], closed=behind)
-            behind |= nearer
-            members += [write for read in nearer & written.keys() for write in written[read]]
-        new = [member for member in members if member not in found and member not in updates]
-        found.update(dict.fromkeys(new))
-        stack += new
-    return [Tensor(node, CONTROL) for node in found]
+        members = set(graph.sources[node]) if graph.types[node] == "NoOp" else set()
+        members -= found | recognized.averaging
+        found |= members
+        stack += members
+    return found

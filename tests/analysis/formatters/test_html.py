@@ -154,6 +154,12 @@ class TestContents:
         assert [letters for letters, _ in table["block1/conv1/BatchNorm"]] == ["W!", "W!", "R"]
         assert [letters for letters, _ in table["block1/conv2/BatchNorm"]] == ["W", "W", "U"]
 
+    def test_steps_that_run_updates_alone_are_among_the_training_steps(self):
+        """The rules have them after the steps that train, whatever ran first."""
+        steps = [step("updates", map(writes, LAYERS), "u"), step("trains", map(reads, LAYERS), "t")]
+        table = cells(read_page(page([(report([finding(LAYERS[0], "t, u")], steps), [])])))
+        assert [letters for letters, _ in table["block1/conv1/BatchNorm"]] == ["W!", "R!"]
+
     def test_a_note_marks_no_cell(self):
         noted = report([finding(LAYERS[1], severity="note")], STEPS)
         assert "!" not in "".join(letters for letters, _ in _flat(page([(noted, [])])))

@@ -17,6 +17,7 @@ from bnguard.analysis.formatters import format_reports, sarif
 from bnguard.analysis.rules import RULES
 
 AT = Location("models/net.py", 42, "block", "h = bn(h)", (Frame("models/net.py", 42, "", ""),))
+CELL = Frame("<ipython-input-3>", 7, "<module>", "h = bn(h)")
 MANY = report(*(finding(layer=f"bn_{n:03}", variable=f"bn_{n:03}/m") for n in range(120)))
 LONG = report(finding(path=tuple(Op(f"op_{n}", "Relu") for n in range(1200))))
 
@@ -148,13 +149,20 @@ class TestLocations:
         names = [place["fullyQualifiedName"] for place in location["logicalLocations"]]
         assert names == ["runs/model 1%.meta", "bn/AssignSub"]
 
+    @pytest.mark.parametrize("stack", [(AT.stack[0], CELL), ()])
+    def test_a_cell_of_a_notebook_is_no_place(self, stack):
+        cell = finding(location=Location(*CELL, stack=stack))
+        (result,) = results_of(cell, source="model.meta")
+        place = result["locations"][0]["physicalLocation"]
+        found = place["artifactLocation"]["uri"], place["region"]["startLine"]
+        assert found == (("models/net.py", 42) if stack else ("model.meta", 1))
+
     @pytest.mark.parametrize(
         ("file", "uri"),
         [
             (os.path.join(os.getcwd(), "models", "my net.py"), "models/my%20net.py"),
             ("models/../my net.py", "my%20net.py"),
             ("/elsewhere/net.py", "file:///elsewhere/net.py"),
-            ("<ipython-input-1>", "%3Cipython-input-1%3E"),
             ("a:b.py", "a%3Ab.py"),
             (os.fsdecode(b"models/\xff.py"), "models/%FF.py"),
             (os.fsdecode(b"/elsewhere/\xff.py"), "file:///elsewhere/%FF.py"),

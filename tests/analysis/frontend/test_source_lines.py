@@ -1,11 +1,13 @@
 """Where a user's program built an op: live graphs, debug information, and whose a frame is."""
 
 import gc
+from importlib import import_module
 import inspect
 import os
 import sysconfig
 from types import MappingProxyType
 import weakref
+import zipfile
 
 import pytest
 from support.graphs import build_with
@@ -253,6 +255,22 @@ class TestWhoseAFrameIs:
         assert both[:2] == ("train.py", 3)
         assert both.stack == (own,)
         assert user_location([installed])[:2] == (installed.file, 9)
+
+    def test_executed_text_counts_only_if_its_lines_are_known_or_there_are_no_others(self):
+        own = Frame("train.py", 3, "main", "exec(code)")
+        executed, cell = Frame("<string>", 1, "net", ""), Frame("<ipython-input-3>", 7, "net", "h")
+        assert user_location([own, executed])[:2] == ("train.py", 3)
+        assert user_location([own, executed]).stack == (own, executed)
+        assert user_location([own, cell])[:2] == ("<ipython-input-3>", 7)
+        assert user_location([executed])[:2] == ("<string>", 1)
+
+    def test_a_line_in_a_zip_archive_is_read(self, tmp_path, monkeypatch):
+        path = str(tmp_path / "nets.zip")
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("net_in_a_zip.py", "def net():\n    return batch_norm()\n")
+        monkeypatch.syspath_prepend(path)
+        file = import_module("net_in_a_zip").__file__
+        assert user_location([Frame(file, 2, "net", "")]).text == "return batch_norm()"
 
     def test_a_line_is_read_from_its_file_if_that_is_allowed(self):
         frame = Frame(HERE, BLOCK_LINE, "conv_block", "")

@@ -316,6 +316,101 @@ class TestMetrics:
         assert "BN103" not in str(bnguard.audit(graph, fetches=[updates], feeds={"x:0": None}))
 
 
+def dataset_iterator(value):
+    return tf.data.make_initializable_iterator(tf.data.Dataset.from_tensors(value)).initializer
+
+
+def summary_writer(value):
+    writer = tf.raw_ops.SummaryWriter()
+    return tf.raw_ops.WriteSummary(
+        writer=writer, step=tf.constant(0, tf.int64), tensor=value, tag="t", summary_metadata=b""
+    )
+
+
+def table(value):
+    handle = tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.float32)
+    keys, values = tf.constant([0], tf.int64), tf.reshape(value, [1])
+    return tf.raw_ops.LookupTableInsertV2(table_handle=handle, keys=keys, values=values)
+
+
+def branch(value):
+    return tf.cond(value < 1, lambda: tf.group(tf.print(value)), lambda: tf.group(tf.no_op()))
+
+
+# Where a value can go without any data edge from there to what the step fetches.
+OUTLETS = {
+    "a variable": lambda value: tf.assign(number("kept"), value),
+    "a variable with what it had": lambda value: tf.assign_add(number("kept"), value),
+    "a metric": lambda value: tf.metrics.mean(value)[1],
+    "a queue": lambda value: tf.queue.FIFOQueue(9, [tf.float32], [()]).enqueue(value),
+    "a staging area": lambda value: tf.raw_ops.Stage(values=[value]),
+    "a table": table,
+    "a dataset's iterator": dataset_iterator,
+    "a writer of summaries": summary_writer,
+    "a file": lambda value: tf.io.write_file("file", tf.strings.as_string(value)),
+    "the terminal": tf.print,
+    "the terminal, in a branch": branch,
+    "the terminal, as it was before": lambda value: tf.Print(0, [value]),
+    "Python, without an output": lambda value: tf.py_func(print, [value], []),
+    "Python, with an output": lambda value: tf.numpy_function(abs, [value], tf.float32),
+    "an assertion": lambda value: tf.debugging.assert_less(value, 9.0),
+    "a check": lambda value: tf.debugging.check_numerics(value, "loss"),
+}
+NO_OUTLETS = {
+    "nothing": lambda value: value,
+    "nothing but arithmetic": lambda value: value + 1,
+    "the shape alone": lambda value: tf.print(tf.raw_ops.Shape(input=value)),
+}
+MAY = {"the terminal, in a branch", "an assertion"}
+
+
+def number(name):
+    return tf.get_variable(name, [], initializer=tf.zeros_initializer(), trainable=False)
+
+
+class TestSideEffects:
+    """A step gives a value to something besides what it fetches, by a control edge alone."""
+
+    def judged(self, give, is_training, *combination):
+        with fresh_graph(*combination) as graph:
+            value = loss_of(layer(inputs(), is_training))
+            with tf.control_dependencies([give(value)]):
+                fetched = tf.ones([], name="fetched")
+            return bnguard.audit(graph, fetches=[fetched], feeds={"x:0": None, "label:0": None})
+
+    @pytest.mark.parametrize("control_flow", ["v1", "v2"])
+    @pytest.mark.parametrize("outlet", OUTLETS)
+    def test_the_layers_before_them_are_judged(self, outlet, control_flow):
+        combination = ("resource", control_flow)
+        report = self.judged(OUTLETS[outlet], True, *combination)
+        (found,) = (finding for finding in report.findings if finding.rule == "BN103")
+        assert found.path[0].name == "fetched"
+        assert found.certain == (outlet not in MAY)
+        report = self.judged(OUTLETS[outlet], False, *combination)
+        assert "BN103" not in {finding.rule for finding in report.findings}
+
+    def test_ref_variables_are_written_in_the_same_way(self):
+        for outlet in ("a variable", "a variable with what it had", "a metric"):
+            report = self.judged(OUTLETS[outlet], True, "ref", "v1")
+            assert "BN103" in {finding.rule for finding in report.findings}
+
+    @pytest.mark.parametrize("name", NO_OUTLETS)
+    def test_a_value_that_goes_nowhere_is_no_use_of_moments(self, name):
+        report = self.judged(NO_OUTLETS[name], True, "resource", "v2")
+        assert "BN103" not in {finding.rule for finding in report.findings}
+
+    @pytest.mark.parametrize("option", ["scale", "zero_debias_moving_mean", "renorm"])
+    def test_an_average_of_moments_is_no_use_of_them(self, option):
+        """The moments of the second layer are computed from what the first one normalized."""
+        with fresh_graph() as graph:
+            hidden = layer(inputs(), True, scope="first", **{option: True})
+            layer(hidden, True, scope="second", **{option: True})
+            with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+                fetched = tf.ones([], name="fetched")
+            report = bnguard.audit(graph, fetches=[fetched], feeds={"x:0": None})
+        assert {finding.rule for finding in report.findings} == {"BN101"}
+
+
 class TestWhatIsNotABatchNormalization:
     """Other normalizations use the moments of what they are given, and that is how it is."""
 
