@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 import os
 import pkgutil
 import runpy
-import signal
 import sys
 import threading
 import traceback
 from types import CodeType, ModuleType, TracebackType
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional
 
 from bnguard.errors import BnguardError
-
-INTERRUPTED = -signal.SIGINT
-"""The status of a program that Ctrl-C ends, which is no status but a signal."""
+from bnguard.watch.program_signals import INTERRUPTED
 
 _STARTERS = (__file__, os.path.join(os.path.dirname(__file__), "runner.py"))
 _RUNPY = (runpy.__file__, "<frozen runpy>")
@@ -93,51 +89,6 @@ def _status_of(function: Callable[[], Any]) -> int:
     except BaseException as error:
         _show(error)
         return 1
-
-
-@contextmanager
-def own_signals(at_sigterm: Callable[[], None]) -> Iterator[None]:
-    """Give Ctrl-C and SIGTERM to the program as Python does.
-
-    If SIGTERM ends it, `at_sigterm` is called first.
-
-    A signal that is ignored, as under nohup, stays ignored.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    process = os.getpid()
-
-    def end(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        if os.getpid() == process:
-            at_sigterm()
-        os.kill(os.getpid(), number)
-
-    handlers: Dict[int, Any] = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: end,
-    }
-    before = {
-        number: signal.signal(number, handler)
-        for number, handler in handlers.items()
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def end_by_sigint() -> None:
-    """End this process as Python does after a KeyboardInterrupt, so that a shell ends its loop."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def launcher_files() -> FrozenSet[str]:

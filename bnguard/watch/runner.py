@@ -11,7 +11,8 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional
 from bnguard.errors import BnguardError
 from bnguard.runtime.event_files import check_folder
 from bnguard.runtime.streams import descriptor_2, give_back, takes_color
-from bnguard.watch.program import INTERRUPTED, Program, end_by_sigint, own_signals, run
+from bnguard.watch.program import Program, run
+from bnguard.watch.program_signals import INTERRUPTED, end_by_sigint, own_signals
 from bnguard.watch.report import WatchReport
 from bnguard.watch.watcher import Watcher
 

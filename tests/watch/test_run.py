@@ -200,6 +200,21 @@ sys.exit(5)
 
 
 class TestWithTensorFlow:
+    def test_sigterm_ends_a_step_that_waits_forever(self, tmp_path):
+        """Python runs no handler while a session's step blocks the main thread."""
+        waits = "session.run(tf.FIFOQueue(1, tf.float32).dequeue())\n"
+        write(tmp_path, f"{GRAPH}{START}print('up', flush=True)\n{waits}")
+        command = forked.Command(tmp_path, "run", "program.py", cwd=tmp_path)
+        output = tmp_path / "stdout"
+        try:
+            command.wait_for(lambda: output.exists() and "up" in output.read_text())
+            time.sleep(0.5)  # until the step waits; before that the handler runs, to the same end
+            status, _, errors = command.send(signal.SIGTERM)
+        finally:
+            command.send(signal.SIGKILL)
+        assert status == -signal.SIGTERM
+        assert "bnguard: program.py\n1 x  init " in errors
+
     def test_the_tracebacks_are_those_without(self, tmp_path):
         """In what the program prints, in what ends it, and in what TensorFlow tells of an op."""
         caught = "try:\n    session.run(y)\nexcept Exception:\n    traceback.print_exc()\n"
