@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The quick loop: the tests that are not marked `slow`. Half a minute on two idle cores.
+# The quick loop: the tests that are not marked `slow`. Some 40 s on two idle cores.
 quick: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 

@@ -18,6 +18,8 @@ from bnguard.harness.cases import catalogue
 from bnguard.harness.cases.docstring import Docstring
 from bnguard.harness.results.terms import SIDES
 
+pytestmark = pytest.mark.slow
+
 UNSAFE_MODULES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "load_module", "system", "popen"}
 LOADS_CODE = {  # case files, and TensorFlow's own module of sessions when a program imports it

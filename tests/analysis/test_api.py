@@ -21,6 +21,8 @@ from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import recognize
 from bnguard.cli.audit import audit_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def graph():

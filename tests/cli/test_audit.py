@@ -25,6 +25,8 @@ from bnguard.analysis.rules import RULES, page
 from bnguard.cli import commands
 from bnguard.repository import audit
 
+pytestmark = pytest.mark.slow
+
 CLEAN, FOUND, FAILED = 0, 1, 2
 
 

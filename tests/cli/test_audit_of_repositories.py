@@ -21,6 +21,8 @@ from bnguard.cli import commands
 from bnguard.cli.audit import audit_command
 from bnguard.repository.configuration import load_configuration
 
+pytestmark = pytest.mark.slow
+
 CLEAN, FOUND, FAILED = 0, 1, 2
 # click before 8.2 has to be asked to keep stdout and stderr apart.
 APART = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}

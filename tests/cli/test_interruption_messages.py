@@ -5,6 +5,8 @@ from support.source_case import CASE
 
 from bnguard.runtime import signals
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def messages(monkeypatch):

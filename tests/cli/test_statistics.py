@@ -14,6 +14,8 @@ import tensorflow.compat.v1 as tf
 from bnguard import batch_norm, snapshot
 from bnguard.cli import commands
 
+pytestmark = pytest.mark.slow
+
 HEALTHY = {"bn/moving_mean": [1.0, 2.0], "bn/moving_variance": [3.0, 4.0]}
 
 

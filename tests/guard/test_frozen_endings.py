@@ -14,6 +14,8 @@ import tensorflow.compat.v1 as tf
 
 import bnguard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("variables", VARIABLE_CLASSES)
 def test_restore_restores_the_statistics_and_no_other_variable(variables):

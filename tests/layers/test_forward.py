@@ -11,6 +11,8 @@ import tensorflow.compat.v1 as tf
 
 from bnguard import batch_norm
 
+pytestmark = pytest.mark.slow
+
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 SHAPE = (6, 3)
 BESSEL = {True: True, None: True, False: False}

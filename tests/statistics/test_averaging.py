@@ -9,6 +9,8 @@ import tensorflow.compat.v1 as tf
 import bnguard
 from bnguard.statistics import RunningStatistics
 
+pytestmark = pytest.mark.slow
+
 EPSILON = 1e-3
 ROWS = (4, 10, 6)
 RANDOM = np.random.RandomState(3)

@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 import bnguard
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["one/moving_mean", "one/moving_variance", "two/moving_mean", "two/moving_variance"]
 
 

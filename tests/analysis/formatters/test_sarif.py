@@ -16,6 +16,8 @@ from bnguard.analysis.findings import Frame, Location, Op
 from bnguard.analysis.formatters import format_reports, sarif
 from bnguard.analysis.rules import RULES
 
+pytestmark = pytest.mark.slow
+
 AT = Location("models/net.py", 42, "block", "h = bn(h)", (Frame("models/net.py", 42, "", ""),))
 CELL = Frame("<ipython-input-3>", 7, "<module>", "h = bn(h)")
 MANY = report(*(finding(layer=f"bn_{n:03}", variable=f"bn_{n:03}/m") for n in range(120)))

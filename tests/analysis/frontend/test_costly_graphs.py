@@ -18,6 +18,8 @@ from bnguard.analysis.errors import AuditError
 from bnguard.repository.audit import audit_paths
 from bnguard.repository.configuration import Configuration
 
+pytestmark = pytest.mark.slow
+
 
 class Counts:
     """How much an audit did.

@@ -25,6 +25,8 @@ from bnguard.analysis.errors import AuditError
 from bnguard.analysis.findings import defects
 from bnguard.analysis.rules import RULES, SECTIONS, choose, page
 
+pytestmark = pytest.mark.slow
+
 PAGES = os.path.join(ROOT, "docs", "rules")
 BROKEN, HEALTHY = 1, 2
 

@@ -13,6 +13,8 @@ from bnguard.analysis.rules import (
     updates_pull_other_inputs,
 )
 
+pytestmark = pytest.mark.slow
+
 RULES = ["BN105", "BN201", "BN203", "BN204", "BN206"]
 UPDATE_OPS = tf.GraphKeys.UPDATE_OPS
 KERAS = "which are in no collection; Keras has those of one call in `model.get_updates_for(inputs)`"

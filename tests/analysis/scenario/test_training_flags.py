@@ -11,6 +11,8 @@ from bnguard.analysis.frontend.loader import load
 from bnguard.analysis.recognition.recognized_graph import recognize
 from bnguard.analysis.scenario.training_flags import find_training_flags
 
+pytestmark = pytest.mark.slow
+
 # The value of the flag in training.
 POLARITIES = pytest.mark.parametrize("training", [True, False])
 

@@ -15,6 +15,8 @@ from bnguard.harness.report import docs_pages
 from bnguard.harness.report.docs_pages import filled, read
 from bnguard.harness.results.terms import SIDES
 
+pytestmark = pytest.mark.slow
+
 STALE = "stale: run `make docs`"
 BEGIN, END = "<!-- part:begin -->", "<!-- part:end -->"
 PARTS = {

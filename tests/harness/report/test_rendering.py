@@ -26,6 +26,8 @@ from bnguard.harness.results.record import (
 )
 from bnguard.harness.results.terms import Comparison, Outcome, Phase, Reads, Side
 
+pytestmark = pytest.mark.slow
+
 TWO_BRANCH = os.path.join(ROOT, "repro", "two_branch_cond.py")
 VERDICT = Verdict(Outcome.UNCLEAR, "unclear", False, ("A reason.",))
 
