@@ -26,9 +26,9 @@ COMBINATIONS = [
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what the default run samples."""
-    left_out = samples.deselected(items)
+    left_out = set(samples.deselected(items))
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish():

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any, Callable, Dict, Iterator
 
 INTERRUPTED = -signal.SIGINT
@@ -88,7 +89,7 @@ class _EndBySigterm:
                     self._end_if_blocked()
 
     def _end_if_blocked(self) -> None:
-        threading.Event().wait(_PATIENCE)
+        time.sleep(_PATIENCE)
         if self._claim.acquire(blocking=False):
             ctypes.pythonapi.PyOS_setsig(signal.SIGTERM, None)  # signal.signal is for main threads
             self._end()

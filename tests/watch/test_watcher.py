@@ -136,16 +136,21 @@ def test_a_repeated_step_makes_few_calls(program, stops):
     assert len(calls) <= 80
 
 
+def train_in_threads(session, program):
+    """Initialize, and train 20 steps in each of four threads."""
+    session.run(program.initializer)
+    run = lambda: [session.run(program.train_op, program.feed) for _ in range(20)]  # noqa: E731
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_no_more_than_n_steps_are_counted_in_threads(program):
     watcher = watcher_of(steps=10)
     with watcher.hooks.installed(), tf.Session() as session:
-        session.run(program.initializer)
-        run = lambda: [session.run(program.train_op, program.feed) for _ in range(20)]  # noqa: E731
-        threads = [threading.Thread(target=run) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        train_in_threads(session, program)
     assert steps(watcher) == [("loads", 1), ("trains", 9)]
 
 
@@ -207,13 +212,7 @@ def test_a_monitored_session_is_seen(program):
 def test_threads_are_counted_together(program):
     watcher = watcher_of()
     with watcher.hooks.installed(), tf.Session() as session:
-        session.run(program.initializer)
-        run = lambda: [session.run(program.train_op, program.feed) for _ in range(20)]  # noqa: E731
-        threads = [threading.Thread(target=run) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        train_in_threads(session, program)
     assert steps(watcher) == [("loads", 1), ("trains", 80)]
 
 
